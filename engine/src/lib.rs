@@ -1,1 +1,10 @@
-//! Stub.
+//! Isobar's engine: the lake, and SQL over it.
+//!
+//! Read it along the way of a query: [`config`] says where the lake is, [`lake`] opens its tables,
+//! [`session`] plans and runs SQL over them, [`query`] runs the described SQL files, [`output`]
+//! publishes their rows. The engine knows no Kafka, no PostgreSQL and no network server.
+
+pub mod error;
+pub mod lake;
+
+pub use error::Error;
