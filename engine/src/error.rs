@@ -1,11 +1,14 @@
 //! What can fail in the engine: each variant is an attempt, its object and its cause.
 
+use std::path::PathBuf;
+
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use deltalake_core::DeltaTableError;
 use url::Url;
 
 use crate::lake::TableName;
+use crate::sql::Place;
 
 /// An attempt of the engine that failed.
 #[derive(Debug, thiserror::Error)]
@@ -80,6 +83,94 @@ pub enum Error {
     },
     #[error("others kept committing to table \"{table}\"; gave up after {tries} tries")]
     Contended { table: TableName, tries: usize },
+    #[error("could not read {}", path.display())]
+    ReadFile {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(
+        "\"{}\" has no header; begin it with lines such as `--! description = \"…\"`",
+        path.display()
+    )]
+    NoHeader { path: PathBuf },
+    #[error("{}:{line}: {message}", path.display())]
+    Header {
+        path: PathBuf,
+        line: usize,
+        message: String,
+    },
+    #[error("there is no query \"{name}\" in {}; {remedy}", root.display())]
+    NoSuchQuery {
+        name: String,
+        root: PathBuf,
+        remedy: String,
+    },
+    #[error("query \"{query}\" has no column \"{column}\", which its header names")]
+    QueryColumn { query: String, column: String },
+    #[error(
+        "query \"{query}\" has no output; name one in {}, or use `isobar sql -f` to see its rows",
+        path.display()
+    )]
+    NoOutput { query: String, path: PathBuf },
+    #[error("query \"{query}\" has no parameter \"{name}\"; it has: {known}")]
+    UnknownParameter {
+        query: String,
+        name: String,
+        known: String,
+    },
+    #[error("query \"{query}\" needs parameter \"{name}\"; give it as `-p {name}=…`")]
+    MissingParameter { query: String, name: String },
+    #[error("\"{value}\" is not a value of \"{name}\"; give {expected}")]
+    ParameterValue {
+        name: String,
+        value: String,
+        expected: &'static str,
+    },
+    #[error(
+        "query \"{query}\" returned rows of partition \"{found}\" when run for \"{asked}\"; let it select its partition by the parameter"
+    )]
+    OtherPartition {
+        query: String,
+        asked: String,
+        found: String,
+    },
+    #[error(
+        "query \"{query}\" publishes nothing: {nulls} rows of partition \"{partition}\" have no \"{column}\""
+    )]
+    CheckFailed {
+        query: String,
+        partition: String,
+        column: String,
+        nulls: usize,
+    },
+    #[error("could not encode the rows of query \"{query}\"")]
+    Encode {
+        query: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error(
+        "others kept committing to the output of query \"{query}\"; gave up after {tries} runs"
+    )]
+    RunContended { query: String, tries: usize },
+    #[error("{message}\n  at {place}")]
+    Syntax { message: String, place: Place },
+    #[error("{origin} holds {found} statements where one is expected")]
+    StatementCount { origin: String, found: usize },
+    #[error("{origin} has {found} {what}, which is over the limit of {limit}")]
+    StatementTooLarge {
+        origin: String,
+        what: &'static str,
+        found: usize,
+        limit: usize,
+    },
+    #[error(
+        "a version clause on \"{table}\" would be ignored; leave it out to read the newest version"
+    )]
+    VersionClause { table: String },
+    #[error("{statement} is not allowed here: SQL only reads the lake")]
+    ReadOnly { statement: String },
     #[error("could not plan the statement")]
     Plan(#[source] DataFusionError),
     #[error("could not run the statement")]

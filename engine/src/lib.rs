@@ -5,6 +5,11 @@
 //! publishes their rows. The engine knows no Kafka, no PostgreSQL and no network server.
 
 pub mod error;
+pub mod functions;
 pub mod lake;
+pub mod output;
+pub mod query;
+pub mod session;
+pub mod sql;
 
 pub use error::Error;

@@ -111,6 +111,23 @@ impl Location {
             .map_err(|source| self.failed("write", source))
     }
 
+    /// Publishes `content` here unless exactly that is here already.
+    pub async fn replace_if_changed(&self, content: Bytes) -> Result<(), Error> {
+        if let Some(present) = self.head().await?
+            && present.size == content.len() as u64
+            && self.read().await? == content
+        {
+            return Ok(());
+        }
+        self.replace(content).await
+    }
+
+    /// The whole content of the file here.
+    pub async fn read(&self) -> Result<Bytes, Error> {
+        let read = async { self.store.get(&self.path).await?.bytes().await };
+        read.await.map_err(|source| self.failed("read", source))
+    }
+
     pub(crate) fn failed(&self, attempt: &'static str, source: object_store::Error) -> Error {
         Error::Storage {
             attempt,

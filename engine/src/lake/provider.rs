@@ -40,9 +40,44 @@ pub struct LakeTable {
     snapshot: Arc<Snapshot>,
 }
 
+/// What a scan reads, and what it has to ask of every row.
+struct Chosen<'a> {
+    files: Vec<&'a SnapshotFile>,
+    predicate: Option<Arc<dyn PhysicalExpr>>,
+}
+
 impl LakeTable {
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
         Self { snapshot }
+    }
+
+    /// Splits `filters` into those that partitions decide and those that rows decide, and leaves out
+    /// the files that either rules out.
+    fn choose(&self, state: &dyn Session, filters: &[Expr]) -> Result<Chosen<'_>> {
+        let names = DFSchema::try_from(self.schema())?;
+        let physical = |filters: Vec<Expr>| {
+            conjunction(filters)
+                .map(|filter| state.create_physical_expr(filter, &names))
+                .transpose()
+        };
+        let partition: Vec<_> = self.snapshot.partition_columns().collect();
+        let (by_partition, by_row): (Vec<Expr>, Vec<Expr>) = filters
+            .iter()
+            .cloned()
+            .partition(|filter| expr_applicable_for_cols(&partition, filter));
+        let predicate = physical(by_row)?;
+        let files = self.select(physical(by_partition)?.as_ref(), predicate.as_ref())?;
+        Ok(Chosen { files, predicate })
+    }
+
+    /// Paths, below the table, of the data files that a scan with `filters` would read.
+    pub fn input_files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<String>> {
+        let chosen = self.choose(state, filters)?;
+        let name = self.snapshot.name();
+        let files = chosen.files.into_iter();
+        Ok(files
+            .map(|file| format!("{name}/{}", file.relative))
+            .collect())
     }
 
     /// Files that may hold rows for which `partition` and `predicate` are true.
@@ -115,17 +150,19 @@ impl LakeTable {
                     .iter()
                     .map(|file| Arc::clone(&file.statistics))
                     .collect();
-                pruning.prune(&PrunableStatistics::new(statistics, Arc::clone(schema)))
+                pruning
+                    .prune(&PrunableStatistics::new(statistics, Arc::clone(schema)))
+                    .ok()
             });
         match kept {
-            Ok(kept) => {
+            Some(kept) => {
                 let files = files.into_iter().zip(kept);
                 files
                     .filter_map(|(file, kept)| kept.then_some(file))
                     .collect()
             }
             // A predicate that cannot be pruned by is still evaluated on every row.
-            Err(_) => files,
+            None => files,
         }
     }
 
@@ -192,21 +229,9 @@ impl TableProvider for LakeTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let schema = self.schema();
-        let names = DFSchema::try_from(Arc::clone(&schema))?;
-        let physical = |filters: Vec<Expr>| {
-            conjunction(filters)
-                .map(|filter| state.create_physical_expr(filter, &names))
-                .transpose()
-        };
-        let partition: Vec<_> = self.snapshot.partition_columns().collect();
-        let (by_partition, by_row): (Vec<Expr>, Vec<Expr>) = filters
-            .iter()
-            .cloned()
-            .partition(|filter| expr_applicable_for_cols(&partition, filter));
+        let Chosen { files, predicate } = self.choose(state, filters)?;
         // A limit holds for the rows that are left, so it ends the scan only if nothing filters them.
-        let limit = if by_row.is_empty() { limit } else { None };
-        let predicate = physical(by_row)?;
-        let files = self.select(physical(by_partition)?.as_ref(), predicate.as_ref())?;
+        let limit = if predicate.is_none() { limit } else { None };
         let files = Self::enough(files, limit);
         if files.is_empty() {
             let projected = match projection {

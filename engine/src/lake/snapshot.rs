@@ -17,7 +17,7 @@ use super::data_file::DataFile;
 use super::location::Location;
 use super::name::TableName;
 use super::statistics;
-use super::table::below;
+use super::table::{NULL_PARTITION, PartitionKey, below};
 use crate::error::Error;
 
 /// One version of a table. Immutable: a newer version is another snapshot.
@@ -237,15 +237,19 @@ impl Snapshot {
             .map_err(|source| open_failed(&self.name, &self.location, source))
     }
 
-    /// The files of the partition whose first value reads `partition`.
-    pub(super) fn data_files(&self, partition: &str) -> impl Iterator<Item = DataFile> {
-        let column = self.partition_columns().next().unwrap_or_default();
-        let wanted = Some(partition.to_owned());
+    /// The files of one partition; of the whole table when `key` names no column.
+    pub fn data_files(&self, key: &PartitionKey) -> impl Iterator<Item = DataFile> {
         let matching = self
             .state
             .log_data()
             .iter()
-            .filter(|file| file.partition_values_map().get(column) == Some(&wanted))
+            .filter(|file| {
+                let values = file.partition_values_map();
+                key.0.iter().all(|(column, value)| {
+                    let value = Some(value.as_str()).filter(|value| *value != NULL_PARTITION);
+                    values.get(column).map(Option::as_deref) == Some(value)
+                })
+            })
             .map(|file| DataFile::from_log(&file))
             .collect::<Vec<_>>();
         matching.into_iter()

@@ -8,6 +8,7 @@ use arrow::compute::{SortColumn, cast, lexsort_to_indices, partition, take_recor
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
+use datafusion::common::ScalarValue;
 use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel as _;
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
@@ -52,8 +53,8 @@ pub struct Transaction {
 pub struct Change {
     /// Stored files that become part of the table.
     pub add: Vec<DataFile>,
-    /// Partition values, as text, whose present files all leave the table.
-    pub replace: Vec<String>,
+    /// Partitions whose present files all leave the table.
+    pub replace: Vec<PartitionKey>,
     pub transactions: Vec<Transaction>,
 }
 
@@ -138,10 +139,8 @@ impl Table {
     async fn try_commit(&self, change: &Change) -> Result<u64, DeltaTableError> {
         let mut actions: Vec<Action> = Vec::new();
         for partition in &change.replace {
-            actions.extend(
-                self.files_of(partition)
-                    .map(|file| Action::Remove(file.removal())),
-            );
+            let files = self.snapshot.data_files(partition);
+            actions.extend(files.map(|file| Action::Remove(file.removal())));
         }
         actions.extend(change.add.iter().map(|file| Action::Add(file.add.clone())));
         let transactions = change
@@ -178,11 +177,6 @@ impl Table {
         Ok(committed.version())
     }
 
-    /// Files of the partition whose first value reads `partition`.
-    fn files_of(&self, partition: &str) -> impl Iterator<Item = DataFile> {
-        self.snapshot.data_files(partition)
-    }
-
     async fn contains(&self, change: &Change) -> Result<bool, Error> {
         if let Some(first) = change.add.first() {
             return Ok(self.snapshot.has_file(first.path()));
@@ -211,6 +205,23 @@ impl Table {
 pub struct PartitionKey(pub(super) Vec<(String, String)>);
 
 impl PartitionKey {
+    /// The partition where `column` has `value`; without a column, the whole table.
+    pub fn of(column: Option<&str>, value: Option<&ScalarValue>) -> Self {
+        let text = |value: &ScalarValue| {
+            if value.is_null() {
+                NULL_PARTITION.to_owned()
+            } else {
+                value.to_string()
+            }
+        };
+        let pair = column.zip(value);
+        Self(
+            pair.map(|(column, value)| (column.to_owned(), text(value)))
+                .into_iter()
+                .collect(),
+        )
+    }
+
     /// The value of the first partition column.
     pub fn first(&self) -> &str {
         self.0.first().map_or("", |(_, value)| value)
