@@ -4,6 +4,7 @@
 //! [`session`] plans and runs SQL over them, [`query`] runs the described SQL files, [`output`]
 //! publishes their rows. The engine knows no Kafka, no PostgreSQL and no network server.
 
+pub mod config;
 pub mod error;
 pub mod functions;
 pub mod lake;
