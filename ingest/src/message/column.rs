@@ -10,8 +10,7 @@ use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, 
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{FieldRef, Fields};
 
-use super::keys::fingerprint;
-use super::scan::STRING_BYTES_MAX;
+use super::keys::{Spelling, fingerprint};
 use super::shape::{Declared, Kind, Shape};
 
 /// What one field, or the elements of one list, are decoded into.
@@ -305,8 +304,7 @@ pub(super) struct Object {
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) name: String,
-    /// The name as it stands in a message between its opening quote and, inclusive, its closing one.
-    pub(super) quoted: Vec<u8>,
+    pub(super) spelling: Spelling,
     /// The member that came after this one in the last object.
     pub(super) next: usize,
     /// The number of the object that had this member last: each object that is read has its own number.
@@ -368,16 +366,9 @@ impl Object {
 
 impl Member {
     fn new(name: &str, index: usize, declared: &Declared) -> Self {
-        let plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..0x20);
-        let quoted = if name.len() <= STRING_BYTES_MAX && name.as_bytes().iter().all(plain) {
-            format!("{name}\"").into_bytes()
-        } else {
-            // Such a key never stands in a message as it is. No message has this byte, so it is found by its text.
-            vec![0xff]
-        };
         Self {
             name: name.to_owned(),
-            quoted,
+            spelling: Spelling::new(name),
             next: index + 1,
             seen_in: 0,
             slot: Slot::new(declared),

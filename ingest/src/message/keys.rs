@@ -1,7 +1,7 @@
 //! Keys that no declaration names: kept only to find out whether an object has one of them twice.
 
 use super::refusal::{Fault, Reason};
-use super::scan::{Raw, Scanner};
+use super::scan::{Raw, STRING_BYTES_MAX, Scanner};
 
 /// Objects with up to this many undeclared keys are checked by comparing all pairs, larger ones by sorting.
 const PAIRWISE_MAX: usize = 16;
@@ -45,6 +45,48 @@ pub(super) fn fingerprint(key: &[u8]) -> u64 {
     (head ^ (tail.rotate_left(23)).wrapping_mul(MIX) ^ key.len() as u64).wrapping_mul(MIX)
 }
 
+/// A declared name as it stands in a message between its opening quote and, inclusive, its closing one.
+#[derive(Debug)]
+pub(super) struct Spelling {
+    text: Vec<u8>,
+    /// The first bytes of the text, and which of them count: most names are compared by these alone.
+    head: u128,
+    mask: u128,
+}
+
+impl Spelling {
+    pub(super) fn new(name: &str) -> Self {
+        let plain = |byte: &u8| !matches!(byte, b'"' | b'\\' | 0..0x20);
+        let text = if name.len() <= STRING_BYTES_MAX && name.as_bytes().iter().all(plain) {
+            format!("{name}\"").into_bytes()
+        } else {
+            // Such a name never stands in a message as it is. No message has this byte, so it is found by its text.
+            vec![0xff]
+        };
+        let (mut head, mut mask) = ([0; 16], [0; 16]);
+        for ((head, mask), byte) in head.iter_mut().zip(&mut mask).zip(&text) {
+            (*head, *mask) = (*byte, 0xff);
+        }
+        Self {
+            text,
+            head: u128::from_le_bytes(head),
+            mask: u128::from_le_bytes(mask),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.text.len()
+    }
+
+    #[inline(always)]
+    pub(super) fn begins(&self, rest: &[u8]) -> bool {
+        match rest.first_chunk() {
+            Some(head) if self.text.len() <= 16 => (u128::from_le_bytes(*head) ^ self.head) & self.mask == 0,
+            _ => rest.starts_with(&self.text),
+        }
+    }
+}
+
 impl Undeclared {
     pub(super) fn mark(&self) -> Mark {
         Mark {
@@ -53,28 +95,21 @@ impl Undeclared {
         }
     }
 
-    /// Remembers a key without escapes.
+    /// Remembers a key and the text that it stands for, which is only kept if it differs.
     #[inline]
-    pub(super) fn push(&mut self, key: Raw, fingerprint: u64) {
+    pub(super) fn push(&mut self, key: Raw, text: &[u8], fingerprint: u64) {
+        let (mut from, mut to) = (key.from, key.to);
+        if key.escaped {
+            from = self.resolved.len();
+            self.resolved.extend_from_slice(text);
+            to = self.resolved.len();
+        }
         self.keys.push(Key {
             fingerprint,
             at: key.from,
-            from: key.from,
-            to: key.to,
-            escaped: false,
-        });
-    }
-
-    /// Remembers a key by the text that its escapes stand for.
-    pub(super) fn push_resolved(&mut self, key: Raw, text: &[u8]) {
-        let from = self.resolved.len();
-        self.resolved.extend_from_slice(text);
-        self.keys.push(Key {
-            fingerprint: fingerprint(text),
-            at: key.from,
             from,
-            to: self.resolved.len(),
-            escaped: true,
+            to,
+            escaped: key.escaped,
         });
     }
 

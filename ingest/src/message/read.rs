@@ -84,20 +84,21 @@ impl<'a, 'm> Reader<'a, 'm> {
         if byte != b'}' {
             loop {
                 self.expect_key(byte)?;
-                match self.key(object, previous)? {
-                    Key::Declared(index, at) => {
-                        previous = Some(index);
-                        let member = &mut object.members[index];
-                        if member.seen_in == number {
-                            return Err(duplicate(at).in_field(member.name.as_bytes()));
-                        }
-                        member.seen_in = number;
-                        required += usize::from(member.slot.required);
-                        let captured = ROOT && self.captured_field == Some(index);
-                        self.member(&mut member.slot, row, depth, captured)
-                            .map_err(|fault| fault.in_field(member.name.as_bytes()))?;
+                let key = self.scanner.at + 1;
+                if let Some(index) = self.key(object, previous)? {
+                    previous = Some(index);
+                    let member = &mut object.members[index];
+                    if member.seen_in == number {
+                        return Err(duplicate(key).in_field(member.name.as_bytes()));
                     }
-                    Key::Undeclared(raw) => self.skip_member(raw, depth)?,
+                    member.seen_in = number;
+                    required += usize::from(member.slot.required);
+                    let captured = ROOT && self.captured_field == Some(index);
+                    self.member(&mut member.slot, row, depth, captured)
+                        .map_err(|fault| fault.in_field(member.name.as_bytes()))?;
+                } else {
+                    self.skip(depth + 1)
+                        .map_err(|fault| fault.in_field(self.scanner.string_at(key)))?;
                 }
                 byte = self.scanner.next();
                 if byte != b',' {
@@ -141,36 +142,41 @@ impl<'a, 'm> Reader<'a, 'm> {
         Ok(())
     }
 
-    /// Passes the key here and its colon. The members of the messages of one topic come in one order, nearly always:
-    /// the one that followed last time is tried before the key is even read.
-    #[inline]
-    fn key(&mut self, object: &mut Object, previous: Option<usize>) -> Result<Key, Box<Fault>> {
-        let from = self.scanner.at + 1;
+    /// Passes the key here and its colon, and tells which member it names. The members of the messages of one topic
+    /// come in one order, nearly always: the one that followed last time is tried before the key is even read.
+    #[inline(always)]
+    fn key(&mut self, object: &mut Object, previous: Option<usize>) -> Result<Option<usize>, Box<Fault>> {
         let expected = previous.map_or(object.first, |index| object.members[index].next);
-        if let Some(member) = object.members.get(expected)
-            && self.scanner.bytes()[from..].starts_with(&member.quoted)
-        {
-            self.scanner.at = from + member.quoted.len();
-            self.colon()?;
-            return Ok(Key::Declared(expected, from));
+        let rest = &self.scanner.bytes()[self.scanner.at + 1..];
+        match object.members.get(expected) {
+            Some(member) if member.spelling.begins(rest) => {
+                self.scanner.at += 1 + member.spelling.len();
+                self.colon()?;
+                Ok(Some(expected))
+            }
+            _ => self.other_key(object, previous),
         }
+    }
+
+    /// Passes a key that was not expected. One that is not declared is remembered.
+    #[inline(never)]
+    fn other_key(&mut self, object: &mut Object, previous: Option<usize>) -> Result<Option<usize>, Box<Fault>> {
         let raw = self.scanner.string()?;
-        let found = if raw.escaped {
+        let text = if raw.escaped {
             self.resolved(raw)?;
-            object.find(&self.scratch.text, fingerprint(&self.scratch.text))
+            &self.scratch.text
         } else {
-            let text = &self.scanner.bytes()[raw.from..raw.to];
-            object.find(text, fingerprint(text))
+            &self.scanner.bytes()[raw.from..raw.to]
         };
-        self.colon()?;
-        let Some(index) = found else {
-            return Ok(Key::Undeclared(raw));
-        };
-        match previous {
-            Some(previous) => object.members[previous].next = index,
-            None => object.first = index,
+        let fingerprint = fingerprint(text);
+        let found = object.find(text, fingerprint);
+        match (found, previous) {
+            (None, _) => self.scratch.undeclared.push(raw, text, fingerprint),
+            (Some(index), Some(previous)) => object.members[previous].next = index,
+            (Some(index), None) => object.first = index,
         }
-        Ok(Key::Declared(index, from))
+        self.colon()?;
+        Ok(found)
     }
 
     /// Passes the colon after a key, and the white space around it.
@@ -306,12 +312,10 @@ impl<'a, 'm> Reader<'a, 'm> {
         if byte != b'}' {
             loop {
                 self.expect_key(byte)?;
-                let raw = self.scanner.string()?;
-                if raw.escaped {
-                    self.resolved(raw)?;
-                }
-                self.colon()?;
-                self.skip_member(raw, depth)?;
+                let key = self.scanner.at + 1;
+                self.undeclared_key()?;
+                self.skip(depth + 1)
+                    .map_err(|fault| fault.in_field(self.scanner.string_at(key)))?;
                 byte = self.scanner.next();
                 if byte != b',' {
                     break;
@@ -324,17 +328,18 @@ impl<'a, 'm> Reader<'a, 'm> {
         self.scratch.undeclared.close(mark, &self.scanner)
     }
 
-    /// Remembers an undeclared key and passes its value. A key with escapes has just been resolved.
+    /// Passes a key where nothing is declared, and its colon.
     #[inline]
-    fn skip_member(&mut self, raw: Raw, depth: usize) -> Result<(), Box<Fault>> {
-        if raw.escaped {
-            self.scratch.undeclared.push_resolved(raw, &self.scratch.text);
+    fn undeclared_key(&mut self) -> Result<(), Box<Fault>> {
+        let raw = self.scanner.string()?;
+        let text = if raw.escaped {
+            self.resolved(raw)?;
+            &self.scratch.text
         } else {
-            let text = &self.scanner.bytes()[raw.from..raw.to];
-            self.scratch.undeclared.push(raw, fingerprint(text));
-        }
-        self.skip(depth + 1)
-            .map_err(|fault| fault.in_field(&self.scanner.bytes()[raw.from..raw.to]))
+            &self.scanner.bytes()[raw.from..raw.to]
+        };
+        self.scratch.undeclared.push(raw, text, fingerprint(text));
+        self.colon()
     }
 
     fn skip_list(&mut self, depth: usize) -> Result<(), Box<Fault>> {
@@ -390,13 +395,6 @@ impl<'a, 'm> Reader<'a, 'm> {
             _ => quoted(bytes).trim_matches('"').to_owned(),
         }
     }
-}
-
-/// A key that was passed.
-enum Key {
-    /// The member of this index; where its text begins.
-    Declared(usize, usize),
-    Undeclared(Raw),
 }
 
 fn declared_name(column: &Column) -> &'static str {

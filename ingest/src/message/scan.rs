@@ -91,7 +91,7 @@ impl<'m> Scanner<'m> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn number(&mut self) -> Result<Number<'m>, Box<Fault>> {
         match Number::read(self.message, self.at) {
             Ok((number, end)) => {
@@ -107,30 +107,42 @@ impl<'m> Scanner<'m> {
 
     /// Passes a string that starts with the quote here. Control characters are refused and a string without escapes
     /// is measured; [`Self::unescape`] checks the rest of a string with escapes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn string(&mut self) -> Result<Raw, Box<Fault>> {
         let from = self.at + 1;
-        let mut at = plain_end(self.bytes(), from);
-        let mut escaped = false;
-        loop {
-            match self.bytes().get(at) {
-                Some(b'"') => break,
-                Some(b'\\') => {
-                    // Whatever is escaped, a quote in it would be right behind the backslash.
-                    escaped = true;
-                    at = plain_end(self.bytes(), (at + 2).min(self.message.len()));
-                }
-                _ => {
-                    self.at = at;
-                    return Err(self.unexpected("a character of a string"));
-                }
-            }
+        let to = plain_end(self.bytes(), from);
+        if self.bytes().get(to) == Some(&b'"') && to - from <= STRING_BYTES_MAX {
+            self.at = to + 1;
+            let escaped = false;
+            return Ok(Raw { from, to, escaped });
         }
-        if !escaped && at - from > STRING_BYTES_MAX {
+        self.escaped_string(from, to)
+    }
+
+    /// Passes the rest of a string that is not plain to its end.
+    #[inline(never)]
+    fn escaped_string(&mut self, from: usize, mut at: usize) -> Result<Raw, Box<Fault>> {
+        if self.bytes().get(at) == Some(&b'"') {
             return Err(too_long(from));
         }
-        self.at = at + 1;
+        while self.bytes().get(at) == Some(&b'\\') {
+            // Whatever is escaped, a quote in it would be right behind the backslash.
+            at = plain_end(self.bytes(), (at + 2).min(self.message.len()));
+        }
+        self.at = at;
+        self.expect(b'"', "a character of a string")?;
+        let escaped = true;
         Ok(Raw { from, to: at, escaped })
+    }
+
+    /// The string whose text begins at `from`, as it is written. It was passed before.
+    #[cold]
+    pub(super) fn string_at(&self, from: usize) -> &'m [u8] {
+        let mut at = plain_end(self.bytes(), from);
+        while self.bytes().get(at) == Some(&b'\\') {
+            at = plain_end(self.bytes(), (at + 2).min(self.message.len()));
+        }
+        &self.bytes()[from..at]
     }
 
     /// Adds the string to `text`, its escapes resolved.
@@ -224,7 +236,7 @@ fn too_long(from: usize) -> Box<Fault> {
 }
 
 /// Where the next quote, backslash or control character is, or the end: eight bytes at a time.
-#[inline]
+#[inline(always)]
 fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::from_le_bytes([0x01; 8]);
     const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
