@@ -63,7 +63,7 @@ impl Column {
 
     pub(super) fn bytes(&self) -> usize {
         match self {
-            Self::Boolean(column) => 2 * column.valid.bytes.len(),
+            Self::Boolean(column) => column.valid.bytes() + column.values.bytes(),
             Self::Bigint(column) => column.bytes(),
             Self::Double(column) => column.bytes(),
             Self::Text(column) | Self::Json(column) => column.bytes(),
@@ -94,52 +94,33 @@ impl Column {
     }
 }
 
-/// A bitmap, least significant bit first. Bits past its length are zero.
+/// Bits that are packed only when they are taken: a byte is written faster than a bit.
 #[derive(Debug, Default)]
-pub(super) struct Bits {
-    bytes: Vec<u8>,
-    len: usize,
-}
+pub(super) struct Bits(Vec<bool>);
 
 impl Bits {
+    /// Sets the bit of the row, those between it and the last one set being zero.
     #[inline]
-    fn push(&mut self, bit: bool) {
-        let bit = u8::from(bit) << (self.len % 8);
-        match self.bytes.last_mut() {
-            Some(last) if self.len % 8 != 0 => *last |= bit,
-            _ => self.bytes.push(bit),
+    fn set(&mut self, row: usize, bit: bool) {
+        if self.0.len() < row {
+            self.0.resize(row, false);
         }
-        self.len += 1;
+        self.0.push(bit);
     }
 
-    /// Adds zeros up to the row, then a one.
-    #[inline]
-    fn set(&mut self, row: usize) {
-        if self.len < row {
-            self.grow(row);
-        }
-        self.push(true);
+    fn truncate(&mut self, rows: usize) {
+        self.0.truncate(rows);
     }
 
-    fn grow(&mut self, len: usize) {
-        self.len = self.len.max(len);
-        self.bytes.resize(self.len.div_ceil(8), 0);
-    }
-
-    fn truncate(&mut self, len: usize) {
-        if len < self.len {
-            self.len = len;
-            self.bytes.truncate(len.div_ceil(8));
-            if let Some(last) = self.bytes.last_mut().filter(|_| len % 8 != 0) {
-                *last &= (1 << (len % 8)) - 1;
-            }
-        }
+    fn bytes(&self) -> usize {
+        self.0.len()
     }
 
     fn take(&mut self, rows: usize) -> BooleanBuffer {
-        self.grow(rows);
-        self.len = 0;
-        BooleanBuffer::new(Buffer::from_vec(take_vec(&mut self.bytes)), 0, rows)
+        self.0.resize(rows, false);
+        let packed = BooleanBuffer::collect_bool(rows, |row| self.0[row]);
+        self.0.clear();
+        packed
     }
 
     fn take_nulls(&mut self, rows: usize) -> Option<NullBuffer> {
@@ -156,9 +137,8 @@ pub(super) struct Booleans {
 
 impl Booleans {
     pub(super) fn set(&mut self, row: usize, value: bool) {
-        self.valid.set(row);
-        self.values.grow(row);
-        self.values.push(value);
+        self.valid.set(row, true);
+        self.values.set(row, value);
     }
 
     fn truncate(&mut self, rows: usize) {
@@ -180,7 +160,7 @@ pub(super) struct Numbers<T> {
 impl<T: Copy + Default + arrow::datatypes::ArrowNativeType> Numbers<T> {
     #[inline]
     pub(super) fn set(&mut self, row: usize, value: T) {
-        self.valid.set(row);
+        self.valid.set(row, true);
         if self.values.len() < row {
             self.values.resize(row, T::default());
         }
@@ -193,7 +173,7 @@ impl<T: Copy + Default + arrow::datatypes::ArrowNativeType> Numbers<T> {
     }
 
     fn bytes(&self) -> usize {
-        self.valid.bytes.len() + size_of_val(self.values.as_slice())
+        self.valid.bytes() + size_of_val(self.values.as_slice())
     }
 
     fn take(&mut self, rows: usize) -> (ScalarBuffer<T>, Option<NullBuffer>) {
@@ -223,7 +203,7 @@ impl Texts {
 
     #[inline]
     pub(super) fn end(&mut self, row: usize) {
-        self.valid.set(row);
+        self.valid.set(row, true);
         self.offsets.set(row, self.bytes.len());
     }
 
@@ -234,7 +214,7 @@ impl Texts {
     }
 
     fn bytes(&self) -> usize {
-        self.valid.bytes.len() + self.offsets.bytes() + self.bytes.len()
+        self.valid.bytes() + self.offsets.bytes() + self.bytes.len()
     }
 
     fn take(&mut self, rows: usize) -> StringArray {
@@ -342,7 +322,7 @@ impl Object {
     /// Marks the row as one that has an object.
     #[inline]
     pub(super) fn set(&mut self, row: usize) {
-        self.valid.set(row);
+        self.valid.set(row, true);
     }
 
     pub(super) fn truncate(&mut self, rows: usize) {
@@ -354,7 +334,7 @@ impl Object {
 
     pub(super) fn bytes(&self) -> usize {
         let members = self.members.iter().map(|member| member.slot.column.bytes());
-        self.valid.bytes.len() + members.sum::<usize>()
+        self.valid.bytes() + members.sum::<usize>()
     }
 
     pub(super) fn take(&mut self, rows: usize, nulls: Option<NullBuffer>) -> StructArray {
@@ -401,7 +381,7 @@ impl List {
     }
 
     pub(super) fn end(&mut self, row: usize, elements: usize) {
-        self.valid.set(row);
+        self.valid.set(row, true);
         self.offsets.set(row, elements);
     }
 
@@ -412,7 +392,7 @@ impl List {
     }
 
     fn bytes(&self) -> usize {
-        self.valid.bytes.len() + self.offsets.bytes() + self.element.column.bytes()
+        self.valid.bytes() + self.offsets.bytes() + self.element.column.bytes()
     }
 
     fn take(&mut self, rows: usize) -> ListArray {

@@ -17,3 +17,6 @@ mod shape;
 pub use decoder::Decoder;
 pub use refusal::{Reason, Refusal};
 pub use shape::{Shape, ShapeError};
+
+#[cfg(test)]
+mod tests;

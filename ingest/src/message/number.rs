@@ -237,3 +237,95 @@ impl Decimal {
         format!("{sign}{digits}{sticky}e{}", scale.clamp(-50_000, 50_000))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn number(text: &str) -> Number<'_> {
+        let (number, end) = Number::read(text, 0).expect("the case follows the grammar");
+        assert_eq!(end, text.len(), "{text}");
+        number
+    }
+
+    #[test]
+    fn grammar() {
+        let check = |text: &str, expected: Result<usize, usize>| {
+            assert_eq!(Number::read(text, 0).map(|(_, end)| end), expected, "{text}");
+            // What follows is not looked at, however near the end of the message is.
+            let followed = format!("{text}, 123456789");
+            assert_eq!(Number::read(&followed, 0).map(|(_, end)| end), expected, "{followed}");
+        };
+        for text in ["0", "-0", "12345678", "123456789012345678901234567890", "1.5", "1.5e5", "1E-05", "0.0e+0"] {
+            check(text, Ok(text.len()));
+        }
+        check("", Err(0));
+        check("-", Err(1));
+        check("01", Err(0));
+        check("-00", Err(1));
+        check("1.", Err(2));
+        check("1.e1", Err(2));
+        check("1e", Err(2));
+        check("1e-", Err(3));
+        check("1/", Ok(1));
+        check("1:", Ok(1));
+        check("1\u{b1}", Ok(1));
+    }
+
+    /// The standard library rounds correctly, so what it says of a number of ordinary length is the measure.
+    #[test]
+    fn doubles_are_the_nearest() {
+        let check = |text: &str| {
+            let expected: f64 = text.parse().expect("the case is a number");
+            let found = number(text).double().expect("the case is in range");
+            assert_eq!(found.to_bits(), expected.to_bits(), "{text}");
+            assert!(number(text).fits_double(), "{text}");
+        };
+        for text in [
+            "0", "-0", "0.1", "-0.3", "1e22", "1e23", "9007199254740992", "9007199254740993", "9007199254740993.0",
+            "123456789012345678e-22", "1.7976931348623157e308", "2.2250738585072014e-308", "5e-324", "4.9e-324",
+            "0.000000000000000000000001", "100000000000000000000000000000", "8.98846567431158e307", "1e-22", "1e-23",
+            "3.14159265358979323846264338327950288", "-22.2463", "166.4072", "1768431100", "0e400", "-0.0e-400",
+        ] {
+            check(text);
+        }
+        let mut state = 1_u64;
+        for _ in 0..50_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let (digits, places, power) = (state >> (state % 60), state % 25, (state >> 32) % 600);
+            check(&format!("{digits}"));
+            check(&format!("{}.{:0width$}", digits % 1000, digits >> 20, width = places as usize + 1));
+            let text = format!("-{}.{}e{}", digits % 10, digits >> 10, power as i64 - 300);
+            check(&text);
+        }
+    }
+
+    #[test]
+    fn range() {
+        for text in ["1e309", "-1e309", "2e308", "1e-400", "2e-324", "-1e-99999999999999999999"] {
+            assert_eq!(number(text).double(), None, "{text}");
+            assert!(!number(text).fits_double(), "{text}");
+        }
+    }
+
+    /// Numbers of any length mean what they say, also where the standard library gives up counting.
+    #[test]
+    fn long_numbers() {
+        let zeros = "0".repeat(100_000);
+        let nines = "9".repeat(100_000);
+        let check = |text: &str, expected: Option<f64>, integer: Option<i64>| {
+            assert_eq!(number(text).double(), expected, "{}…", &text[..20]);
+            assert_eq!(number(text).bigint(), integer, "{}…", &text[..20]);
+        };
+        check(&format!("12{zeros}e-100001"), Some(1.2), None);
+        check(&format!("-12{zeros}e-100000"), Some(-12.0), Some(-12));
+        check(&format!("0.{zeros}7e100001"), Some(7.0), Some(7));
+        check(&format!("0.{zeros}"), Some(0.0), Some(0));
+        check(&format!("0.{nines}"), Some(1.0), None);
+        check(&nines, None, None);
+        check(&format!("0.{zeros}1"), None, None);
+        // Halfway between two doubles is rounded to even, and the least more is rounded up.
+        check(&format!("9007199254740993.{zeros}"), Some(9_007_199_254_740_992.0), Some(9_007_199_254_740_993));
+        check(&format!("9007199254740993.{zeros}1"), Some(9_007_199_254_740_994.0), None);
+    }
+}
