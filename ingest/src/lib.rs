@@ -1,1 +1,3 @@
-//! Stub.
+//! Sources of messages and the pipeline that lands them.
+
+pub mod openweather;
