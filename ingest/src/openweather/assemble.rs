@@ -1,0 +1,340 @@
+//! From the API's three bodies to one message, in the shape that the older producer gave it.
+//!
+//! The bodies pass through as received, so that fields nobody knows yet survive; two sections are
+//! derived from the current weather. One fault of the older shape is mended: local sunrise and
+//! sunset carry the city's offset from UTC, where they used to claim `+00:00`.
+
+use chrono::{DateTime, FixedOffset, SecondsFormat, TimeZone, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::body::{self, BodyError};
+
+/// What the API answered for one city.
+#[derive(Debug, Clone)]
+pub struct Bodies {
+    pub weather: Box<RawValue>,
+    pub forecast: Box<RawValue>,
+    pub air_pollution: Box<RawValue>,
+}
+
+/// A message and what its carrier needs to know of it.
+#[derive(Debug, Clone)]
+pub struct Observation {
+    /// OpenWeather's id of the place: the key that names alone cannot be.
+    pub city_id: i64,
+    /// The instant the weather is of, some minutes before it was asked for.
+    pub observed_at: DateTime<Utc>,
+    pub message: Message,
+}
+
+/// The message. Keys are written in this order, as the older producer did.
+#[derive(Debug, Clone, Serialize)]
+pub struct Message {
+    pub sun_info: SunInfo,
+    pub precipitations_info: PrecipitationsInfo,
+    pub air_pollution: Box<RawValue>,
+    pub forecast: Box<RawValue>,
+    pub weather: Box<RawValue>,
+}
+
+impl Message {
+    /// The message on one line.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("texts, finite numbers and valid JSON can be written")
+    }
+}
+
+/// Sunrise and sunset; where the sun does neither today, all but the first two are null.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct SunInfo {
+    pub city: Option<String>,
+    pub timezone_offset_seconds: i64,
+    pub sunrise_utc: Option<String>,
+    pub sunset_utc: Option<String>,
+    pub sunrise_local: Option<String>,
+    pub sunset_local: Option<String>,
+    pub day_length_seconds: Option<i64>,
+}
+
+/// Amounts of the last one and three hours in mm; 0 where the API omits them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PrecipitationsInfo {
+    pub city: Option<String>,
+    pub rain_1h: f64,
+    pub rain_3h: f64,
+    pub snow_1h: f64,
+    pub snow_3h: f64,
+    pub units: &'static str,
+    pub timestamp_utc: String,
+}
+
+/// What is read of the current weather; everything else only passes through.
+#[derive(Deserialize)]
+struct Weather {
+    id: i64,
+    name: Option<String>,
+    dt: i64,
+    timezone: Option<i64>,
+    sys: Option<Sun>,
+    rain: Option<Amounts>,
+    snow: Option<Amounts>,
+}
+
+#[derive(Default, Deserialize)]
+struct Sun {
+    sunrise: Option<i64>,
+    sunset: Option<i64>,
+}
+
+#[derive(Default, Deserialize)]
+struct Amounts {
+    #[serde(rename = "1h")]
+    in_1h: Option<f64>,
+    #[serde(rename = "3h")]
+    in_3h: Option<f64>,
+}
+
+/// Makes the message. It fails only if the current weather lacks its id or time, or has a value
+/// that no clock can show.
+pub fn assemble(bodies: Bodies) -> Result<Observation, BodyError> {
+    let weather: Weather = body::parse(bodies.weather.get())?;
+    let observed_at = instant("dt", weather.dt)?;
+    let sun_info = sun_info(&weather)?;
+    let message = Message {
+        sun_info,
+        precipitations_info: precipitations_info(&weather, observed_at),
+        air_pollution: bodies.air_pollution,
+        forecast: bodies.forecast,
+        weather: bodies.weather,
+    };
+    Ok(Observation {
+        city_id: weather.id,
+        observed_at,
+        message,
+    })
+}
+
+fn sun_info(weather: &Weather) -> Result<SunInfo, BodyError> {
+    let offset_s = weather.timezone.unwrap_or(0);
+    let offset = i32::try_from(offset_s)
+        .ok()
+        .and_then(FixedOffset::east_opt)
+        .ok_or(BodyError::Range {
+            field: "timezone",
+            value: offset_s,
+        })?;
+    // The API writes 0 where the sun does not rise or set.
+    let known = |field, at: Option<i64>| {
+        at.filter(|at| *at != 0)
+            .map(|at| instant(field, at))
+            .transpose()
+    };
+    let sys = weather.sys.as_ref();
+    let sunrise = known("sunrise", sys.and_then(|sun| sun.sunrise))?;
+    let sunset = known("sunset", sys.and_then(|sun| sun.sunset))?;
+    let local = |at: DateTime<Utc>| text(&at.with_timezone(&offset));
+    Ok(SunInfo {
+        city: weather.name.clone(),
+        timezone_offset_seconds: offset_s,
+        sunrise_utc: sunrise.as_ref().map(text),
+        sunset_utc: sunset.as_ref().map(text),
+        sunrise_local: sunrise.map(local),
+        sunset_local: sunset.map(local),
+        day_length_seconds: sunrise
+            .zip(sunset)
+            .map(|(rise, set)| (set - rise).num_seconds()),
+    })
+}
+
+fn precipitations_info(weather: &Weather, observed_at: DateTime<Utc>) -> PrecipitationsInfo {
+    let of = |amounts: &Option<Amounts>| {
+        let (in_1h, in_3h) = amounts
+            .as_ref()
+            .map_or((None, None), |a| (a.in_1h, a.in_3h));
+        (in_1h.unwrap_or(0.0), in_3h.unwrap_or(0.0))
+    };
+    let ((rain_1h, rain_3h), (snow_1h, snow_3h)) = (of(&weather.rain), of(&weather.snow));
+    PrecipitationsInfo {
+        city: weather.name.clone(),
+        rain_1h,
+        rain_3h,
+        snow_1h,
+        snow_3h,
+        units: "mm",
+        timestamp_utc: text(&observed_at),
+    }
+}
+
+fn instant(field: &'static str, seconds: i64) -> Result<DateTime<Utc>, BodyError> {
+    DateTime::from_timestamp(seconds, 0).ok_or(BodyError::Range {
+        field,
+        value: seconds,
+    })
+}
+
+fn text<Zone: TimeZone<Offset: std::fmt::Display>>(at: &DateTime<Zone>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, false)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use serde_json::value::{RawValue, Value, to_raw_value};
+
+    use super::{Bodies, BodyError, Observation, assemble};
+
+    fn raw(text: &str) -> Box<RawValue> {
+        RawValue::from_string(text.to_owned()).expect("JSON")
+    }
+
+    fn observe(weather: &Value) -> Result<Observation, BodyError> {
+        let weather = to_raw_value(weather).expect("JSON");
+        assemble(Bodies {
+            weather,
+            forecast: raw(r#"{"list":[]}"#),
+            air_pollution: raw("{}"),
+        })
+    }
+
+    /// A full body; a case puts its own fields over these, and removes those it sets to null.
+    fn weather(changes: Value) -> Value {
+        let mut body = json!({
+            "weather": [{"id": 500}],
+            "rain": {"1h": 0.42},
+            "dt": 1_775_040_000,
+            "sys": {"type": 2, "country": "FR", "sunrise": 1_775_020_200, "sunset": 1_775_066_460},
+            "timezone": 7200,
+            "id": 2_988_507,
+            "name": "Paris",
+            "cod": 200,
+        });
+        for (key, value) in changes.as_object().expect("an object") {
+            match value {
+                Value::Null => drop(body.as_object_mut().expect("an object").remove(key)),
+                value => body[key] = value.clone(),
+            }
+        }
+        body
+    }
+
+    #[test]
+    fn the_message_has_the_shape_and_the_order_of_old() {
+        let text = r#"{"coord":{"lon":2.35,"lat":48.85},"new":{"x":1.50},"dt":1775040000,"sys":{"sunrise":1775020200,"sunset":1775066460},"timezone":7200,"id":2988507,"name":"Saint-Étienne","cod":200}"#;
+        let bodies = Bodies {
+            weather: raw(text),
+            forecast: raw(r#"{"cod":"200","list":[1]}"#),
+            air_pollution: raw(r#"{"coord":[50.0,50.0],"list":[]}"#),
+        };
+        let observation = assemble(bodies).expect("a message");
+        assert_eq!(
+            (observation.city_id, observation.observed_at.timestamp()),
+            (2_988_507, 1_775_040_000)
+        );
+        let expected = [
+            r#"{"sun_info":{"city":"Saint-Étienne","timezone_offset_seconds":7200,"#,
+            r#""sunrise_utc":"2026-04-01T05:10:00+00:00","sunset_utc":"2026-04-01T18:01:00+00:00","#,
+            r#""sunrise_local":"2026-04-01T07:10:00+02:00","sunset_local":"2026-04-01T20:01:00+02:00","#,
+            r#""day_length_seconds":46260},"precipitations_info":{"city":"Saint-Étienne","#,
+            r#""rain_1h":0.0,"rain_3h":0.0,"snow_1h":0.0,"snow_3h":0.0,"units":"mm","#,
+            r#""timestamp_utc":"2026-04-01T10:40:00+00:00"},"#,
+            r#""air_pollution":{"coord":[50.0,50.0],"list":[]},"forecast":{"cod":"200","list":[1]},"#,
+            r#""weather":"#,
+            text,
+            "}",
+        ];
+        assert_eq!(observation.message.to_json(), expected.concat());
+    }
+
+    #[test]
+    fn local_times_carry_the_offset_of_the_city() {
+        for (timezone, sunrise_local) in [
+            (json!(7200), "2026-04-01T07:10:00+02:00"),
+            (json!(0), "2026-04-01T05:10:00+00:00"),
+            (json!(20700), "2026-04-01T10:55:00+05:45"),
+            (json!(-12600), "2026-04-01T01:40:00-03:30"),
+            (json!(-36000), "2026-03-31T19:10:00-10:00"),
+            (Value::Null, "2026-04-01T05:10:00+00:00"),
+        ] {
+            let sun = observe(&weather(json!({"timezone": timezone})))
+                .expect("a message")
+                .message
+                .sun_info;
+            assert_eq!(
+                sun.sunrise_local.as_deref(),
+                Some(sunrise_local),
+                "{timezone}"
+            );
+            assert_eq!(
+                sun.sunrise_utc.as_deref(),
+                Some("2026-04-01T05:10:00+00:00"),
+                "{timezone}"
+            );
+            assert_eq!(sun.day_length_seconds, Some(46_260), "{timezone}");
+        }
+    }
+
+    #[test]
+    fn where_the_sun_does_not_rise_or_set_its_times_are_null() {
+        for sys in [
+            json!({"sunrise": 0, "sunset": 0}),
+            json!({"country": "NO"}),
+            Value::Null,
+        ] {
+            let observation = observe(&weather(json!({"sys": sys}))).expect("a message");
+            let sun = serde_json::to_value(observation.message.sun_info).expect("JSON");
+            let expected = json!({
+                "city": "Paris", "timezone_offset_seconds": 7200,
+                "sunrise_utc": null, "sunset_utc": null, "sunrise_local": null, "sunset_local": null,
+                "day_length_seconds": null,
+            });
+            assert_eq!(sun, expected, "{sys}");
+        }
+    }
+
+    #[test]
+    fn an_absent_amount_is_zero() {
+        for (rain, snow, expected) in [
+            (json!({"1h": 0.42}), Value::Null, [0.42, 0.0, 0.0, 0.0]),
+            (Value::Null, Value::Null, [0.0; 4]),
+            (
+                json!({"1h": 2, "3h": 4.5}),
+                json!({"1h": 0.1}),
+                [2.0, 4.5, 0.1, 0.0],
+            ),
+            (json!({}), json!({"3h": 0}), [0.0; 4]),
+            (json!({"1h": null}), json!({"3h": 7}), [0.0, 0.0, 0.0, 7.0]),
+        ] {
+            let body = weather(json!({"rain": rain, "snow": snow}));
+            let info = observe(&body)
+                .expect("a message")
+                .message
+                .precipitations_info;
+            let found = [info.rain_1h, info.rain_3h, info.snow_1h, info.snow_3h];
+            assert_eq!(found, expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn weather_that_lacks_what_identifies_it_makes_no_message() {
+        for (changes, part) in [
+            (json!({"id": null}), "missing field `id`"),
+            (json!({"dt": null}), "missing field `dt`"),
+            (json!({"dt": "soon"}), "invalid type"),
+            (json!({"dt": i64::MAX}), "\"dt\" is out of range"),
+            (
+                json!({"timezone": 90_000}),
+                "\"timezone\" is out of range: 90000",
+            ),
+            (
+                json!({"sys": {"sunrise": i64::MIN}}),
+                "\"sunrise\" is out of range",
+            ),
+        ] {
+            let error = observe(&weather(changes)).expect_err("no message");
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            let chain = format!("{error}: {}", source.unwrap_or_default());
+            assert!(chain.contains(part), "{chain}");
+        }
+    }
+}

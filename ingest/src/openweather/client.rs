@@ -1,0 +1,183 @@
+//! Asks the API for what one message needs.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use futures::{Stream, StreamExt, stream, try_join};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::assemble::{Bodies, Observation, assemble};
+use super::body;
+use super::city::{City, Coordinates, Form};
+use super::error::{Call, Endpoint, Error};
+use super::options::{Options, Units};
+use super::transport::Transport;
+
+type Query = Vec<(&'static str, String)>;
+
+/// One account's access to the API. Share it: the rate limit and the known coordinates are its own.
+#[derive(Debug)]
+pub struct Client {
+    transport: Transport,
+    units: Units,
+    language: String,
+    cities_at_once: usize,
+    /// By the city's spelling. Cities do not move, and looking them up each time would cost calls.
+    known: Mutex<HashMap<String, Coordinates>>,
+}
+
+/// An entry of the geocoder's answer.
+#[derive(Deserialize)]
+struct Located {
+    lat: f64,
+    lon: f64,
+}
+
+#[derive(Deserialize)]
+struct WithCoordinates {
+    coord: Located,
+}
+
+impl Client {
+    pub fn new(options: Options) -> Result<Self, Error> {
+        Ok(Self {
+            units: options.units,
+            language: options.language.clone(),
+            cities_at_once: options.cities_at_once.max(1),
+            known: Mutex::default(),
+            transport: Transport::new(options)?,
+        })
+    }
+
+    /// Observes each city; results come as they are ready, and one city's failure stops no other.
+    pub fn observe_all<'a>(
+        &'a self,
+        cities: &'a [City],
+    ) -> impl Stream<Item = (&'a City, Result<Observation, Error>)> + Send + 'a {
+        stream::iter(cities)
+            .map(move |city| async move { (city, self.observe(city).await) })
+            .buffer_unordered(self.cities_at_once)
+    }
+
+    /// Locates the city, unless it was located before, and fetches its three bodies side by side.
+    pub async fn observe(&self, city: &City) -> Result<Observation, Error> {
+        let at = self.locate(city).await?;
+        let (weather, forecast, air_pollution) = try_join!(
+            self.weather(city, at),
+            self.forecast(city, at),
+            self.air_pollution(city, at)
+        )?;
+        assemble(Bodies {
+            weather,
+            forecast,
+            air_pollution,
+        })
+        .map_err(|source| {
+            let call = Call {
+                endpoint: Endpoint::Weather,
+                city: city.clone(),
+            };
+            Error::UnexpectedBody { call, source }
+        })
+    }
+
+    async fn locate(&self, city: &City) -> Result<Coordinates, Error> {
+        match &city.0 {
+            Form::Coordinates(at) => Ok(*at),
+            Form::Id(id) => self.remember(city, self.look_up(city, *id)).await,
+            Form::Name(name) => self.remember(city, self.geocode(city, name)).await,
+        }
+    }
+
+    async fn remember(
+        &self,
+        city: &City,
+        search: impl Future<Output = Result<Coordinates, Error>>,
+    ) -> Result<Coordinates, Error> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let spelling = city.to_string();
+        if let Some(at) = known().get(&spelling) {
+            return Ok(*at);
+        }
+        let at = search.await?;
+        known().insert(spelling, at);
+        Ok(at)
+    }
+
+    async fn geocode(&self, city: &City, name: &str) -> Result<Coordinates, Error> {
+        let query = vec![("q", name.to_owned()), ("limit", "1".to_owned())];
+        let found: Vec<Located> = self
+            .call(Endpoint::Geocoding, city, query, body::parse)
+            .await?;
+        let first = found
+            .first()
+            .ok_or_else(|| Error::UnknownCity { city: city.clone() })?;
+        Ok(Coordinates {
+            lat: first.lat,
+            lon: first.lon,
+        })
+    }
+
+    /// The geocoder knows no ids, the current weather does.
+    async fn look_up(&self, city: &City, id: u64) -> Result<Coordinates, Error> {
+        let found: WithCoordinates = self
+            .call(Endpoint::Weather, city, by_id(id), body::parse)
+            .await?;
+        Ok(Coordinates {
+            lat: found.coord.lat,
+            lon: found.coord.lon,
+        })
+    }
+
+    /// By id if the user gave one: at its coordinates the API may know a district by another id.
+    async fn weather(&self, city: &City, at: Coordinates) -> Result<Box<RawValue>, Error> {
+        let mut query = match &city.0 {
+            Form::Id(id) => by_id(*id),
+            Form::Name(_) | Form::Coordinates(_) => by_coordinates(at),
+        };
+        query.push(("units", self.units.as_str().to_owned()));
+        self.call(Endpoint::Weather, city, query, body::section)
+            .await
+    }
+
+    async fn forecast(&self, city: &City, at: Coordinates) -> Result<Box<RawValue>, Error> {
+        let mut query = by_coordinates(at);
+        query.push(("units", self.units.as_str().to_owned()));
+        query.push(("lang", self.language.clone()));
+        self.call(Endpoint::Forecast, city, query, body::list_section)
+            .await
+    }
+
+    async fn air_pollution(&self, city: &City, at: Coordinates) -> Result<Box<RawValue>, Error> {
+        self.call(
+            Endpoint::AirPollution,
+            city,
+            by_coordinates(at),
+            body::list_section,
+        )
+        .await
+    }
+
+    async fn call<T>(
+        &self,
+        endpoint: Endpoint,
+        city: &City,
+        query: Query,
+        read: fn(&str) -> Result<T, body::BodyError>,
+    ) -> Result<T, Error> {
+        let call = Call {
+            endpoint,
+            city: city.clone(),
+        };
+        self.transport.call(&call, &query, read).await
+    }
+}
+
+fn by_id(id: u64) -> Query {
+    vec![("id", id.to_string())]
+}
+
+fn by_coordinates(at: Coordinates) -> Query {
+    vec![("lat", at.lat.to_string()), ("lon", at.lon.to_string())]
+}

@@ -1,0 +1,145 @@
+//! Keeps a client below its plan's calls per minute.
+
+use std::collections::VecDeque;
+use std::num::NonZeroU32;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+/// The server counts when a call arrives, we when it starts: one second covers the difference.
+const WINDOW: Duration = Duration::from_secs(61);
+
+/// Lets at most `calls_per_minute` calls start in any window of a minute, without spacing them out,
+/// so that a single city need not wait.
+#[derive(Debug)]
+pub(crate) struct RateLimiter {
+    calls_per_minute: Option<NonZeroU32>,
+    /// A std mutex, because nothing awaits inside it.
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// When the latest calls started or will start, oldest first; never more than a minute's worth.
+    starts: VecDeque<Instant>,
+    held_until: Option<Instant>,
+}
+
+impl RateLimiter {
+    pub(crate) fn new(calls_per_minute: Option<NonZeroU32>) -> Self {
+        Self {
+            calls_per_minute,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Returns when a call may start. Calls start in the order in which they asked.
+    pub(crate) async fn acquire(&self) {
+        loop {
+            sleep_until(self.reserve(Instant::now())).await;
+            // A hold that came while we slept sends us to the end of the queue.
+            if !self.is_held(Instant::now()) {
+                return;
+            }
+        }
+    }
+
+    /// Lets no call start for `pause`: after a refusal every further call would be refused as well.
+    pub(crate) fn hold(&self, pause: Duration) {
+        let until = Instant::now() + pause;
+        self.with_state(|state| state.held_until = state.held_until.max(Some(until)));
+    }
+
+    fn reserve(&self, now: Instant) -> Instant {
+        self.with_state(|state| {
+            let mut at = state.held_until.map_or(now, |until| until.max(now));
+            if let Some(calls_max) = self.calls_per_minute {
+                if state.starts.len() == calls_max.get() as usize {
+                    let oldest = state.starts.pop_front();
+                    at = oldest.map_or(at, |oldest| at.max(oldest + WINDOW));
+                }
+                state.starts.push_back(at);
+            }
+            at
+        })
+    }
+
+    fn is_held(&self, now: Instant) -> bool {
+        self.with_state(|state| state.held_until.is_some_and(|until| now < until))
+    }
+
+    fn with_state<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::{RateLimiter, WINDOW};
+
+    /// Seconds after the start at which `calls` calls, all asked for at once, may begin.
+    async fn starts(limiter: &RateLimiter, calls: usize) -> Vec<u64> {
+        let start = Instant::now();
+        let mut seconds = Vec::new();
+        for _ in 0..calls {
+            limiter.acquire().await;
+            seconds.push(start.elapsed().as_secs());
+        }
+        seconds
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_minutes_worth_starts_at_once_and_the_rest_waits() {
+        let window = WINDOW.as_secs();
+        for (calls_per_minute, expected) in [
+            (0, vec![0; 7]), // none: unlimited
+            (3, vec![0, 0, 0, window, window, window, 2 * window]),
+            (1, vec![0, window, 2 * window]),
+        ] {
+            let limiter = RateLimiter::new(NonZeroU32::new(calls_per_minute));
+            assert_eq!(
+                starts(&limiter, expected.len()).await,
+                expected,
+                "{calls_per_minute}"
+            );
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_window_holds_more_calls_than_allowed() {
+        let limiter = RateLimiter::new(NonZeroU32::new(4));
+        let mut at = Vec::new();
+        for step in 0..40_u64 {
+            tokio::time::advance(Duration::from_secs(step * 7 % 23)).await;
+            limiter.acquire().await;
+            at.push(Instant::now());
+        }
+        for pair in at.windows(5) {
+            assert!(pair[4] - pair[0] >= Duration::from_secs(60), "{pair:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hold_stops_every_call_also_those_that_already_wait() {
+        let limiter = RateLimiter::new(NonZeroU32::new(1));
+        limiter.acquire().await;
+        let start = Instant::now();
+        let (waited, ()) = tokio::join!(
+            async {
+                limiter.acquire().await;
+                start.elapsed()
+            },
+            async {
+                tokio::time::sleep(Duration::from_secs(50)).await;
+                limiter.hold(Duration::from_secs(30));
+            },
+        );
+        assert!(waited >= Duration::from_secs(80), "{waited:?}");
+    }
+}
