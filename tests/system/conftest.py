@@ -7,6 +7,8 @@ import pytest
 
 from stack import session
 
+pytest_plugins = ["support.fixtures", "support.figures"]
+
 KEPT_LOGS = pytest.StashKey[pathlib.Path]()
 
 
