@@ -130,9 +130,9 @@ JSON_BUT_REFUSED: dict[str, Damage] = {
     "a number too large nobody reads": literal(UNREAD, "-1e400"),
     "a number too small": literal(TEMP, "1e-400"),
     "a number of 400 digits nobody reads": literal(UNREAD, "9" * 400),
-    "a string over 64 KiB": put({"value.weather.name": "A" * 70_000}),
-    "a string over 64 KiB of two-byte letters": put({"value.weather.name": "Ж" * 40_000}),
-    "a string over 64 KiB nobody reads": put({UNREAD: "A" * 70_000}),
+    "a string over 64 KiB": literal("value.weather.name", f'"{"A" * 70_000}"'),
+    "a string over 64 KiB of two-byte letters": literal("value.weather.name", f'"{"Ж" * 40_000}"'),
+    "a string over 64 KiB nobody reads": literal(UNREAD, f'"{"A" * 70_000}"'),
 }
 
 NO_MESSAGE: dict[str, Damage] = {

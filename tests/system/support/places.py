@@ -105,13 +105,6 @@ class HdfsPlace:
 Place = LocalPlace | HdfsPlace
 
 
-def give_home(http_url: str, superuser: str, user: str) -> None:
-    """Make /user/<user> and give it to the user, as whoever sets up a cluster does."""
-    root = WebHdfs(http_url, superuser)
-    root.make_directory(f"/user/{user}")
-    root.set_owner(f"/user/{user}", user)
-
-
 def put_export(place: Place, files: dict[str, bytes]) -> None:
     """Export files into the place's export folder."""
     for path, data in files.items():

@@ -11,7 +11,7 @@ import math
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 from support.malformed import KINDS
@@ -47,8 +47,15 @@ CITIES = [
 def many_cities(count: int) -> list[City]:
     """The listed cities and, beyond them, invented ones."""
     invented = [
-        City(9_000_000 + n, f"Ville-{n:03d}", "FR", round(43 + n % 7 + n / 1e4, 4), round(n % 11 - 4 + n / 1e4, 4),
-             "Europe/Paris", 6.0 + n % 13)
+        City(
+            9_000_000 + n,
+            f"Ville-{n:03d}",
+            "FR",
+            round(43 + n % 7 + n / 1e4, 4),
+            round(n % 11 - 4 + n / 1e4, 4),
+            "Europe/Paris",
+            6.0 + n % 13,
+        )
         for n in range(max(0, count - len(CITIES)))
     ]
     return (CITIES + invented)[:count]
@@ -109,9 +116,7 @@ class Export:
     def plus(self, records: Iterable[Record]) -> "Export":
         """The same with more records, each in a file of its own."""
         records = list(records)
-        return Export(
-            self.files | {r.path: export_line(r) + b"\n" for r in records}, self.records + records, self.bad
-        )
+        return Export(self.files | {r.path: export_line(r) + b"\n" for r in records}, self.records + records, self.bad)
 
 
 def paris_day(epoch_s: int) -> date:
@@ -193,6 +198,7 @@ def build(
     odd: bool = False,
     partitions: int = 2,
     file_hours: int = 6,
+    first_offset: int = 0,
     seed: int = 1,
 ) -> Export:
     """An export of whole days. `late` lines arrive up to 20 hours after their time, `redelivered` ones a second time under
@@ -200,9 +206,7 @@ def build(
     one line of each valid oddity."""
     days = list(days)
     chance = random.Random(seed)
-    arrivals = [
-        _Arrival(at, city, at, message(city, at, forecasts)) for city in cities for at in polls(city, days)
-    ]
+    arrivals = [_Arrival(at, city, at, message(city, at, forecasts)) for city in cities for at in polls(city, days)]
     chance.shuffle(arrivals)
     extra = [_at_random(arrivals, chance, damage=kind) for kind in malformed]
     if odd:
@@ -216,7 +220,8 @@ def build(
         dataclasses.replace(a, at=a.at + chance.randrange(1, 3_600), delivery=len(arrivals) + n)
         for n, a in enumerate(chance.sample(plain, resent))
     ]
-    return _write(sorted(arrivals + again, key=lambda a: (a.at, a.delivery)), partitions, file_hours, chance)
+    arrivals = sorted(arrivals + again, key=lambda a: (a.at, a.delivery))
+    return _write(arrivals, [first_offset] * partitions, file_hours, chance)
 
 
 def _at_random(arrivals: list[_Arrival], chance: random.Random, damage: str | None = None, odd: str | None = None):
@@ -229,10 +234,9 @@ def _at_random(arrivals: list[_Arrival], chance: random.Random, damage: str | No
     return _Arrival(at, model.city, at, value, damage)
 
 
-def _write(arrivals: list[_Arrival], partitions: int, file_hours: int, chance: random.Random) -> Export:
+def _write(arrivals: list[_Arrival], offsets: list[int], file_hours: int, chance: random.Random) -> Export:
     """Give each delivery its offset in the order of arrival, with gaps as Kafka has them, and fill the files."""
     export = Export()
-    offsets = [0] * partitions
     delivered: dict[int, Record] = {}
     lines: dict[str, list[bytes]] = {}
     for arrival in arrivals:
@@ -240,7 +244,7 @@ def _write(arrivals: list[_Arrival], partitions: int, file_hours: int, chance: r
         record = delivered.get(arrival.delivery)
         first_time = record is None
         if first_time:
-            partition = arrival.city.id % partitions
+            partition = arrival.city.id % len(offsets)
             offsets[partition] += 1 + (chance.random() < 0.02) * chance.randrange(1, 5)
             record = Record(partition, offsets[partition], arrival.event_at, arrival.value)
             delivered[arrival.delivery] = record
@@ -386,7 +390,7 @@ def _forecast_entry(city: City, at: int, chance: random.Random) -> dict:
         "visibility": 10_000,
         "pop": _number(chance.random()),
         "sys": {"pod": "n"},
-        "dt_txt": f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S}",
+        "dt_txt": f"{datetime.fromtimestamp(at, timezone.utc):%Y-%m-%d %H:%M:%S}",
     }
     if entry["pop"] > 0.7:
         entry["snow" if temp < 1 else "rain"] = {"3h": _number(0.1 + 4 * chance.random())}
@@ -394,7 +398,7 @@ def _forecast_entry(city: City, at: int, chance: random.Random) -> dict:
 
 
 def _iso(epoch_s: int) -> str:
-    return datetime.fromtimestamp(epoch_s, UTC).isoformat()
+    return datetime.fromtimestamp(epoch_s, timezone.utc).isoformat()
 
 
 def _sun_info(weather: dict) -> dict:

@@ -6,8 +6,9 @@ It is a second road to HDFS on purpose: what isobar wrote over RPC is read back 
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Iterator
+from typing import BinaryIO
 from urllib.parse import quote, urlencode
 
 
