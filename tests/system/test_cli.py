@@ -1,4 +1,4 @@
-"""The command line's manners: exit codes, logs and colours by where they go, interruption, completions, helpful listings."""
+"""The command line's manners: exit codes, logs and colours by where they go, interruption, completions, listings."""
 
 import json
 import re

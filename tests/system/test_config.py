@@ -1,4 +1,4 @@
-"""Configuration as a person meets it: what wins, where each value came from, what is refused and how, and that secrets stay so."""
+"""Configuration as a person meets it: what wins, where each value came from, what is refused, and that secrets stay so."""
 
 import re
 

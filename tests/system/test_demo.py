@@ -1,4 +1,4 @@
-"""`isobar demo --once`: a person sees the right table, files that are there, and what to try next; Python counts after it."""
+"""`isobar demo --once`: a person sees the right table, its files, and what to try next; Python counts after it."""
 
 import json
 import re

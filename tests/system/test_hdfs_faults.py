@@ -1,4 +1,4 @@
-"""HDFS out of order: every command that needs it ends by itself within half a minute, saying what, where and what to check."""
+"""HDFS out of order: every command that needs it ends within half a minute, saying what, where and what to check."""
 
 import socket
 from contextlib import contextmanager

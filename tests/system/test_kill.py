@@ -1,4 +1,4 @@
-"""`kill -9` at any moment: nothing is lost, nothing stands twice, and what lies about afterwards is swept and never read."""
+"""`kill -9` at any moment: nothing is lost, nothing stands twice, and what is left behind is swept and never read."""
 
 import random
 import time
@@ -20,7 +20,7 @@ def test_nothing_is_lost_or_doubled_by_kill_nine(lakes, kind, figures):
     lake = lakes.new(kind, ISOBAR__LAND__ROWS_MAX="40")
     truth = Export()
     killed = 0
-    # Some rounds end before their kill; more than twice as many rounds as kills would mean that there is nothing to kill.
+    # Some rounds end before their kill; twice as many rounds as kills would mean that there is nothing to kill.
     for day in day_range(date(2026, 1, 1), 2 * KILLS):
         today = one_day(day, chance)
         lake.put(today.files)

@@ -1,4 +1,4 @@
-"""Other people's readers: the `deltalake` package, pyarrow, DuckDB and plain WebHDFS see what isobar wrote, with no isobar."""
+"""Other people's readers: the `deltalake` package, pyarrow, DuckDB and plain WebHDFS see what isobar wrote."""
 
 import json
 import urllib.request
@@ -63,8 +63,9 @@ def test_duckdb_computes_the_same_aggregates_from_the_data_files(lakes):
     weather = delta.table(lake.place, "weather").to_pyarrow_table()  # noqa: F841, DuckDB finds it by its name
     found = duckdb.sql("""
         SELECT dt, city_id, any_value(city) AS city, any_value(country) AS country, count(*) AS observations,
-               avg(temp) AS temp_avg, min(temp) AS temp_min, max(temp) AS temp_max, sum(rain_1h) AS rain_1h_sum,
-               sum(rain_3h) AS rain_3h_sum, sum(snow_1h) AS snow_1h_sum, sum(snow_3h) AS snow_3h_sum, avg(aqi) AS aqi_avg
+               avg(temp) AS temp_avg, min(temp) AS temp_min, max(temp) AS temp_max, avg(aqi) AS aqi_avg,
+               sum(rain_1h) AS rain_1h_sum, sum(rain_3h) AS rain_3h_sum,
+               sum(snow_1h) AS snow_1h_sum, sum(snow_3h) AS snow_3h_sum
         FROM weather GROUP BY dt, city_id
     """)
     rows = [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]

@@ -7,7 +7,7 @@ from datetime import timedelta
 import duckdb
 import pytest
 
-from support import oracle
+from support import figures, oracle
 from support.fixtures import everything
 from support.malformed import KINDS
 from support.oddities import ODDITIES
@@ -66,13 +66,27 @@ def test_the_oracle_agrees_with_duckdb(tmp_path):
     lines = tmp_path / "lines.json"
     lines.write_bytes(b"\n".join(export_line(record) for record in export.records))
     found = duckdb.sql(f"""
-        SELECT cast(event_time AS TIMESTAMP)::DATE AS dt, value.weather.id AS city_id, any_value(value.weather.name) AS city,
-               any_value(value.weather.sys.country) AS country, count(*) AS observations,
-               avg(value.weather.main.temp) AS temp_avg, min(value.weather.main.temp) AS temp_min,
-               max(value.weather.main.temp) AS temp_max, avg(value.air_pollution.list[1].main.aqi) AS aqi_avg,
-               sum(value.precipitations_info.rain_1h) AS rain_1h_sum, sum(value.precipitations_info.rain_3h) AS rain_3h_sum,
-               sum(value.precipitations_info.snow_1h) AS snow_1h_sum, sum(value.precipitations_info.snow_3h) AS snow_3h_sum
-        FROM read_json('{lines}', format = 'newline_delimited') GROUP BY ALL
+        WITH message AS (
+            SELECT cast(event_time AS TIMESTAMP)::DATE AS dt, value.weather AS w, value.precipitations_info AS fallen,
+                   value.air_pollution.list[1] AS air
+            FROM read_json('{lines}', format = 'newline_delimited')
+        )
+        SELECT dt, w.id AS city_id, any_value(w.name) AS city, any_value(w.sys.country) AS country,
+               count(*) AS observations, avg(w.main.temp) AS temp_avg, min(w.main.temp) AS temp_min,
+               max(w.main.temp) AS temp_max, avg(air.main.aqi) AS aqi_avg,
+               sum(fallen.rain_1h) AS rain_1h_sum, sum(fallen.rain_3h) AS rain_3h_sum,
+               sum(fallen.snow_1h) AS snow_1h_sum, sum(fallen.snow_3h) AS snow_3h_sum
+        FROM message GROUP BY ALL
     """)
     rows = [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
     oracle.compare_daily(rows, oracle.daily_weather_by_city(export.records))
+
+
+def test_figures_replace_their_own_section_only(tmp_path):
+    path = tmp_path / "docs" / "figures.md"
+    figures.keep("one", "First", "| a |", path)
+    figures.keep("two", "Second", "| b |", path)
+    figures.keep("one", "First", "| c |", path)
+    text = path.read_text()
+    assert "| a |" not in text
+    assert text.index("<!-- one begin -->") < text.index("| c |") < text.index("<!-- one end -->") < text.index("| b |")

@@ -30,13 +30,14 @@ WEATHER = _ordered(
 
 WEATHER_FORECAST = _ordered(
     """dt event_time city_id city valid_at lead_h temp feels_like temp_min temp_max pressure humidity clouds wind_speed
-    wind_deg wind_gust visibility pop rain_3h snow_3h condition_id condition kafka_topic kafka_partition kafka_offset""",
+    wind_deg wind_gust visibility pop rain_3h snow_3h condition_id condition kafka_topic kafka_partition
+    kafka_offset""",
     day="dt",
     instant="event_time valid_at",
     integer="city_id condition_id kafka_partition kafka_offset",
     text="city condition kafka_topic",
-    measure="""lead_h temp feels_like temp_min temp_max pressure humidity clouds wind_speed wind_deg wind_gust visibility
-    pop rain_3h snow_3h""",
+    measure="""lead_h temp feels_like temp_min temp_max pressure humidity clouds wind_speed wind_deg wind_gust
+    visibility pop rain_3h snow_3h""",
 )
 
 DAILY = _ordered(
@@ -45,7 +46,8 @@ DAILY = _ordered(
     day="dt",
     integer="city_id observations",
     text="city country",
-    measure="""temp_avg temp_min temp_max rain_1h_sum rain_3h_sum snow_1h_sum snow_3h_sum rain_total snow_total aqi_avg""",
+    measure="""temp_avg temp_min temp_max rain_1h_sum rain_3h_sum snow_1h_sum snow_3h_sum rain_total snow_total
+    aqi_avg""",
 )
 
 DEAD_LETTERS = _ordered(
@@ -65,7 +67,7 @@ TABLES = {
 
 
 def holds(kind: str, type_: pa.DataType) -> bool:
-    """Plain enough for every reader: signed integers, UTC microseconds, 64-bit floats, no view and no dictionary types."""
+    """Plain enough for every reader: signed integers, UTC microseconds, 64-bit floats; no view, no dictionary types."""
     return {
         DAY: pa.types.is_date32,
         INSTANT: lambda t: t == pa.timestamp("us", tz="UTC"),

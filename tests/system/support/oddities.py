@@ -1,4 +1,4 @@
-"""Valid messages that look wrong at first sight, one by one: each must land. Absent optional fields are null, never malformed."""
+"""Valid messages that look wrong at first sight, one by one: each must land, absent optional fields as null."""
 
 import json
 from collections.abc import Callable

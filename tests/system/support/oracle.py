@@ -1,4 +1,4 @@
-"""What the tables must hold, computed in plain Python from the truth that `weather_data` returns; isobar is never asked."""
+"""What the tables must hold, in plain Python from the truth that `weather_data` returns; isobar is never asked."""
 
 import math
 from collections import defaultdict

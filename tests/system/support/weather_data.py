@@ -1,8 +1,8 @@
 """Export lines as the older pipeline left them on HDFS, made up deterministically, and the truth about them.
 
-`build` returns the files and, beside them, what a correct landing must make of them: the rows that are there once each, and
-the lines that are malformed. Nothing here calls isobar. The weather is a pure function of city and instant, so that any
-line can be made alone and the same call gives the same bytes everywhere.
+`build` returns the files and, beside them, what a correct landing must make of them: the rows that are there once each,
+and the lines that are malformed. Nothing here calls isobar. The weather is a pure function of city and instant, so that
+any line can be made alone and the same call gives the same bytes everywhere.
 """
 
 import dataclasses
@@ -201,9 +201,9 @@ def build(
     first_offset: int = 0,
     seed: int = 1,
 ) -> Export:
-    """An export of whole days. `late` lines arrive up to 20 hours after their time, `redelivered` ones a second time under
-    their identity, `resent` ones under a new offset; `malformed` names kinds (a name as often as it is wanted); `odd` adds
-    one line of each valid oddity."""
+    """An export of whole days. `late` lines arrive up to 20 hours after their time, `redelivered` ones a second time
+    under their identity, `resent` ones under a new offset; `malformed` names kinds, each as often as it is wanted;
+    `odd` adds one line of each valid oddity."""
     days = list(days)
     chance = random.Random(seed)
     arrivals = [_Arrival(at, city, at, message(city, at, forecasts)) for city in cities for at in polls(city, days)]
@@ -261,7 +261,7 @@ def _write(arrivals: list[_Arrival], offsets: list[int], file_hours: int, chance
 
 
 def _file_of(arrived_at: int, file_hours: int) -> str:
-    """The older export named the folder after the day of the export, not of the event: late lines stand in a later day."""
+    """The older export named the folder after its own day, not after that of the event: late lines stand in a later day."""
     end = arrived_at - arrived_at % (file_hours * 3600) + file_hours * 3600 - 1
     local = datetime.fromtimestamp(end, PARIS)
     return f"dt={paris_day(arrived_at)}/weather_{local:%Y%m%dT%H%M%S}{local.fold:06d}.json"
@@ -279,14 +279,14 @@ def _temperature(city: City, at: int, chance: random.Random) -> float:
     return city.mean_temp + 9 * of_year + 4 * of_day + chance.gauss(0, 0.8)
 
 
-def _conditions(wet: bool, cold: bool) -> list[dict]:
+def _conditions(*, wet: bool, cold: bool, misty: bool) -> list[dict]:
     if not wet:
         return [{"id": 803, "main": "Clouds", "description": "broken clouds", "icon": "04d"}]
     if cold:
         return [{"id": 600, "main": "Snow", "description": "light snow", "icon": "13d"}]
     return [
         {"id": 500, "main": "Rain", "description": "light rain", "icon": "10d"},
-        {"id": 701, "main": "Mist", "description": "mist", "icon": "50d"},
+        *([{"id": 701, "main": "Mist", "description": "mist", "icon": "50d"}] if misty else []),
     ]
 
 
@@ -296,7 +296,7 @@ def _weather(city: City, at: int, chance: random.Random) -> dict:
     pressure = 1013 + round(chance.gauss(0, 6))
     body = {
         "coord": {"lon": city.lon, "lat": city.lat},
-        "weather": _conditions(wet, temp < 1),
+        "weather": _conditions(wet=wet, cold=temp < 1, misty=pressure < 1010),
         "base": "stations",
         "main": {
             "temp": _number(temp),
