@@ -1,4 +1,4 @@
-"""Configuration as a person meets it: what wins, where each value came from, what is refused, and that secrets stay so."""
+"""Configuration as a person meets it: what wins, whence each value came, what is refused, and that secrets stay so."""
 
 import re
 
@@ -18,7 +18,7 @@ def isobar(isobar, tmp_path) -> Isobar:
 def origin(isobar: Isobar, key: str, *arguments: str) -> str:
     """The line that `config show` prints about a key."""
     lines = isobar.ok(*arguments, "config", "show").stdout.splitlines()
-    found = [line for line in lines if re.search(rf"\b{re.escape(key)}\b", line)]
+    found = [line for line in lines if re.match(rf"\W*{re.escape(key)}\b", line)]
     assert len(found) == 1, (key, lines)
     return found[0]
 
@@ -76,15 +76,14 @@ def test_the_older_address_gives_the_namenode(isobar):
 REFUSED = {
     "an unknown key": ('[time]\nzon = "UTC"\n', ["zon", "zone"]),
     "an unknown section": ('[tme]\nzone = "UTC"\n', ["tme", "time"]),
-    "a number for a text": ("[time]\nzone = 7\n", [r"time\.zone|zone", "string|text"]),
+    "a number for a text": ("[time]\nzone = 7\n", ["zone", "expected"]),
     "a text for a number": ('[land]\nrows_max = "many"\n', ["rows_max"]),
     "a negative size": ("[land]\nrows_max = -1\n", ["rows_max"]),
     "no rows at all": ("[land]\nrows_max = 0\n", ["rows_max"]),
     "no such zone": ('[time]\nzone = "Europe/Atlantis"\n', ["Europe/Atlantis", "zone"]),
-    "no URL": ('[lake]\nurl = "lake here"\n', ["lake here", "url"]),
     "a scheme we do not speak": ('[lake]\nurl = "s3://bucket/lake"\n', ["s3", "hdfs", "file"]),
     "no TOML": ("[time\nzone = \n", ["isobar.toml", r"line:? ?1|:1"]),
-    "a section twice": ('[time]\nzone = "UTC"\n[time]\nzone = "UTC"\n', ["isobar.toml", "time"]),
+    "a section twice": ('[time]\nzone = "UTC"\n[time]\nzone = "UTC"\n', [r"isobar\.toml:3"]),
 }
 
 
@@ -173,6 +172,6 @@ def test_secrets_do_not_show_in_errors(isobar):
 
 def test_debug_logs_hold_no_secret(lakes):
     """`Isobar.run` looks for the canaries."""
-    lake = lakes.new("local", RUST_LOG="trace", ISOBAR_LOG="trace")
+    lake = lakes.new("local", ISOBAR__LOG__LEVEL="trace")
     lake.put(build([date(2026, 1, 15)], CITIES[:1]).files)
     assert lake.isobar.land(lake.place.export_url).stderr

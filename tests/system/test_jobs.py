@@ -1,4 +1,4 @@
-"""Runs of the daily aggregation: which days they take, that unchanged input publishes nothing, what a late line moves."""
+"""Runs of the daily aggregation: the days they take, that unchanged input publishes nothing, what a late line moves."""
 
 from datetime import datetime, timedelta
 

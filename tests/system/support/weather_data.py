@@ -261,7 +261,7 @@ def _write(arrivals: list[_Arrival], offsets: list[int], file_hours: int, chance
 
 
 def _file_of(arrived_at: int, file_hours: int) -> str:
-    """The older export named the folder after its own day, not after that of the event: late lines stand in a later day."""
+    """The older export named the folder after its own day, not the event's: late lines stand in a later day."""
     end = arrived_at - arrived_at % (file_hours * 3600) + file_hours * 3600 - 1
     local = datetime.fromtimestamp(end, PARIS)
     return f"dt={paris_day(arrived_at)}/weather_{local:%Y%m%dT%H%M%S}{local.fold:06d}.json"
