@@ -61,7 +61,7 @@ class Timing:
         return self.share is None or self.median <= self.share * baseline.median
 
     def cells(self, baseline: "Timing") -> tuple[str, ...]:
-        ratio = f"{baseline.median / self.median:.1f} times"
+        ratio = "" if self is baseline else f"{baseline.median / self.median:.1f} times"
         target = (
             "" if self.share is None else f"{1 / self.share:.0f} times: {'met' if self.within(baseline) else 'MISSED'}"
         )

@@ -10,6 +10,8 @@ from support.binary import REPOSITORY
 from support.lake import DAILY, Lake
 from support.weather_data import CITIES, build, date
 
+# Loaded before any fork: between fork and exec only a plain call is safe.
+LIBC = ctypes.CDLL(None)
 CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 
 
@@ -132,9 +134,8 @@ def test_the_queries_folder_is_missing(lake):
 
 def without_powers() -> None:
     """Root may write anywhere; a test of permissions must give that up. Nothing happens to an ordinary user."""
-    libc = ctypes.CDLL(None, use_errno=True)
     for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
-        libc.prctl(CAPBSET_DROP, capability, 0, 0, 0)
+        LIBC.prctl(CAPBSET_DROP, capability, 0, 0, 0)
 
 
 def test_no_permission_to_write_the_lake(lakes):

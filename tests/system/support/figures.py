@@ -35,7 +35,9 @@ def table(head: list[str], rows: list[tuple[str, ...]]) -> str:
 
 def provenance() -> str:
     """When, which commit, which machine."""
-    commit = _git("rev-parse", "--short=12", "HEAD") + ("-dirty" if _git("status", "--porcelain") else "")
+    commit = _git("rev-parse", "--short=12", "HEAD") + (
+        "-dirty" if _git("status", "--porcelain", "--", ".", ":!docs/figures.md") else ""
+    )
     day = datetime.now(timezone.utc).date()
     return (
         f"{day} · commit `{commit}` · {os.cpu_count()} cores, {_processor()}, {_memory_gib()} GiB, {platform.system()}"
