@@ -35,13 +35,10 @@ def table(head: list[str], rows: list[tuple[str, ...]]) -> str:
 
 def provenance() -> str:
     """When, which commit, which machine."""
-    commit = _git("rev-parse", "--short=12", "HEAD") + (
-        "-dirty" if _git("status", "--porcelain", "--", ".", ":!docs/figures.md") else ""
-    )
-    day = datetime.now(timezone.utc).date()
-    return (
-        f"{day} · commit `{commit}` · {os.cpu_count()} cores, {_processor()}, {_memory_gib()} GiB, {platform.system()}"
-    )
+    changed = _git("status", "--porcelain", "--", ".", ":!docs/figures.md")
+    commit = _git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
+    machine = f"{os.cpu_count()} cores, {_processor()}, {_memory_gib()} GiB, {platform.system()}"
+    return f"{datetime.now(timezone.utc).date()} · commit `{commit}` · {machine}"
 
 
 def keep(suite: str, title: str, body: str, path: Path = FIGURES) -> None:
