@@ -45,8 +45,12 @@ impl<'a, 'm> Reader<'a, 'm> {
     }
 
     /// Reads the whole message into the row and tells where the captured field is.
-    pub(super) fn message(mut self, root: &mut Object, row: usize) -> Result<Option<Range<usize>>, Box<Fault>> {
-        let first = self.scanner.next();
+    pub(super) fn message(
+        mut self,
+        root: &mut Object,
+        row: usize,
+    ) -> Result<Option<Range<usize>>, Box<Fault>> {
+        let first = self.scanner.token();
         let at = self.scanner.at;
         if self.scanner.is_at_end() {
             return Err(Fault::new(Reason::Empty, at, "nothing but white space"));
@@ -56,7 +60,7 @@ impl<'a, 'm> Reader<'a, 'm> {
         } else {
             self.skip(0)?;
         }
-        self.scanner.next();
+        self.scanner.token();
         if !self.scanner.is_at_end() {
             let found = quoted(&self.scanner.bytes()[self.scanner.at..]);
             let what = format!("the message has ended, found {found}");
@@ -73,17 +77,21 @@ impl<'a, 'm> Reader<'a, 'm> {
     }
 
     /// Reads the object that starts here. `depth` counts what is open around it.
-    fn object<const ROOT: bool>(&mut self, object: &mut Object, row: usize, depth: usize) -> Result<(), Box<Fault>> {
+    fn object<const ROOT: bool>(
+        &mut self,
+        object: &mut Object,
+        row: usize,
+        depth: usize,
+    ) -> Result<(), Box<Fault>> {
         let start = self.open(depth)?;
         self.scratch.objects += 1;
         let number = self.scratch.objects;
         let mark = self.scratch.undeclared.mark();
         let mut required = 0;
         let mut previous = None;
-        let mut byte = self.scanner.next();
-        if byte != b'}' {
+        if self.scanner.token() != b'}' {
             loop {
-                self.expect_key(byte)?;
+                self.expect_key()?;
                 let key = self.scanner.at + 1;
                 if let Some(index) = self.key(object, previous)? {
                     previous = Some(index);
@@ -100,12 +108,9 @@ impl<'a, 'm> Reader<'a, 'm> {
                     self.skip(depth + 1)
                         .map_err(|fault| fault.in_field(self.scanner.string_at(key)))?;
                 }
-                byte = self.scanner.next();
-                if byte != b',' {
+                if !self.scanner.comma() {
                     break;
                 }
-                self.scanner.at += 1;
-                byte = self.scanner.next();
             }
         }
         self.scanner.expect(b'}', "\",\" or \"}\" of an object")?;
@@ -135,8 +140,8 @@ impl<'a, 'm> Reader<'a, 'm> {
     }
 
     #[inline]
-    fn expect_key(&self, byte: u8) -> Result<(), Box<Fault>> {
-        if byte != b'"' {
+    fn expect_key(&self) -> Result<(), Box<Fault>> {
+        if self.scanner.peek() != b'"' {
             return Err(self.scanner.unexpected("a key in quotes"));
         }
         Ok(())
@@ -145,7 +150,11 @@ impl<'a, 'm> Reader<'a, 'm> {
     /// Passes the key here and its colon, and tells which member it names. The members of the messages of one topic
     /// come in one order, nearly always: the one that followed last time is tried before the key is even read.
     #[inline(always)]
-    fn key(&mut self, object: &mut Object, previous: Option<usize>) -> Result<Option<usize>, Box<Fault>> {
+    fn key(
+        &mut self,
+        object: &mut Object,
+        previous: Option<usize>,
+    ) -> Result<Option<usize>, Box<Fault>> {
         let expected = previous.map_or(object.first, |index| object.members[index].next);
         let rest = &self.scanner.bytes()[self.scanner.at + 1..];
         match object.members.get(expected) {
@@ -160,7 +169,11 @@ impl<'a, 'm> Reader<'a, 'm> {
 
     /// Passes a key that was not expected. One that is not declared is remembered.
     #[inline(never)]
-    fn other_key(&mut self, object: &mut Object, previous: Option<usize>) -> Result<Option<usize>, Box<Fault>> {
+    fn other_key(
+        &mut self,
+        object: &mut Object,
+        previous: Option<usize>,
+    ) -> Result<Option<usize>, Box<Fault>> {
         let raw = self.scanner.string()?;
         let text = if raw.escaped {
             self.resolved(raw)?;
@@ -182,15 +195,21 @@ impl<'a, 'm> Reader<'a, 'm> {
     /// Passes the colon after a key, and the white space around it.
     #[inline]
     fn colon(&mut self) -> Result<(), Box<Fault>> {
-        self.scanner.next();
+        self.scanner.token();
         self.scanner.expect(b':', "\":\" after a key")?;
-        self.scanner.next();
+        self.scanner.token();
         Ok(())
     }
 
     /// Reads the value of a declared field of an object around which `depth` others are open.
     #[inline]
-    fn member(&mut self, slot: &mut Slot, row: usize, depth: usize, captured: bool) -> Result<(), Box<Fault>> {
+    fn member(
+        &mut self,
+        slot: &mut Slot,
+        row: usize,
+        depth: usize,
+        captured: bool,
+    ) -> Result<(), Box<Fault>> {
         if !captured {
             return self.value(slot, row, depth + 1);
         }
@@ -207,7 +226,11 @@ impl<'a, 'm> Reader<'a, 'm> {
             (_, b'n') => {
                 self.scanner.literal("null")?;
                 if slot.required {
-                    return Err(Fault::new(Reason::NullField, at, "null where a value is required"));
+                    return Err(Fault::new(
+                        Reason::NullField,
+                        at,
+                        "null where a value is required",
+                    ));
                 }
             }
             (Column::Double(column), b'-' | b'0'..=b'9') => {
@@ -263,16 +286,14 @@ impl<'a, 'm> Reader<'a, 'm> {
         self.open(depth)?;
         let first = list.elements();
         let mut element = first;
-        if self.scanner.next() != b']' {
+        if self.scanner.token() != b']' {
             loop {
                 self.value(&mut list.element, element, depth + 1)
                     .map_err(|fault| fault.in_element(element - first))?;
                 element += 1;
-                if self.scanner.next() != b',' {
+                if !self.scanner.comma() {
                     break;
                 }
-                self.scanner.at += 1;
-                self.scanner.next();
             }
         }
         self.scanner.expect(b']', "\",\" or \"]\" of a list")?;
@@ -308,20 +329,16 @@ impl<'a, 'm> Reader<'a, 'm> {
     fn skip_object(&mut self, depth: usize) -> Result<(), Box<Fault>> {
         self.open(depth)?;
         let mark = self.scratch.undeclared.mark();
-        let mut byte = self.scanner.next();
-        if byte != b'}' {
+        if self.scanner.token() != b'}' {
             loop {
-                self.expect_key(byte)?;
+                self.expect_key()?;
                 let key = self.scanner.at + 1;
                 self.undeclared_key()?;
                 self.skip(depth + 1)
                     .map_err(|fault| fault.in_field(self.scanner.string_at(key)))?;
-                byte = self.scanner.next();
-                if byte != b',' {
+                if !self.scanner.comma() {
                     break;
                 }
-                self.scanner.at += 1;
-                byte = self.scanner.next();
             }
         }
         self.scanner.expect(b'}', "\",\" or \"}\" of an object")?;
@@ -345,15 +362,14 @@ impl<'a, 'm> Reader<'a, 'm> {
     fn skip_list(&mut self, depth: usize) -> Result<(), Box<Fault>> {
         self.open(depth)?;
         let mut element = 0;
-        if self.scanner.next() != b']' {
+        if self.scanner.token() != b']' {
             loop {
-                self.skip(depth + 1).map_err(|fault| fault.in_element(element))?;
+                self.skip(depth + 1)
+                    .map_err(|fault| fault.in_element(element))?;
                 element += 1;
-                if self.scanner.next() != b',' {
+                if !self.scanner.comma() {
                     break;
                 }
-                self.scanner.at += 1;
-                self.scanner.next();
             }
         }
         self.scanner.expect(b']', "\",\" or \"]\" of a list")
@@ -391,7 +407,10 @@ impl<'a, 'm> Reader<'a, 'm> {
         match bytes[0] {
             b'{' => "an object".to_owned(),
             b'[' => "a list".to_owned(),
-            b'"' => format!("text {}", quoted(bytes[1..].strip_suffix(b"\"").unwrap_or(&bytes[1..]))),
+            b'"' => format!(
+                "text {}",
+                quoted(bytes[1..].strip_suffix(b"\"").unwrap_or(&bytes[1..]))
+            ),
             _ => quoted(bytes).trim_matches('"').to_owned(),
         }
     }
@@ -417,5 +436,10 @@ fn missing(object: &Object, number: u64, start: usize) -> Box<Fault> {
         .iter()
         .find(|member| member.slot.required && member.seen_in != number);
     let name = absent.map_or("", |member| &member.name);
-    Fault::new(Reason::MissingField, start, "the object that begins here lacks it").in_field(name.as_bytes())
+    Fault::new(
+        Reason::MissingField,
+        start,
+        "the object that begins here lacks it",
+    )
+    .in_field(name.as_bytes())
 }
