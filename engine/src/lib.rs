@@ -1,1 +1,16 @@
-//! Stub.
+//! Isobar's engine: the lake, and SQL over it.
+//!
+//! Read it along the way of a query: [`config`] says where the lake is, [`lake`] opens its tables,
+//! [`session`] plans and runs SQL over them, [`query`] runs the described SQL files, [`output`]
+//! publishes their rows. The engine knows no Kafka, no PostgreSQL and no network server.
+
+pub mod config;
+pub mod error;
+pub mod functions;
+pub mod lake;
+pub mod output;
+pub mod query;
+pub mod session;
+pub mod sql;
+
+pub use error::Error;

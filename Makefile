@@ -1,0 +1,71 @@
+# The only list of commands: `make` prints it. Everything that is built or downloaded lies in the cache, outside the checkout.
+export ISOBAR_CACHE ?= $(HOME)/.cache/isobar
+export CARGO_TARGET_DIR ?= $(ISOBAR_CACHE)/target
+DEMO_DIR ?= demo
+
+STEP := scripts/step
+LOCKED := $(if $(CI),--locked)
+DENY := $(ISOBAR_CACHE)/tools/bin/cargo-deny
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-long check bench bless stack-up stack-down clean
+.PHONY: setup-test fmt clippy unit doc deny system
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+demo: ## the whole pipeline on simulated weather, in ./demo: no Kafka, no Hadoop, no key, no network
+	@scripts/setup demo
+	@echo "Building isobar. The first time all of DataFusion and Delta Lake are compiled too: 5 to 25 minutes; later, seconds."
+	@$(STEP) build cargo build $(LOCKED) --package isobar
+	@echo "Some days of simulated weather of several cities are fetched, landed as Delta tables and aggregated: seconds."
+	@$(CARGO_TARGET_DIR)/debug/isobar demo --once --dir $(DEMO_DIR)
+
+test: check system ## what every change must pass: check, then the system tests on real servers
+
+test-long: ## the same suites with the full counts
+	@ISOBAR_TEST_LONG=1 $(MAKE) --no-print-directory test
+
+check: fmt clippy unit doc deny ## formatting, lints, unit and golden tests, documentation, dependency rules
+
+bench: setup-test ## release build, then what each speed claim runs (benches/)
+	@$(STEP) "release build" cargo build $(LOCKED) --release --package isobar
+	@ISOBAR_BIN=$(CARGO_TARGET_DIR)/release/isobar $(STEP) bench benches/run
+
+bless: ## rewrite the answers of the golden tests; read the difference before you commit it
+	@ISOBAR_BLESS=1 cargo test --package engine --test queries
+
+stack-up: ## start the servers for yourself (`tests/stack/env` prints how to reach them)
+	@scripts/setup stack
+	@tests/stack/up
+	@tests/stack/env
+
+stack-down: ## stop them; their data stays (`tests/stack/down --wipe` deletes it)
+	@tests/stack/down
+
+clean: ## delete what was built, and ./demo; downloads stay
+	cargo clean
+	rm -rf $(DEMO_DIR)
+
+setup-test:
+	@scripts/setup test
+
+fmt: setup-test
+	@$(STEP) fmt cargo fmt --all --check
+
+clippy: setup-test
+	@$(STEP) clippy cargo clippy $(LOCKED) --workspace --all-targets -- -D warnings
+
+unit: setup-test
+	@$(STEP) "unit and golden tests" cargo test $(LOCKED) --workspace --no-fail-fast
+
+doc: setup-test
+	@RUSTDOCFLAGS="-D warnings" $(STEP) doc cargo doc $(LOCKED) --workspace --no-deps --document-private-items --quiet
+
+deny: setup-test
+	@# deny.toml rules on crates that may come later: a wrapper not met yet is no fault.
+	@$(STEP) "dependency rules" $(DENY) --workspace $(LOCKED) check --allow unused-wrapper bans licenses sources
+
+system: setup-test
+	@$(STEP) build cargo build $(LOCKED) --workspace --bins
+	@ISOBAR_BIN=$(CARGO_TARGET_DIR)/debug/isobar $(STEP) "system tests" scripts/python -m pytest -c tests/system/pytest.ini tests/system

@@ -1,0 +1,353 @@
+//! The checked configuration: what the rest of the house is given.
+//!
+//! Every field holds a value that passed its key's check; `Option` is left only where a key without a
+//! value means something. There is no `Default`: defaults stand in the table of keys.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono_tz::Tz;
+use tracing::Level;
+use url::Url;
+
+use super::secret::Secret;
+use super::size::ByteSize;
+use super::value::Value;
+use super::values::Values;
+
+/// The whole configuration, a field for each section.
+#[derive(Debug, Clone)]
+pub struct Config {
+    pub time: Time,
+    pub lake: Lake,
+    pub hdfs: Hdfs,
+    pub export: Export,
+    pub openweather: OpenWeather,
+    pub kafka: Kafka,
+    pub postgres: Postgres,
+    pub hbase: HBase,
+    pub queries: Queries,
+    pub run: Run,
+    pub land: Land,
+    pub produce: Produce,
+    pub consume: Consume,
+    pub schedule: Schedule,
+    pub serve: Serve,
+    pub log: Log,
+}
+
+#[derive(Debug, Clone)]
+pub struct Time {
+    /// The zone whose calendar day is the `dt` of a row.
+    pub zone: Tz,
+}
+
+#[derive(Debug, Clone)]
+pub struct Lake {
+    /// `hdfs://` or `file://`, without a trailing slash; tables lie directly below.
+    pub url: Url,
+}
+
+#[derive(Debug, Clone)]
+pub struct Hdfs {
+    /// `http(s)://` for WebHDFS or `hdfs://`; without it nothing waits for HDFS to be ready.
+    pub url: Option<Url>,
+    /// Without it the client library decides, by `HADOOP_USER_NAME` or the system's user.
+    pub user: Option<String>,
+    /// The limit of one call.
+    pub timeout: Duration,
+}
+
+#[derive(Debug, Clone)]
+pub struct Export {
+    /// `hdfs://` or `file://`, without a trailing slash, never inside the lake nor around it.
+    pub base_path: Url,
+    pub http_listen: SocketAddr,
+}
+
+#[derive(Debug, Clone)]
+pub struct OpenWeather {
+    /// Only a real server asks for it.
+    pub api_key: Option<Secret>,
+    /// At least one, each `name` or `name,country`.
+    pub cities: Vec<String>,
+    /// Scheme, host and port only, so that `Url::join` is safe.
+    pub base_url: Url,
+    pub interval: Duration,
+    pub units: Units,
+    pub language: String,
+    pub calls_per_minute: u32,
+}
+
+#[derive(Debug, Clone)]
+pub struct Kafka {
+    /// At least one, each `host:port`.
+    pub bootstrap_servers: Vec<String>,
+    pub topic: String,
+    pub group_id: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Postgres {
+    pub host: String,
+    pub port: u16,
+    pub database: String,
+    pub user: String,
+    /// A server may trust its clients without one.
+    pub password: Option<Secret>,
+}
+
+#[derive(Debug, Clone)]
+pub struct HBase {
+    pub enabled: bool,
+    pub host: String,
+    pub port: u16,
+    /// With its namespace, as `namespace:table`.
+    pub table: String,
+}
+
+#[derive(Debug, Clone)]
+pub struct Queries {
+    /// Absolute.
+    pub path: PathBuf,
+}
+
+#[derive(Debug, Clone)]
+pub struct Run {
+    /// What a run without a range computes: today's partition, or every one.
+    pub only_today: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct Land {
+    /// A commit is due when one of these three is reached.
+    pub rows_max: usize,
+    pub bytes_max: ByteSize,
+    pub interval: Duration,
+    pub http_listen: SocketAddr,
+}
+
+#[derive(Debug, Clone)]
+pub struct Produce {
+    pub http_listen: SocketAddr,
+}
+
+#[derive(Debug, Clone)]
+pub struct Consume {
+    pub http_listen: SocketAddr,
+}
+
+#[derive(Debug, Clone)]
+pub struct Schedule {
+    pub http_listen: SocketAddr,
+}
+
+#[derive(Debug, Clone)]
+pub struct Serve {
+    pub flight_listen: SocketAddr,
+    pub http_listen: SocketAddr,
+}
+
+#[derive(Debug, Clone)]
+pub struct Log {
+    pub level: Level,
+    pub format: LogFormat,
+}
+
+/// Units of measurement, as the OpenWeather API names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Units {
+    Standard,
+    Metric,
+    Imperial,
+}
+
+impl Units {
+    pub(crate) const NAMES: &'static [&'static str] = &["standard", "metric", "imperial"];
+
+    /// The value of the API's parameter `units`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Standard => "standard",
+            Self::Metric => "metric",
+            Self::Imperial => "imperial",
+        }
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON lines elsewhere.
+    Auto,
+    Text,
+    Json,
+}
+
+impl LogFormat {
+    pub(crate) const NAMES: &'static [&'static str] = &["auto", "text", "json"];
+}
+
+impl Config {
+    /// Builds the configuration from values that were all checked.
+    pub(crate) fn new(mut values: Values, directory: &Path) -> Self {
+        let values = &mut values;
+        let config = Self {
+            time: Time {
+                zone: values.take("time.zone"),
+            },
+            lake: Lake {
+                url: values.take("lake.url"),
+            },
+            hdfs: Hdfs::new(values),
+            export: Export {
+                base_path: values.take("export.base_path"),
+                http_listen: values.take("export.http_listen"),
+            },
+            openweather: OpenWeather::new(values),
+            kafka: Kafka::new(values),
+            postgres: Postgres::new(values),
+            hbase: HBase::new(values),
+            queries: Queries {
+                path: directory.join(values.take::<String>("queries.path")),
+            },
+            run: Run {
+                only_today: values.take("run.only_today"),
+            },
+            land: Land::new(values),
+            produce: Produce {
+                http_listen: values.take("produce.http_listen"),
+            },
+            consume: Consume {
+                http_listen: values.take("consume.http_listen"),
+            },
+            schedule: Schedule {
+                http_listen: values.take("schedule.http_listen"),
+            },
+            serve: Serve {
+                flight_listen: values.take("serve.flight_listen"),
+                http_listen: values.take("serve.http_listen"),
+            },
+            log: Log {
+                level: values.take("log.level"),
+                format: values.take("log.format"),
+            },
+        };
+        debug_assert!(values.is_empty(), "keys without a field: {values:?}");
+        config
+    }
+}
+
+impl Hdfs {
+    fn new(values: &mut Values) -> Self {
+        Self {
+            url: values.optional("hdfs.url"),
+            user: values.optional("hdfs.user"),
+            timeout: values.take("hdfs.timeout"),
+        }
+    }
+}
+
+impl OpenWeather {
+    fn new(values: &mut Values) -> Self {
+        Self {
+            api_key: values.optional("openweather.api_key"),
+            cities: values.take("openweather.cities"),
+            base_url: values.take("openweather.base_url"),
+            interval: values.take("openweather.interval"),
+            units: values.take("openweather.units"),
+            language: values.take("openweather.language"),
+            calls_per_minute: values.number("openweather.calls_per_minute"),
+        }
+    }
+}
+
+impl Kafka {
+    fn new(values: &mut Values) -> Self {
+        Self {
+            bootstrap_servers: values.take("kafka.bootstrap_servers"),
+            topic: values.take("kafka.topic"),
+            group_id: values.take("kafka.group_id"),
+        }
+    }
+}
+
+impl Postgres {
+    fn new(values: &mut Values) -> Self {
+        Self {
+            host: values.take("postgres.host"),
+            port: values.number("postgres.port"),
+            database: values.take("postgres.database"),
+            user: values.take("postgres.user"),
+            password: values.optional("postgres.password"),
+        }
+    }
+}
+
+impl HBase {
+    fn new(values: &mut Values) -> Self {
+        Self {
+            enabled: values.take("hbase.enabled"),
+            host: values.take("hbase.host"),
+            port: values.number("hbase.port"),
+            table: values.take("hbase.table"),
+        }
+    }
+}
+
+impl Land {
+    fn new(values: &mut Values) -> Self {
+        Self {
+            rows_max: values.number("land.rows_max"),
+            bytes_max: values.take("land.bytes_max"),
+            interval: values.take("land.interval"),
+            http_listen: values.take("land.http_listen"),
+        }
+    }
+}
+
+/// A value is of another kind than the field it was taken for.
+#[derive(Debug)]
+pub(crate) struct OtherKind;
+
+macro_rules! field_types {
+    ($($field:ty: $pattern:pat => $held:expr;)*) => {$(
+        impl TryFrom<Value> for $field {
+            type Error = OtherKind;
+
+            fn try_from(value: Value) -> Result<Self, OtherKind> {
+                match value {
+                    $pattern => $held,
+                    _ => Err(OtherKind),
+                }
+            }
+        }
+    )*};
+}
+
+field_types! {
+    String: Value::Text(text) => Ok(text);
+    Vec<String>: Value::List(items) => Ok(items);
+    bool: Value::Flag(flag) => Ok(flag);
+    u64: Value::Number(number) => Ok(number);
+    Duration: Value::Duration(duration) => Ok(duration);
+    ByteSize: Value::Size(size) => Ok(size);
+    Tz: Value::Zone(zone) => Ok(zone);
+    SocketAddr: Value::Address(address) => Ok(address);
+    Url: Value::Url(url) => Ok(url);
+    Secret: Value::Secret(secret) => Ok(secret);
+    Level: Value::Choice(name) => name.parse().map_err(|_| OtherKind);
+    Units: Value::Choice(name) => match name {
+        "standard" => Ok(Self::Standard),
+        "metric" => Ok(Self::Metric),
+        "imperial" => Ok(Self::Imperial),
+        _ => Err(OtherKind),
+    };
+    LogFormat: Value::Choice(name) => match name {
+        "auto" => Ok(Self::Auto),
+        "text" => Ok(Self::Text),
+        "json" => Ok(Self::Json),
+        _ => Err(OtherKind),
+    };
+}

@@ -1,0 +1,336 @@
+//! The table of keys: every key that exists, once.
+//!
+//! Parsing, variables, suggestions, `config show` and the example file all follow this table. A new
+//! key is one row here and one field in `checked`.
+
+use super::value::{Expected, Kind};
+
+/// What a key is when nobody sets it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Fallback {
+    /// A value, written as a variable would hold it.
+    Value(&'static str),
+    /// Nothing; the text is an example of what could be set.
+    Unset(&'static str),
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Key {
+    /// `section.key`.
+    pub(crate) name: &'static str,
+    pub(crate) kind: Kind,
+    pub(crate) fallback: Fallback,
+    /// What it is for, its unit included; stands above the key in the example file.
+    pub(crate) doc: &'static str,
+    /// The name that the older pipeline gave to the variable.
+    pub(crate) older: Option<&'static str>,
+}
+
+impl Key {
+    const fn new(name: &'static str, kind: Kind, fallback: Fallback, doc: &'static str) -> Self {
+        Self {
+            name,
+            kind,
+            fallback,
+            doc,
+            older: None,
+        }
+    }
+
+    const fn older(mut self, variable: &'static str) -> Self {
+        self.older = Some(variable);
+        self
+    }
+
+    /// The part before the point.
+    pub(crate) fn section(&self) -> &'static str {
+        self.parts().0
+    }
+
+    /// The part behind the point.
+    pub(crate) fn leaf(&self) -> &'static str {
+        self.parts().1
+    }
+
+    fn parts(&self) -> (&'static str, &'static str) {
+        self.name
+            .split_once('.')
+            .expect("every name in the table has a point")
+    }
+
+    /// `ISOBAR__SECTION__KEY`.
+    pub(crate) fn variable(&self) -> String {
+        let (section, leaf) = self.parts();
+        format!("{VARIABLE_PREFIX}{section}__{leaf}").to_ascii_uppercase()
+    }
+
+    pub(crate) fn is_secret(&self) -> bool {
+        matches!(self.kind, Kind::Secret)
+    }
+
+    /// The shape of a good value, for errors.
+    pub(crate) fn expected(&self) -> Expected {
+        let (Fallback::Value(example) | Fallback::Unset(example)) = self.fallback;
+        Expected {
+            kind: self.kind,
+            example,
+        }
+    }
+
+    pub(crate) fn named(name: &str) -> Option<&'static Self> {
+        KEYS.iter().find(|key| key.name == name)
+    }
+
+    pub(crate) fn of_section(section: &str) -> impl Iterator<Item = &'static Self> {
+        KEYS.iter().filter(move |key| key.section() == section)
+    }
+}
+
+/// What every variable of ours begins with.
+pub(crate) const VARIABLE_PREFIX: &str = "ISOBAR__";
+
+/// The sections in the order of the example file, each with what it is about.
+pub(crate) const SECTIONS: &[(&str, &str)] = &[
+    (
+        "time",
+        "Time: instants are stored as UTC, days are those of a place.",
+    ),
+    ("lake", "The lake: Delta tables at <url>/<table>."),
+    ("hdfs", "HDFS: how the servers are reached."),
+    (
+        "export",
+        "Export files and aggregates.jsonl, as JSON Lines in dt=YYYY-MM-DD directories.",
+    ),
+    ("openweather", "The OpenWeather API that `produce` polls."),
+    (
+        "kafka",
+        "Kafka: where messages are produced to and landed from.",
+    ),
+    (
+        "postgres",
+        "PostgreSQL: the table `weather` that `consume` fills and `export` reads.",
+    ),
+    ("hbase", "HBase over Thrift: a second place for aggregates."),
+    ("queries", "The SQL files of jobs and tables."),
+    ("run", "Aggregation jobs."),
+    ("land", "Landing messages as tables."),
+    ("produce", "The service that polls OpenWeather."),
+    ("consume", "The service that copies messages to PostgreSQL."),
+    (
+        "schedule",
+        "The service that runs jobs when their input has changed or their time has come.",
+    ),
+    ("serve", "The service that answers queries."),
+    ("log", "Logs on standard error."),
+];
+
+use Fallback::{Unset, Value};
+
+const PORT: Kind = Kind::Number {
+    min: 1,
+    max: 65_535,
+};
+const COUNT: Kind = Kind::Number {
+    min: 1,
+    max: u32::MAX as u64,
+};
+
+/// Every key, in the order of the example file.
+pub(crate) const KEYS: &[Key] = &[
+    Key::new(
+        "time.zone",
+        Kind::Zone,
+        Value("Europe/Paris"),
+        "IANA zone whose calendar day is the `dt` of a row.",
+    ),
+    Key::new(
+        "lake.url",
+        Kind::Text,
+        Value("hdfs://namenode:8020/user/hdfs/isobar"),
+        "hdfs:// or file:// address, or a local path (relative to the working directory).\n\
+         Unless it is set, the NameNode's host is taken from hdfs.url.",
+    ),
+    Key::new(
+        "hdfs.url",
+        Kind::Server(&["http", "https", "hdfs"]),
+        Unset("http://namenode:9870"),
+        "WebHDFS address of the NameNode, asked whether HDFS is ready.",
+    )
+    .older("HDFS_URL"),
+    Key::new(
+        "hdfs.user",
+        Kind::Text,
+        Unset("hdfs"),
+        "User to act as. Unless it is set, HADOOP_USER_NAME or the system's user.",
+    )
+    .older("HDFS_USER"),
+    Key::new(
+        "hdfs.timeout",
+        Kind::Duration,
+        Value("10s"),
+        "Longest time that one call may take before it fails.",
+    ),
+    Key::new(
+        "export.base_path",
+        Kind::Text,
+        Value("/user/hdfs/weather"),
+        "A path on the lake's store, or an hdfs:// or file:// address. Never inside the lake nor around it.",
+    )
+    .older("HDFS_BASE_PATH"),
+    http_listen("export.http_listen", "127.0.0.1:9468"),
+    Key::new(
+        "openweather.api_key",
+        Kind::Secret,
+        Unset("0123456789abcdef0123456789abcdef"),
+        "Key of the API; better in the variable, or in a file named by OPENWEATHER_API_KEY_FILE.",
+    )
+    .older("OPENWEATHER_API_KEY"),
+    Key::new(
+        "openweather.cities",
+        Kind::Names,
+        Value("Paris"),
+        "Cities to poll, as `name` or `name,country`; the variable separates them by `;`.",
+    )
+    .older("CITY"),
+    Key::new(
+        "openweather.base_url",
+        Kind::Server(&["https", "http"]),
+        Value("https://api.openweathermap.org"),
+        "Address of the API, without a path.",
+    ),
+    Key::new("openweather.interval", Kind::Duration, Value("10m"), "Time from one poll to the next."),
+    Key::new(
+        "openweather.units",
+        Kind::Choice(super::Units::NAMES),
+        Value("metric"),
+        "Units of the messages: standard (K, m/s), metric (°C, m/s) or imperial (°F, mph).\n\
+         The tables of this repository expect metric.",
+    ),
+    Key::new("openweather.language", Kind::Text, Value("fr"), "Language of descriptions in forecasts."),
+    Key::new(
+        "openweather.calls_per_minute",
+        COUNT,
+        Value("60"),
+        "Most calls in a minute; 60 is the limit of the free plan.",
+    ),
+    Key::new(
+        "kafka.bootstrap_servers",
+        Kind::Servers,
+        Value("localhost:9092"),
+        "Brokers to begin with, as host:port; the variable separates them by `,`.",
+    )
+    .older("BOOTSTRAP_SERVERS"),
+    Key::new("kafka.topic", Kind::Text, Value("weather-api"), "Topic of the messages; created if absent.")
+        .older("TOPIC_NAME"),
+    Key::new("kafka.group_id", Kind::Text, Value("isobar"), "Consumer group. What `land` commits under it is for display: its positions are kept with the data.")
+        .older("GROUP_ID"),
+    Key::new("postgres.host", Kind::Text, Value("localhost"), "Host of the server.").older("POSTGRES_HOST"),
+    Key::new("postgres.port", PORT, Value("5432"), "Port of the server.").older("POSTGRES_PORT"),
+    Key::new("postgres.database", Kind::Text, Value("weather"), "Database that holds the table.")
+        .older("POSTGRES_DB"),
+    Key::new("postgres.user", Kind::Text, Value("postgres"), "User to connect as.").older("POSTGRES_USER"),
+    Key::new(
+        "postgres.password",
+        Kind::Secret,
+        Unset("a long password"),
+        "Password; better in the variable, or in a file named by POSTGRES_PASSWORD_FILE.",
+    )
+    .older("POSTGRES_PASSWORD"),
+    Key::new("hbase.enabled", Kind::Flag, Value("false"), "Write aggregates to HBase too.")
+        .older("HBASE_ENABLED"),
+    Key::new("hbase.host", Kind::Text, Value("localhost"), "Host of the Thrift server.").older("HBASE_HOST"),
+    Key::new("hbase.port", PORT, Value("9090"), "Port of the Thrift server.").older("HBASE_PORT"),
+    Key::new(
+        "hbase.table",
+        Kind::Text,
+        Value("weather:aggregates"),
+        "Table, with its namespace; created if absent, its namespace is not.",
+    ),
+    Key::new(
+        "queries.path",
+        Kind::Text,
+        Value("queries"),
+        "Directory of the SQL files, relative to the working directory.",
+    ),
+    Key::new(
+        "run.only_today",
+        Kind::Flag,
+        Value("true"),
+        "What `run` without --dt, --from or --all computes: today's partition, or every one.",
+    )
+    .older("MR_PROCESS_ONLY_TODAY"),
+    Key::new("land.rows_max", COUNT, Value("500000"), "Most messages in one commit."),
+    Key::new("land.bytes_max", Kind::Size, Value("256MiB"), "Most bytes of messages in one commit."),
+    Key::new(
+        "land.interval",
+        Kind::Duration,
+        Value("1m"),
+        "Longest time that a message waits for its commit, so that a quiet topic lands too.",
+    ),
+    http_listen("land.http_listen", "127.0.0.1:9467"),
+    http_listen("produce.http_listen", "127.0.0.1:9465"),
+    http_listen("consume.http_listen", "127.0.0.1:9466"),
+    http_listen("schedule.http_listen", "127.0.0.1:9469"),
+    Key::new(
+        "serve.flight_listen",
+        Kind::Address,
+        Value("127.0.0.1:32010"),
+        "Address that Flight SQL listens on.",
+    ),
+    http_listen("serve.http_listen", "127.0.0.1:9464"),
+    Key::new(
+        "log.level",
+        Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
+        Value("info"),
+        "Least important lines to print: error, warn, info, debug or trace.",
+    ),
+    Key::new(
+        "log.format",
+        Kind::Choice(super::LogFormat::NAMES),
+        Value("auto"),
+        "text, json, or auto: text on a terminal and JSON lines elsewhere.",
+    ),
+];
+
+const fn http_listen(name: &'static str, default: &'static str) -> Key {
+    Key::new(
+        name,
+        Kind::Address,
+        Value(default),
+        "Address of health, readiness and metrics over HTTP.",
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_every_section_has_keys() {
+        let names: BTreeSet<String> = KEYS
+            .iter()
+            .flat_map(|key| [Some(key.variable()), key.older.map(str::to_owned)])
+            .flatten()
+            .collect();
+        let older = KEYS.iter().filter(|key| key.older.is_some()).count();
+        assert_eq!(names.len(), KEYS.len() + older);
+        let used: BTreeSet<&str> = KEYS.iter().map(Key::section).collect();
+        let described: BTreeSet<&str> = SECTIONS.iter().map(|(section, _)| *section).collect();
+        assert_eq!(used, described);
+        assert_eq!(
+            Key::named("hdfs.url").unwrap().variable(),
+            "ISOBAR__HDFS__URL"
+        );
+    }
+
+    #[test]
+    fn every_default_and_example_is_a_good_value() {
+        for key in KEYS {
+            let expected = key.expected();
+            assert!(key.kind.parse(expected.example).is_ok(), "{}", key.name);
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! What can fail in the engine: each variant is an attempt, its object and its cause.
+
+use std::path::PathBuf;
+
+use arrow::error::ArrowError;
+use datafusion::error::DataFusionError;
+use deltalake_core::DeltaTableError;
+use url::Url;
+
+use crate::lake::TableName;
+use crate::sql::Place;
+
+/// An attempt of the engine that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("could not open the storage at {url}")]
+    OpenStore {
+        url: Url,
+        #[source]
+        source: object_store::Error,
+    },
+    #[error("{url} has a scheme that is not supported; use hdfs:// or file://")]
+    UnknownScheme { url: Url },
+    #[error("could not {attempt} {location}")]
+    Storage {
+        attempt: &'static str,
+        location: String,
+        #[source]
+        source: object_store::Error,
+    },
+    #[error(
+        "\"{name}\" is not a table name; use lower-case letters, digits and `_`, a letter first, 128 at most"
+    )]
+    TableName { name: String },
+    #[error("there is no table \"{table}\" in the lake at {lake}")]
+    NoSuchTable { table: TableName, lake: String },
+    #[error("could not open table \"{table}\" at {location}")]
+    OpenTable {
+        table: TableName,
+        location: String,
+        #[source]
+        source: DeltaTableError,
+    },
+    #[error("could not create table \"{table}\" at {location}")]
+    CreateTable {
+        table: TableName,
+        location: String,
+        #[source]
+        source: DeltaTableError,
+    },
+    #[error("could not commit to table \"{table}\" at {location}")]
+    Commit {
+        table: TableName,
+        location: String,
+        #[source]
+        source: DeltaTableError,
+    },
+    #[error("table \"{table}\" uses {feature}, which isobar does not read")]
+    UnsupportedTable {
+        table: TableName,
+        feature: &'static str,
+    },
+    #[error("table \"{table}\" is partitioned by ({present}), its declaration says ({declared})")]
+    PartitionDiffers {
+        table: TableName,
+        present: String,
+        declared: String,
+    },
+    #[error(
+        "column \"{column}\" of table \"{table}\" is {present}, its declaration says {declared}"
+    )]
+    ColumnDiffers {
+        table: TableName,
+        column: String,
+        present: String,
+        declared: String,
+    },
+    #[error("table \"{table}\" has columns that cannot be used")]
+    Schema {
+        table: TableName,
+        #[source]
+        source: ArrowError,
+    },
+    #[error("others kept committing to table \"{table}\"; gave up after {tries} tries")]
+    Contended { table: TableName, tries: usize },
+    #[error("could not read {}", path.display())]
+    ReadFile {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(
+        "\"{}\" has no header; begin it with lines such as `--! description = \"…\"`",
+        path.display()
+    )]
+    NoHeader { path: PathBuf },
+    #[error("{}:{line}: {message}", path.display())]
+    Header {
+        path: PathBuf,
+        line: usize,
+        message: String,
+    },
+    #[error("there is no query \"{name}\" in {}; {remedy}", root.display())]
+    NoSuchQuery {
+        name: String,
+        root: PathBuf,
+        remedy: String,
+    },
+    #[error("query \"{query}\" has no column \"{column}\", which its header names")]
+    QueryColumn { query: String, column: String },
+    #[error(
+        "query \"{query}\" has no output; name one in {}, or use `isobar sql -f` to see its rows",
+        path.display()
+    )]
+    NoOutput { query: String, path: PathBuf },
+    #[error("query \"{query}\" has no parameter \"{name}\"; it has: {known}")]
+    UnknownParameter {
+        query: String,
+        name: String,
+        known: String,
+    },
+    #[error("query \"{query}\" needs parameter \"{name}\"; give it as `-p {name}=…`")]
+    MissingParameter { query: String, name: String },
+    #[error("\"{value}\" is not a value of \"{name}\"; give {expected}")]
+    ParameterValue {
+        name: String,
+        value: String,
+        expected: &'static str,
+    },
+    #[error(
+        "query \"{query}\" returned rows of partition \"{found}\" when run for \"{asked}\"; let it select its partition by the parameter"
+    )]
+    OtherPartition {
+        query: String,
+        asked: String,
+        found: String,
+    },
+    #[error(
+        "query \"{query}\" publishes nothing: {nulls} rows of partition \"{partition}\" have no \"{column}\""
+    )]
+    CheckFailed {
+        query: String,
+        partition: String,
+        column: String,
+        nulls: usize,
+    },
+    #[error("could not encode the rows of query \"{query}\"")]
+    Encode {
+        query: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error(
+        "others kept committing to the output of query \"{query}\"; gave up after {tries} runs"
+    )]
+    RunContended { query: String, tries: usize },
+    #[error("{message}\n  at {place}")]
+    Syntax { message: String, place: Place },
+    #[error("{origin} holds {found} statements where one is expected")]
+    StatementCount { origin: String, found: usize },
+    #[error("{origin} has {found} {what}, which is over the limit of {limit}")]
+    StatementTooLarge {
+        origin: String,
+        what: &'static str,
+        found: usize,
+        limit: usize,
+    },
+    #[error(
+        "a version clause on \"{table}\" would be ignored; leave it out to read the newest version"
+    )]
+    VersionClause { table: String },
+    #[error("{statement} is not allowed here: SQL only reads the lake")]
+    ReadOnly { statement: String },
+    #[error("could not plan the statement")]
+    Plan(#[source] DataFusionError),
+    #[error("could not run the statement")]
+    Execute(#[source] DataFusionError),
+}

@@ -1,0 +1,155 @@
+//! A data file: rows of one partition as Parquet, with what the log says of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+use chrono::Utc;
+use deltalake_core::kernel::{Add, LogicalFileView, Remove};
+use object_store::ObjectStoreExt as _;
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
+use uuid::Uuid;
+
+use super::location::Location;
+use super::statistics;
+use super::table::{NULL_PARTITION, below, escape};
+use crate::error::Error;
+
+/// Rows of a row group: large enough to compress well, small enough that one scan task of a few
+/// files still spreads over cores.
+const ROW_GROUP_ROWS: usize = 256 * 1024;
+
+/// Text that is kept but never searched by range; statistics of it would only bloat the log.
+const WITHOUT_STATISTICS: &str = "value";
+
+/// Rows of one partition as Parquet bytes, not yet stored.
+#[derive(Debug)]
+pub struct Encoded {
+    content: Bytes,
+    statistics: String,
+    rows: u64,
+}
+
+/// A stored data file: what the log says, or will say, of it.
+#[derive(Clone, Debug)]
+pub struct DataFile {
+    pub(super) add: Add,
+    pub rows: u64,
+}
+
+/// Encodes `batches`, whose columns are those of `schema` (without partition columns).
+///
+/// Runs on the calling thread and takes as long as compression takes: call it where blocking is fine.
+pub fn encode(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Encoded, ParquetError> {
+    let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties()))?;
+    for batch in batches {
+        writer.write(batch)?;
+    }
+    let footer = writer.finish()?;
+    let statistics = statistics::to_log(schema, &footer)?;
+    let rows = u64::try_from(footer.file_metadata().num_rows()).unwrap_or_default();
+    let content = Bytes::from(writer.into_inner()?);
+    Ok(Encoded {
+        content,
+        statistics,
+        rows,
+    })
+}
+
+fn properties() -> WriterProperties {
+    WriterProperties::builder()
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
+        .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+        .set_column_statistics_enabled(
+            ColumnPath::from(WITHOUT_STATISTICS),
+            EnabledStatistics::None,
+        )
+        .set_column_dictionary_enabled(ColumnPath::from(WITHOUT_STATISTICS), false)
+        .build()
+}
+
+impl Encoded {
+    /// Stores the file in `table` under a name of its own below the directory of its partition.
+    /// Nobody sees it before it is committed.
+    pub(super) async fn store(
+        self,
+        table: &Location,
+        partition: &[(String, String)],
+    ) -> Result<DataFile, Error> {
+        let name = format!("part-{}.zstd.parquet", Uuid::new_v4());
+        let relative = partition
+            .iter()
+            .map(|(column, value)| format!("{column}={}", escape(value)))
+            .chain([name])
+            .collect::<Vec<_>>()
+            .join("/");
+        let path = below(table, &relative);
+        let size = self.content.len();
+        table
+            .store()
+            .put(&path, self.content.into())
+            .await
+            .map_err(|source| table.failed("write a data file to", source))?;
+        Ok(DataFile {
+            add: Add {
+                path: relative,
+                partition_values: partition
+                    .iter()
+                    .map(|(column, value)| {
+                        let value = (value != NULL_PARTITION).then(|| value.clone());
+                        (column.clone(), value)
+                    })
+                    .collect::<HashMap<_, _>>(),
+                size: i64::try_from(size).unwrap_or(i64::MAX),
+                modification_time: Utc::now().timestamp_millis(),
+                data_change: true,
+                stats: Some(self.statistics),
+                ..Add::default()
+            },
+            rows: self.rows,
+        })
+    }
+}
+
+impl DataFile {
+    pub(super) fn from_log(file: &LogicalFileView) -> Self {
+        let removed = file.remove_action(true);
+        Self {
+            add: Add {
+                path: removed.path,
+                partition_values: removed.partition_values.unwrap_or_default(),
+                size: file.size(),
+                ..Add::default()
+            },
+            rows: file.num_records().unwrap_or_default() as u64,
+        }
+    }
+
+    /// Path below the table's directory.
+    pub fn path(&self) -> &str {
+        &self.add.path
+    }
+
+    pub fn size(&self) -> u64 {
+        u64::try_from(self.add.size).unwrap_or_default()
+    }
+
+    /// The action that takes this file out of the table.
+    pub(super) fn removal(&self) -> Remove {
+        Remove {
+            path: self.add.path.clone(),
+            data_change: true,
+            deletion_timestamp: Some(Utc::now().timestamp_millis()),
+            extended_file_metadata: Some(true),
+            partition_values: Some(self.add.partition_values.clone()),
+            size: Some(self.add.size),
+            ..Remove::default()
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! A place on a store: where a table, an export directory or one file lies.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use object_store::path::Path;
+use object_store::{DynObjectStore, ObjectMeta, ObjectStore as _, ObjectStoreExt as _};
+use url::Url;
+
+use crate::error::Error;
+
+/// A directory or file on a store, with the address people know it by.
+#[derive(Clone, Debug)]
+pub struct Location {
+    store: Arc<DynObjectStore>,
+    url: Url,
+    path: Path,
+}
+
+impl fmt::Display for Location {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.address_of(&self.path))
+    }
+}
+
+impl Location {
+    pub(crate) fn new(store: Arc<DynObjectStore>, url: Url, path: Path) -> Self {
+        Self { store, url, path }
+    }
+
+    pub fn store(&self) -> &Arc<DynObjectStore> {
+        &self.store
+    }
+
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The place `name` directly below this one.
+    pub fn join(&self, name: &str) -> Self {
+        let mut url = self.url.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push(name);
+        }
+        Self {
+            store: Arc::clone(&self.store),
+            url,
+            path: self.path.clone().join(name),
+        }
+    }
+
+    /// Scheme and authority: what a DataFusion session knows the store by.
+    pub(super) fn store_url(&self) -> String {
+        format!("{}://{}", self.url.scheme(), self.url.authority())
+    }
+
+    /// How people write `path` of this store: a plain path on the local file system, else a URL.
+    pub fn address_of(&self, path: &Path) -> String {
+        match self.url.scheme() {
+            "file" => format!("/{path}"),
+            scheme => format!("{scheme}://{}/{path}", self.url.authority()),
+        }
+    }
+
+    /// All files below this place, with their sizes; empty when it does not exist.
+    pub async fn list(&self) -> Result<Vec<ObjectMeta>, Error> {
+        self.store
+            .list(Some(&self.path))
+            .try_collect()
+            .await
+            .map_err(|source| self.failed("list", source))
+    }
+
+    /// Names of the directories directly below this place, in order.
+    pub async fn directories(&self) -> Result<Vec<String>, Error> {
+        let listing = self
+            .store
+            .list_with_delimiter(Some(&self.path))
+            .await
+            .map_err(|source| self.failed("list", source))?;
+        let mut names: Vec<String> = listing
+            .common_prefixes
+            .iter()
+            .filter_map(|prefix| prefix.filename().map(str::to_owned))
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// What the store knows of the file here, or `None` when there is none.
+    pub async fn head(&self) -> Result<Option<ObjectMeta>, Error> {
+        match self.store.head(&self.path).await {
+            Ok(meta) => Ok(Some(meta)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(source) => Err(self.failed("look up", source)),
+        }
+    }
+
+    /// Publishes `content` here whole: written aside, then renamed over what was here before.
+    pub async fn replace(&self, content: Bytes) -> Result<(), Error> {
+        self.store
+            .put(&self.path, content.into())
+            .await
+            .map(|_| ())
+            .map_err(|source| self.failed("write", source))
+    }
+
+    /// Publishes `content` here unless exactly that is here already.
+    pub async fn replace_if_changed(&self, content: Bytes) -> Result<(), Error> {
+        if let Some(present) = self.head().await?
+            && present.size == content.len() as u64
+            && self.read().await? == content
+        {
+            return Ok(());
+        }
+        self.replace(content).await
+    }
+
+    /// The whole content of the file here.
+    pub async fn read(&self) -> Result<Bytes, Error> {
+        let read = async { self.store.get(&self.path).await?.bytes().await };
+        read.await.map_err(|source| self.failed("read", source))
+    }
+
+    pub(crate) fn failed(&self, attempt: &'static str, source: object_store::Error) -> Error {
+        Error::Storage {
+            attempt,
+            location: self.to_string(),
+            source,
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! A snapshot as a DataFusion table: files chosen by the log, read by DataFusion's own Parquet scan.
+//!
+//! The plan holds nothing of ours, so it can be serialised and run elsewhere.
+
+use std::sync::Arc;
+
+use arrow::array::{Array as _, AsArray as _, new_empty_array, new_null_array};
+use arrow::datatypes::{Schema, SchemaRef};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use async_trait::async_trait;
+use chrono::DateTime;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::pruning::PrunableStatistics;
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::datasource::TableType;
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::listing::helpers::expr_applicable_for_cols;
+use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
+use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::empty::EmptyExec;
+use datafusion_datasource::compute_all_files_statistics;
+use object_store::ObjectMeta;
+
+use super::snapshot::{Snapshot, SnapshotFile};
+
+/// Bytes read from the end of a file in one go: footer and page index of a usual file fit.
+const FOOTER_BYTES: usize = 64 << 10;
+
+/// One version of a table for queries.
+#[derive(Debug)]
+pub struct LakeTable {
+    snapshot: Arc<Snapshot>,
+}
+
+/// What a scan reads, and what it has to ask of every row.
+struct Chosen<'a> {
+    files: Vec<&'a SnapshotFile>,
+    predicate: Option<Arc<dyn PhysicalExpr>>,
+}
+
+impl LakeTable {
+    pub fn new(snapshot: Arc<Snapshot>) -> Self {
+        Self { snapshot }
+    }
+
+    /// Splits `filters` into those that partitions decide and those that rows decide, and leaves out
+    /// the files that either rules out.
+    fn choose(&self, state: &dyn Session, filters: &[Expr]) -> Result<Chosen<'_>> {
+        let names = DFSchema::try_from(self.schema())?;
+        let physical = |filters: Vec<Expr>| {
+            conjunction(filters)
+                .map(|filter| state.create_physical_expr(filter, &names))
+                .transpose()
+        };
+        let partition: Vec<_> = self.snapshot.partition_columns().collect();
+        let (by_partition, by_row): (Vec<Expr>, Vec<Expr>) = filters
+            .iter()
+            .cloned()
+            .partition(|filter| expr_applicable_for_cols(&partition, filter));
+        let predicate = physical(by_row)?;
+        let files = self.select(physical(by_partition)?.as_ref(), predicate.as_ref())?;
+        Ok(Chosen { files, predicate })
+    }
+
+    /// Paths, below the table, of the data files that a scan with `filters` would read.
+    pub fn input_files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<String>> {
+        let chosen = self.choose(state, filters)?;
+        let name = self.snapshot.name();
+        let files = chosen.files.into_iter();
+        Ok(files
+            .map(|file| format!("{name}/{}", file.relative))
+            .collect())
+    }
+
+    /// Files that may hold rows for which `partition` and `predicate` are true.
+    fn select(
+        &self,
+        partition: Option<&Arc<dyn PhysicalExpr>>,
+        predicate: Option<&Arc<dyn PhysicalExpr>>,
+    ) -> Result<Vec<&SnapshotFile>> {
+        let files: Vec<_> = match partition {
+            None => self.snapshot.files().iter().collect(),
+            Some(filter) => {
+                let kept = filter
+                    .evaluate(&self.partition_values()?)?
+                    .into_array(self.snapshot.files().len())?;
+                let kept = kept.as_boolean();
+                let files = self.snapshot.files().iter().enumerate();
+                files
+                    .filter(|(index, _)| kept.is_valid(*index) && kept.value(*index))
+                    .map(|(_, file)| file)
+                    .collect()
+            }
+        };
+        Ok(match predicate {
+            None => files,
+            Some(predicate) => self.prune(files, predicate),
+        })
+    }
+
+    /// One row a file: the values of its partition, nulls elsewhere. Filters on partition columns
+    /// are evaluated on it, which decides them for all rows of the file.
+    fn partition_values(&self) -> Result<RecordBatch> {
+        let schema = self.snapshot.schema();
+        let files = self.snapshot.files();
+        let first = self.snapshot.file_schema().fields().len();
+        let columns = schema.fields().iter().enumerate().map(|(index, field)| {
+            match index.checked_sub(first) {
+                None => Ok(new_null_array(field.data_type(), files.len())),
+                Some(_) if files.is_empty() => Ok(new_empty_array(field.data_type())),
+                Some(index) => ScalarValue::iter_to_array(
+                    files.iter().map(|file| file.partition[index].clone()),
+                ),
+            }
+        });
+        let nullable = schema
+            .fields()
+            .iter()
+            .map(|field| field.as_ref().clone().with_nullable(true))
+            .collect::<Vec<_>>();
+        let columns = columns.collect::<Result<Vec<_>>>()?;
+        let rows = RecordBatchOptions::new().with_row_count(Some(files.len()));
+        Ok(RecordBatch::try_new_with_options(
+            Arc::new(Schema::new(nullable)),
+            columns,
+            &rows,
+        )?)
+    }
+
+    /// Leaves out files whose statistics say that no row of theirs fits.
+    fn prune<'a>(
+        &self,
+        files: Vec<&'a SnapshotFile>,
+        predicate: &Arc<dyn PhysicalExpr>,
+    ) -> Vec<&'a SnapshotFile> {
+        let schema = self.snapshot.schema();
+        let kept = PruningPredicateBuilder::new()
+            .with_file_schema(Arc::clone(schema))
+            .build(Arc::clone(predicate))
+            .and_then(|pruning| {
+                let statistics = files
+                    .iter()
+                    .map(|file| Arc::clone(&file.statistics))
+                    .collect();
+                pruning
+                    .prune(&PrunableStatistics::new(statistics, Arc::clone(schema)))
+                    .ok()
+            });
+        match kept {
+            Some(kept) => {
+                let files = files.into_iter().zip(kept);
+                files
+                    .filter_map(|(file, kept)| kept.then_some(file))
+                    .collect()
+            }
+            // A predicate that cannot be pruned by is still evaluated on every row.
+            None => files,
+        }
+    }
+
+    /// Enough files for `limit` rows, when nothing filters rows out afterwards.
+    fn enough<'a>(files: Vec<&'a SnapshotFile>, limit: Option<usize>) -> Vec<&'a SnapshotFile> {
+        let Some(limit) = limit else { return files };
+        let mut rows = 0;
+        let mut taken = Vec::new();
+        for file in files {
+            if rows >= limit {
+                break;
+            }
+            rows += file.statistics.num_rows.get_value().copied().unwrap_or(0);
+            taken.push(file);
+        }
+        taken
+    }
+
+    fn partitioned(&self, file: &SnapshotFile) -> PartitionedFile {
+        let meta = ObjectMeta {
+            location: file.path.clone(),
+            last_modified: DateTime::from_timestamp_millis(file.modified_ms).unwrap_or_default(),
+            size: file.size,
+            e_tag: None,
+            version: None,
+        };
+        let mut partitioned = PartitionedFile::new_from_meta(meta);
+        partitioned.partition_values = file.partition.clone();
+        partitioned.statistics = Some(Arc::clone(&file.statistics));
+        partitioned
+    }
+}
+
+#[async_trait]
+impl TableProvider for LakeTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(self.snapshot.schema())
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        let partition: Vec<_> = self.snapshot.partition_columns().collect();
+        let support = |filter: &&Expr| {
+            if expr_applicable_for_cols(&partition, filter) {
+                TableProviderFilterPushDown::Exact
+            } else {
+                TableProviderFilterPushDown::Inexact
+            }
+        };
+        Ok(filters.iter().map(support).collect())
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let schema = self.schema();
+        let Chosen { files, predicate } = self.choose(state, filters)?;
+        // A limit holds for the rows that are left, so it ends the scan only if nothing filters them.
+        let limit = if predicate.is_none() { limit } else { None };
+        let files = Self::enough(files, limit);
+        if files.is_empty() {
+            let projected = match projection {
+                Some(projection) => Arc::new(schema.project(projection)?),
+                None => schema,
+            };
+            return Ok(Arc::new(EmptyExec::new(projected)));
+        }
+        let group: FileGroup = files
+            .into_iter()
+            .map(|file| self.partitioned(file))
+            .collect();
+        let (groups, statistics) = compute_all_files_statistics(
+            group.split_files(state.config().target_partitions()),
+            Arc::clone(&schema),
+            true,
+            false,
+        )?;
+        let runtime = state.runtime_env();
+        let url = ObjectStoreUrl::parse(self.snapshot.location().store_url())?;
+        let reader = CachedParquetFileReaderFactory::new(
+            runtime.object_store(&url)?,
+            runtime.cache_manager.get_file_metadata_cache(),
+        );
+        let partition = schema.fields()[self.snapshot.file_schema().fields().len()..].to_vec();
+        let mut source = ParquetSource::new(
+            TableSchema::builder(self.snapshot.file_schema())
+                .with_table_partition_cols(partition)
+                .build(),
+        )
+        .with_table_parquet_options(state.table_options().parquet.clone())
+        .with_parquet_file_reader_factory(Arc::new(reader))
+        .with_metadata_size_hint(FOOTER_BYTES);
+        if let Some(predicate) = predicate {
+            source = source.with_predicate(predicate);
+        }
+        let config = FileScanConfigBuilder::new(url, Arc::new(source))
+            .with_file_groups(groups)
+            .with_statistics(statistics)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+}

@@ -1,0 +1,360 @@
+//! One version of a table: its schema, its data files and what the log says of them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::common::{ScalarValue, Statistics};
+use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
+use deltalake_core::table::state::DeltaTableState;
+use deltalake_core::{DeltaTable, DeltaTableError};
+use futures::TryStreamExt as _;
+use object_store::path::Path;
+use object_store::prefix::PrefixStore;
+use object_store::{DynObjectStore, ObjectStoreExt as _};
+
+use super::data_file::DataFile;
+use super::location::Location;
+use super::name::TableName;
+use super::statistics;
+use super::table::{NULL_PARTITION, PartitionKey, below};
+use crate::error::Error;
+
+/// One version of a table. Immutable: a newer version is another snapshot.
+#[derive(Debug)]
+pub struct Snapshot {
+    name: TableName,
+    location: Location,
+    log: LogStoreRef,
+    state: DeltaTableState,
+    /// All columns, those of the partition last, as every reader sees them.
+    schema: SchemaRef,
+    partition_columns: usize,
+    files: Vec<SnapshotFile>,
+}
+
+/// A data file of a snapshot.
+#[derive(Clone, Debug)]
+pub(super) struct SnapshotFile {
+    /// On the store, not below the table.
+    pub(super) path: Path,
+    /// Below the table, as the log has it.
+    pub(super) relative: String,
+    pub(super) size: u64,
+    pub(super) modified_ms: i64,
+    pub(super) partition: Vec<ScalarValue>,
+    /// Of all columns in the order of the snapshot's schema.
+    pub(super) statistics: Arc<Statistics>,
+}
+
+impl Snapshot {
+    /// The newest version, or `None` when there is no table at `location`.
+    pub(super) async fn open(name: &TableName, location: &Location) -> Result<Option<Self>, Error> {
+        let log = log_store(location);
+        let mut table = DeltaTable::new(Arc::clone(&log));
+        match table.load().await {
+            Ok(()) => {}
+            Err(DeltaTableError::NotATable(_) | DeltaTableError::InvalidTableLocation(_)) => {
+                return Ok(None);
+            }
+            Err(source) => {
+                // The log reader tells "no log" and "log unreadable" apart by text only.
+                if location.join("_delta_log").list().await?.is_empty() {
+                    return Ok(None);
+                }
+                return Err(open_failed(name, location, source));
+            }
+        }
+        let state = table
+            .snapshot()
+            .map_err(|source| open_failed(name, location, source))?
+            .clone();
+        Self::new(name.clone(), location.clone(), log, state).map(Some)
+    }
+
+    pub(super) fn new(
+        name: TableName,
+        location: Location,
+        log: LogStoreRef,
+        state: DeltaTableState,
+    ) -> Result<Self, Error> {
+        refuse_unsupported(&name, &state)?;
+        let partition_columns = state.metadata().partition_columns().to_vec();
+        let schema = readers_schema(&state.snapshot().arrow_schema(), &partition_columns);
+        let files = state
+            .log_data()
+            .iter()
+            .map(|file| {
+                let values = file.partition_values_map();
+                let partition: Vec<_> = partition_columns
+                    .iter()
+                    .map(|column| {
+                        let field = schema.field_with_name(column)?;
+                        let text = values.get(column).and_then(Option::as_deref);
+                        Ok(statistics::partition_value(field.data_type(), text)
+                            .unwrap_or(ScalarValue::Null))
+                    })
+                    .collect::<Result<_, arrow::error::ArrowError>>()
+                    .map_err(|source| Error::Schema {
+                        table: name.clone(),
+                        source,
+                    })?;
+                let size = u64::try_from(file.size()).unwrap_or_default();
+                let mut statistics = statistics::from_log(&schema, file.stats().as_deref(), size);
+                let first = schema.fields().len() - partition.len();
+                for (index, value) in partition.iter().enumerate() {
+                    statistics.column_statistics[first + index] = statistics::of_partition(value);
+                }
+                let relative = file.path().into_owned();
+                Ok(SnapshotFile {
+                    path: Path::from_iter(
+                        location
+                            .path()
+                            .parts()
+                            .chain(file.object_store_path().parts()),
+                    ),
+                    relative,
+                    size,
+                    modified_ms: file.modification_time(),
+                    partition,
+                    statistics: Arc::new(statistics),
+                })
+            })
+            .collect::<Result<Vec<_>, Error>>()?;
+        Ok(Self {
+            name,
+            location,
+            log,
+            state,
+            schema,
+            partition_columns: partition_columns.len(),
+            files,
+        })
+    }
+
+    /// This snapshot, or the newest one when something was committed since.
+    ///
+    /// Asks for the next log entry first: one call of the NameNode when nothing happened.
+    pub(super) async fn refreshed(self: &Arc<Self>) -> Result<Arc<Self>, Error> {
+        let next = self.location.path().clone().join("_delta_log");
+        let next = next.join(format!("{:020}.json", self.version() + 1));
+        match self.location.store().head(&next).await {
+            Ok(_) => {}
+            Err(object_store::Error::NotFound { .. }) => return Ok(Arc::clone(self)),
+            Err(source) => return Err(self.location.failed("look for a newer version of", source)),
+        }
+        let mut state = self.state.clone();
+        state
+            .update(&self.log, None)
+            .await
+            .map_err(|source| open_failed(&self.name, &self.location, source))?;
+        Self::new(
+            self.name.clone(),
+            self.location.clone(),
+            Arc::clone(&self.log),
+            state,
+        )
+        .map(Arc::new)
+    }
+
+    pub fn name(&self) -> &TableName {
+        &self.name
+    }
+
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// Version in the Delta log; 0 is the creation of the table.
+    pub fn version(&self) -> u64 {
+        self.state.version()
+    }
+
+    /// When this version was committed, milliseconds since the epoch, if the log says so.
+    pub fn committed_ms(&self) -> Option<i64> {
+        self.state.version_timestamp(self.state.version())
+    }
+
+    /// All columns, those of the partition last.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// Columns of a data file: all but those of the partition.
+    pub fn file_schema(&self) -> SchemaRef {
+        let columns = self.schema.fields().len() - self.partition_columns;
+        Arc::new(Schema::new(self.schema.fields()[..columns].to_vec()))
+    }
+
+    /// Names of the columns that the table is partitioned by.
+    pub fn partition_columns(&self) -> impl Iterator<Item = &str> {
+        let first = self.schema.fields().len() - self.partition_columns;
+        self.schema.fields()[first..]
+            .iter()
+            .map(|field| field.name().as_str())
+    }
+
+    pub fn description(&self) -> Option<&str> {
+        self.state.metadata().description()
+    }
+
+    /// Number of data files, their bytes, and their rows where the log says how many.
+    pub fn size(&self) -> (usize, u64, Option<u64>) {
+        let bytes = self.files.iter().map(|file| file.size).sum();
+        let rows = self
+            .files
+            .iter()
+            .map(|file| {
+                file.statistics
+                    .num_rows
+                    .get_value()
+                    .map(|rows| *rows as u64)
+            })
+            .sum();
+        (self.files.len(), bytes, rows)
+    }
+
+    /// Values of the first partition column, in order.
+    pub fn partition_values(&self) -> Vec<ScalarValue> {
+        let distinct: HashSet<_> = self
+            .files
+            .iter()
+            .filter_map(|file| file.partition.first().cloned())
+            .collect();
+        let mut values: Vec<_> = distinct
+            .into_iter()
+            .filter(|value| !value.is_null())
+            .collect();
+        values.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+        values
+    }
+
+    /// What was last recorded for `application`, see [`Transaction`](super::Transaction).
+    pub async fn transaction(&self, application: &str) -> Result<Option<i64>, Error> {
+        self.state
+            .transaction_version(self.log.as_ref(), application)
+            .await
+            .map_err(|source| open_failed(&self.name, &self.location, source))
+    }
+
+    /// The files of one partition; of the whole table when `key` names no column.
+    pub fn data_files(&self, key: &PartitionKey) -> impl Iterator<Item = DataFile> {
+        let matching = self
+            .state
+            .log_data()
+            .iter()
+            .filter(|file| {
+                let values = file.partition_values_map();
+                key.0.iter().all(|(column, value)| {
+                    let value = Some(value.as_str()).filter(|value| *value != NULL_PARTITION);
+                    values.get(column).map(Option::as_deref) == Some(value)
+                })
+            })
+            .map(|file| DataFile::from_log(&file))
+            .collect::<Vec<_>>();
+        matching.into_iter()
+    }
+
+    /// Files that left the table and are kept for older versions of it.
+    pub(super) async fn retired(&self) -> Result<Vec<Path>, Error> {
+        self.state
+            .all_tombstones(self.log.as_ref())
+            .map_ok(|file| below(&self.location, &file.path()))
+            .try_collect()
+            .await
+            .map_err(|source| open_failed(&self.name, &self.location, source))
+    }
+
+    /// Whether the file with this path below the table is part of this version.
+    pub(super) fn has_file(&self, relative: &str) -> bool {
+        self.files.iter().any(|file| file.relative == relative)
+    }
+
+    pub(super) fn files(&self) -> &[SnapshotFile] {
+        &self.files
+    }
+
+    pub(super) fn log(&self) -> &LogStoreRef {
+        &self.log
+    }
+
+    pub(super) fn state(&self) -> &DeltaTableState {
+        &self.state
+    }
+}
+
+/// The log of the table at `location`, on the guarded store.
+pub(super) fn log_store(location: &Location) -> LogStoreRef {
+    let root: Arc<DynObjectStore> = Arc::clone(location.store());
+    let prefixed = Arc::new(PrefixStore::new(Arc::clone(&root), location.path().clone()));
+    let mut url = location.url().clone();
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    default_logstore(prefixed, root, &url, &StorageConfig::default())
+}
+
+fn open_failed(name: &TableName, location: &Location, source: DeltaTableError) -> Error {
+    Error::OpenTable {
+        table: name.clone(),
+        location: location.to_string(),
+        source,
+    }
+}
+
+/// Refuses what plain Parquet scans would read wrongly.
+fn refuse_unsupported(name: &TableName, state: &DeltaTableState) -> Result<(), Error> {
+    let configuration = state.metadata().configuration();
+    let mapped = configuration
+        .get("delta.columnMapping.mode")
+        .is_some_and(|mode| mode != "none");
+    let feature = if mapped {
+        Some("column mapping")
+    } else if state
+        .log_data()
+        .iter()
+        .any(|file| file.deletion_vector_descriptor().is_some())
+    {
+        Some("deletion vectors")
+    } else {
+        None
+    };
+    match feature {
+        None => Ok(()),
+        Some(feature) => Err(Error::UnsupportedTable {
+            table: name.clone(),
+            feature,
+        }),
+    }
+}
+
+/// The schema that queries see: partition columns last, no view types, nothing but the type.
+fn readers_schema(schema: &Schema, partition_columns: &[String]) -> SchemaRef {
+    let (mut columns, mut partition) = (Vec::new(), Vec::new());
+    for field in schema.fields() {
+        let data_type = match field.data_type() {
+            DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+            DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
+            other => other.clone(),
+        };
+        let field = Arc::new(
+            field
+                .as_ref()
+                .clone()
+                .with_data_type(data_type)
+                .with_metadata(field.metadata().clone()),
+        );
+        if partition_columns.contains(field.name()) {
+            partition.push(field);
+        } else {
+            columns.push(field);
+        }
+    }
+    partition.sort_by_key(|field| {
+        partition_columns
+            .iter()
+            .position(|name| name == field.name())
+    });
+    columns.append(&mut partition);
+    Arc::new(Schema::new(columns))
+}

@@ -1,0 +1,174 @@
+//! Column statistics of a data file, in the three forms they travel in: Parquet footer, Delta log
+//! (JSON, <https://github.com/delta-io/delta/blob/master/PROTOCOL.md#per-file-statistics>) and DataFusion.
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::{DataType, Schema, TimeUnit};
+use chrono::{DateTime, NaiveDate};
+use datafusion::common::stats::Precision;
+use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::ParquetMetaData;
+use serde_json::{Map, Value, json};
+
+const MICROSECONDS: &str = "%Y-%m-%dT%H:%M:%S%.6fZ";
+
+/// Statistics as the Delta log stores them, read off the footer of a file just written.
+pub(super) fn to_log(schema: &Schema, footer: &ParquetMetaData) -> Result<String, ParquetError> {
+    let (mut mins, mut maxs, mut nulls) = (Map::new(), Map::new(), Map::new());
+    let parquet_schema = footer.file_metadata().schema_descr();
+    for field in schema.fields() {
+        let converter = StatisticsConverter::try_new(field.name(), schema, parquet_schema)?;
+        let groups = footer.row_groups();
+        let counts = converter.row_group_null_counts(groups)?;
+        if counts.iter().all(|count| count.is_some()) {
+            let total: u64 = counts.iter().flatten().sum();
+            nulls.insert(field.name().clone(), json!(total));
+        }
+        let lowest = smallest(&converter.row_group_mins(groups)?);
+        let highest = largest(&converter.row_group_maxes(groups)?);
+        if let (Some(lowest), Some(highest)) = (to_json(&lowest), to_json(&highest)) {
+            mins.insert(field.name().clone(), lowest);
+            maxs.insert(field.name().clone(), highest);
+        }
+    }
+    Ok(json!({
+        "numRecords": footer.file_metadata().num_rows(),
+        "minValues": mins,
+        "maxValues": maxs,
+        "nullCount": nulls,
+    })
+    .to_string())
+}
+
+/// Statistics of one file for DataFusion, columns in the order of `schema`. A file without
+/// statistics, or with ones we do not understand, is only less well pruned.
+pub(super) fn from_log(schema: &Schema, log: Option<&str>, size: u64) -> Statistics {
+    let log: Value = log
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or(Value::Null);
+    let rows = log["numRecords"].as_u64().map(|rows| rows as usize);
+    Statistics {
+        num_rows: exact(rows),
+        total_byte_size: Precision::Inexact(size as usize),
+        column_statistics: schema
+            .fields()
+            .iter()
+            .map(|field| column(field.name(), field.data_type(), &log))
+            .collect(),
+    }
+}
+
+fn column(name: &str, data_type: &DataType, log: &Value) -> ColumnStatistics {
+    let nulls = log["nullCount"][name].as_u64().map(|nulls| nulls as usize);
+    let value = |value: &Value| from_json(data_type, value);
+    // Writers may shorten strings (and round timestamps), so those are bounds, not values.
+    let bound = |value: Option<ScalarValue>| match (data_type, value) {
+        (_, None) => Precision::Absent,
+        (DataType::Utf8 | DataType::Timestamp(..), Some(value)) => Precision::Inexact(value),
+        (_, Some(value)) => Precision::Exact(value),
+    };
+    ColumnStatistics {
+        null_count: exact(nulls),
+        min_value: bound(value(&log["minValues"][name])),
+        max_value: bound(value(&log["maxValues"][name])),
+        ..ColumnStatistics::new_unknown()
+    }
+}
+
+/// Statistics of a partition column: every row of the file has this value.
+pub(super) fn of_partition(value: &ScalarValue) -> ColumnStatistics {
+    ColumnStatistics {
+        null_count: Precision::Exact(0),
+        min_value: Precision::Exact(value.clone()),
+        max_value: Precision::Exact(value.clone()),
+        ..ColumnStatistics::new_unknown()
+    }
+}
+
+/// The value of a partition column from its text in the log or in a path.
+pub(super) fn partition_value(data_type: &DataType, text: Option<&str>) -> Option<ScalarValue> {
+    match text {
+        None => ScalarValue::try_from(data_type).ok(),
+        Some(text) => ScalarValue::try_from_string(text.to_owned(), data_type).ok(),
+    }
+}
+
+fn exact(count: Option<usize>) -> Precision<usize> {
+    count.map_or(Precision::Absent, Precision::Exact)
+}
+
+/// The smaller of the two ends over all row groups; a null where the type has no order here.
+fn smallest(values: &ArrayRef) -> ScalarValue {
+    extreme(values, End::Min)
+}
+
+fn largest(values: &ArrayRef) -> ScalarValue {
+    extreme(values, End::Max)
+}
+
+#[derive(Clone, Copy)]
+enum End {
+    Min,
+    Max,
+}
+
+fn extreme(values: &ArrayRef, end: End) -> ScalarValue {
+    let mut best = ScalarValue::Null;
+    for row in 0..values.len() {
+        let Ok(value) = ScalarValue::try_from_array(values, row) else {
+            return ScalarValue::Null;
+        };
+        // A row group whose column is all null has no ends; it widens nothing.
+        if value.is_null() {
+            continue;
+        }
+        let better = match (best.is_null(), value.partial_cmp(&best), end) {
+            (true, ..) => true,
+            (false, Some(order), End::Min) => order.is_lt(),
+            (false, Some(order), End::Max) => order.is_gt(),
+            (false, None, _) => return ScalarValue::Null,
+        };
+        if better {
+            best = value;
+        }
+    }
+    best
+}
+
+fn to_json(value: &ScalarValue) -> Option<Value> {
+    match value {
+        ScalarValue::Int32(Some(value)) => Some(json!(value)),
+        ScalarValue::Int64(Some(value)) => Some(json!(value)),
+        ScalarValue::Float64(Some(value)) if value.is_finite() => Some(json!(value)),
+        ScalarValue::Utf8(Some(value)) => Some(json!(value)),
+        ScalarValue::Date32(Some(days)) => {
+            let date = NaiveDate::from_epoch_days(*days)?;
+            Some(json!(date.format("%Y-%m-%d").to_string()))
+        }
+        ScalarValue::TimestampMicrosecond(Some(micros), _) => {
+            let instant = DateTime::from_timestamp_micros(*micros)?;
+            Some(json!(instant.format(MICROSECONDS).to_string()))
+        }
+        _ => None,
+    }
+}
+
+fn from_json(data_type: &DataType, value: &Value) -> Option<ScalarValue> {
+    match data_type {
+        DataType::Int32 => Some(ScalarValue::from(i32::try_from(value.as_i64()?).ok()?)),
+        DataType::Int64 => Some(ScalarValue::from(value.as_i64()?)),
+        DataType::Float64 => Some(ScalarValue::from(value.as_f64()?)),
+        DataType::Utf8 => Some(ScalarValue::from(value.as_str()?)),
+        DataType::Date32 => {
+            let date = value.as_str()?.parse::<NaiveDate>().ok()?;
+            Some(ScalarValue::Date32(Some(date.to_epoch_days())))
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            let instant = value.as_str()?.parse::<DateTime<chrono::Utc>>().ok()?;
+            let micros = Some(instant.timestamp_micros());
+            Some(ScalarValue::TimestampMicrosecond(micros, zone.clone()))
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,165 @@
+//! The storage below the lake: HDFS or a local directory, behind one type with a time limit and a
+//! counter around every call. Nothing else in the house opens a store.
+
+mod failure;
+mod guard;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hdfs_native_object_store::HdfsObjectStoreBuilder;
+use object_store::DynObjectStore;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use url::Url;
+
+pub use self::failure::Failure;
+use self::failure::{Attempt, absolute};
+use self::guard::Guard;
+use super::location::Location;
+use crate::error::Error;
+
+/// What every store of the process shares.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// HDFS user for messages; hdfs-native itself takes it from `HADOOP_USER_NAME`.
+    pub user: String,
+    /// Limit of one call; a transfer gets more in proportion to its size.
+    pub limit: Duration,
+}
+
+/// The stores of the process, one for each scheme and authority, opened on first use.
+#[derive(Debug)]
+pub struct Stores {
+    options: StoreOptions,
+    counters: Arc<Counters>,
+    open: Mutex<HashMap<String, Arc<DynObjectStore>>>,
+}
+
+/// How often and how much the storage was used since the process started.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Calls of the storage; on HDFS each costs one or two calls of the NameNode.
+    pub calls: Counter,
+    /// Calls that failed or ran out of time.
+    pub failures: Counter,
+    pub bytes_read: Counter,
+    pub bytes_written: Counter,
+}
+
+/// A number that only grows.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    pub fn add(&self, more: u64) {
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What a guarded call needs to know of its store.
+#[derive(Clone, Debug)]
+pub(crate) struct Context {
+    server: String,
+    user: String,
+    limit: Duration,
+    counters: Arc<Counters>,
+}
+
+impl Context {
+    fn attempt(&self, operation: &'static str, path: String) -> Attempt {
+        Attempt {
+            server: self.server.clone(),
+            user: self.user.clone(),
+            operation,
+            path,
+        }
+    }
+
+    async fn call<T>(
+        &self,
+        operation: &'static str,
+        path: &Path,
+        limit: Duration,
+        call: impl Future<Output = object_store::Result<T>>,
+    ) -> object_store::Result<T> {
+        self.counters.calls.add(1);
+        let outcome = match tokio::time::timeout(limit, call).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => self.attempt(operation, absolute(path)).failed(error),
+            Err(_elapsed) => self.attempt(operation, absolute(path)).timed_out(limit),
+        };
+        self.counters.failures.add(1);
+        Err(outcome)
+    }
+}
+
+impl Stores {
+    pub fn new(options: StoreOptions) -> Arc<Self> {
+        Arc::new(Self {
+            options,
+            counters: Arc::default(),
+            open: Mutex::default(),
+        })
+    }
+
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The place `url` names, on its store.
+    ///
+    /// # Errors
+    /// When the scheme is neither `hdfs` nor `file`, or the URL is not a usable address.
+    pub fn locate(&self, url: &Url) -> Result<Location, Error> {
+        let path = Path::from_url_path(url.path()).map_err(|source| Error::OpenStore {
+            url: url.clone(),
+            source: source.into(),
+        })?;
+        Ok(Location::new(self.store(url)?, url.clone(), path))
+    }
+
+    fn store(&self, url: &Url) -> Result<Arc<DynObjectStore>, Error> {
+        let key = format!("{}://{}", url.scheme(), url.authority());
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = open.get(&key) {
+            return Ok(Arc::clone(store));
+        }
+        let store = self.connect(url, &key)?;
+        open.insert(key, Arc::clone(&store));
+        Ok(store)
+    }
+
+    fn connect(&self, url: &Url, key: &str) -> Result<Arc<DynObjectStore>, Error> {
+        let context = Context {
+            server: match url.scheme() {
+                "hdfs" => format!("HDFS at {}", url.authority()),
+                _ => "the local file system".to_owned(),
+            },
+            user: self.options.user.clone(),
+            limit: self.options.limit,
+            counters: Arc::clone(&self.counters),
+        };
+        match url.scheme() {
+            "hdfs" => {
+                let store = HdfsObjectStoreBuilder::new()
+                    .with_url(key)
+                    .build()
+                    .map_err(|source| Error::OpenStore {
+                        url: url.clone(),
+                        source,
+                    })?;
+                Ok(Arc::new(Guard::new(store, context)))
+            }
+            "file" => Ok(Arc::new(Guard::new(LocalFileSystem::new(), context))),
+            _ => Err(Error::UnknownScheme { url: url.clone() }),
+        }
+    }
+}

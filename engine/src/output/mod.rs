@@ -1,0 +1,3 @@
+//! Where the rows of a run go.
+
+pub(crate) mod jsonl;

@@ -1,0 +1,106 @@
+//! The directory of query files.
+
+use std::path::{Path, PathBuf};
+
+use super::file::{QueryFile, QueryName};
+use crate::error::Error;
+
+/// Below this directory of the library lie declarations of landed tables, not queries.
+const TABLES: &str = "tables";
+
+/// Farther than this from every name, and none is suggested.
+const SIMILARITY_MIN: f64 = 0.5;
+
+/// All query files below one directory.
+#[derive(Clone, Debug)]
+pub struct Library {
+    root: PathBuf,
+}
+
+impl Library {
+    pub fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Names of all queries, in order.
+    pub fn names(&self) -> Result<Vec<QueryName>, Error> {
+        let mut names: Vec<_> = sql_files(&self.root)?
+            .into_iter()
+            .filter(|name| !name.starts_with("tables/"))
+            .map(QueryName)
+            .collect();
+        names.sort();
+        Ok(names)
+    }
+
+    /// Paths of the files that declare landed tables, in order.
+    pub fn table_files(&self) -> Result<Vec<PathBuf>, Error> {
+        let tables = self.root.join(TABLES);
+        if !tables.is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut paths: Vec<_> = sql_files(&tables)?
+            .into_iter()
+            .map(|name| tables.join(format!("{name}.sql")))
+            .collect();
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// The query called `name`.
+    ///
+    /// # Errors
+    /// When there is none (the nearest name is suggested) or its file is wrong.
+    pub fn query(&self, name: &str) -> Result<QueryFile, Error> {
+        let names = self.names()?;
+        let bare = name.strip_suffix(".sql").unwrap_or(name);
+        let Some(found) = names.iter().find(|known| known.as_str() == bare) else {
+            let nearest = names
+                .iter()
+                .map(|known| (strsim::jaro_winkler(known.as_str(), bare), known))
+                .max_by(|a, b| a.0.total_cmp(&b.0))
+                .filter(|(similarity, _)| *similarity >= SIMILARITY_MIN);
+            return Err(Error::NoSuchQuery {
+                name: name.to_owned(),
+                root: self.root.clone(),
+                remedy: match nearest {
+                    Some((_, nearest)) => format!("did you mean \"{nearest}\"?"),
+                    None => "`isobar query list` shows what there is".to_owned(),
+                },
+            });
+        };
+        let path = self.root.join(format!("{bare}.sql"));
+        QueryFile::read(found.clone(), &path)
+    }
+}
+
+/// Names of all `.sql` files below `root`, without the ending, with `/` between directories.
+fn sql_files(root: &Path) -> Result<Vec<String>, Error> {
+    let mut names = Vec::new();
+    let mut open = vec![(root.to_owned(), String::new())];
+    while let Some((directory, prefix)) = open.pop() {
+        let failed = |source| Error::ReadFile {
+            path: directory.clone(),
+            source,
+        };
+        for entry in std::fs::read_dir(&directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let Ok(name) = entry.file_name().into_string() else {
+                continue;
+            };
+            if name.starts_with('.') {
+                continue;
+            }
+            if entry.path().is_dir() {
+                open.push((entry.path(), format!("{prefix}{name}/")));
+            } else if let Some(stem) = name.strip_suffix(".sql") {
+                names.push(format!("{prefix}{stem}"));
+            }
+        }
+    }
+    Ok(names)
+}

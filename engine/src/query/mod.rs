@@ -1,0 +1,12 @@
+//! Described SQL files: what they say of themselves, and their runs.
+
+mod file;
+mod header;
+mod library;
+mod run;
+mod staleness;
+
+pub use self::file::{Header, Outputs, QueryFile, QueryName};
+pub use self::header::{Described, read as read_described};
+pub use self::library::Library;
+pub use self::run::{Days, PartitionRun, Published, Report, Runner, parse_date};

@@ -1,0 +1,565 @@
+//! One run of a query: chosen partitions are computed side by side, published together.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use chrono::{NaiveDate, Utc};
+use chrono_tz::Tz;
+use datafusion::common::{ParamValues, ScalarValue};
+use futures::{StreamExt as _, TryStreamExt as _};
+use tracing::info;
+
+use super::file::{ParameterType, QueryFile};
+use super::staleness::fingerprint;
+use crate::error::Error;
+use crate::lake::{
+    Change, DataFile, Lake, Location, Outcome, PartitionKey, Table, TableSchema, Transaction,
+    encode, split,
+};
+use crate::output::jsonl;
+use crate::session::Session;
+
+/// Partitions that are computed at the same time.
+const CONCURRENCY: usize = 4;
+/// How often a run is done anew because others committed to its output table meanwhile.
+const TRIES: usize = 5;
+
+/// Which partitions a run computes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Days {
+    /// The current day in the configured zone.
+    Today,
+    One(NaiveDate),
+    /// From the first to the last, both included.
+    Range(NaiveDate, NaiveDate),
+    /// Every partition that the input tables have.
+    All,
+}
+
+/// What became of one partition.
+#[derive(Clone, Debug)]
+pub struct PartitionRun {
+    /// The partition's value; empty for a query without partitions.
+    pub partition: String,
+    pub published: Published,
+    pub elapsed: Duration,
+}
+
+/// Whether a partition's outputs were written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Published {
+    /// The outputs now hold this many rows.
+    Rows(usize),
+    /// The input has not changed since the outputs were written; they were not touched.
+    Unchanged,
+    /// There is no input and never was.
+    Nothing,
+}
+
+/// What a run did.
+#[derive(Clone, Debug)]
+pub struct Report {
+    pub partitions: Vec<PartitionRun>,
+    /// Version of the output table that this run committed.
+    pub version: Option<u64>,
+    /// Where the files of `output.jsonl` lie, when there are any.
+    pub files: Vec<String>,
+}
+
+/// Runs queries over one lake.
+#[derive(Debug)]
+pub struct Runner {
+    pub lake: Arc<Lake>,
+    pub session: Session,
+    /// Directory of `output.jsonl`.
+    pub base_path: Location,
+    pub zone: Tz,
+}
+
+/// A partition computed but not yet visible.
+struct Computed {
+    run: PartitionRun,
+    key: PartitionKey,
+    fingerprint: i64,
+    file: Option<DataFile>,
+}
+
+impl Runner {
+    /// Runs `query` for `days` with `given` parameters; `progress` hears of each partition computed.
+    ///
+    /// Outputs of a partition whose input has not changed are not touched. All changed partitions of
+    /// the output table become visible in one commit, after their files of JSON Lines, so that a run
+    /// that is killed is repeated by the next one.
+    pub async fn run(
+        &self,
+        query: &QueryFile,
+        days: &Days,
+        given: &BTreeMap<String, String>,
+        progress: &(dyn Fn(&PartitionRun) + Sync),
+    ) -> Result<Report, Error> {
+        let given = parameters(query, given)?;
+        for _ in 0..TRIES {
+            if let Some(report) = self.attempt(query, days, &given, progress).await? {
+                return Ok(report);
+            }
+        }
+        Err(Error::RunContended {
+            query: query.name.to_string(),
+            tries: TRIES,
+        })
+    }
+
+    /// One attempt; `None` when somebody else committed to the output table in between.
+    async fn attempt(
+        &self,
+        query: &QueryFile,
+        days: &Days,
+        given: &BTreeMap<String, ScalarValue>,
+        progress: &(dyn Fn(&PartitionRun) + Sync),
+    ) -> Result<Option<Report>, Error> {
+        let values = self.partitions(query, days).await?;
+        let schema = self.output_schema(query, given).await?;
+        let mut table = self.open_output(query, &schema).await?;
+        let computed: Vec<Computed> = futures::stream::iter(values)
+            .map(|value| self.compute(query, &schema, table.as_ref(), value, given))
+            .buffered(CONCURRENCY)
+            .inspect_ok(|computed| progress(&computed.run))
+            .try_collect()
+            .await?;
+        let mut version = None;
+        if let Some(table) = &mut table {
+            match publish(query, table, &computed).await? {
+                Some(Outcome::Superseded) => return Ok(None),
+                Some(Outcome::Committed(committed)) => version = Some(committed),
+                None => {}
+            }
+        }
+        let files = computed
+            .iter()
+            .filter(|computed| computed.run.published != Published::Nothing)
+            .filter_map(|computed| self.jsonl_location(query, &computed.key))
+            .map(|location| location.to_string())
+            .collect();
+        let partitions = computed.into_iter().map(|computed| computed.run).collect();
+        Ok(Some(Report {
+            partitions,
+            version,
+            files,
+        }))
+    }
+
+    /// Values of the partition parameter that `days` names; one nameless for a query without.
+    async fn partitions(
+        &self,
+        query: &QueryFile,
+        days: &Days,
+    ) -> Result<Vec<Option<ScalarValue>>, Error> {
+        let Some(column) = &query.header.partition else {
+            return Ok(vec![None]);
+        };
+        let date = |date: &NaiveDate| Some(ScalarValue::Date32(Some(date.to_epoch_days())));
+        Ok(match days {
+            Days::Today => vec![date(&Utc::now().with_timezone(&self.zone).date_naive())],
+            Days::One(day) => vec![date(day)],
+            Days::Range(from, to) => from
+                .iter_days()
+                .take_while(|day| day <= to)
+                .map(|day| date(&day))
+                .collect(),
+            Days::All => {
+                let mut values = Vec::new();
+                for table in self.session.tables_of(&query.statement).await? {
+                    if let Some(snapshot) = self.lake.snapshot(&table).await?
+                        && snapshot.partition_columns().next() == Some(column.as_str())
+                    {
+                        values.extend(snapshot.partition_values());
+                    }
+                }
+                values.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
+                values.dedup();
+                values.into_iter().map(Some).collect()
+            }
+        })
+    }
+
+    /// The columns of the query's rows, of types that tables can hold.
+    async fn output_schema(
+        &self,
+        query: &QueryFile,
+        given: &BTreeMap<String, ScalarValue>,
+    ) -> Result<SchemaRef, Error> {
+        // Any value of the right type will do to know the types of the columns.
+        let probe = query.header.partition.as_ref().and_then(|column| {
+            let kind = query.header.params.get(column)?;
+            ScalarValue::try_from(&data_type(*kind)).ok()
+        });
+        let planned = self
+            .session
+            .query_with(&query.statement, bind(query, probe.as_ref(), given))
+            .await?;
+        let fields: Vec<Field> = planned
+            .schema()
+            .fields()
+            .iter()
+            .map(|field| Field::new(field.name(), storable(field.data_type()), true))
+            .collect();
+        let schema = Arc::new(Schema::new(fields));
+        for column in query
+            .header
+            .partition
+            .iter()
+            .chain(&query.header.check.not_null)
+        {
+            if schema.index_of(column).is_err() {
+                return Err(Error::QueryColumn {
+                    query: query.name.to_string(),
+                    column: column.clone(),
+                });
+            }
+        }
+        Ok(schema)
+    }
+
+    async fn open_output(
+        &self,
+        query: &QueryFile,
+        schema: &SchemaRef,
+    ) -> Result<Option<Table>, Error> {
+        let Some(output) = &query.header.output.table else {
+            if query.header.output.jsonl.is_none() {
+                return Err(Error::NoOutput {
+                    query: query.name.to_string(),
+                    path: query.path.clone(),
+                });
+            }
+            return Ok(None);
+        };
+        let schema = TableSchema {
+            columns: Arc::clone(schema),
+            partition: query.header.partition.iter().cloned().collect(),
+            description: query.header.description.clone(),
+        };
+        let table = self
+            .lake
+            .open_or_create(&output.name.parse()?, &schema)
+            .await?;
+        Ok(Some(table))
+    }
+
+    async fn compute(
+        &self,
+        query: &QueryFile,
+        schema: &SchemaRef,
+        table: Option<&Table>,
+        value: Option<ScalarValue>,
+        given: &BTreeMap<String, ScalarValue>,
+    ) -> Result<Computed, Error> {
+        let started = Instant::now();
+        let key = PartitionKey::of(query.header.partition.as_deref(), value.as_ref());
+        let planned = self
+            .session
+            .query_with(&query.statement, bind(query, value.as_ref(), given))
+            .await?;
+        let (state, plan) = planned.into_parts();
+        let named: Vec<_> = given
+            .iter()
+            .map(|(name, value)| (name.clone(), value.to_string()))
+            .chain([("partition".to_owned(), key.first().to_owned())])
+            .collect();
+        let fingerprint = fingerprint(&query.text, &named, &plan, &state).map_err(Error::Plan)?;
+        let done = |published, file| Computed {
+            run: PartitionRun {
+                partition: key.first().to_owned(),
+                published,
+                elapsed: started.elapsed(),
+            },
+            key: key.clone(),
+            fingerprint,
+            file,
+        };
+        if self.is_fresh(query, table, &key, fingerprint).await? {
+            return Ok(done(Published::Unchanged, None));
+        }
+        let batches = self.session.collect(state, plan).await?;
+        let batches = conform(query, schema, &key, batches)?;
+        let rows = batches.iter().map(RecordBatch::num_rows).sum();
+        if rows == 0 && !has_output(table, &key) {
+            return Ok(done(Published::Nothing, None));
+        }
+        if let Some(location) = self.jsonl_location(query, &key) {
+            let content = jsonl::encode(&batches).map_err(|source| Error::Encode {
+                query: query.name.to_string(),
+                source: source.into(),
+            })?;
+            location.replace_if_changed(content).await?;
+        }
+        let file = match table {
+            Some(table) if rows > 0 => Some(store(query, table, &key, &batches).await?),
+            _ => None,
+        };
+        Ok(done(Published::Rows(rows), file))
+    }
+
+    /// Whether the outputs of this partition are there and were computed from the same input.
+    async fn is_fresh(
+        &self,
+        query: &QueryFile,
+        table: Option<&Table>,
+        key: &PartitionKey,
+        fingerprint: i64,
+    ) -> Result<bool, Error> {
+        let Some(table) = table else {
+            return Ok(false);
+        };
+        let recorded = table
+            .snapshot()
+            .transaction(&application(query, key))
+            .await?;
+        if recorded != Some(fingerprint) {
+            return Ok(false);
+        }
+        match self.jsonl_location(query, key) {
+            None => Ok(true),
+            // Somebody may have removed the file; then it is written again.
+            Some(location) => Ok(location.head().await?.is_some()),
+        }
+    }
+
+    fn jsonl_location(&self, query: &QueryFile, key: &PartitionKey) -> Option<Location> {
+        let output = query.header.output.jsonl.as_ref()?;
+        let column = query.header.partition.as_ref()?;
+        let directory = format!("{column}={}", key.first());
+        Some(self.base_path.join(&directory).join(&output.file))
+    }
+}
+
+/// Makes all recomputed partitions visible in one commit; `None` when there are none.
+async fn publish(
+    query: &QueryFile,
+    table: &mut Table,
+    computed: &[Computed],
+) -> Result<Option<Outcome>, Error> {
+    let changed: Vec<_> = computed
+        .iter()
+        .filter(|computed| matches!(computed.run.published, Published::Rows(_)))
+        .collect();
+    if changed.is_empty() {
+        return Ok(None);
+    }
+    let change = Change {
+        add: changed
+            .iter()
+            .filter_map(|computed| computed.file.clone())
+            .collect(),
+        replace: changed
+            .iter()
+            .map(|computed| computed.key.clone())
+            .collect(),
+        transactions: changed
+            .iter()
+            .map(|computed| Transaction {
+                application: application(query, &computed.key),
+                version: computed.fingerprint,
+            })
+            .collect(),
+    };
+    let outcome = table.commit(&change).await?;
+    info!(query = %query.name, table = %table.name(), partitions = changed.len(), ?outcome, "published");
+    Ok(Some(outcome))
+}
+
+/// Under which name a partition's fingerprint is kept in the log of the output table.
+fn application(query: &QueryFile, key: &PartitionKey) -> String {
+    format!("isobar/run/{}/{}", query.name, key.first())
+}
+
+fn has_output(table: Option<&Table>, key: &PartitionKey) -> bool {
+    table.is_some_and(|table| table.snapshot().data_files(key).next().is_some())
+}
+
+async fn store(
+    query: &QueryFile,
+    table: &Table,
+    key: &PartitionKey,
+    batches: &[RecordBatch],
+) -> Result<DataFile, Error> {
+    let partition: Vec<_> = query.header.partition.iter().cloned().collect();
+    let failed = |source: parquet::errors::ParquetError| Error::Encode {
+        query: query.name.to_string(),
+        source: source.into(),
+    };
+    let mut parts = split(batches, &partition).map_err(|source| failed(source.into()))?;
+    let rows = parts.remove(key).unwrap_or_default();
+    if let Some(other) = parts.keys().next() {
+        return Err(Error::OtherPartition {
+            query: query.name.to_string(),
+            asked: key.first().to_owned(),
+            found: other.first().to_owned(),
+        });
+    }
+    let schema = table.snapshot().file_schema();
+    let encoded = tokio::task::spawn_blocking(move || encode(&schema, &rows))
+        .await
+        .map_err(|source| failed(parquet::errors::ParquetError::External(source.into())))?
+        .map_err(failed)?;
+    table.store(key, encoded).await
+}
+
+/// The rows in the output's types, checked as the header asks.
+fn conform(
+    query: &QueryFile,
+    schema: &SchemaRef,
+    key: &PartitionKey,
+    batches: Vec<RecordBatch>,
+) -> Result<Vec<RecordBatch>, Error> {
+    let mut conformed = Vec::with_capacity(batches.len());
+    for batch in batches {
+        let columns = batch
+            .columns()
+            .iter()
+            .zip(schema.fields())
+            .map(|(column, field)| cast(column, field.data_type()))
+            .collect::<Result<_, _>>()
+            .and_then(|columns| RecordBatch::try_new(Arc::clone(schema), columns))
+            .map_err(|source| Error::Encode {
+                query: query.name.to_string(),
+                source: source.into(),
+            })?;
+        for column in &query.header.check.not_null {
+            let nulls = columns
+                .column_by_name(column)
+                .map_or(0, |values| values.null_count());
+            if nulls > 0 {
+                return Err(Error::CheckFailed {
+                    query: query.name.to_string(),
+                    partition: key.first().to_owned(),
+                    column: column.clone(),
+                    nulls,
+                });
+            }
+        }
+        conformed.push(columns);
+    }
+    Ok(conformed)
+}
+
+/// The type that a table stores values of `data_type` as.
+fn storable(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8View | DataType::LargeUtf8 | DataType::Null => DataType::Utf8,
+        DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
+        DataType::UInt8 | DataType::UInt16 => DataType::Int32,
+        DataType::UInt32 | DataType::UInt64 => DataType::Int64,
+        DataType::Date64 => DataType::Date32,
+        DataType::Timestamp(..) => {
+            DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()))
+        }
+        other => other.clone(),
+    }
+}
+
+/// The values of `given` by the types that the query declares.
+fn parameters(
+    query: &QueryFile,
+    given: &BTreeMap<String, String>,
+) -> Result<BTreeMap<String, ScalarValue>, Error> {
+    let declared = &query.header.params;
+    for name in given.keys() {
+        if !declared.contains_key(name) {
+            let known: Vec<_> = declared.keys().map(String::as_str).collect();
+            return Err(Error::UnknownParameter {
+                query: query.name.to_string(),
+                name: name.clone(),
+                known: known.join(", "),
+            });
+        }
+    }
+    let partition = query.header.partition.as_ref();
+    let mut values = BTreeMap::new();
+    for (name, kind) in declared {
+        match given.get(name) {
+            Some(text) => {
+                values.insert(name.clone(), parse_parameter(name, *kind, text)?);
+            }
+            None if partition == Some(name) => {}
+            None => {
+                return Err(Error::MissingParameter {
+                    query: query.name.to_string(),
+                    name: name.clone(),
+                });
+            }
+        }
+    }
+    Ok(values)
+}
+
+/// A parameter's value from its text.
+fn parse_parameter(name: &str, kind: ParameterType, text: &str) -> Result<ScalarValue, Error> {
+    let invalid = |expected| Error::ParameterValue {
+        name: name.to_owned(),
+        value: text.to_owned(),
+        expected,
+    };
+    match kind {
+        ParameterType::Date => {
+            parse_date(name, text).map(|date| ScalarValue::Date32(Some(date.to_epoch_days())))
+        }
+        ParameterType::Text => Ok(ScalarValue::from(text)),
+        kind => ScalarValue::try_from_string(text.to_owned(), &data_type(kind)).map_err(|_| {
+            invalid(match kind {
+                ParameterType::Bigint => "a whole number such as 42",
+                ParameterType::Double => "a number such as 1.5",
+                ParameterType::Boolean => "true or false",
+                _ => "an instant such as 2026-01-15T10:00:00Z",
+            })
+        }),
+    }
+}
+
+/// A calendar day as people and paths write it.
+///
+/// # Errors
+/// When `text` is not the name of a day that exists; `name` says what it was given for.
+pub fn parse_date(name: &str, text: &str) -> Result<NaiveDate, Error> {
+    let date = (text.len() == "2026-01-15".len())
+        .then(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok())
+        .flatten();
+    date.ok_or_else(|| Error::ParameterValue {
+        name: name.to_owned(),
+        value: text.to_owned(),
+        expected: "a day that exists, such as 2026-01-15",
+    })
+}
+
+fn data_type(kind: ParameterType) -> DataType {
+    match kind {
+        ParameterType::Date => DataType::Date32,
+        ParameterType::Timestamp => {
+            DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()))
+        }
+        ParameterType::Bigint => DataType::Int64,
+        ParameterType::Double => DataType::Float64,
+        ParameterType::Text => DataType::Utf8,
+        ParameterType::Boolean => DataType::Boolean,
+    }
+}
+
+/// Every parameter of the query with its value.
+fn bind(
+    query: &QueryFile,
+    partition: Option<&ScalarValue>,
+    given: &BTreeMap<String, ScalarValue>,
+) -> ParamValues {
+    let mut values: HashMap<String, ScalarValue> = given
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
+    if let (Some(column), Some(value)) = (&query.header.partition, partition) {
+        values.insert(column.clone(), value.clone());
+    }
+    ParamValues::from(values)
+}

@@ -1,0 +1,200 @@
+//! The one place that builds a DataFusion session over the lake.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use arrow::record_batch::RecordBatch;
+use async_trait::async_trait;
+use chrono_tz::Tz;
+use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, TableProvider};
+use datafusion::common::{DataFusionError, ParamValues};
+use datafusion::dataframe::DataFrame;
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+
+use crate::error::Error;
+use crate::functions;
+use crate::lake::{Lake, LakeTable, TableName};
+use crate::sql::{self, Statement};
+
+/// Catalog and schema that unqualified table names are looked up in.
+pub const CATALOG: &str = "isobar";
+pub const SCHEMA: &str = "lake";
+
+/// Memory that queries of one process may hold before they spill to disk.
+const MEMORY_LIMIT: usize = 4 << 30;
+
+/// SQL over the lake: reads only, every statement on the newest version of each table.
+#[derive(Clone)]
+pub struct Session {
+    context: SessionContext,
+    tables: Arc<LakeSchema>,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("tables", &self.tables)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// A session over `lake`, for calendar days in `zone`.
+    pub fn new(lake: &Arc<Lake>, zone: Tz) -> Result<Self, Error> {
+        let mut config = SessionConfig::new()
+            .with_default_catalog_and_schema(CATALOG, SCHEMA)
+            .with_create_default_catalog_and_schema(false)
+            .with_information_schema(true);
+        let options = config.options_mut();
+        options.execution.time_zone = Some(zone.name().to_owned());
+        options.execution.parquet.pushdown_filters = true;
+        options.execution.parquet.reorder_filters = true;
+        options.execution.collect_statistics = true;
+        // Clients of older drivers cannot read view types, so none may leave.
+        options.execution.parquet.schema_force_view_types = false;
+        options.optimizer.expand_views_at_output = true;
+        options.sql_parser.map_string_types_to_utf8view = false;
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_limit(MEMORY_LIMIT, 1.0)
+            .build_arc()
+            .map_err(Error::Plan)?;
+        lake.register(&runtime);
+        let tables = Arc::new(LakeSchema {
+            lake: Arc::clone(lake),
+            names: RwLock::default(),
+        });
+        let catalog = MemoryCatalogProvider::new();
+        catalog
+            .register_schema(SCHEMA, Arc::clone(&tables) as Arc<dyn SchemaProvider>)
+            .map_err(Error::Plan)?;
+        let state = SessionStateBuilder::new()
+            .with_config(config)
+            .with_runtime_env(runtime)
+            .with_default_features()
+            .build();
+        let context = SessionContext::new_with_state(state);
+        context.register_catalog(CATALOG, Arc::new(catalog));
+        for function in functions::all(zone) {
+            context.register_udf(function);
+        }
+        Ok(Self { context, tables })
+    }
+
+    /// Plans one statement of a person or a client: a query, `EXPLAIN`, `SHOW` or `DESCRIBE`.
+    ///
+    /// # Errors
+    /// When it is not SQL, names what is not there, or would change anything.
+    pub async fn query(&self, statement: &Statement) -> Result<DataFrame, Error> {
+        if statement.lists_tables() {
+            self.tables.refresh().await?;
+        }
+        let plan = self.plan(statement).await?;
+        self.context
+            .execute_logical_plan(plan)
+            .await
+            .map_err(Error::Plan)
+    }
+
+    /// Plans `statement` with `parameters` in place of its `$name`s.
+    pub async fn query_with(
+        &self,
+        statement: &Statement,
+        parameters: ParamValues,
+    ) -> Result<DataFrame, Error> {
+        let bound = self.query(statement).await?;
+        bound.with_param_values(parameters).map_err(Error::Plan)
+    }
+
+    /// The plan of `statement`, proven to read only.
+    async fn plan(&self, statement: &Statement) -> Result<LogicalPlan, Error> {
+        let state = self.context.state();
+        let plan = state
+            .statement_to_plan(statement.parsed())
+            .await
+            .map_err(|source| sql::plan_failed(statement, source))?;
+        SQLOptions::new()
+            .with_allow_ddl(false)
+            .with_allow_dml(false)
+            .with_allow_statements(false)
+            .verify_plan(&plan)
+            .map_err(|_| Error::ReadOnly {
+                statement: statement.kind(),
+            })?;
+        Ok(plan)
+    }
+
+    /// Names of the lake's tables that `statement` reads, views and common table expressions aside.
+    pub async fn tables_of(&self, statement: &Statement) -> Result<Vec<TableName>, Error> {
+        let references = self
+            .context
+            .state()
+            .resolve_table_references(&statement.parsed())
+            .map_err(Error::Plan)?;
+        Ok(references
+            .iter()
+            .filter_map(|reference| reference.table().parse().ok())
+            .collect())
+    }
+
+    /// Runs a plan to its end; for results that are known to be small.
+    pub async fn collect(
+        &self,
+        state: SessionState,
+        plan: LogicalPlan,
+    ) -> Result<Vec<RecordBatch>, Error> {
+        DataFrame::new(state, plan)
+            .collect()
+            .await
+            .map_err(Error::Execute)
+    }
+
+    pub fn context(&self) -> &SessionContext {
+        &self.context
+    }
+}
+
+/// The tables of the lake as a DataFusion schema.
+#[derive(Debug)]
+struct LakeSchema {
+    lake: Arc<Lake>,
+    /// What `information_schema` and `SHOW TABLES` list, as of the last [`LakeSchema::refresh`];
+    /// DataFusion asks for names where it cannot wait for the storage.
+    names: RwLock<Vec<String>>,
+}
+
+impl LakeSchema {
+    async fn refresh(&self) -> Result<(), Error> {
+        let names = self.lake.tables().await?;
+        let names = names.iter().map(ToString::to_string).collect();
+        *self.names.write().unwrap_or_else(PoisonError::into_inner) = names;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl SchemaProvider for LakeSchema {
+    fn table_names(&self) -> Vec<String> {
+        self.names
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
+        let Ok(name) = name.parse::<TableName>() else {
+            return Ok(None);
+        };
+        let snapshot = self
+            .lake
+            .snapshot(&name)
+            .await
+            .map_err(|error| DataFusionError::External(Box::new(error)))?;
+        Ok(snapshot.map(|snapshot| Arc::new(LakeTable::new(snapshot)) as Arc<dyn TableProvider>))
+    }
+
+    fn table_exist(&self, name: &str) -> bool {
+        self.table_names().iter().any(|known| known == name)
+    }
+}

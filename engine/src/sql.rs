@@ -1,0 +1,315 @@
+//! SQL text into statements, within limits, with every complaint pointing at its place.
+
+use std::fmt;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use datafusion::error::DataFusionError;
+use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
+use datafusion::sql::sqlparser::ast::{Statement as Ast, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+
+use crate::error::Error;
+
+/// Longest text of one call, bytes. Planning recurses, so what a stranger can send has an end.
+const TEXT_MAX: usize = 256 << 10;
+/// Most tokens of one text.
+const TOKENS_MAX: usize = 20_000;
+/// Most operators of one text: a chain of `+` nests as deep as it is long.
+const OPERATORS_MAX: usize = 1_000;
+
+/// One parsed statement, with the text it came from.
+#[derive(Clone, Debug)]
+pub struct Statement {
+    source: Arc<Source>,
+    parsed: Parsed,
+}
+
+/// A text and where it came from: a file's path, or what stands for it.
+#[derive(Debug)]
+struct Source {
+    origin: String,
+    text: String,
+}
+
+/// Where in a text a complaint points; lines and columns count from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub origin: String,
+    pub line: usize,
+    pub column: usize,
+    /// The line itself.
+    pub text: String,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let before: String = self
+            .text
+            .chars()
+            .take(self.column.saturating_sub(1))
+            .map(|c| if c == '\t' { '\t' } else { ' ' })
+            .collect();
+        write!(
+            f,
+            "{}:{}:{}\n  | {}\n  | {before}^",
+            self.origin, self.line, self.column, self.text
+        )
+    }
+}
+
+impl Statement {
+    pub fn text(&self) -> String {
+        self.parsed.to_string()
+    }
+
+    pub(crate) fn parsed(&self) -> Parsed {
+        self.parsed.clone()
+    }
+
+    /// Whether planning it needs the names of all tables.
+    pub(crate) fn lists_tables(&self) -> bool {
+        let text = self.source.text.to_ascii_lowercase();
+        text.contains("show") || text.contains("information_schema") || text.contains("describe")
+    }
+
+    /// The first word or two, for messages: `INSERT`, `CREATE TABLE`.
+    pub(crate) fn kind(&self) -> String {
+        match &self.parsed {
+            Parsed::CopyTo(_) => "COPY".to_owned(),
+            Parsed::CreateExternalTable(_) => "CREATE EXTERNAL TABLE".to_owned(),
+            Parsed::Reset(_) => "RESET".to_owned(),
+            other => {
+                let text = other.to_string();
+                text.split_whitespace()
+                    .next()
+                    .unwrap_or_default()
+                    .to_uppercase()
+            }
+        }
+    }
+}
+
+/// The statements of `text`, which came from `origin`.
+///
+/// # Errors
+/// When it is too long, is not SQL, or asks for a version in a way that would be ignored.
+pub fn parse(text: &str, origin: &str) -> Result<Vec<Statement>, Error> {
+    let source = Arc::new(Source {
+        origin: origin.to_owned(),
+        text: text.to_owned(),
+    });
+    check_size(&source)?;
+    let dialect = GenericDialect {};
+    let parsed = DFParserBuilder::new(text)
+        .with_dialect(&dialect)
+        .build()
+        .and_then(|mut parser| parser.parse_statements())
+        .map_err(|error| syntax_error(&source, &error.to_string()))?;
+    parsed
+        .into_iter()
+        .map(|parsed| {
+            refuse_version(&parsed)?;
+            Ok(Statement {
+                source: Arc::clone(&source),
+                parsed,
+            })
+        })
+        .collect()
+}
+
+/// The only statement of `text`.
+pub fn parse_one(text: &str, origin: &str) -> Result<Statement, Error> {
+    let mut statements = parse(text, origin)?;
+    match (statements.pop(), statements.len()) {
+        (Some(statement), 0) => Ok(statement),
+        (last, more) => Err(Error::StatementCount {
+            origin: origin.to_owned(),
+            found: more + usize::from(last.is_some()),
+        }),
+    }
+}
+
+fn check_size(source: &Source) -> Result<(), Error> {
+    let too_large = |what, found, limit| {
+        Err(Error::StatementTooLarge {
+            origin: source.origin.clone(),
+            what,
+            found,
+            limit,
+        })
+    };
+    if source.text.len() > TEXT_MAX {
+        return too_large("bytes", source.text.len(), TEXT_MAX);
+    }
+    let tokens = Tokenizer::new(&GenericDialect {}, &source.text)
+        .tokenize()
+        .map_err(|error| syntax_error(source, &error.to_string()))?;
+    let meaningful = tokens
+        .iter()
+        .filter(|token| !matches!(token, Token::Whitespace(_)))
+        .count();
+    if meaningful > TOKENS_MAX {
+        return too_large("tokens", meaningful, TOKENS_MAX);
+    }
+    let operators = tokens.iter().filter(|token| is_operator(token)).count();
+    if operators > OPERATORS_MAX {
+        return too_large("operators", operators, OPERATORS_MAX);
+    }
+    Ok(())
+}
+
+fn is_operator(token: &Token) -> bool {
+    match token {
+        Token::Word(word) => matches!(
+            word.value.to_ascii_uppercase().as_str(),
+            "AND" | "OR" | "NOT" | "UNION" | "INTERSECT" | "EXCEPT" | "JOIN"
+        ),
+        Token::Comma
+        | Token::Period
+        | Token::LParen
+        | Token::RParen
+        | Token::LBracket
+        | Token::RBracket
+        | Token::SemiColon
+        | Token::Whitespace(_)
+        | Token::Number(..)
+        | Token::SingleQuotedString(_)
+        | Token::DoubleQuotedString(_)
+        | Token::Placeholder(_)
+        | Token::EOF => false,
+        _ => true,
+    }
+}
+
+/// DataFusion parses `VERSION AS OF` and then reads the newest version: better to say so.
+fn refuse_version(parsed: &Parsed) -> Result<(), Error> {
+    struct Versions;
+    impl Visitor for Versions {
+        type Break = String;
+        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<String> {
+            match factor {
+                TableFactor::Table {
+                    name,
+                    version: Some(_),
+                    ..
+                } => ControlFlow::Break(name.to_string()),
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    let ast: &Ast = match parsed {
+        Parsed::Statement(ast) => ast,
+        Parsed::Explain(explain) => return refuse_version(&explain.statement),
+        _ => return Ok(()),
+    };
+    match ast.visit(&mut Versions) {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(table) => Err(Error::VersionClause { table }),
+    }
+}
+
+/// The parser says where only in its text: `… at Line: 1, Column: 8`.
+fn syntax_error(source: &Source, text: &str) -> Error {
+    let message = text
+        .trim_start_matches("SQL error: ")
+        .trim_start_matches("ParserError(\"")
+        .trim_start_matches("TokenizerError(\"")
+        .trim_end_matches("\")");
+    let number = |after: &str| {
+        let rest = &message[message.rfind(after)? + after.len()..];
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        rest[..end].parse::<usize>().ok()
+    };
+    let place = number("Line: ")
+        .zip(number("Column: "))
+        .map(|(line, column)| place(source, line, column));
+    let message = match message.rfind(" at Line: ") {
+        Some(end) if place.is_some() => &message[..end],
+        _ => message,
+    };
+    Error::Syntax {
+        message: message.to_owned(),
+        place: place.unwrap_or_else(|| self::place(source, 1, 1)),
+    }
+}
+
+/// A complaint of the planner, with its place in the text when the planner knows it.
+pub(crate) fn plan_failed(statement: &Statement, error: DataFusionError) -> Error {
+    let Some(diagnostic) = error.diagnostic() else {
+        return Error::Plan(error);
+    };
+    let Some(span) = diagnostic.span else {
+        return Error::Plan(error);
+    };
+    let notes = diagnostic.helps.iter().map(|help| help.message.as_str());
+    let place = place(
+        &statement.source,
+        usize::try_from(span.start.line).unwrap_or(1),
+        usize::try_from(span.start.column).unwrap_or(1),
+    );
+    let notes: Vec<_> = notes.collect();
+    Error::Syntax {
+        message: if notes.is_empty() {
+            diagnostic.message.clone()
+        } else {
+            format!("{} ({})", diagnostic.message, notes.join("; "))
+        },
+        place,
+    }
+}
+
+fn place(source: &Source, line: usize, column: usize) -> Place {
+    let text = source.text.lines().nth(line.saturating_sub(1));
+    Place {
+        origin: source.origin.clone(),
+        line,
+        column,
+        text: text.unwrap_or_default().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, parse};
+
+    fn complaint(text: &str) -> String {
+        parse(text, "text").expect_err("it is wrong").to_string()
+    }
+
+    #[test]
+    fn a_syntax_error_names_its_place() {
+        let Error::Syntax { place, .. } = parse("SELECT 1;\nSELEC 2", "q.sql").expect_err("typo")
+        else {
+            panic!("not a syntax error");
+        };
+        assert_eq!(
+            (place.origin.as_str(), place.line, place.column),
+            ("q.sql", 2, 1)
+        );
+        assert_eq!(place.text, "SELEC 2");
+    }
+
+    #[test]
+    fn what_a_stranger_sends_has_an_end() {
+        let chain = |operators: usize| format!("SELECT 1{}", "+1".repeat(operators));
+        assert!(parse(&chain(900), "text").is_ok());
+        assert!(complaint(&chain(100_000)).contains("operators"));
+        assert!(complaint(&format!("SELECT '{}'", "x".repeat(300_000))).contains("bytes"));
+        assert!(complaint(&format!("SELECT {}1", "1,".repeat(30_000))).contains("tokens"));
+        assert!(
+            complaint(&format!("SELECT {}1{}", "(".repeat(900), ")".repeat(900)))
+                .contains("recursion")
+        );
+    }
+
+    #[test]
+    fn a_version_clause_is_not_ignored() {
+        assert!(parse("SELECT * FROM weather", "text").is_ok());
+        let text = "SELECT * FROM (SELECT * FROM weather FOR SYSTEM_TIME AS OF '2026-01-01')";
+        assert!(complaint(text).contains("version clause"));
+    }
+}

@@ -1,0 +1,129 @@
+# Sourced by the commands beside it: places, ports, and the life of one server.
+#
+# A server is a file servers/NAME.sh that sets
+#   dist        the folder here that holds its pom.xml and conf/
+#   listens     its ports, by their names in the table below
+# and defines
+#   prepare     before a start: the first time, lay out its data            (optional)
+#   run         become the server, by exec
+#   ready       true once it serves
+#   provision   after it is ready: what clients expect to find              (optional)
+#   client      print the variables that a client needs, as NAME=value      (optional)
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${ISOBAR_CACHE:-$HOME/.cache/isobar}
+stack=${ISOBAR_STACK_DIR:-$cache/stack/dev}
+wait_s=${ISOBAR_STACK_WAIT_S:-120}
+
+# In the order of their start; they stop in reverse.
+servers=(namenode datanode)
+
+# Each port has a variable ISOBAR_STACK_<NAME>_PORT. ISOBAR_STACK_PORT_BASE moves all of them at once, by these offsets.
+while read -r name default offset; do
+    variable=ISOBAR_STACK_${name}_PORT
+    [ -n "${ISOBAR_STACK_PORT_BASE:-}" ] && default=$((ISOBAR_STACK_PORT_BASE + offset))
+    export "$variable=${!variable:-$default}"
+done <<'PORTS'
+NAMENODE_RPC 8020 0
+NAMENODE_HTTP 9870 1
+DATANODE_DATA 9866 2
+DATANODE_HTTP 9864 3
+DATANODE_IPC 9867 4
+PORTS
+
+say() { echo "$*" >&2; }
+
+die() {
+    say "$*"
+    exit 1
+}
+
+# port NAME: the number behind a name of the table.
+port() {
+    local variable=ISOBAR_STACK_$1_PORT
+    echo "${!variable}"
+}
+
+# chosen NAME...: these servers, or all of them, in the order of their start.
+chosen() {
+    local name
+    for name in "$@"; do
+        [[ " ${servers[*]} " == *" $name "* ]] || die "no server \"$name\" (there are: ${servers[*]})"
+    done
+    for name in "${servers[@]}"; do
+        if [ $# = 0 ] || [[ " $* " == *" $name "* ]]; then echo "$name"; fi
+    done
+}
+
+# load NAME: defines what a server's file defines. Only in a subshell, as the next server defines the same names.
+load() {
+    prepare() { :; }
+    provision() { :; }
+    client() { :; }
+    # shellcheck source=/dev/null
+    . "$here/servers/$1.sh"
+}
+
+# on NAME FUNCTION [ARGUMENT...]: calls a function of a server's file.
+on() (
+    load "$1"
+    shift
+    "$@"
+)
+
+# For `on`: the settings of a server's file.
+dist() { echo "$dist"; }
+listens() { printf '%s\n' "${listens[@]}"; }
+
+# One command at a time changes a stack. Servers must not inherit the lock: `start` closes 9.
+lock() {
+    mkdir -p "$stack"/{data,logs,pids,tmp}
+    exec 9>"$stack/lock"
+    flock 9
+}
+
+# dist_home DIST: where its jars lie. The name holds the pom's digest, so a changed pom is another folder
+# and running servers keep theirs.
+dist_home() { echo "$cache/stack/dist/$1-$(sha256sum <"$here/$1/pom.xml" | cut -c1-12)"; }
+
+# exec_java DIST ARGUMENT...: becomes a JVM on the jars and the configuration of DIST, in a session of its own.
+exec_java() {
+    local home java
+    home=$(dist_home "$1")
+    java=$("$here/../../scripts/java17") || die "no Java 17 found (scripts/setup stack installs it)"
+    local flags=(-Xms32m -XX:+UseSerialGC -XX:MaxMetaspaceSize=160m -XX:-UsePerfData
+        -Djava.net.preferIPv4Stack=true -Djava.io.tmpdir="$stack/tmp" -Dstack.dir="$stack")
+    exec setsid "$java/bin/java" "${flags[@]}" -cp "$here/$1/conf:$home:$home/lib/*" "${@:2}"
+}
+
+# get URL [CURL ARGUMENT...]: the body of a local page; fails on every answer but success.
+get() { curl --silent --fail --noproxy '*' --max-time 5 "$@"; }
+
+# A process is known by its pid and the moment of its start, so that a pid file that outlived a reboot never hits a stranger.
+# process PID: its state letter and that moment.
+process() {
+    local stat
+    { stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 1
+    # shellcheck disable=SC2086 # split into fields; the command name, which may hold blanks, is cut off
+    set -- ${stat##*) }
+    echo "$1 ${20}"
+}
+
+# state NAME: the state letter of a running server (T is stopped by a signal); fails when it does not run.
+state() {
+    local pid moment now_state now_moment
+    { read -r pid moment <"$stack/pids/$1"; } 2>/dev/null || return 1
+    read -r now_state now_moment < <(process "$pid") || return 1
+    # A zombie has ended: it only waits for its parent to notice.
+    [ "$now_moment" = "$moment" ] && [[ $now_state != [ZX] ]] && echo "$now_state"
+}
+
+alive() { state "$1" >/dev/null; }
+
+pid() { cut -d' ' -f1 "$stack/pids/$1"; }
+
+now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
+
+# seconds MS: 4321 as 4.3.
+seconds() { printf '%d.%d s' $(($1 / 1000)) $(($1 % 1000 / 100)); }

@@ -1,0 +1,18 @@
+# HDFS DataNode: the blocks.
+# shellcheck shell=bash disable=SC2034
+dist=hadoop
+listens=(DATANODE_DATA DATANODE_HTTP DATANODE_IPC)
+
+run() { exec_java hadoop -Xmx256m org.apache.hadoop.hdfs.server.datanode.DataNode; }
+
+# Registered is not usable: before the block report the NameNode places no block here and finds none. Each side is asked
+# about it since its own start, because either may have been restarted alone; and the NameNode counts a killed DataNode
+# as live for minutes, so that its word is not enough.
+ready() {
+    bean DATANODE_HTTP DataNode "DataNodeActivity-localhost-$(port DATANODE_DATA)" | grep -q '"BlockReportsNumOps" : [1-9]' &&
+        bean NAMENODE_HTTP NameNode NameNodeActivity | grep -q '"StorageBlockReportNumOps" : [1-9]' &&
+        bean NAMENODE_HTTP NameNode NameNodeInfo | grep -q '"Safemode" : ""'
+}
+
+# bean PORT SERVICE NAME: a JMX bean as JSON.
+bean() { get "http://localhost:$(port "$1")/jmx?qry=Hadoop:service=$2,name=$3"; }

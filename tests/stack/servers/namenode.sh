@@ -1,0 +1,43 @@
+# HDFS NameNode: names, permissions and block locations. RPC for clients; WebHDFS, /jmx, /prom and pages over HTTP.
+# shellcheck shell=bash disable=SC2034
+dist=hadoop
+listens=(NAMENODE_RPC NAMENODE_HTTP)
+
+# The user that runs the NameNode is the superuser: one that no client is by accident, so that permissions are tested.
+superuser=superuser
+home=/user/hdfs
+
+prepare() {
+    [ ! -f "$stack/data/namenode/formatted" ] || return 0
+    mkdir -p "$stack/data/namenode"
+    # -force: what is there without our mark is a format that was interrupted.
+    (hadoop -Xmx256m org.apache.hadoop.hdfs.server.namenode.NameNode -format -force -nonInteractive -clusterId isobar) &&
+        touch "$stack/data/namenode/formatted"
+}
+
+run() { hadoop -Xmx256m org.apache.hadoop.hdfs.server.namenode.NameNode; }
+
+ready() { webhdfs / GETFILESTATUS; }
+
+provision() {
+    # The owner is looked at, not the folder: an interrupted attempt may have left it without one.
+    webhdfs "$home" GETFILESTATUS 2>/dev/null | grep -q '"owner":"hdfs"' ||
+        { webhdfs "$home" MKDIRS -X PUT >/dev/null && webhdfs "$home" 'SETOWNER&owner=hdfs&group=hdfs' -X PUT; }
+}
+
+client() {
+    echo "ISOBAR__LAKE__URL=hdfs://localhost:$(port NAMENODE_RPC)$home/isobar"
+    echo "HDFS_URL=http://localhost:$(port NAMENODE_HTTP)"
+    echo "HDFS_USER=hdfs"
+    echo "HADOOP_USER_NAME=hdfs"
+}
+
+safemode() { hadoop -Xmx128m org.apache.hadoop.hdfs.tools.DFSAdmin -safemode "$1"; }
+
+hadoop() {
+    export HADOOP_USER_NAME=$superuser
+    exec_java hadoop "$@"
+}
+
+# webhdfs PATH OPERATION [CURL ARGUMENT...]
+webhdfs() { get "http://localhost:$(port NAMENODE_HTTP)/webhdfs/v1$1?user.name=$superuser&op=$2" "${@:3}"; }

@@ -1,0 +1,52 @@
+"""What every system test may ask for: the binary and the servers. Both must be there: no test of this folder skips."""
+
+import os
+import pathlib
+
+import pytest
+
+from stack import session
+
+pytest_plugins = ["support.fixtures", "support.figures"]
+
+KEPT_LOGS = pytest.StashKey[pathlib.Path]()
+
+
+@pytest.fixture(scope="session")
+def isobar():
+    """The binary under test."""
+    path = os.environ.get("ISOBAR_BIN")
+    if not path or not os.access(path, os.X_OK):
+        pytest.fail(f"ISOBAR_BIN={path or ''} is no executable file: run the tests with `make test`", pytrace=False)
+    return pathlib.Path(path)
+
+
+@pytest.fixture(scope="session")
+def stack(request):
+    """The servers, started once for the session."""
+    with session() as running:
+        yield running
+        if request.session.testsfailed:
+            request.config.stash[KEPT_LOGS] = running.keep_logs()
+
+
+@pytest.fixture(autouse=True)
+def _undisturbed(request):
+    """A test that stops or kills a server leaves a whole stack to the next one, also when it fails half-way."""
+    yield
+    if "stack" in request.fixturenames:
+        request.getfixturevalue("stack").restore()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    if report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} skipped itself, which a system test must not do"
+    return report
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    if KEPT_LOGS in config.stash:
+        terminalreporter.write_line(f"The servers' logs: {config.stash[KEPT_LOGS]}")

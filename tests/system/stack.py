@@ -1,0 +1,151 @@
+"""Real servers for a test session: an isolated stack on free ports, deleted at the end.
+
+Wraps the commands in tests/stack. A session never meets a developer's own stack or another session: it has a directory and
+a block of ports of its own, claimed by a lock that the operating system drops when the session ends, however it ends.
+"""
+
+import contextlib
+import fcntl
+import os
+import pathlib
+import shlex
+import shutil
+import socket
+import subprocess
+from urllib.parse import urlsplit
+
+COMMANDS = pathlib.Path(__file__).resolve().parent.parent / "stack"
+CACHE = pathlib.Path(os.environ.get("ISOBAR_CACHE") or pathlib.Path.home() / ".cache/isobar")
+SESSIONS = CACHE / "stack/sessions"
+
+# Below the range from which the kernel hands out ports to clients.
+PORT_BLOCKS = range(20000, 32000, 20)
+
+
+class Stack:
+    """A running stack: where its servers are, and what can befall them."""
+
+    def __init__(self, directory, port_base):
+        self.directory = directory
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith("ISOBAR_STACK_")}
+        self._environment = inherited | {
+            "ISOBAR_CACHE": str(CACHE),
+            "ISOBAR_STACK_DIR": str(directory),
+            "ISOBAR_STACK_PORT_BASE": str(port_base),
+        }
+        # What a client needs in its environment to use this stack.
+        self.client = dict(line.removeprefix("export ").split("=", 1) for line in self._call("env").splitlines())
+        lake = urlsplit(self.client["ISOBAR__LAKE__URL"])
+        self.rpc_url = f"{lake.scheme}://{lake.netloc}"
+        self.http_url = self.client["HDFS_URL"]
+        self._disturbed = self._in_safemode = False
+
+    def start(self, *names):
+        """Starts these servers, or all; returns when every running one is ready."""
+        self._call("up", *names)
+
+    def kill(self, *names):
+        """SIGKILL; returns when they are gone. `start` brings them back with their data."""
+        self._disturb("kill", *names)
+
+    def stop(self, *names):
+        """SIGSTOP: they keep their connections and answer nothing."""
+        self._disturb("stop", *names)
+
+    def cont(self, *names):
+        """SIGCONT."""
+        self._call("fault", "cont", *names)
+
+    def safemode(self, on):
+        """The NameNode refuses writes, or takes them again."""
+        self._in_safemode = on
+        self._disturb("safemode", "enter" if on else "leave")
+
+    def restore(self):
+        """Undoes whatever a test did to the servers; quick when it did nothing."""
+        if not self._disturbed:
+            return
+        if self._in_safemode:  # first, because no DataNode counts as ready in it
+            with contextlib.suppress(RuntimeError):  # a killed NameNode has left it
+                self.cont("namenode")
+                self.safemode(False)
+        self.start()
+        self._disturbed = self._in_safemode = False
+
+    def keep_logs(self):
+        """Copies the servers' logs to where the end of the session does not delete them."""
+        kept = CACHE / "stack/logs-of-last-failure"
+        shutil.rmtree(kept, ignore_errors=True)
+        shutil.copytree(self.directory / "logs", kept)
+        return kept
+
+    def wipe(self):
+        """Kills the servers and deletes their data."""
+        self._call("down", "--wipe")
+
+    def _disturb(self, *arguments):
+        self._disturbed = True
+        self._call("fault", *arguments)
+
+    def _call(self, command, *arguments):
+        line = [COMMANDS / command, *arguments]
+        done = subprocess.run(line, env=self._environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise RuntimeError(f"{shlex.join(map(str, line))} exited with {done.returncode}:\n{done.stderr}")
+        return done.stdout
+
+
+@contextlib.contextmanager
+def session():
+    """A stack for the length of a `with` block."""
+    SESSIONS.mkdir(parents=True, exist_ok=True)
+    sweep()
+    with _claim_free_ports() as (directory, port_base):
+        stack = Stack(directory, port_base)
+        try:
+            stack.start()
+            yield stack
+        finally:
+            stack.wipe()
+
+
+def sweep():
+    """Ends what sessions left behind that could not clean up: their lock is free."""
+    for directory in SESSIONS.iterdir():
+        with _claimed(directory) as ours:
+            if ours:
+                Stack(directory, port_base=int(directory.name)).wipe()
+
+
+@contextlib.contextmanager
+def _claim_free_ports():
+    for base in PORT_BLOCKS:
+        directory = SESSIONS / str(base)
+        with _claimed(directory) as ours:
+            if ours and all(_is_free(port) for port in range(base, base + PORT_BLOCKS.step)):
+                yield directory, base
+                return
+    raise RuntimeError(f"no block of {PORT_BLOCKS.step} free ports in {PORT_BLOCKS.start}-{PORT_BLOCKS.stop}")
+
+
+@contextlib.contextmanager
+def _claimed(directory):
+    """Whether this process got hold of the directory; it lets go at the end of the block."""
+    directory.mkdir(exist_ok=True)
+    with open(directory / "session", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _is_free(port):
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,214 @@
+"""The real `isobar` as a person runs it: a process with an environment of its own, never that of the tests."""
+
+import csv
+import io
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.places import Place
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+HDFS_USER = "hdfs"
+# Stand in every environment as secrets; no output of any command may show one.
+CANARIES = {
+    "OPENWEATHER_API_KEY": "canary-openweather-5f1d7c",
+    "POSTGRES_PASSWORD": "canary-postgres-8a2b90",
+}
+# Not a measurement: far beyond what a debug build on a busy machine needs.
+PATIENCE_S = 300
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    arguments: tuple[str, ...]
+    code: int
+    stdout: str
+    stderr: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"isobar {' '.join(self.arguments)} ended with {self.code} after {self.seconds:.1f} s\n"
+            f"--- stdout\n{self.stdout[-4000:]}\n--- stderr\n{self.stderr[-8000:]}"
+        )
+
+
+class Isobar:
+    """The binary with one configuration, given by variables."""
+
+    def __init__(self, binary: str, directory: Path, variables: dict[str, str]):
+        self.binary = binary
+        # The working directory: empty, so that no isobar.toml and no .env of the checkout is met.
+        self.directory = directory
+        self.variables = variables
+        directory.mkdir(parents=True, exist_ok=True)
+
+    @classmethod
+    def at(cls, binary: str, directory: Path, place: Place, **variables: str) -> "Isobar":
+        """With the place's lake and export folder."""
+        own = {"ISOBAR__LAKE__URL": place.lake_url, "ISOBAR__EXPORT__BASE_PATH": place.base_path}
+        return cls(binary, directory, own | variables)
+
+    def having(self, **variables: str | None) -> "Isobar":
+        """The same with other variables; None takes one away."""
+        merged = self.variables | variables
+        return Isobar(self.binary, self.directory, {k: v for k, v in merged.items() if v is not None})
+
+    def environment(self) -> dict[str, str]:
+        basic = {
+            "PATH": os.environ["PATH"],
+            "HOME": str(self.directory),
+            "LANG": "C.UTF-8",
+            "TZ": "UTC",
+            "RUST_BACKTRACE": "0",
+            "HDFS_USER": HDFS_USER,
+            "ISOBAR__QUERIES__PATH": str(REPOSITORY / "queries"),
+        }
+        return basic | CANARIES | self.variables
+
+    def run(
+        self,
+        *arguments: str,
+        stdin: str = "",
+        timeout_s: float = PATIENCE_S,
+        before_exec: Callable[[], None] | None = None,
+    ) -> Outcome:
+        started = time.monotonic()
+        process = subprocess.run(
+            [self.binary, *arguments],
+            input=stdin.encode(),
+            capture_output=True,
+            cwd=self.directory,
+            env=self.environment(),
+            timeout=timeout_s,
+            preexec_fn=before_exec,
+            check=False,
+        )
+        seconds = time.monotonic() - started
+        outcome = Outcome(
+            arguments,
+            process.returncode,
+            process.stdout.decode(errors="replace"),
+            process.stderr.decode(errors="replace"),
+            seconds,
+        )
+        assert_no_canary(outcome.stdout + outcome.stderr)
+        assert "panicked at" not in outcome.stderr, outcome
+        return outcome
+
+    def ok(self, *arguments: str, **options) -> Outcome:
+        outcome = self.run(*arguments, **options)
+        assert outcome.code == 0, outcome
+        return outcome
+
+    def refused(self, *arguments: str, code: int, says: list[str], within_s: float = 30, **options) -> Outcome:
+        """Must end by itself with `code`; every pattern of `says` must be found in what it prints to stderr."""
+        outcome = self.run(*arguments, timeout_s=within_s, **options)
+        assert outcome.code == code, outcome
+        for pattern in says:
+            assert re.search(pattern, outcome.stderr, re.IGNORECASE), f"stderr does not say {pattern!r}: {outcome}"
+        return outcome
+
+    def start(self, *arguments: str) -> subprocess.Popen:
+        """In the background, its output thrown away; the caller ends it."""
+        return subprocess.Popen(
+            [self.binary, *arguments],
+            cwd=self.directory,
+            env=self.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def land(self, path: str, **options) -> Outcome:
+        return self.ok("land", "--from", "files", path, "--once", **options)
+
+    def query(self, sql: str) -> list[dict]:
+        """The rows of a SELECT, by column."""
+        return parse_json(self.ok("sql", "--format", "json", "-c", sql).stdout)
+
+    def scalar(self, sql: str):
+        [row] = self.query(sql)
+        [value] = row.values()
+        return value
+
+
+def parse_json(text: str) -> list[dict]:
+    """One array of objects, or one object a line."""
+    text = text.strip()
+    if text.startswith("["):
+        return json.loads(text)
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def parse_csv(text: str) -> list[dict]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def assert_no_canary(text: str) -> None:
+    shown = [name for name, secret in CANARIES.items() if secret in text]
+    assert not shown, f"the output shows the secret of {shown}"
+
+
+class Terminal:
+    """The binary on a pseudo-terminal, as a person at a keyboard has it."""
+
+    def __init__(self, isobar: Isobar, *arguments: str):
+        self.screen = ""
+        self.process_id, self.fd = pty.fork()
+        if self.process_id == 0:
+            os.chdir(isobar.directory)
+            os.execve(isobar.binary, [isobar.binary, *arguments], isobar.environment() | {"TERM": "xterm-256color"})
+
+    def __enter__(self) -> "Terminal":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.process_id:
+            os.kill(self.process_id, signal.SIGKILL)
+            os.waitpid(self.process_id, 0)
+        os.close(self.fd)
+
+    def type(self, text: str) -> None:
+        os.write(self.fd, text.encode())
+
+    def wait_for(self, pattern: str, timeout_s: float = 60) -> re.Match:
+        """Until what has come since the last match contains the pattern."""
+        deadline = time.monotonic() + timeout_s
+        while not (match := re.search(pattern, self.screen)):
+            assert time.monotonic() < deadline and self._read(deadline), f"no {pattern!r} on the screen: {self.screen}"
+        self.screen = self.screen[match.end() :]
+        return match
+
+    def wait(self, timeout_s: float = PATIENCE_S) -> tuple[int, str]:
+        """The exit code and the rest of the screen."""
+        deadline = time.monotonic() + timeout_s
+        while self._read(deadline):
+            assert time.monotonic() < deadline, f"still running: {self.screen}"
+        _, status = os.waitpid(self.process_id, 0)
+        self.process_id = 0
+        assert_no_canary(self.screen)
+        return os.waitstatus_to_exitcode(status), self.screen
+
+    def _read(self, deadline: float) -> bool:
+        """Take what is there, or wait for it; false at the end of the output."""
+        ready, _, _ = select.select([self.fd], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            return True
+        try:
+            data = os.read(self.fd, 65_536)
+        except OSError:  # the other side has closed
+            return False
+        self.screen += data.decode(errors="replace")
+        return bool(data)

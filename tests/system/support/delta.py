@@ -1,0 +1,49 @@
+"""Delta tables as everyone else reads them: the Python `deltalake` package and pyarrow, over `hdfs://` and `file://`."""
+
+import json
+from io import BytesIO
+
+import pyarrow
+import pyarrow.parquet
+from deltalake import DeltaTable
+
+from support.places import Place, Stored
+
+
+def table(place: Place, name: str) -> DeltaTable:
+    return DeltaTable(f"{place.lake_url}/{name}")
+
+
+def rows(place: Place, name: str, columns: list[str] | None = None) -> list[dict]:
+    """The rows at the newest version; instants come as datetimes in UTC."""
+    return table(place, name).to_pyarrow_table(columns=columns).to_pylist()
+
+
+def version(place: Place, name: str) -> int:
+    return table(place, name).version()
+
+
+def versions_seen(place: Place, name: str) -> int:
+    """How many commits stand in the log, by its file names alone: cheap enough to ask all the time."""
+    return sum(1 for file in place.names(f"lake/{name}/_delta_log") if file.endswith(".json") and file[0].isdigit())
+
+
+def live_files(place: Place, name: str) -> set[str]:
+    """The data files of the newest version, by their path below the place."""
+    return {f"lake/{name}/{uri.split(f'/{name}/', 1)[1]}" for uri in table(place, name).file_uris()}
+
+
+def data_files(place: Place, name: str) -> list[Stored]:
+    """Whatever lies in the table's folder outside its log: live, orphaned and temporary."""
+    return [stored for stored in place.walk(f"lake/{name}") if "/_delta_log/" not in stored.path]
+
+
+def actions(place: Place, name: str, of_version: int) -> list[dict]:
+    """What one commit did."""
+    text = place.read(f"lake/{name}/_delta_log/{of_version:020d}.json")
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def read_parquet(place: Place, path: str) -> pyarrow.Table:
+    """One data file by itself, with no help from the log."""
+    return pyarrow.parquet.ParquetFile(BytesIO(place.read(path))).read()

@@ -1,0 +1,240 @@
+"""Every kind of malformed export line, one by one: each takes a good line's envelope and gives what stands in the file.
+
+A landing refuses each of them once into `dead_letters` and lands everything around it.
+"""
+
+import copy
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+TEMP = "value.weather.main.temp"
+# A field that no table reads: what is wrong there is wrong all the same.
+UNREAD = "value.weather.base"
+ERROR_401 = {"cod": 401, "message": "Invalid API key. Please see https://openweathermap.org/faq#error401"}
+ERROR_404 = {"cod": "404", "message": "city not found"}
+ERROR_429 = {"cod": 429, "message": "Your account is temporary blocked due to exceeding of requests limitation"}
+ERROR_500 = {"cod": "500", "message": "Internal error: 500001"}
+DAY_S = 86_400
+NOON_1999 = 946_638_000  # 1999-12-31 12:00:00 in Paris
+NOON_2126 = 4_922_953_200  # 2126-01-01 12:00:00 in Paris
+
+
+@dataclass(frozen=True)
+class Damaged:
+    raw: bytes
+    # Whether the line still says which message it is.
+    identified: bool
+
+
+Damage = Callable[[dict], Damaged]
+
+
+def line(edit: Callable[[bytes], bytes]) -> Damage:
+    """Spoil the bytes of the line."""
+    return lambda envelope: Damaged(edit(_encode(envelope)), identified=False)
+
+
+def literal(path: str, text: str | bytes) -> Damage:
+    """Write `text` where the value of `path` stood, whatever JSON thinks of it."""
+    raw = text.encode() if isinstance(text, str) else text
+
+    def damage(envelope: dict) -> Damaged:
+        marked = _encode(_edited(envelope, {path: "\u0001"}))
+        return Damaged(marked.replace(json.dumps("\u0001").encode(), raw), identified=False)
+
+    return damage
+
+
+def put(changes: dict) -> Damage:
+    """Put other values at their paths, or what a function makes of the old ones; the line stays JSON."""
+    return lambda envelope: Damaged(
+        _encode(_edited(envelope, changes)), identified=all(path.startswith("value") for path in changes)
+    )
+
+
+def drop(path: str) -> Damage:
+    """Leave a field out."""
+    *parents, last = path.split(".")
+
+    def damage(envelope: dict) -> Damaged:
+        changed = copy.deepcopy(envelope)
+        del _at(changed, parents)[last]
+        return Damaged(_encode(changed), identified=path.startswith("value"))
+
+    return damage
+
+
+def _encode(value) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def _at(root, steps: list[str]):
+    for step in steps:
+        root = root[int(step)] if isinstance(root, list) else root[step]
+    return root
+
+
+def _edited(envelope: dict, changes: dict) -> dict:
+    changed = copy.deepcopy(envelope)
+    for path, value in changes.items():
+        *parents, last = path.split(".")
+        parent = _at(changed, parents)
+        step = int(last) if isinstance(parent, list) else last
+        parent[step] = value(parent[step]) if callable(value) else value
+    return changed
+
+
+NOT_JSON: dict[str, Damage] = {
+    "cut short": line(lambda text: text[: len(text) // 2]),
+    "the gateway's HTML": line(lambda _: b"<html><head><title>502 Bad Gateway</title></head></html>"),
+    "binary bytes": line(lambda _: b"\x00\x93NUMPY\x01\x00\xfe\xff\x80"),
+    "an empty line": line(lambda _: b""),
+    "a line of spaces": line(lambda _: b"  \t "),
+    "a byte-order mark": line(lambda text: b"\xef\xbb\xbf" + text),
+    "bytes after the end": line(lambda text: text + b" xyz"),
+    "a comma after the end": line(lambda text: text + b","),
+    "two values in one line": line(lambda text: text + text),
+    "single quotes": line(lambda text: repr(json.loads(text)).encode()),
+    "a comma before the brace": line(lambda text: text[:-1] + b",}"),
+    "a comment": line(lambda text: text + b" // the last one"),
+    "invalid UTF-8 in a name": literal("value.weather.name", b'"Saint-\xc9tienne"'),
+    "invalid UTF-8 nobody reads": literal(UNREAD, b'"sta\xfftions"'),
+    "UTF-8 of a surrogate": literal(UNREAD, b'"\xed\xa0\xbd"'),
+    "overlong UTF-8": literal(UNREAD, b'"\xc0\xaf"'),
+    "a lone high surrogate": literal("value.weather.name", r'"Par\ud83dis"'),
+    "a lone low surrogate nobody reads": literal(UNREAD, r'"\ude00"'),
+    "a raw tab in a string": literal(UNREAD, '"sta\ttions"'),
+    "an unknown escape": literal(UNREAD, r'"sta\xtions"'),
+    "NaN": literal(TEMP, "NaN"),
+    "NaN nobody reads": literal(UNREAD, "NaN"),
+    "Infinity": literal(TEMP, "Infinity"),
+    "-Infinity nobody reads": literal(UNREAD, "-Infinity"),
+    "a leading zero": literal(TEMP, "07.5"),
+    "a leading plus": literal(TEMP, "+7.5"),
+    "no digit before the point": literal(TEMP, ".5"),
+    "no digit after the point": literal(TEMP, "7."),
+    "a hexadecimal number": literal(UNREAD, "0x1F"),
+    "a bare word": literal(UNREAD, "None"),
+}
+
+JSON_BUT_REFUSED: dict[str, Damage] = {
+    "a key twice": literal(TEMP, '7.5, "temp": 7.5'),
+    "a key twice, once escaped": literal(TEMP, r'7.5, "\u0074emp": 7.5'),
+    "a key twice nobody reads": literal(UNREAD, '{"deep": [{"a": 1, "a": 2}]}'),
+    "a key twice in the envelope": line(lambda text: text[:-1] + b', "kafka_offset": 7}'),
+    "arrays nested over 64": literal(UNREAD, "[" * 100 + "]" * 100),
+    "objects nested over 64": literal(UNREAD, '{"a":' * 100 + "1" + "}" * 100),
+    "arrays nested very deep": literal(UNREAD, "[" * 20_000 + "]" * 20_000),
+    "a number too large": literal(TEMP, "1e400"),
+    "a number too large nobody reads": literal(UNREAD, "-1e400"),
+    "a number too small": literal(TEMP, "1e-400"),
+    "a number of 400 digits nobody reads": literal(UNREAD, "9" * 400),
+    "a string over 64 KiB": literal("value.weather.name", f'"{"A" * 70_000}"'),
+    "a string over 64 KiB of two-byte letters": literal("value.weather.name", f'"{"Ж" * 40_000}"'),
+    "a string over 64 KiB nobody reads": literal(UNREAD, f'"{"A" * 70_000}"'),
+}
+
+NO_MESSAGE: dict[str, Damage] = {
+    "value is null": put({"value": None}),
+    "value is a number": put({"value": 42}),
+    "value is true": put({"value": True}),
+    "value is a text": put({"value": '{"weather": {}}'}),
+    "value is an array": put({"value": [1, 2, 3]}),
+    "value is an empty object": put({"value": {}}),
+    "value is the API's 401": put({"value": ERROR_401}),
+    "value is the API's 404": put({"value": ERROR_404}),
+    "value is the API's 429": put({"value": ERROR_429}),
+    "value is the API's 500": put({"value": ERROR_500}),
+    "no value": drop("value"),
+}
+
+SECTIONS: dict[str, Damage] = {
+    "no weather": drop("value.weather"),
+    "weather is null": put({"value.weather": None}),
+    "weather is an error body": put({"value.weather": ERROR_404}),
+    "weather is an array": put({"value.weather": []}),
+    "no air_pollution": drop("value.air_pollution"),
+    "air_pollution is null": put({"value.air_pollution": None}),
+    "air_pollution is an error body": put({"value.air_pollution": ERROR_401}),
+    "air_pollution is a text": put({"value.air_pollution": "good"}),
+    "no precipitations_info": drop("value.precipitations_info"),
+    "precipitations_info is null": put({"value.precipitations_info": None}),
+    "precipitations_info is an error body": put({"value.precipitations_info": ERROR_500}),
+    "precipitations_info is a number": put({"value.precipitations_info": 0.3}),
+    "no forecast": drop("value.forecast"),
+    "forecast is null": put({"value.forecast": None}),
+    "forecast is an error body": put({"value.forecast": ERROR_429}),
+    "forecast is an array": put({"value.forecast": []}),
+}
+
+WRONG_TYPE: dict[str, Damage] = {
+    "temperature is a text": put({TEMP: "7.5"}),
+    "temperature is an object": put({TEMP: {"day": 7.5}}),
+    "temperature is true": put({TEMP: True}),
+    "main is an array": put({"value.weather.main": [{"temp": 7.5}]}),
+    "conditions are an object": put({"value.weather.weather": {"id": 800}}),
+    "city id is a text": put({"value.weather.id": "2988507"}),
+    "city id is a fraction": put({"value.weather.id": 2988507.5}),
+    "city name is a number": put({"value.weather.name": 75000}),
+    "dt is a text": put({"value.weather.dt": "2026-01-15T00:00:00+00:00"}),
+    "humidity is a text": put({"value.weather.main.humidity": "80"}),
+    "wind is an array": put({"value.weather.wind": [3.1, 200]}),
+    "AQI is a text": put({"value.air_pollution.list.0.main.aqi": "3"}),
+    "the air's list is an object": put({"value.air_pollution.list": {}}),
+    "rain is an object": put({"value.precipitations_info.rain_1h": {"1h": 0.3}}),
+    "the forecast's list is an object": put({"value.forecast.list": {"0": {}}}),
+}
+
+NECESSARY: dict[str, Damage] = {
+    "no city id": drop("value.weather.id"),
+    "city id is null": put({"value.weather.id": None}),
+    "no city name": drop("value.weather.name"),
+    "city name is null": put({"value.weather.name": None}),
+    "no dt": drop("value.weather.dt"),
+    "dt is null": put({"value.weather.dt": None}),
+    "no temperature": drop(TEMP),
+    "temperature is null": put({TEMP: None}),
+    "no main": drop("value.weather.main"),
+    "no AQI": drop("value.air_pollution.list.0.main.aqi"),
+    "AQI is null": put({"value.air_pollution.list.0.main.aqi": None}),
+    "an empty list of air": put({"value.air_pollution.list": []}),
+}
+
+IMPLAUSIBLE: dict[str, Damage] = {
+    "Kelvin": put({TEMP: 285.3}),
+    "colder than 90 below": put({TEMP: -90.5}),
+    "hotter than 60": put({TEMP: 60.5}),
+    "observed three days before": put({"value.weather.dt": lambda dt: dt - 3 * DAY_S}),
+    "observed three days after": put({"value.weather.dt": lambda dt: dt + 3 * DAY_S}),
+    "observed in 1970": put({"value.weather.dt": 0}),
+    "observed in milliseconds": put({"value.weather.dt": lambda dt: dt * 1000}),
+    "observed before the calendar": put({"value.weather.dt": -62_135_596_801}),
+    "observed beyond 64 bits": put({"value.weather.dt": 10**30}),
+    "event time before 2000": put({"event_time": "1999-12-31 12:00:00", "value.weather.dt": NOON_1999 - 60}),
+    "event time a century ahead": put({"event_time": "2126-01-01 12:00:00", "value.weather.dt": NOON_2126 - 60}),
+}
+
+ENVELOPE: dict[str, Damage] = {
+    "event time is a word": put({"event_time": "yesterday"}),
+    "event time of a thirteenth month": put({"event_time": "2026-13-45 00:00:00"}),
+    "event time on 30 February": put({"event_time": "2026-02-30 12:00:00"}),
+    "event time at 25 o'clock": put({"event_time": "2026-01-15 25:00:00"}),
+    "event time is empty": put({"event_time": ""}),
+    "event time is a number": put({"event_time": 1_768_431_093}),
+    "event time is null": put({"event_time": None}),
+    "no event time": drop("event_time"),
+    "no partition": drop("kafka_partition"),
+    "no offset": drop("kafka_offset"),
+    "offset is null": put({"kafka_offset": None}),
+    "offset is a text": put({"kafka_offset": "12"}),
+    "offset is negative": put({"kafka_offset": -1}),
+    "offset is a fraction": put({"kafka_offset": 12.5}),
+    "partition is negative": put({"kafka_partition": -1}),
+    "the line is an array": line(lambda text: b"[" + text + b"]"),
+    "the line is null": line(lambda _: b"null"),
+}
+
+KINDS: dict[str, Damage] = (
+    NOT_JSON | JSON_BUT_REFUSED | NO_MESSAGE | SECTIONS | WRONG_TYPE | NECESSARY | IMPLAUSIBLE | ENVELOPE
+)

@@ -1,0 +1,170 @@
+"""The command line's manners: exit codes, logs and colours by where they go, interruption, completions, listings."""
+
+import json
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from support import delta
+from support.binary import Terminal
+from support.columns import TABLES
+from support.lake import DAILY
+from support.weather_data import CITIES, build, date, day_range
+
+ESCAPE = "\x1b["
+COMMANDS = ["demo", "land", "run", "query", "sql", "table", "config", "check", "completions"]
+
+
+@pytest.fixture
+def lake(lakes):
+    return lakes.landed("local")
+
+
+def test_version_and_help_go_to_stdout(lake):
+    assert re.fullmatch(r"isobar \d+\.\d+\.\d+.*\n", lake.isobar.ok("--version").stdout)
+    text = lake.isobar.ok("--help").stdout
+    assert all(re.search(rf"\b{command}\b", text) for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_examples(lake, command):
+    text = lake.isobar.ok(command, "--help").stdout
+    assert re.search("examples?:", text, re.IGNORECASE) and f"isobar {command}" in text
+
+
+def small(lakes, **variables):
+    lake = lakes.new("local", **variables)
+    lake.put(build([date(2026, 1, 15)], CITIES[:1], malformed=["cut short"]).files)
+    return lake
+
+
+def test_logs_are_json_lines_off_a_terminal(lakes):
+    lake = small(lakes)
+    for arguments in [["land", "--from", "files", lake.place.export_url, "--once"], ["run", DAILY, "--all"]]:
+        lines = lake.isobar.ok(*arguments).stderr.splitlines()
+        assert lines
+        for line in lines:
+            assert {"timestamp", "level"} <= json.loads(line).keys(), line
+
+
+def test_logs_are_text_on_a_terminal(lakes):
+    lake = small(lakes)
+    with Terminal(lake.isobar, "land", "--from", "files", lake.place.export_url, "--once") as terminal:
+        code, screen = terminal.wait()
+    assert code == 0, screen
+    assert screen.strip()
+    assert not any(line.strip().startswith("{") for line in screen.splitlines()), screen
+
+
+def test_no_color(lakes):
+    """Not a single escape sequence that colours; a progress bar may still move the cursor."""
+    lake = small(lakes, NO_COLOR="1")
+    for arguments in [
+        ["land", "--from", "files", lake.place.export_url, "--once"],
+        ["run", DAILY, "--all"],
+        ["sql", "-c", "SELECT no_such_column FROM weather"],
+        ["config", "show"],
+    ]:
+        with Terminal(lake.isobar, *arguments) as terminal:
+            _, screen = terminal.wait()
+        assert not re.search(r"\x1b\[[\d;]*m", screen), screen
+
+
+def test_nothing_is_coloured_off_a_terminal(lakes):
+    lake = small(lakes)
+    for arguments in [
+        ["land", "--from", "files", lake.place.export_url, "--once"],
+        ["run", DAILY, "--all"],
+        ["nonsense"],
+    ]:
+        outcome = lake.isobar.run(*arguments)
+        assert ESCAPE not in outcome.stdout + outcome.stderr
+
+
+def test_results_go_to_stdout_and_only_they(lake):
+    assert lake.isobar.ok("sql", "--format", "csv", "-c", "SELECT 1 AS one").stdout.split() == ["one", "1"]
+
+
+def test_a_closed_pipe_is_no_failure(lake):
+    """`isobar sql … | head -1`: no panic, no complaint."""
+    isobar = lake.isobar
+    shell = [
+        "bash",
+        "-c",
+        '"$0" sql --format csv -c "SELECT * FROM weather" | head -1; exit ${PIPESTATUS[0]}',
+        isobar.binary,
+    ]
+    done = subprocess.run(shell, cwd=isobar.directory, env=isobar.environment(), capture_output=True, check=False)
+    assert done.returncode == 0
+    assert done.stdout.startswith(b"dt,")
+    assert b"panicked" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_landing_ends_with_130_and_loses_nothing(lakes, kind, number):
+    lake = lakes.new(kind, ISOBAR__LAND__ROWS_MAX="40")
+    export = build(day_range(date(2026, 1, 1), 12), CITIES[:2], malformed=["no weather"], file_hours=3)
+    lake.put(export.files)
+    process = lake.isobar.start("land", "--from", "files", lake.place.export_url)
+    deadline = time.monotonic() + 120
+    while delta.versions_seen(lake.place, "weather") < 3:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(number)
+    assert process.wait(timeout=60) == 130
+    lake.land()
+    lake.must_have_landed(export.records, export.bad)
+
+
+def test_an_interrupted_query_ends_with_130(lake):
+    endless = "SELECT count(*) FROM weather a, weather b, weather c, weather d WHERE a.temp + b.temp + c.temp < d.temp"
+    process = lake.isobar.start("sql", "-c", endless)
+    time.sleep(2)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=30) == 130
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completions(lake, shell):
+    assert "isobar" in lake.isobar.ok("completions", shell).stdout
+
+
+def test_completions_work_in_bash(lake):
+    """Sourced by a real bash and asked what follows `isobar ru`."""
+    script = lake.isobar.ok("completions", "bash").stdout
+    ask = 'COMP_WORDS=(isobar ru) COMP_CWORD=1; _isobar isobar ru isobar; echo "${COMPREPLY[@]}"'
+    done = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "run" in done.stdout.split()
+
+
+def test_table_list_names_every_table(lakes, kind):
+    text = lakes.landed(kind).isobar.ok("table", "list").stdout
+    assert all(re.search(rf"\b{name}\b", text) for name in TABLES)
+
+
+@pytest.mark.parametrize(("name", "columns"), TABLES.items())
+def test_table_describe_names_every_column(lakes, kind, name, columns):
+    text = lakes.landed(kind).isobar.ok("table", "describe", name).stdout
+    missing = [column for column in columns if not re.search(rf"\b{column}\b", text)]
+    assert missing == []
+
+
+def test_query_list_and_check(lake):
+    assert DAILY in lake.isobar.ok("query", "list").stdout
+    lake.isobar.ok("query", "check")
+
+
+def test_check_says_that_the_connections_work(lakes, kind):
+    lake = lakes.landed(kind)
+    outcome = lake.isobar.ok("check")
+    assert lake.place.lake_url.split("://")[0] in outcome.stdout
+
+
+def test_check_needs_no_lake_yet(lakes, kind):
+    """Before the first landing there is nothing there, which is no fault."""
+    lakes.new(kind).isobar.ok("check")

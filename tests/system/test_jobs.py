@@ -1,0 +1,131 @@
+"""Runs of the daily aggregation: the days they take, that unchanged input publishes nothing, what a late line moves."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from support import delta, oracle
+from support.lake import DAILY, DAILY_TABLE, Lake
+from support.weather_data import CITIES, PARIS, Export, Record, build, date, day_range, message, paris_midnight
+
+DAYS = day_range(date(2026, 1, 15), 4)
+
+
+def published(lake: Lake) -> dict:
+    """All that a run publishes: the table's version and the files with their times and bytes."""
+    files = [stored for stored in lake.place.walk("weather") if stored.path.endswith(".jsonl")]
+    return {
+        "version": delta.version(lake.place, DAILY_TABLE),
+        "files": {stored: lake.place.read(stored.path) for stored in files},
+    }
+
+
+def days_published(lake: Lake) -> list[str]:
+    paths = [stored.path for stored in lake.place.walk("weather") if stored.path.endswith("/aggregates.jsonl")]
+    return sorted(path.split("/")[1].removeprefix("dt=") for path in paths)
+
+
+def landed(lakes, kind: str, **variables: str) -> tuple[Lake, Export]:
+    export = build(DAYS, CITIES[:2])
+    lake = lakes.new(kind, **variables)
+    lake.put(export.files)
+    lake.land()
+    return lake, export
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--all"], ["--dt", "2026-01-15"], ["--from", "2026-01-15", "--to", "2026-01-18"]]
+)
+def test_a_second_run_on_unchanged_input_publishes_nothing(lakes, kind, arguments):
+    lake = lakes.landed(kind)
+    before = published(lake)
+    lake.aggregate(*arguments)
+    assert published(lake) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "days"),
+    [
+        (["--all"], DAYS),
+        (["--dt", "2026-01-16"], DAYS[1:2]),
+        (["--from", "2026-01-16", "--to", "2026-01-17"], DAYS[1:3]),
+        (["--from", "2026-01-18", "--to", "2026-01-31"], DAYS[3:]),
+    ],
+    ids=lambda value: " ".join(map(str, value)),
+)
+def test_a_run_takes_the_days_that_were_asked_for(lakes, arguments, days):
+    lake, export = landed(lakes, "local")
+    lake.aggregate(*arguments)
+    assert days_published(lake) == [str(day) for day in days]
+    expected = oracle.daily_weather_by_city(record for record in export.records if record.day in days)
+    oracle.compare_daily(lake.rows(DAILY_TABLE), expected)
+
+
+@pytest.mark.parametrize(("only_today", "takes_all"), [(None, False), ("true", False), ("false", True)])
+def test_without_flags_today_or_all_as_the_older_variable_says(lakes, only_today, takes_all):
+    """Today is the day in Paris, also where the machine's clock shows another one."""
+    for _ in range(2):  # again if midnight came between
+        today = datetime.now(PARIS).date()
+        lake = lakes.new(
+            "local", TZ="Pacific/Kiritimati", **({"MR_PROCESS_ONLY_TODAY": only_today} if only_today else {})
+        )
+        days = [today - timedelta(days=1), today]
+        export = build(days, CITIES[:1])
+        lake.put(export.files)
+        lake.land()
+        lake.isobar.ok("run", DAILY)
+        if datetime.now(PARIS).date() == today:
+            break
+    assert days_published(lake) == [str(day) for day in (days if takes_all else days[1:])]
+
+
+def test_a_late_line_changes_exactly_its_day(lakes, kind):
+    lake, export = landed(lakes, kind)
+    lake.aggregate()
+    before = published(lake)
+    late_at = paris_midnight(DAYS[1]) + 7_300
+    late = Record(0, 1_000_000, late_at, message(CITIES[0], late_at))
+    export = export.plus([late])
+    lake.put({"dt=2026-02-01/weather_late.json": export.files[late.path]})
+    lake.land()
+    lake.aggregate()
+
+    after = published(lake)
+    touched = {stored.path for stored in before["files"].keys() ^ after["files"].keys()}
+    assert touched == {lake.aggregates_path(DAYS[1])}
+    assert after["version"] == before["version"] + 1
+    changes = [a.get("add") or a.get("remove") for a in delta.actions(lake.place, DAILY_TABLE, after["version"])]
+    assert {change["partitionValues"]["dt"] for change in changes if change} == {str(DAYS[1])}
+    lake.must_hold(export)
+
+
+def test_a_published_file_is_whole_and_nothing_lies_beside_it(lakes, kind):
+    lake = lakes.landed(kind)
+    strange = [stored.path for stored in lake.place.walk("weather") if not stored.path.endswith((".json", ".jsonl"))]
+    assert strange == []
+
+
+def test_two_cities_of_one_name_stay_two_rows(lakes):
+    """Rows are told apart by the numeric id: there is a London in Canada too."""
+    export = build(DAYS[:1], [CITIES[2], CITIES[3]])
+    lake = lakes.new("local")
+    lake.land_and_aggregate(export.files)
+    assert [row["city"] for row in lake.rows(DAILY_TABLE)] == ["London", "London"]
+    lake.must_hold(export)
+
+
+def test_a_run_of_a_day_without_rows_publishes_no_row(lakes):
+    lake, _ = landed(lakes, "local")
+    lake.aggregate("--dt", "2026-02-02")
+    assert lake.isobar.scalar("SELECT count(*) AS n FROM weather WHERE dt = DATE '2026-02-02'") == 0
+    assert "2026-02-02" not in days_published(lake) or lake.aggregates(date(2026, 2, 2)) == []
+
+
+def test_runs_are_stamped_by_no_clock(lakes):
+    """Two lakes that were filled at different moments publish the same bytes."""
+    contents = []
+    for _ in range(2):
+        lake, _ = landed(lakes, "local")
+        lake.aggregate()
+        contents.append([lake.place.read(lake.aggregates_path(day)) for day in DAYS])
+    assert contents[0] == contents[1]

@@ -1,0 +1,112 @@
+"""`kill -9` at any moment: nothing is lost, nothing stands twice, and what is left behind is swept and never read."""
+
+import random
+import time
+
+import pytest
+
+from support import delta, oracle
+from support.fixtures import LONG
+from support.lake import Lake
+from support.weather_data import CITIES, Export, build, date, day_range
+
+KILLS = 30 if LONG else 5
+TABLES = ["weather", "weather_forecast", "dead_letters"]
+BAD = ["cut short", "no weather", "Kelvin", "an empty line", "no AQI", "a key twice"]
+
+
+def test_nothing_is_lost_or_doubled_by_kill_nine(lakes, kind, figures):
+    chance = random.Random(9)
+    lake = lakes.new(kind, ISOBAR__LAND__ROWS_MAX="40")
+    truth = Export()
+    killed = 0
+    # Some rounds end before their kill; twice as many rounds as kills would mean that there is nothing to kill.
+    for day in day_range(date(2026, 1, 1), 2 * KILLS):
+        today = one_day(day, chance)
+        lake.put(today.files)
+        truth.records += today.records
+        truth.bad += today.bad
+        killed += kill_after_a_commit(lake, chance)
+        nothing_is_double(lake, truth)
+        if killed == KILLS:
+            break
+    assert killed == KILLS
+    lake.land()
+    lake.must_have_landed(truth.records, truth.bad)
+    nothing_lies_about(lake)
+    figures.record(
+        f"kill -9 of land, {kind}", f"{killed} kills, {len(truth.records)} rows: 0 lost, 0 double, 0 files left behind"
+    )
+
+
+def one_day(day: date, chance: random.Random) -> Export:
+    """A day's export under offsets of its own."""
+    return build(
+        [day],
+        CITIES[:2],
+        forecasts=1,
+        malformed=BAD,
+        file_hours=3,
+        first_offset=day.toordinal() * 1000,
+        seed=chance.randrange(10**6),
+    )
+
+
+def kill_after_a_commit(lake: Lake, chance: random.Random) -> bool:
+    """Kill a landing some random time after a random new commit of it; false if it ended before."""
+    commits = delta.versions_seen(lake.place, "weather") + chance.randrange(1, 5)
+    process = lake.isobar.start("land", "--from", "files", lake.place.export_url, "--once")
+    deadline = time.monotonic() + 120
+    while process.poll() is None and delta.versions_seen(lake.place, "weather") < commits:
+        assert time.monotonic() < deadline, "no commit within two minutes"
+        time.sleep(0.002)
+    time.sleep(chance.random() * 0.1)
+    ended = process.poll()
+    assert ended in (None, 0), f"land failed by itself with {ended}"
+    process.kill()
+    process.wait()
+    return ended is None
+
+
+def nothing_is_double(lake: Lake, truth: Export) -> None:
+    """What a query sees between the kills is part of the truth, each row once."""
+    landed = lake.isobar.query("SELECT kafka_partition, kafka_offset FROM weather")
+    identities = [(row["kafka_partition"], row["kafka_offset"]) for row in landed]
+    assert len(identities) == len(set(identities))
+    assert set(identities) <= set(oracle.identities(truth.records))
+
+
+def nothing_lies_about(lake: Lake) -> None:
+    for table in TABLES:
+        files = {stored.path for stored in delta.data_files(lake.place, table)}
+        assert files == delta.live_files(lake.place, table), f"orphans or temporary files beside {table}"
+        strange = [name for name in lake.place.names(f"lake/{table}/_delta_log") if not name[0].isdigit()]
+        assert [name for name in strange if name != "_last_checkpoint"] == []
+
+
+@pytest.mark.parametrize("sweeper", [["land"], ["table", "list"]], ids=" ".join)
+def test_orphans_and_temporary_files_are_never_read_and_swept_later(lakes, kind, sweeper):
+    """Files as a crash leaves them behind, but old: no one writes them any more."""
+    export = build([date(2026, 1, 15)], CITIES[:1])
+    lake = lakes.new(kind)
+    lake.put(export.files)
+    lake.land()
+    [live, *_] = sorted(delta.live_files(lake.place, "weather"))
+    folder = live.rsplit("/", 1)[0]
+    left_behind = [
+        f"{folder}/part-00000-0e9c1b5a-7a5e-4c1e-9d52-6f0c3cbb0001-c000.zstd.parquet",
+        f"{folder}/.part-00000-0e9c1b5a-7a5e-4c1e-9d52-6f0c3cbb0002-c000.zstd.parquet.tmp.3",
+        "lake/weather/_delta_log/.00000000000000000009.json.tmp.1",
+    ]
+    for path in left_behind:
+        lake.place.write(path, lake.place.read(live))
+        lake.place.set_modified(path, time.time() - 10 * 86_400)
+    assert lake.isobar.scalar("SELECT count(*) AS n FROM weather") == len(export.records)
+    if sweeper == ["land"]:
+        lake.put(build([date(2026, 1, 16)], CITIES[:1], first_offset=10**6).files)
+        lake.land()
+    else:
+        lake.isobar.ok(*sweeper)
+    there = {stored.path for stored in lake.place.walk("lake/weather")}
+    assert there.isdisjoint(left_behind)
+    assert delta.live_files(lake.place, "weather") <= there

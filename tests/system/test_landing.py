@@ -1,0 +1,117 @@
+"""Export files → tables → daily aggregates: what is landed and what comes out is what the oracle says, on any road."""
+
+import json
+
+import pytest
+
+from support import delta
+from support.fixtures import LONG, everything
+from support.weather_data import CITIES, build, date, export_line
+
+TABLES = ["weather", "weather_forecast", "dead_letters"]
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
+def test_tables_and_aggregates_are_what_the_oracle_says(lakes, kind, zone, figures):
+    export = everything()
+    lakes.landed(kind, zone).must_hold(export)
+    figures.record(
+        f"landed and aggregated as the oracle says, {kind}, TZ={zone}",
+        f"{len(export.records)} rows, {len(export.bad)} dead letters, {len(export.days)} days",
+    )
+
+
+def test_landing_again_changes_nothing(lakes, kind):
+    """The folder now holds `aggregates.jsonl` too, which is not an export file."""
+    lake = lakes.landed(kind)
+    before = [delta.version(lake.place, table) for table in TABLES]
+    lake.land()
+    assert [delta.version(lake.place, table) for table in TABLES] == before
+    lake.must_have_landed(everything().records, everything().bad)
+
+
+@pytest.mark.parametrize("order", ["first half first", "second half first"])
+def test_two_halves_in_either_order_change_no_figure(lakes, kind, order):
+    export = everything() if LONG else build(
+        [date(2026, 1, 15), date(2026, 1, 16)], CITIES[:2], forecasts=1, late=5, redelivered=8, resent=3,
+        malformed=["cut short", "no weather", "Kelvin", "NaN"], file_hours=3,
+    )  # fmt: skip
+    halves = export.halves()
+    lake = lakes.new(kind)
+    for half in halves if order.startswith("first") else reversed(halves):
+        lake.put(half)
+        lake.land()
+        lake.aggregate()
+    lake.must_hold(export)
+
+
+def test_one_file_may_be_named(lakes, kind):
+    export = build([date(2026, 1, 15)], CITIES[:1], file_hours=24)
+    lake = lakes.new(kind)
+    lake.put(export.files)
+    for path in export.files:
+        lake.isobar.land(f"{lake.place.export_url}/{path}")
+    lake.must_have_landed(export.records, [])
+
+
+def test_local_files_land_in_a_lake_on_hdfs(lakes, tmp_path):
+    export = build([date(2026, 1, 15)], CITIES[:1], malformed=["an empty line"])
+    for path, data in export.files.items():
+        (tmp_path / path).parent.mkdir(exist_ok=True)
+        (tmp_path / path).write_bytes(data)
+    lake = lakes.new("hdfs")
+    lake.isobar.land(str(tmp_path))
+    lake.must_have_landed(export.records, export.bad)
+
+
+@pytest.mark.parametrize(
+    ("ends", "joins"),
+    [(b"", b"\n"), (b"\r\n", b"\r\n"), (b"\n", b"\n  \t")],
+    ids=["no line feed at the end", "Windows line ends", "space around a line"],
+)
+def test_white_space_around_a_line_is_json(lakes, ends, joins):
+    export = build([date(2026, 1, 15)], CITIES[:1])
+    lake = lakes.new("local")
+    lines = [export_line(record) for record in export.records]
+    lake.put({"dt=2026-01-15/weather_1.json": joins.join(lines) + ends})
+    lake.land()
+    lake.must_have_landed(export.records, [])
+
+
+def test_small_commits_land_the_same(lakes, kind):
+    export = build([date(2026, 1, 15)], CITIES[:2], malformed=["cut short"] * 3)
+    lake = lakes.new(kind, ISOBAR__LAND__ROWS_MAX="100")
+    lake.put(export.files)
+    lake.land()
+    assert delta.versions_seen(lake.place, "weather") >= 3
+    lake.must_have_landed(export.records, export.bad)
+
+
+def test_the_message_is_kept_as_text(lakes, kind):
+    lake = lakes.landed(kind)
+    rows = lake.rows("weather", ["kafka_partition", "kafka_offset", "value"])
+    texts = {(row["kafka_partition"], row["kafka_offset"]): row["value"] for row in rows}
+    for record in everything().records[:200]:
+        assert json.loads(texts[record.identity]) == record.value
+
+
+def test_a_dead_letter_keeps_the_line(lakes, kind):
+    """As bytes, since not every malformed line is text; very long ones may be kept in part."""
+    rows = lakes.landed(kind).rows("dead_letters", ["path", "line", "value"])
+    kept = {("/".join(row["path"].split("/")[-2:]), row["line"]): row["value"] for row in rows}
+    for bad in everything().bad:
+        value = kept[bad.path, bad.line]
+        assert value is not None, bad.kind
+        assert len(bad.raw) > 65_536 or value == bad.raw, bad.kind
+
+
+def test_a_redelivery_with_other_content_is_the_same_message(lakes):
+    """(topic, partition, offset) is the identity, not the content: the first to land stays."""
+    export = build([date(2026, 1, 15)], CITIES[:1])
+    lake = lakes.new("local")
+    lake.put(export.files)
+    lake.land()
+    changed = export_line(export.records[0]).replace(b'"stations"', b'"satellite"')
+    lake.put({"dt=2026-01-16/weather_again.json": changed + b"\n"})
+    lake.land()
+    lake.must_have_landed(export.records, [])
