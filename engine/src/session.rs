@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use arrow::datatypes::{DataType, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use chrono_tz::Tz;
@@ -56,6 +57,8 @@ impl Session {
         options.execution.parquet.schema_force_view_types = false;
         options.optimizer.expand_views_at_output = true;
         options.sql_parser.map_string_types_to_utf8view = false;
+        // Complaints of the planner point at their place.
+        options.sql_parser.collect_spans = true;
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_limit(MEMORY_LIMIT, 1.0)
             .build_arc()
@@ -114,14 +117,7 @@ impl Session {
             .statement_to_plan(statement.parsed())
             .await
             .map_err(|source| sql::plan_failed(statement, source))?;
-        SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false)
-            .with_allow_statements(false)
-            .verify_plan(&plan)
-            .map_err(|_| Error::ReadOnly {
-                statement: statement.kind(),
-            })?;
+        verify_reads_only(statement, &plan)?;
         Ok(plan)
     }
 
@@ -197,4 +193,60 @@ impl SchemaProvider for LakeSchema {
     fn table_exist(&self, name: &str) -> bool {
         self.table_names().iter().any(|known| known == name)
     }
+}
+
+/// A session for rows that are being made rather than read: it knows our functions and no table.
+///
+/// Its plans are run many times, one batch at a time, so they have one partition.
+pub fn rows_context(zone: Tz) -> SessionContext {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(1)
+        .with_create_default_catalog_and_schema(true);
+    config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+    config.options_mut().sql_parser.collect_spans = true;
+    let context = SessionContext::new_with_config(config);
+    for function in functions::all(zone) {
+        context.register_udf(function);
+    }
+    context
+}
+
+/// Plans the one statement of `text`, which came from `origin`, in a [`rows_context`].
+pub async fn plan_messages(
+    context: &SessionContext,
+    text: &str,
+    origin: &str,
+) -> Result<LogicalPlan, Error> {
+    let statement = sql::parse_one(text, origin)?;
+    let plan = context
+        .state()
+        .statement_to_plan(statement.parsed())
+        .await
+        .map_err(|source| sql::plan_failed(&statement, source))?;
+    verify_reads_only(&statement, &plan)?;
+    Ok(plan)
+}
+
+/// The type that a table stores values of `data_type` as.
+pub fn storable(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8View | DataType::LargeUtf8 | DataType::Null => DataType::Utf8,
+        DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
+        DataType::UInt8 | DataType::UInt16 => DataType::Int32,
+        DataType::UInt32 | DataType::UInt64 => DataType::Int64,
+        DataType::Date64 => DataType::Date32,
+        DataType::Timestamp(..) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        other => other.clone(),
+    }
+}
+
+fn verify_reads_only(statement: &Statement, plan: &LogicalPlan) -> Result<(), Error> {
+    SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
+        .verify_plan(plan)
+        .map_err(|_| Error::ReadOnly {
+            statement: statement.kind(),
+        })
 }

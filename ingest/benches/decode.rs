@@ -67,12 +67,22 @@ weather = [{ id = "bigint", main = "text" }]
 
 fn main() {
     let shape = Shape::parse(&SHAPE.parse().expect("the shape is TOML")).expect("the shape is one");
-    for (name, rows, forecasts) in [("without a forecast", 20_000, 0), ("with a forecast", 2_000, 40)] {
+    for (name, rows, forecasts) in [
+        ("without a forecast", 20_000, 0),
+        ("with a forecast", 2_000, 40),
+    ] {
         let messages: Vec<String> = (0..rows).map(|row| message(row, forecasts)).collect();
         let bytes: usize = messages.iter().map(String::len).sum();
-        println!("{rows} messages {name}, {} bytes each", bytes / rows as usize);
-        report("isobar", bytes, messages.len(), || decode(&shape, &messages));
-        report("arrow-json", bytes, messages.len(), || decode_peer(&shape, &messages));
+        println!(
+            "{rows} messages {name}, {} bytes each",
+            bytes / rows as usize
+        );
+        report("isobar", bytes, messages.len(), || {
+            decode(&shape, &messages)
+        });
+        report("arrow-json", bytes, messages.len(), || {
+            decode_peer(&shape, &messages)
+        });
     }
 }
 
@@ -82,7 +92,11 @@ fn report(name: &str, bytes: usize, rows: usize, decode: impl Fn() -> usize) {
         assert_eq!(decode(), rows, "every message is decoded");
         start.elapsed()
     };
-    let fastest = (0..ROUNDS).map(|_| round()).min().unwrap_or(Duration::MAX).as_secs_f64();
+    let fastest = (0..ROUNDS)
+        .map(|_| round())
+        .min()
+        .unwrap_or(Duration::MAX)
+        .as_secs_f64();
     println!(
         "  {name:<10}  {:>6.0} MB/s  {:>9.0} messages/s",
         bytes as f64 / 1e6 / fastest,
@@ -95,7 +109,9 @@ fn decode(shape: &Shape, messages: &[String]) -> usize {
     let mut rows = 0;
     for batch in messages.chunks(BATCH_ROWS) {
         for message in batch {
-            decoder.push(message.as_bytes()).expect("the messages are well formed");
+            decoder
+                .push(message.as_bytes())
+                .expect("the messages are well formed");
         }
         rows += black_box(decoder.finish()).len();
     }
@@ -113,9 +129,13 @@ fn decode_peer(shape: &Shape, messages: &[String]) -> usize {
     let mut rows = 0;
     for batch in messages.chunks(BATCH_ROWS) {
         for message in batch {
-            decoder.decode(message.as_bytes()).expect("the messages are well formed");
+            decoder
+                .decode(message.as_bytes())
+                .expect("the messages are well formed");
         }
-        let batch = decoder.flush().expect("the messages have the declared types");
+        let batch = decoder
+            .flush()
+            .expect("the messages have the declared types");
         rows += black_box(batch).map_or(0, |batch| batch.num_rows());
     }
     rows
@@ -125,7 +145,9 @@ fn decode_peer(shape: &Shape, messages: &[String]) -> usize {
 fn message(row: u32, forecasts: u32) -> String {
     let tenth = |from: u32, span: u32| f64::from(from + row * 7 % span) / 10.0;
     let (temp, wind, time) = (tenth(10, 300), tenth(0, 200), 1_768_431_100 + row * 600);
-    let forecasts: Vec<String> = (0..forecasts).map(|step| forecast(row + step, time)).collect();
+    let forecasts: Vec<String> = (0..forecasts)
+        .map(|step| forecast(row + step, time))
+        .collect();
     let mut text = String::with_capacity(2048);
     write!(
         text,
@@ -139,7 +161,11 @@ fn message(row: u32, forecasts: u32) -> String {
 
 fn forecast(step: u32, time: u32) -> String {
     let temp = f64::from(step * 13 % 400) / 10.0 - 10.0;
-    let snow = if step % 3 == 0 { r#""snow": {"3h": 0.25}, "# } else { "" };
+    let snow = if step % 3 == 0 {
+        r#""snow": {"3h": 0.25}, "#
+    } else {
+        ""
+    };
     format!(
         r#"{{"dt": {}, "main": {{"temp": {temp}, "feels_like": -5.71, "temp_min": {temp}, "temp_max": -1.45, "pressure": 1009, "sea_level": 1009, "grnd_level": 1005, "humidity": 80, "temp_kf": 0.63}}, "weather": [{{"id": 802, "main": "Clouds", "description": "partiellement nuageux", "icon": "03n"}}], "clouds": {{"all": 38}}, "wind": {{"speed": 3.52, "deg": 144, "gust": 5.52}}, "visibility": 10000, "pop": 0.29, {snow}"sys": {{"pod": "n"}}, "dt_txt": "2026-01-15 00:00:00"}}"#,
         time + step * 10_800

@@ -21,7 +21,7 @@ use crate::lake::{
     encode, split,
 };
 use crate::output::jsonl;
-use crate::session::Session;
+use crate::session::{Session, storable};
 
 /// Partitions that are computed at the same time.
 const CONCURRENCY: usize = 4;
@@ -445,21 +445,6 @@ fn conform(
         conformed.push(columns);
     }
     Ok(conformed)
-}
-
-/// The type that a table stores values of `data_type` as.
-fn storable(data_type: &DataType) -> DataType {
-    match data_type {
-        DataType::Utf8View | DataType::LargeUtf8 | DataType::Null => DataType::Utf8,
-        DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
-        DataType::UInt8 | DataType::UInt16 => DataType::Int32,
-        DataType::UInt32 | DataType::UInt64 => DataType::Int64,
-        DataType::Date64 => DataType::Date32,
-        DataType::Timestamp(..) => {
-            DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()))
-        }
-        other => other.clone(),
-    }
 }
 
 /// The values of `given` by the types that the query declares.

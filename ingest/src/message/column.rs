@@ -6,7 +6,9 @@
 use std::mem;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, StructArray};
+use arrow::array::{
+    ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, StructArray,
+};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{FieldRef, Fields};
 
@@ -178,7 +180,10 @@ impl<T: Copy + Default + arrow::datatypes::ArrowNativeType> Numbers<T> {
 
     fn take(&mut self, rows: usize) -> (ScalarBuffer<T>, Option<NullBuffer>) {
         self.values.resize(rows, T::default());
-        (take_vec(&mut self.values).into(), self.valid.take_nulls(rows))
+        (
+            take_vec(&mut self.values).into(),
+            self.valid.take_nulls(rows),
+        )
     }
 }
 
@@ -302,7 +307,10 @@ impl Object {
             .collect();
         Self {
             valid: Bits::default(),
-            fingerprints: members.iter().map(|member| fingerprint(member.name.as_bytes())).collect(),
+            fingerprints: members
+                .iter()
+                .map(|member| fingerprint(member.name.as_bytes()))
+                .collect(),
             required: members.iter().filter(|member| member.slot.required).count(),
             first: 0,
             members,
@@ -316,7 +324,11 @@ impl Object {
         let same = |&(index, &theirs): &(usize, &u64)| {
             theirs == fingerprint && self.members[index].name.as_bytes() == name
         };
-        self.fingerprints.iter().enumerate().find(same).map(|(index, _)| index)
+        self.fingerprints
+            .iter()
+            .enumerate()
+            .find(same)
+            .map(|(index, _)| index)
     }
 
     /// Marks the row as one that has an object.
@@ -338,7 +350,11 @@ impl Object {
     }
 
     pub(super) fn take(&mut self, rows: usize, nulls: Option<NullBuffer>) -> StructArray {
-        let columns = self.members.iter_mut().map(|member| member.slot.column.take(rows)).collect();
+        let columns = self
+            .members
+            .iter_mut()
+            .map(|member| member.slot.column.take(rows))
+            .collect();
         StructArray::try_new_with_length(self.fields.clone(), columns, nulls, rows)
             .expect("columns follow the shape that the fields come from")
     }
@@ -398,7 +414,12 @@ impl List {
     fn take(&mut self, rows: usize) -> ListArray {
         let elements = self.element.column.take(self.elements());
         let offsets = self.offsets.take(rows);
-        ListArray::new(Arc::clone(&self.field), offsets, elements, self.valid.take_nulls(rows))
+        ListArray::new(
+            Arc::clone(&self.field),
+            offsets,
+            elements,
+            self.valid.take_nulls(rows),
+        )
     }
 }
 

@@ -45,8 +45,15 @@ impl Decoder {
     /// If the shape does not declare the field.
     pub fn capturing(shape: &Shape, field: &str) -> Self {
         let mut decoder = Self::new(shape);
-        let index = decoder.root.members.iter().position(|member| member.name == field);
-        assert!(index.is_some(), "no field \"{field}\" is declared to be captured");
+        let index = decoder
+            .root
+            .members
+            .iter()
+            .position(|member| member.name == field);
+        assert!(
+            index.is_some(),
+            "no field \"{field}\" is declared to be captured"
+        );
         decoder.captured_field = index;
         decoder
     }
@@ -69,14 +76,19 @@ impl Decoder {
 
     fn read(&mut self, message: &[u8]) -> Result<Option<Range<usize>>, Box<Fault>> {
         if message.len() > BATCH_BYTES_MAX / 2 {
-            let what = format!("{} bytes, at most {} are taken", message.len(), BATCH_BYTES_MAX / 2);
+            let what = format!(
+                "{} bytes, at most {} are taken",
+                message.len(),
+                BATCH_BYTES_MAX / 2
+            );
             return Err(Fault::new(Reason::MessageTooLong, 0, what));
         }
         assert!(
             self.messages_bytes + message.len() <= BATCH_BYTES_MAX,
             "a batch is finished before its messages exceed {BATCH_BYTES_MAX} bytes"
         );
-        Reader::new(message, &mut self.scratch, self.captured_field)?.message(&mut self.root, self.rows)
+        Reader::new(message, &mut self.scratch, self.captured_field)?
+            .message(&mut self.root, self.rows)
     }
 
     /// Rows decoded since the last [`Self::finish`].

@@ -27,9 +27,8 @@ pub fn salvage(line: &[u8]) -> Option<(i32, i64)> {
     let (first, rest) = field(rest)?;
     let (second, _) = field(rest)?;
     let (partition, offset) = match (first, second) {
-        (Field::Partition(partition), Field::Offset(offset)) | (Field::Offset(offset), Field::Partition(partition)) => {
-            (partition, offset)
-        }
+        (Field::Partition(partition), Field::Offset(offset))
+        | (Field::Offset(offset), Field::Partition(partition)) => (partition, offset),
         _ => return None,
     };
     Some((partition, offset))
@@ -53,16 +52,19 @@ fn field(text: &[u8]) -> Option<(Field, &[u8])> {
 }
 
 fn name(text: &[u8]) -> Option<(&'static str, &[u8])> {
-    [KAFKA_PARTITION, KAFKA_OFFSET].into_iter().find_map(|name| {
-        let rest = text.strip_prefix(name.as_bytes())?;
-        Some((name, rest.strip_prefix(b"\"")?))
-    })
+    [KAFKA_PARTITION, KAFKA_OFFSET]
+        .into_iter()
+        .find_map(|name| {
+            let rest = text.strip_prefix(name.as_bytes())?;
+            Some((name, rest.strip_prefix(b"\"")?))
+        })
 }
 
 /// The digits of a whole number, no sign and no leading zero.
 fn digits(text: &[u8]) -> Option<(&str, &[u8])> {
     let text = token(text, b"")?;
-    let (digits, rest) = text.split_at(text.iter().take_while(|byte| byte.is_ascii_digit()).count());
+    let (digits, rest) =
+        text.split_at(text.iter().take_while(|byte| byte.is_ascii_digit()).count());
     match digits {
         [b'0', _, ..] => None,
         _ => Some((str::from_utf8(digits).ok()?, rest)),
@@ -90,7 +92,9 @@ mod tests {
         assert_eq!(&line[value.expect("there is a value")], r#"{"a":5}"#);
         for field in [KAFKA_PARTITION, KAFKA_OFFSET, EVENT_TIME, VALUE] {
             let absent = line.replace(field, "other");
-            let refusal = decoder.push(absent.as_bytes()).expect_err("all four are required");
+            let refusal = decoder
+                .push(absent.as_bytes())
+                .expect_err("all four are required");
             assert_eq!(
                 refusal.to_string(),
                 format!("missing_field: {field}, byte 0: the object that begins here lacks it")
@@ -104,8 +108,14 @@ mod tests {
             assert_eq!(salvage(line.as_bytes()), expected, "{line}");
         };
         check(r#"{"kafka_partition":0,"kafka_offset":12,"#, Some((0, 12)));
-        check(r#"{"kafka_partition": 3, "kafka_offset": 0, "event_time": "20"#, Some((3, 0)));
-        check(" \t\r\n{ \"kafka_offset\" : 12 , \"kafka_partition\" : 7 ,!", Some((7, 12)));
+        check(
+            r#"{"kafka_partition": 3, "kafka_offset": 0, "event_time": "20"#,
+            Some((3, 0)),
+        );
+        check(
+            " \t\r\n{ \"kafka_offset\" : 12 , \"kafka_partition\" : 7 ,!",
+            Some((7, 12)),
+        );
         check(
             r#"{"kafka_partition":2147483647,"kafka_offset":9223372036854775807,"#,
             Some((2_147_483_647, i64::MAX)),
@@ -140,6 +150,9 @@ mod tests {
         ] {
             check(line, None);
         }
-        assert_eq!(salvage(b"{\"kafka_partition\":0,\"kafka_offset\":12,\"value\":\"\xff"), Some((0, 12)));
+        assert_eq!(
+            salvage(b"{\"kafka_partition\":0,\"kafka_offset\":12,\"value\":\"\xff"),
+            Some((0, 12))
+        );
     }
 }

@@ -40,7 +40,11 @@ pub(super) fn fingerprint(key: &[u8]) -> u64 {
     const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
     let (head, tail) = match (key.first_chunk(), key.last_chunk()) {
         (Some(head), Some(tail)) => (u64::from_le_bytes(*head), u64::from_le_bytes(*tail)),
-        _ => (key.iter().fold(0, |word, &byte| word << 8 | u64::from(byte)), 0),
+        _ => (
+            key.iter()
+                .fold(0, |word, &byte| word << 8 | u64::from(byte)),
+            0,
+        ),
     };
     (head ^ (tail.rotate_left(23)).wrapping_mul(MIX) ^ key.len() as u64).wrapping_mul(MIX)
 }
@@ -81,7 +85,9 @@ impl Spelling {
     #[inline(always)]
     pub(super) fn begins(&self, rest: &[u8]) -> bool {
         match rest.first_chunk() {
-            Some(head) if self.text.len() <= 16 => (u128::from_le_bytes(*head) ^ self.head) & self.mask == 0,
+            Some(head) if self.text.len() <= 16 => {
+                (u128::from_le_bytes(*head) ^ self.head) & self.mask == 0
+            }
             _ => rest.starts_with(&self.text),
         }
     }
@@ -131,7 +137,10 @@ impl Undeclared {
 
     /// Forgets everything, also after a refusal in the middle of open objects.
     pub(super) fn clear(&mut self) {
-        self.forget(Mark { keys: 0, resolved: 0 });
+        self.forget(Mark {
+            keys: 0,
+            resolved: 0,
+        });
         self.keys.shrink_to(KEPT_MAX);
         self.resolved.shrink_to(KEPT_MAX);
     }
@@ -145,7 +154,9 @@ impl Undeclared {
         let keys = &self.keys[mark.keys..];
         for (index, key) in keys.iter().enumerate() {
             for earlier in &keys[..index] {
-                if earlier.fingerprint == key.fingerprint && self.text(earlier, message) == self.text(key, message) {
+                if earlier.fingerprint == key.fingerprint
+                    && self.text(earlier, message) == self.text(key, message)
+                {
                     return Some(*key);
                 }
             }
@@ -162,10 +173,15 @@ impl Undeclared {
             fingerprints.then_with(|| self.text(one, message).cmp(self.text(other, message)))
         });
         let same = |pair: &&[Key]| {
-            pair[0].fingerprint == pair[1].fingerprint && self.text(&pair[0], message) == self.text(&pair[1], message)
+            pair[0].fingerprint == pair[1].fingerprint
+                && self.text(&pair[0], message) == self.text(&pair[1], message)
         };
         let pair = keys.windows(2).find(same)?;
-        Some(if pair[0].at > pair[1].at { pair[0] } else { pair[1] })
+        Some(if pair[0].at > pair[1].at {
+            pair[0]
+        } else {
+            pair[1]
+        })
     }
 
     fn text<'a>(&'a self, key: &Key, message: &'a [u8]) -> &'a [u8] {
@@ -176,5 +192,9 @@ impl Undeclared {
 
 /// A key that its object had before; `at` is where its text begins, behind the quote.
 pub(super) fn duplicate(at: usize) -> Box<Fault> {
-    Fault::new(Reason::DuplicateKey, at - 1, "the object has this key already")
+    Fault::new(
+        Reason::DuplicateKey,
+        at - 1,
+        "the object has this key already",
+    )
 }

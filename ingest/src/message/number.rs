@@ -4,12 +4,20 @@ use std::iter;
 
 /// Powers of ten that a double holds exactly.
 const EXACT_POWERS: [f64; 23] = [
-    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20,
-    1e21, 1e22,
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16,
+    1e17, 1e18, 1e19, 1e20, 1e21, 1e22,
 ];
 
 const POWERS: [u64; 9] = [
-    1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000,
+    1,
+    10,
+    100,
+    1_000,
+    10_000,
+    100_000,
+    1_000_000,
+    10_000_000,
+    100_000_000,
 ];
 
 /// Integers up to here are doubles.
@@ -79,7 +87,9 @@ impl<'m> Number<'m> {
         if self.digits <= MANTISSA_DIGITS_MAX && self.mantissa <= EXACT_MANTISSA_MAX {
             // Both operands are exact, so the one rounding of the operation is the correct one.
             let mantissa = self.mantissa as f64;
-            let magnitude = match usize::try_from(self.scale.unsigned_abs()).map(|power| EXACT_POWERS.get(power)) {
+            let magnitude = match usize::try_from(self.scale.unsigned_abs())
+                .map(|power| EXACT_POWERS.get(power))
+            {
                 Ok(Some(power)) if self.scale < 0 => mantissa / power,
                 Ok(Some(power)) => mantissa * power,
                 _ => return self.parsed(),
@@ -185,18 +195,25 @@ impl Decimal {
     fn of(text: &str) -> Self {
         let (significand, power) = match text.find(['e', 'E']) {
             Some(at) => {
-                let (power, _) = exponent(text.as_bytes(), at + 1).expect("the number follows the grammar");
+                let (power, _) =
+                    exponent(text.as_bytes(), at + 1).expect("the number follows the grammar");
                 (&text[..at], power)
             }
             None => (text, 0),
         };
-        let fraction = significand.find('.').map_or(0, |point| significand.len() - point - 1);
+        let fraction = significand
+            .find('.')
+            .map_or(0, |point| significand.len() - point - 1);
         let mut digits: Vec<u8> = significand
             .bytes()
             .filter(u8::is_ascii_digit)
             .skip_while(|&digit| digit == b'0')
             .collect();
-        let trailing = digits.iter().rev().take_while(|&&digit| digit == b'0').count();
+        let trailing = digits
+            .iter()
+            .rev()
+            .take_while(|&&digit| digit == b'0')
+            .count();
         digits.truncate(digits.len() - trailing);
         Self {
             negative: text.starts_with('-'),
@@ -251,12 +268,29 @@ mod tests {
     #[test]
     fn grammar() {
         let check = |text: &str, expected: Result<usize, usize>| {
-            assert_eq!(Number::read(text, 0).map(|(_, end)| end), expected, "{text}");
+            assert_eq!(
+                Number::read(text, 0).map(|(_, end)| end),
+                expected,
+                "{text}"
+            );
             // What follows is not looked at, however near the end of the message is.
             let followed = format!("{text}, 123456789");
-            assert_eq!(Number::read(&followed, 0).map(|(_, end)| end), expected, "{followed}");
+            assert_eq!(
+                Number::read(&followed, 0).map(|(_, end)| end),
+                expected,
+                "{followed}"
+            );
         };
-        for text in ["0", "-0", "12345678", "123456789012345678901234567890", "1.5", "1.5e5", "1E-05", "0.0e+0"] {
+        for text in [
+            "0",
+            "-0",
+            "12345678",
+            "123456789012345678901234567890",
+            "1.5",
+            "1.5e5",
+            "1E-05",
+            "0.0e+0",
+        ] {
             check(text, Ok(text.len()));
         }
         check("", Err(0));
@@ -282,19 +316,47 @@ mod tests {
             assert!(number(text).fits_double(), "{text}");
         };
         for text in [
-            "0", "-0", "0.1", "-0.3", "1e22", "1e23", "9007199254740992", "9007199254740993", "9007199254740993.0",
-            "123456789012345678e-22", "1.7976931348623157e308", "2.2250738585072014e-308", "5e-324", "4.9e-324",
-            "0.000000000000000000000001", "100000000000000000000000000000", "8.98846567431158e307", "1e-22", "1e-23",
-            "3.14159265358979323846264338327950288", "-22.2463", "166.4072", "1768431100", "0e400", "-0.0e-400",
+            "0",
+            "-0",
+            "0.1",
+            "-0.3",
+            "1e22",
+            "1e23",
+            "9007199254740992",
+            "9007199254740993",
+            "9007199254740993.0",
+            "123456789012345678e-22",
+            "1.7976931348623157e308",
+            "2.2250738585072014e-308",
+            "5e-324",
+            "4.9e-324",
+            "0.000000000000000000000001",
+            "100000000000000000000000000000",
+            "8.98846567431158e307",
+            "1e-22",
+            "1e-23",
+            "3.14159265358979323846264338327950288",
+            "-22.2463",
+            "166.4072",
+            "1768431100",
+            "0e400",
+            "-0.0e-400",
         ] {
             check(text);
         }
         let mut state = 1_u64;
         for _ in 0..50_000 {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             let (digits, places, power) = (state >> (state % 60), state % 25, (state >> 32) % 600);
             check(&format!("{digits}"));
-            check(&format!("{}.{:0width$}", digits % 1000, digits >> 20, width = places as usize + 1));
+            check(&format!(
+                "{}.{:0width$}",
+                digits % 1000,
+                digits >> 20,
+                width = places as usize + 1
+            ));
             let text = format!("-{}.{}e{}", digits % 10, digits >> 10, power as i64 - 300);
             check(&text);
         }
@@ -302,7 +364,14 @@ mod tests {
 
     #[test]
     fn range() {
-        for text in ["1e309", "-1e309", "2e308", "1e-400", "2e-324", "-1e-99999999999999999999"] {
+        for text in [
+            "1e309",
+            "-1e309",
+            "2e308",
+            "1e-400",
+            "2e-324",
+            "-1e-99999999999999999999",
+        ] {
             assert_eq!(number(text).double(), None, "{text}");
             assert!(!number(text).fits_double(), "{text}");
         }
@@ -325,7 +394,15 @@ mod tests {
         check(&nines, None, None);
         check(&format!("0.{zeros}1"), None, None);
         // Halfway between two doubles is rounded to even, and the least more is rounded up.
-        check(&format!("9007199254740993.{zeros}"), Some(9_007_199_254_740_992.0), Some(9_007_199_254_740_993));
-        check(&format!("9007199254740993.{zeros}1"), Some(9_007_199_254_740_994.0), None);
+        check(
+            &format!("9007199254740993.{zeros}"),
+            Some(9_007_199_254_740_992.0),
+            Some(9_007_199_254_740_993),
+        );
+        check(
+            &format!("9007199254740993.{zeros}1"),
+            Some(9_007_199_254_740_994.0),
+            None,
+        );
     }
 }

@@ -45,7 +45,11 @@ impl<'a, 'm> Reader<'a, 'm> {
     }
 
     /// Reads the whole message into the row and tells where the captured field is.
-    pub(super) fn message(mut self, root: &mut Object, row: usize) -> Result<Option<Range<usize>>, Box<Fault>> {
+    pub(super) fn message(
+        mut self,
+        root: &mut Object,
+        row: usize,
+    ) -> Result<Option<Range<usize>>, Box<Fault>> {
         let first = self.scanner.next();
         let at = self.scanner.at;
         if self.scanner.is_at_end() {
@@ -73,7 +77,12 @@ impl<'a, 'm> Reader<'a, 'm> {
     }
 
     /// Reads the object that starts here. `depth` counts what is open around it.
-    fn object<const ROOT: bool>(&mut self, object: &mut Object, row: usize, depth: usize) -> Result<(), Box<Fault>> {
+    fn object<const ROOT: bool>(
+        &mut self,
+        object: &mut Object,
+        row: usize,
+        depth: usize,
+    ) -> Result<(), Box<Fault>> {
         let start = self.open(depth)?;
         self.scratch.objects += 1;
         let number = self.scratch.objects;
@@ -145,7 +154,11 @@ impl<'a, 'm> Reader<'a, 'm> {
     /// Passes the key here and its colon, and tells which member it names. The members of the messages of one topic
     /// come in one order, nearly always: the one that followed last time is tried before the key is even read.
     #[inline(always)]
-    fn key(&mut self, object: &mut Object, previous: Option<usize>) -> Result<Option<usize>, Box<Fault>> {
+    fn key(
+        &mut self,
+        object: &mut Object,
+        previous: Option<usize>,
+    ) -> Result<Option<usize>, Box<Fault>> {
         let expected = previous.map_or(object.first, |index| object.members[index].next);
         let rest = &self.scanner.bytes()[self.scanner.at + 1..];
         match object.members.get(expected) {
@@ -160,7 +173,11 @@ impl<'a, 'm> Reader<'a, 'm> {
 
     /// Passes a key that was not expected. One that is not declared is remembered.
     #[inline(never)]
-    fn other_key(&mut self, object: &mut Object, previous: Option<usize>) -> Result<Option<usize>, Box<Fault>> {
+    fn other_key(
+        &mut self,
+        object: &mut Object,
+        previous: Option<usize>,
+    ) -> Result<Option<usize>, Box<Fault>> {
         let raw = self.scanner.string()?;
         let text = if raw.escaped {
             self.resolved(raw)?;
@@ -190,7 +207,13 @@ impl<'a, 'm> Reader<'a, 'm> {
 
     /// Reads the value of a declared field of an object around which `depth` others are open.
     #[inline]
-    fn member(&mut self, slot: &mut Slot, row: usize, depth: usize, captured: bool) -> Result<(), Box<Fault>> {
+    fn member(
+        &mut self,
+        slot: &mut Slot,
+        row: usize,
+        depth: usize,
+        captured: bool,
+    ) -> Result<(), Box<Fault>> {
         if !captured {
             return self.value(slot, row, depth + 1);
         }
@@ -207,7 +230,11 @@ impl<'a, 'm> Reader<'a, 'm> {
             (_, b'n') => {
                 self.scanner.literal("null")?;
                 if slot.required {
-                    return Err(Fault::new(Reason::NullField, at, "null where a value is required"));
+                    return Err(Fault::new(
+                        Reason::NullField,
+                        at,
+                        "null where a value is required",
+                    ));
                 }
             }
             (Column::Double(column), b'-' | b'0'..=b'9') => {
@@ -347,7 +374,8 @@ impl<'a, 'm> Reader<'a, 'm> {
         let mut element = 0;
         if self.scanner.next() != b']' {
             loop {
-                self.skip(depth + 1).map_err(|fault| fault.in_element(element))?;
+                self.skip(depth + 1)
+                    .map_err(|fault| fault.in_element(element))?;
                 element += 1;
                 if self.scanner.next() != b',' {
                     break;
@@ -391,7 +419,10 @@ impl<'a, 'm> Reader<'a, 'm> {
         match bytes[0] {
             b'{' => "an object".to_owned(),
             b'[' => "a list".to_owned(),
-            b'"' => format!("text {}", quoted(bytes[1..].strip_suffix(b"\"").unwrap_or(&bytes[1..]))),
+            b'"' => format!(
+                "text {}",
+                quoted(bytes[1..].strip_suffix(b"\"").unwrap_or(&bytes[1..]))
+            ),
             _ => quoted(bytes).trim_matches('"').to_owned(),
         }
     }
@@ -417,5 +448,10 @@ fn missing(object: &Object, number: u64, start: usize) -> Box<Fault> {
         .iter()
         .find(|member| member.slot.required && member.seen_in != number);
     let name = absent.map_or("", |member| &member.name);
-    Fault::new(Reason::MissingField, start, "the object that begins here lacks it").in_field(name.as_bytes())
+    Fault::new(
+        Reason::MissingField,
+        start,
+        "the object that begins here lacks it",
+    )
+    .in_field(name.as_bytes())
 }

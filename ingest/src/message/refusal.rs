@@ -95,7 +95,9 @@ impl Fault {
     pub(super) fn in_field(mut self: Box<Self>, name: &[u8]) -> Box<Self> {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         self.steps.push(match name {
-            [_, ..] if name.len() <= ECHO_BYTES_MAX && name.iter().all(plain) => String::from_utf8_lossy(name).into(),
+            [_, ..] if name.len() <= ECHO_BYTES_MAX && name.iter().all(plain) => {
+                String::from_utf8_lossy(name).into()
+            }
             _ => quoted(name),
         });
         self
@@ -158,6 +160,10 @@ pub(super) fn quoted(piece: &[u8]) -> String {
             }
         }
     }
-    text.push_str(if shown.len() < piece.len() { "…\"" } else { "\"" });
+    text.push_str(if shown.len() < piece.len() {
+        "…\""
+    } else {
+        "\""
+    });
     text
 }

@@ -29,7 +29,11 @@ impl<'m> Scanner<'m> {
             Fault::new(Reason::InvalidUtf8, at, format!("invalid UTF-8 at {found}"))
         })?;
         if message.starts_with('\u{feff}') {
-            return Err(Fault::new(Reason::ByteOrderMark, 0, "starts with a byte-order mark"));
+            return Err(Fault::new(
+                Reason::ByteOrderMark,
+                0,
+                "starts with a byte-order mark",
+            ));
         }
         Ok(Self { message, at: 0 })
     }
@@ -132,7 +136,11 @@ impl<'m> Scanner<'m> {
         self.at = at;
         self.expect(b'"', "a character of a string")?;
         let escaped = true;
-        Ok(Raw { from, to: at, escaped })
+        Ok(Raw {
+            from,
+            to: at,
+            escaped,
+        })
     }
 
     /// The string whose text begins at `from`, as it is written. It was passed before.
@@ -166,7 +174,11 @@ impl<'m> Scanner<'m> {
     /// What stands here is not what may stand here.
     #[cold]
     pub(super) fn unexpected(&self, expected: &str) -> Box<Fault> {
-        let what = match self.message.get(self.at..).and_then(|rest| rest.chars().next()) {
+        let what = match self
+            .message
+            .get(self.at..)
+            .and_then(|rest| rest.chars().next())
+        {
             None => format!("expected {expected}, found the end of the message"),
             Some(found) => {
                 let found = quoted(found.encode_utf8(&mut [0; 4]).as_bytes());
@@ -189,7 +201,11 @@ fn unescape_one(bytes: &[u8], at: usize, text: &mut Vec<u8>) -> Result<usize, Bo
         Some(b'u') => return unescape_unicode(bytes, at, text),
         _ => {
             let found = quoted(&bytes[at..(at + 2).min(bytes.len())]);
-            return Err(Fault::new(Reason::InvalidJson, at, format!("unknown escape {found}")));
+            return Err(Fault::new(
+                Reason::InvalidJson,
+                at,
+                format!("unknown escape {found}"),
+            ));
         }
     };
     text.push(byte);
@@ -224,7 +240,11 @@ fn hex4(bytes: &[u8], at: usize) -> Result<u32, Box<Fault>> {
 }
 
 fn lone_surrogate(unit: u32, at: usize) -> Box<Fault> {
-    Fault::new(Reason::LoneSurrogate, at, format!("\\u{unit:04x} is half a character"))
+    Fault::new(
+        Reason::LoneSurrogate,
+        at,
+        format!("\\u{unit:04x} is half a character"),
+    )
 }
 
 fn too_long(from: usize) -> Box<Fault> {

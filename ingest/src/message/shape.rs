@@ -61,15 +61,21 @@ pub(super) enum Kind {
 pub enum ShapeError {
     #[error("message field \"{path}\" is declared as \"{found}\"; the types are {SCALARS}")]
     UnknownType { path: String, found: String },
-    #[error("message field \"{path}\" is declared by {found}; write a type in quotes ({SCALARS}), a table or a list")]
+    #[error(
+        "message field \"{path}\" is declared by {found}; write a type in quotes ({SCALARS}), a table or a list"
+    )]
     NotADeclaration { path: String, found: &'static str },
     #[error("message field \"{path}\" is a list declared by {count} elements; write exactly one")]
     ElementCount { path: String, count: usize },
-    #[error("message field \"{path}\" is a scalar; write \"not null\" after its type, not \"!\" after its name")]
+    #[error(
+        "message field \"{path}\" is a scalar; write \"not null\" after its type, not \"!\" after its name"
+    )]
     MarkedScalar { path: String },
     #[error("message field \"{path}\" is declared twice, with and without \"!\"")]
     DeclaredTwice { path: String },
-    #[error("message field \"{path}\" is declared as {one} by one table of the topic and as {other} by another")]
+    #[error(
+        "message field \"{path}\" is declared as {one} by one table of the topic and as {other} by another"
+    )]
     Conflict {
         path: String,
         one: &'static str,
@@ -166,12 +172,16 @@ fn parse_object(table: &Table, path: &Path) -> Result<Shape, ShapeError> {
         let mut declared = parse_declared(value, &path)?;
         if name != key {
             if !matches!(declared.kind, Kind::Object(_) | Kind::List(_)) {
-                return Err(ShapeError::MarkedScalar { path: path.to_string() });
+                return Err(ShapeError::MarkedScalar {
+                    path: path.to_string(),
+                });
             }
             declared.marked = true;
         }
         if fields.insert(name.to_owned(), declared).is_some() {
-            return Err(ShapeError::DeclaredTwice { path: path.to_string() });
+            return Err(ShapeError::DeclaredTwice {
+                path: path.to_string(),
+            });
         }
     }
     Ok(Shape { fields })
@@ -197,7 +207,10 @@ fn parse_declared(value: &Value, path: &Path) -> Result<Declared, ShapeError> {
             });
         }
     };
-    Ok(Declared { kind, marked: false })
+    Ok(Declared {
+        kind,
+        marked: false,
+    })
 }
 
 fn parse_scalar(text: &str, path: &Path) -> Result<Declared, ShapeError> {
@@ -229,7 +242,9 @@ fn merge_objects(one: &Shape, other: &Shape, path: &Path) -> Result<Shape, Shape
 fn merge_declared(one: &Declared, other: &Declared, path: &Path) -> Result<Declared, ShapeError> {
     let kind = match (&one.kind, &other.kind) {
         (Kind::Object(one), Kind::Object(other)) => Kind::Object(merge_objects(one, other, path)?),
-        (Kind::List(one), Kind::List(other)) => Kind::List(Box::new(merge_declared(one, other, &path.element())?)),
+        (Kind::List(one), Kind::List(other)) => {
+            Kind::List(Box::new(merge_declared(one, other, &path.element())?))
+        }
         (one, other) if one == other => one.clone(),
         (one, other) => {
             return Err(ShapeError::Conflict {
@@ -301,7 +316,8 @@ mod tests {
     #[test]
     fn declarations() {
         let check = |text: &str, expected: &str| {
-            let outline = parse(text).map_or_else(|error| error.to_string(), |shape| outline(&shape));
+            let outline =
+                parse(text).map_or_else(|error| error.to_string(), |shape| outline(&shape));
             assert_eq!(outline, expected, "{text}");
         };
         check("", "{}");
@@ -353,7 +369,11 @@ mod tests {
             let (one, other) = (parse(one).expect("a shape"), parse(other).expect("a shape"));
             let outline = match Shape::merge(&one, &other) {
                 Ok(merged) => {
-                    assert_eq!(Shape::merge(&other, &one).as_ref(), Ok(&merged), "either order");
+                    assert_eq!(
+                        Shape::merge(&other, &one).as_ref(),
+                        Ok(&merged),
+                        "either order"
+                    );
                     outline(&merged)
                 }
                 Err(error) => error.to_string(),
@@ -363,7 +383,11 @@ mod tests {
         check("a = 'text'", "", "{a: text}");
         check("a = 'text'", "b = 'double'", "{a: text, b: double}");
         check("a = 'text'", "a = 'text not null'", "{a: text!}");
-        check("a.b = 'text'", "a.c = 'text not null'", "{a: {b: text, c: text!}!}");
+        check(
+            "a.b = 'text'",
+            "a.c = 'text not null'",
+            "{a: {b: text, c: text!}!}",
+        );
         check("['a!']", "a.b = 'text'", "{a: {b: text}!}");
         check(
             "[[a]]\nb = 'text'",
@@ -384,7 +408,8 @@ mod tests {
 
     #[test]
     fn arrow_types() {
-        let shape = parse("a = 'bigint not null'\n[[b]]\nc = 'double'\nd = 'json'").expect("a shape");
+        let shape =
+            parse("a = 'bigint not null'\n[[b]]\nc = 'double'\nd = 'json'").expect("a shape");
         let item = DataType::Struct(Fields::from(vec![
             Field::new("c", DataType::Float64, true),
             Field::new("d", DataType::Utf8, true),

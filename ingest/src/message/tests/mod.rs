@@ -12,7 +12,8 @@ use arrow::util::display::array_value_to_string;
 use super::{Decoder, Reason, Shape};
 
 fn shape(declaration: &str) -> Shape {
-    Shape::parse(&declaration.parse().expect("the declaration is TOML")).expect("the declaration is a shape")
+    Shape::parse(&declaration.parse().expect("the declaration is TOML"))
+        .expect("the declaration is a shape")
 }
 
 /// The only message that a new decoder is given, as its row or as its refusal.
@@ -25,7 +26,10 @@ fn decode(shape: &Shape, message: &[u8]) -> String {
 }
 
 fn reason(shape: &Shape, message: &[u8]) -> Option<Reason> {
-    Decoder::new(shape).push(message).err().map(|refusal| refusal.reason)
+    Decoder::new(shape)
+        .push(message)
+        .err()
+        .map(|refusal| refusal.reason)
 }
 
 fn row(rows: &StructArray, row: usize) -> String {

@@ -26,7 +26,13 @@ impl Node {
     pub(super) fn depth(&self) -> usize {
         match self {
             Self::List(items) => 1 + items.iter().map(Self::depth).max().unwrap_or(0),
-            Self::Object(members) => 1 + members.iter().map(|(_, value)| value.depth()).max().unwrap_or(0),
+            Self::Object(members) => {
+                1 + members
+                    .iter()
+                    .map(|(_, value)| value.depth())
+                    .max()
+                    .unwrap_or(0)
+            }
             _ => 0,
         }
     }
@@ -46,7 +52,10 @@ impl Node {
 
     fn member(&self, name: &str) -> Option<&Self> {
         match self {
-            Self::Object(members) => members.iter().find(|(key, _)| key == name).map(|(_, value)| value),
+            Self::Object(members) => members
+                .iter()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value),
             _ => None,
         }
     }
@@ -55,7 +64,8 @@ impl Node {
 /// Whether every declared field of the message holds what is declared.
 pub(super) fn message_fits(shape: &Shape, message: &Node) -> bool {
     let fields = &mut shape.fields.iter();
-    matches!(message, Node::Object(_)) && fields.all(|(name, declared)| fits(declared, message.member(name)))
+    matches!(message, Node::Object(_))
+        && fields.all(|(name, declared)| fits(declared, message.member(name)))
 }
 
 fn fits(declared: &Declared, node: Option<&Node>) -> bool {
@@ -67,7 +77,9 @@ fn fits(declared: &Declared, node: Option<&Node>) -> bool {
         | (Kind::Text, Some(Node::Text(_)))
         | (Kind::Json, Some(_)) => true,
         (Kind::Object(shape), Some(node @ Node::Object(_))) => message_fits(shape, node),
-        (Kind::List(element), Some(Node::List(items))) => items.iter().all(|item| fits(element, Some(item))),
+        (Kind::List(element), Some(Node::List(items))) => {
+            items.iter().all(|item| fits(element, Some(item)))
+        }
         _ => false,
     }
 }
@@ -76,7 +88,12 @@ fn fits(declared: &Declared, node: Option<&Node>) -> bool {
 pub(super) fn assert_row(shape: &Shape, rows: &dyn Array, row: usize, message: &Node) {
     let rows = rows.as_struct();
     for ((name, declared), column) in shape.fields.iter().zip(rows.columns()) {
-        assert_value(declared, column.as_ref(), row, message.member(name).unwrap_or(&Node::Null));
+        assert_value(
+            declared,
+            column.as_ref(),
+            row,
+            message.member(name).unwrap_or(&Node::Null),
+        );
     }
 }
 
@@ -91,13 +108,19 @@ fn assert_value(declared: &Declared, column: &dyn Array, row: usize, node: &Node
         (Kind::Double, Node::Number(value, _)) => {
             // Without its feature `float_roundtrip`, serde_json may miss the nearest double by one.
             let found = column.as_primitive::<Float64Type>().value(row);
-            assert!((found - value).abs() <= value.abs() * f64::EPSILON, "{found} is not {value}");
+            assert!(
+                (found - value).abs() <= value.abs() * f64::EPSILON,
+                "{found} is not {value}"
+            );
         }
         (Kind::Text, Node::Text(value)) => assert_eq!(column.as_string::<i32>().value(row), value),
         (Kind::Json, node) => {
             let text = column.as_string::<i32>().value(row);
             assert_eq!(text, text.trim());
-            assert_eq!(&serde_json::from_str::<Node>(text).expect("kept as it was"), node);
+            assert_eq!(
+                &serde_json::from_str::<Node>(text).expect("kept as it was"),
+                node
+            );
         }
         (Kind::Object(shape), node @ Node::Object(_)) => assert_row(shape, column, row, node),
         (Kind::List(element), Node::List(items)) => {

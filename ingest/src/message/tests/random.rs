@@ -29,7 +29,11 @@ l = [["text"]]
 
 #[test]
 fn the_oracle_agrees() {
-    for (seed, shape) in [(1, shape(DECLARED)), (2, Shape::default()), (3, shape("j = 'json'\no = {}"))] {
+    for (seed, shape) in [
+        (1, shape(DECLARED)),
+        (2, Shape::default()),
+        (3, shape("j = 'json'\no = {}")),
+    ] {
         let mut random = Random(seed);
         let mut judged = [0; 2];
         for _ in 0..200 {
@@ -38,7 +42,10 @@ fn the_oracle_agrees() {
                 judged[usize::from(accepted)] += 1;
             }
         }
-        assert!(judged.iter().all(|&count| count > 2_000), "{judged:?} refused and accepted");
+        assert!(
+            judged.iter().all(|&count| count > 2_000),
+            "{judged:?} refused and accepted"
+        );
     }
 }
 
@@ -51,16 +58,22 @@ fn check(shape: &Shape, messages: &[Vec<u8>]) -> Vec<bool> {
         let pushed = all.push(message);
         let shown = String::from_utf8_lossy(message);
         let expected = serde_json::from_slice::<Node>(message).ok();
-        let expected =
-            expected.filter(|node| message_fits(shape, node) && !node.has_duplicate_keys() && node.depth() <= 64);
+        let expected = expected.filter(|node| {
+            message_fits(shape, node) && !node.has_duplicate_keys() && node.depth() <= 64
+        });
         match (&pushed, expected) {
             (Ok(_), Some(node)) => {
-                only_accepted.push(message).expect("it was accepted by the other decoder");
+                only_accepted
+                    .push(message)
+                    .expect("it was accepted by the other decoder");
                 nodes.push(node);
             }
             (Err(_), None) => {}
             (Err(refusal), Some(_)) if refusal.reason == Reason::NumberOutOfRange => {
-                assert!(shown.contains("e-") || shown.contains("E-"), "{refusal}: {shown}");
+                assert!(
+                    shown.contains("e-") || shown.contains("E-"),
+                    "{refusal}: {shown}"
+                );
             }
             (Ok(_), None) => panic!("accepted: {shown}"),
             (Err(refusal), Some(_)) => panic!("{refusal}: {shown}"),
@@ -69,7 +82,11 @@ fn check(shape: &Shape, messages: &[Vec<u8>]) -> Vec<bool> {
     }
     assert_eq!(all.len(), nodes.len());
     let (rows, untouched) = (all.finish(), only_accepted.finish());
-    assert_eq!(buffers(&rows), buffers(&untouched), "a refused message left a trace");
+    assert_eq!(
+        buffers(&rows),
+        buffers(&untouched),
+        "a refused message left a trace"
+    );
     for (row, node) in nodes.iter().enumerate() {
         assert_row(shape, &rows, row, node);
     }
@@ -117,7 +134,12 @@ fn message(random: &mut Random, shape: &Shape) -> Vec<u8> {
         0 => any(random, &mut text, 0),
         1 => {
             let depth = 60 + random.below(10);
-            text.extend(["{\"j\":", "[".repeat(depth).as_str(), "]".repeat(depth).as_str(), ",\"i\":1,\"l\":[]}"]);
+            text.extend([
+                "{\"j\":",
+                "[".repeat(depth).as_str(),
+                "]".repeat(depth).as_str(),
+                ",\"i\":1,\"l\":[]}",
+            ]);
         }
         _ => object(random, &mut text, shape, 0),
     }
@@ -152,7 +174,9 @@ fn damage(random: &mut Random, bytes: &mut Vec<u8>) {
 /// An object that mostly holds what is declared, in any order.
 fn object(random: &mut Random, text: &mut String, shape: &Shape, depth: usize) {
     let mut members: Vec<Option<(&String, &Declared)>> = shape.fields.iter().map(Some).collect();
-    members.retain(|member| member.is_some_and(|(_, declared)| declared.is_required()) || !random.one_in(4));
+    members.retain(|member| {
+        member.is_some_and(|(_, declared)| declared.is_required()) || !random.one_in(4)
+    });
     for _ in 0..random.pick(&[0, 0, 1, 2, 3, 20]) {
         members.push(None);
     }
@@ -198,7 +222,11 @@ fn undeclared_key(random: &mut Random, text: &mut String) {
         0 => "i".to_owned(),
         1 => "long_field_name_of_some_length".to_owned(),
         2 => String::new(),
-        _ => format!("{}-key {}", random.pick(&["x", "é", "\n"]), random.below(2_000)),
+        _ => format!(
+            "{}-key {}",
+            random.pick(&["x", "é", "\n"]),
+            random.below(2_000)
+        ),
     };
     string(random, text, &key);
 }
@@ -215,7 +243,9 @@ fn value(random: &mut Random, text: &mut String, declared: &Declared, depth: usi
         Kind::Text => words(random, text),
         Kind::Json => any(random, text, depth),
         Kind::Object(shape) => object(random, text, shape, depth),
-        Kind::List(element) => list(random, text, |random, text| value(random, text, element, depth + 1)),
+        Kind::List(element) => list(random, text, |random, text| {
+            value(random, text, element, depth + 1)
+        }),
     }
 }
 
@@ -268,7 +298,20 @@ fn digits(random: &mut Random, text: &mut String) {
 fn words(random: &mut Random, text: &mut String) {
     let mut word = String::new();
     for _ in 0..random.below(4) {
-        word.push_str(random.pick(&["", "a", "word", "longer words", "é", "日本", "😀", "\"", "\\", "\n", "\u{1}", "/"]));
+        word.push_str(random.pick(&[
+            "",
+            "a",
+            "word",
+            "longer words",
+            "é",
+            "日本",
+            "😀",
+            "\"",
+            "\\",
+            "\n",
+            "\u{1}",
+            "/",
+        ]));
     }
     string(random, text, &word);
 }

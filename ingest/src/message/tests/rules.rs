@@ -22,21 +22,106 @@ fn check(declaration: &str, message: &str, expected: &str) {
 #[test]
 fn grammar() {
     let sound = [
-        "1", "-1", "0", "-0", "0.5", "1e5", "1E+5", "1.25e-5", "true", "false", "null", "\"\"", "\"a\"", "[]", "[ ]",
-        "[1]", "[1 , 2]", "{}", "{ }", "{\"b\":1}", "\t\r\n 1 \t\r\n", "\"\u{7f}\"", "\"\u{2028}\"", "\"é😀\"",
-        r#""\"\\\/\b\f\n\r\t\u0041""#, r#""\u00e9\uD83D\uDE00\ufffe\u0000""#, r#"{"b\n": [{"c": [[]]}]}"#,
+        "1",
+        "-1",
+        "0",
+        "-0",
+        "0.5",
+        "1e5",
+        "1E+5",
+        "1.25e-5",
+        "true",
+        "false",
+        "null",
+        "\"\"",
+        "\"a\"",
+        "[]",
+        "[ ]",
+        "[1]",
+        "[1 , 2]",
+        "{}",
+        "{ }",
+        "{\"b\":1}",
+        "\t\r\n 1 \t\r\n",
+        "\"\u{7f}\"",
+        "\"\u{2028}\"",
+        "\"é😀\"",
+        r#""\"\\\/\b\f\n\r\t\u0041""#,
+        r#""\u00e9\uD83D\uDE00\ufffe\u0000""#,
+        r#"{"b\n": [{"c": [[]]}]}"#,
     ];
     for value in sound {
         check_value(value, None);
     }
     let broken = [
-        "", "01", "-01", "+1", ".5", "1.", "1.e5", "1e", "1e+", "-", "--1", "0x10", "1_000", "1,", "١", "NaN",
-        "Infinity", "-Infinity", "nan", "True", "tru", "truex", "nul", "None", "undefined", "'a'", "\"a", "\"a\\\"",
-        "\"\\", "\"\u{1}\"", "\"\n\"", "\"\t\"", "\"\u{0}\"", "\"12345678\u{1f}\"", r#""\x41""#, r#""\u12""#,
-        r#""\u12g4""#, r#""\u+123""#, r#""\U0041""#, "\"\\\u{1}\"", "\"\\é\"", "[", "]", "[1", "[1,", "[1,]", "[,1]",
-        "[1 2]", "[1}", "{", "{\"b\"", "{\"b\":", "{\"b\":1", "{\"b\":1,", "{\"b\":1,}", "{,}", "{\"b\" 1}",
-        "{\"b\":1 \"c\":2}", "{b:1}", "{1:1}", "{'b':1}", "{null:1}", "{\"b\":1]", "1 // no", "/* no */ 1", "\u{a0}1",
-        "\u{feff}1", "\u{c}1",
+        "",
+        "01",
+        "-01",
+        "+1",
+        ".5",
+        "1.",
+        "1.e5",
+        "1e",
+        "1e+",
+        "-",
+        "--1",
+        "0x10",
+        "1_000",
+        "1,",
+        "١",
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "nan",
+        "True",
+        "tru",
+        "truex",
+        "nul",
+        "None",
+        "undefined",
+        "'a'",
+        "\"a",
+        "\"a\\\"",
+        "\"\\",
+        "\"\u{1}\"",
+        "\"\n\"",
+        "\"\t\"",
+        "\"\u{0}\"",
+        "\"12345678\u{1f}\"",
+        r#""\x41""#,
+        r#""\u12""#,
+        r#""\u12g4""#,
+        r#""\u+123""#,
+        r#""\U0041""#,
+        "\"\\\u{1}\"",
+        "\"\\é\"",
+        "[",
+        "]",
+        "[1",
+        "[1,",
+        "[1,]",
+        "[,1]",
+        "[1 2]",
+        "[1}",
+        "{",
+        "{\"b\"",
+        "{\"b\":",
+        "{\"b\":1",
+        "{\"b\":1,",
+        "{\"b\":1,}",
+        "{,}",
+        "{\"b\" 1}",
+        "{\"b\":1 \"c\":2}",
+        "{b:1}",
+        "{1:1}",
+        "{'b':1}",
+        "{null:1}",
+        "{\"b\":1]",
+        "1 // no",
+        "/* no */ 1",
+        "\u{a0}1",
+        "\u{feff}1",
+        "\u{c}1",
     ];
     for value in broken {
         check_value(value, Some(Reason::InvalidJson));
@@ -57,14 +142,25 @@ fn messages() {
         check(other.as_bytes(), Some(Reason::NotAnObject));
     }
     // What is no JSON is said to be that, not to be another type.
-    for broken in ["4x2", "[1", "[{}}", "\"", "nul", "<html>", "{", "}", "{{}}", "\u{0}", "\u{0}{}"] {
+    for broken in [
+        "4x2", "[1", "[{}}", "\"", "nul", "<html>", "{", "}", "{{}}", "\u{0}", "\u{0}{}",
+    ] {
         let reason = reason(&Shape::default(), broken.as_bytes());
         assert!(
             matches!(reason, Some(Reason::InvalidJson | Reason::TrailingBytes)),
             "{broken}: {reason:?}"
         );
     }
-    for trailing in ["{}{}", "{} x", "{},", "{}}", "{}\u{0}", "{}\u{feff}", "{}\u{a0}", "42 42"] {
+    for trailing in [
+        "{}{}",
+        "{} x",
+        "{},",
+        "{}}",
+        "{}\u{0}",
+        "{}\u{feff}",
+        "{}\u{a0}",
+        "42 42",
+    ] {
         check(trailing.as_bytes(), Some(Reason::TrailingBytes));
     }
     check(b"\xef\xbb\xbf{}", Some(Reason::ByteOrderMark));
@@ -72,11 +168,20 @@ fn messages() {
     check(b"\xef\xbb{}", Some(Reason::InvalidUtf8));
     check(b"\xfe\xff\0{\0}", Some(Reason::InvalidUtf8));
     let invalid: [&[u8]; 8] = [
-        b"\xff", b"Saint-\xc9tienne", b"\xc0\xaf", b"\xed\xa0\x80", b"\xe2\x82", b"\xf5\x80\x80\x80", b"\x80",
+        b"\xff",
+        b"Saint-\xc9tienne",
+        b"\xc0\xaf",
+        b"\xed\xa0\x80",
+        b"\xe2\x82",
+        b"\xf5\x80\x80\x80",
+        b"\x80",
         b"\xf0\x82\x82\xac",
     ];
     for bytes in invalid {
-        check(&[b"{\"a\":\"", bytes, b"\"}"].concat(), Some(Reason::InvalidUtf8));
+        check(
+            &[b"{\"a\":\"", bytes, b"\"}"].concat(),
+            Some(Reason::InvalidUtf8),
+        );
         check(&[b"{}", bytes].concat(), Some(Reason::InvalidUtf8));
     }
 }
@@ -84,20 +189,40 @@ fn messages() {
 #[test]
 fn lone_surrogates() {
     let lone = [
-        r"\ud83d", r"\ud83dis", r"\ude00", r"\ud83d\ud83d", r"\ude00\ud83d", r"\ud83d\u0041", r"\ud83d \ude00",
-        r"\uDBFF", r"\ud83d\n",
+        r"\ud83d",
+        r"\ud83dis",
+        r"\ude00",
+        r"\ud83d\ud83d",
+        r"\ude00\ud83d",
+        r"\ud83d\u0041",
+        r"\ud83d \ude00",
+        r"\uDBFF",
+        r"\ud83d\n",
     ];
     for text in lone {
         check_value(&format!("\"{text}\""), Some(Reason::LoneSurrogate));
         check_value(&format!("{{\"{text}\": 1}}"), Some(Reason::LoneSurrogate));
-        check_value(&format!("[\"12345678{text}12345678\"]"), Some(Reason::LoneSurrogate));
+        check_value(
+            &format!("[\"12345678{text}12345678\"]"),
+            Some(Reason::LoneSurrogate),
+        );
         let message = format!("{{\"a\":\"{text}\"}}");
-        assert_eq!(reason(&shape("a = 'text'"), message.as_bytes()), Some(Reason::LoneSurrogate));
+        assert_eq!(
+            reason(&shape("a = 'text'"), message.as_bytes()),
+            Some(Reason::LoneSurrogate)
+        );
         let message = format!("{{\"{text}\":1}}");
-        assert_eq!(reason(&shape("a = 'text'"), message.as_bytes()), Some(Reason::LoneSurrogate));
+        assert_eq!(
+            reason(&shape("a = 'text'"), message.as_bytes()),
+            Some(Reason::LoneSurrogate)
+        );
     }
     check_value(r#""\ud83d\u00""#, Some(Reason::InvalidJson));
-    check("a = 'text'", r#"{"a":"\ud83d\ude00 \uDBFF\uDFFF \ue000"}"#, "{a: 😀 \u{10ffff} \u{e000}}");
+    check(
+        "a = 'text'",
+        r#"{"a":"\ud83d\ude00 \uDBFF\uDFFF \ue000"}"#,
+        "{a: 😀 \u{10ffff} \u{e000}}",
+    );
 }
 
 #[test]
@@ -115,9 +240,14 @@ fn duplicate_keys() {
     check_value(r#"{"b":1,"B":1,"b ":1,"b\u0000":1,"\\u0062":1}"#, None);
     // Equal in length, in their first and in their last eight bytes, so only their texts tell them apart.
     check_value(r#"{"01234567a01234567":1,"01234567b01234567":1}"#, None);
-    check_value(r#"{"01234567a01234567":1,"01234567b01234567":1,"01234567a01234567":1}"#, duplicate);
+    check_value(
+        r#"{"01234567a01234567":1,"01234567b01234567":1,"01234567a01234567":1}"#,
+        duplicate,
+    );
     for count in [2, 15, 16, 17, 18, 100] {
-        let keys: Vec<String> = (0..count).map(|n| format!("\"01234567-{n:03}-01234567\":{n}")).collect();
+        let keys: Vec<String> = (0..count)
+            .map(|n| format!("\"01234567-{n:03}-01234567\":{n}"))
+            .collect();
         check_value(&format!("{{{}}}", keys.join(",")), None);
         check_value(&format!("{{{},{}}}", keys.join(","), keys[0]), duplicate);
         let escaped = keys[count - 1].replace('-', "\\u002d");
@@ -134,9 +264,17 @@ fn duplicate_keys() {
         r#"{"x":1,"a":2,"x":1}"#,
         r#"{"d\"":1,"d\u0022":1}"#,
     ] {
-        assert_eq!(reason(&shape(declared), message.as_bytes()), duplicate, "{message}");
+        assert_eq!(
+            reason(&shape(declared), message.as_bytes()),
+            duplicate,
+            "{message}"
+        );
     }
-    check(declared, r#"{"x":1,"d\"":3,"b":{"a":1,"c":2},"a":1}"#, "{a: 1, b: {c: 2}, d\": 3}");
+    check(
+        declared,
+        r#"{"x":1,"d\"":3,"b":{"a":1,"c":2},"a":1}"#,
+        "{a: 1, b: {c: 2}, d\": 3}",
+    );
     check(declared, r#"{"d":1,"d\\":3}"#, "{a: , b: , d\": }");
 }
 
@@ -160,23 +298,45 @@ fn depth() {
     let declared = shape(&format!("a = {}'text'{}", "[".repeat(70), "]".repeat(70)));
     let message = |depth| format!("{{\"a\":{}}}", lists(depth));
     assert_eq!(reason(&declared, message(63).as_bytes()), None);
-    assert_eq!(reason(&declared, message(64).as_bytes()), Some(Reason::TooDeep));
+    assert_eq!(
+        reason(&declared, message(64).as_bytes()),
+        Some(Reason::TooDeep)
+    );
     let declared = shape("a.b.c = 'json'");
     let message = |depth| format!("{{\"a\":{{\"b\":{{\"c\":{}}}}}}}", lists(depth));
     assert_eq!(reason(&declared, message(61).as_bytes()), None);
-    assert_eq!(reason(&declared, message(62).as_bytes()), Some(Reason::TooDeep));
+    assert_eq!(
+        reason(&declared, message(62).as_bytes()),
+        Some(Reason::TooDeep)
+    );
 }
 
 #[test]
 fn numbers_in_range() {
-    for value in ["1e308", "-1.7976931348623157e308", "5e-324", "-2.2250738585072011e-308", "0e999999", "0.0e-999999"] {
+    for value in [
+        "1e308",
+        "-1.7976931348623157e308",
+        "5e-324",
+        "-2.2250738585072011e-308",
+        "0e999999",
+        "0.0e-999999",
+    ] {
         check_value(value, None);
     }
     let long_zero = format!("0.{}", "0".repeat(1000));
     check_value(&long_zero, None);
     let nines = "9".repeat(400);
     let tiny = format!("0.{}1", "0".repeat(400));
-    for value in ["1e309", "-1e400", "1.7976931348623159e308", "1e-400", "-2e-324", "1e99999999999999999999", &nines, &tiny] {
+    for value in [
+        "1e309",
+        "-1e400",
+        "1.7976931348623159e308",
+        "1e-400",
+        "-2e-324",
+        "1e99999999999999999999",
+        &nines,
+        &tiny,
+    ] {
         check_value(value, Some(Reason::NumberOutOfRange));
         for kind in ["double", "bigint"] {
             let message = format!("{{\"a\":{value}}}");
@@ -197,8 +357,14 @@ fn string_lengths() {
         // Escapes are resolved first.
         ("\\u0041".repeat(limit), None),
         ("\\u0041".repeat(limit + 1), Some(Reason::StringTooLong)),
-        (format!("{}\\n", "a".repeat(limit)), Some(Reason::StringTooLong)),
-        (format!("\\n{}", "a".repeat(limit)), Some(Reason::StringTooLong)),
+        (
+            format!("{}\\n", "a".repeat(limit)),
+            Some(Reason::StringTooLong),
+        ),
+        (
+            format!("\\n{}", "a".repeat(limit)),
+            Some(Reason::StringTooLong),
+        ),
         (format!("\\n{}", "a".repeat(limit - 1)), None),
     ];
     for (text, expected) in cases {
@@ -209,7 +375,10 @@ fn string_lengths() {
         let message = format!("{{\"{text}\":\"a\"}}");
         assert_eq!(reason(&shape("a = 'text'"), message.as_bytes()), expected);
         assert_eq!(
-            reason(&shape(&format!("'{}' = 'text'", "a".repeat(limit + 1))), message.as_bytes()),
+            reason(
+                &shape(&format!("'{}' = 'text'", "a".repeat(limit + 1))),
+                message.as_bytes()
+            ),
             expected
         );
     }
@@ -219,14 +388,22 @@ fn string_lengths() {
 fn scalars() {
     let all = "b = 'boolean'\nd = 'double'\ni = 'bigint'\nj = 'json'\nt = 'text'";
     check(all, "{}", "{b: , d: , i: , j: , t: }");
-    check(all, r#"{"b":null,"d":null,"i":null,"j":null,"t":null}"#, "{b: , d: , i: , j: , t: }");
+    check(
+        all,
+        r#"{"b":null,"d":null,"i":null,"j":null,"t":null}"#,
+        "{b: , d: , i: , j: , t: }",
+    );
     check(
         all,
         r#"{"t":"x","j":{"y" : [1, "z"]},"i":7,"d":1,"b":true}"#,
         r#"{b: true, d: 1.0, i: 7, j: {"y" : [1, "z"]}, t: x}"#,
     );
     check("t = 'text'", r#"{"t":""}"#, "{t: }");
-    check("t = 'text'", r#"{"t":"a\"\\\/\b\f\n\r\té😀\u00e9"}"#, "{t: a\"\\/\u{8}\u{c}\n\r\té😀é}");
+    check(
+        "t = 'text'",
+        r#"{"t":"a\"\\\/\b\f\n\r\té😀\u00e9"}"#,
+        "{t: a\"\\/\u{8}\u{c}\n\r\té😀é}",
+    );
     check("j = 'json'", r#"{"j" : "a\u0062" }"#, r#"{j: "a\u0062"}"#);
     check("j = 'json'", "{\"j\": \t-1.50e+2\n}", "{j: -1.50e+2}");
     for (number, expected) in [
@@ -246,7 +423,11 @@ fn scalars() {
         ("922337203685477580.7e1", "9223372036854775807"),
         ("0.00000000000000000000000000009e29", "9"),
     ] {
-        check("i = 'bigint'", &format!("{{\"i\":{number}}}"), &format!("{{i: {expected}}}"));
+        check(
+            "i = 'bigint'",
+            &format!("{{\"i\":{number}}}"),
+            &format!("{{i: {expected}}}"),
+        );
     }
 }
 
@@ -264,12 +445,29 @@ fn wrong_types() {
         for value in values {
             let message = format!("{{\"a\":{value}}}");
             let expected = (!fitting.contains(&value)).then_some(Reason::WrongType);
-            assert_eq!(reason(&shape(&format!("a = {kind}")), message.as_bytes()), expected, "{value} as {kind}");
+            assert_eq!(
+                reason(&shape(&format!("a = {kind}")), message.as_bytes()),
+                expected,
+                "{value} as {kind}"
+            );
         }
     }
-    for number in ["9223372036854775808", "-9223372036854775809", "1e19", "1e300", "0.1", "4.01", "5e-324", "10000000000000000000.5"] {
+    for number in [
+        "9223372036854775808",
+        "-9223372036854775809",
+        "1e19",
+        "1e300",
+        "0.1",
+        "4.01",
+        "5e-324",
+        "10000000000000000000.5",
+    ] {
         let message = format!("{{\"a\":{number}}}");
-        assert_eq!(reason(&shape("a = 'bigint'"), message.as_bytes()), Some(Reason::WrongType), "{number}");
+        assert_eq!(
+            reason(&shape("a = 'bigint'"), message.as_bytes()),
+            Some(Reason::WrongType),
+            "{number}"
+        );
     }
 }
 
@@ -283,7 +481,11 @@ fn objects_and_lists() {
         r#"{"e":[{"g":["x",null],"f":1},null,{}],"a":{"d":"y","b":{"c":5}}}"#,
         "{a: {b: {c: 5}, d: y}, e: [{f: 1, g: [x, ]}, , {f: , g: }]}",
     );
-    check("a = [['bigint']]", r#"{"a":[[1,2],[],null,[null]]}"#, "{a: [[1, 2], [], , []]}");
+    check(
+        "a = [['bigint']]",
+        r#"{"a":[[1,2],[],null,[null]]}"#,
+        "{a: [[1, 2], [], , []]}",
+    );
     check("a = {}", r#"{"a":{"b":1}}"#, "{a: {}}");
     check("", r#"{"a":{"b":1}}"#, "{}");
 }
@@ -303,7 +505,11 @@ fn required_fields() {
         (weather, r#"{"weather":{"main":null}}"#, null),
         (weather, r#"{"weather":{"main":{"x":1}}}"#, missing),
         (weather, r#"{"weather":{"main":{"temp":null}}}"#, null),
-        (weather, r#"{"cod":401,"message":"Invalid API key"}"#, missing),
+        (
+            weather,
+            r#"{"cod":401,"message":"Invalid API key"}"#,
+            missing,
+        ),
         (list, r#"{"list":[]}"#, None),
         (list, r#"{"list":[{"main":{"aqi":3}}]}"#, None),
         (list, "{}", missing),
@@ -320,7 +526,11 @@ fn required_fields() {
         ("a = 'json not null'", r#"{"a":null}"#, null),
         ("a = 'json not null'", r#"{"a":"null"}"#, None),
     ] {
-        assert_eq!(reason(&shape(declaration), message.as_bytes()), expected, "{message} with {declaration}");
+        assert_eq!(
+            reason(&shape(declaration), message.as_bytes()),
+            expected,
+            "{message} with {declaration}"
+        );
     }
 }
 
@@ -328,7 +538,11 @@ fn required_fields() {
 fn refusals_name_the_place() {
     let declared = "weather.main.temp = 'double not null'\n[[list]]\naqi = 'bigint not null'\n'odd name' = 'text'";
     check(declared, "", "empty: byte 0: nothing but white space");
-    check(declared, "[1]", "not_an_object: byte 0: a list where the message is to be an object");
+    check(
+        declared,
+        "[1]",
+        "not_an_object: byte 0: a list where the message is to be an object",
+    );
     check(
         declared,
         r#"{"weather":{"main":{"temp":"21.5"}}}"#,
@@ -369,13 +583,36 @@ fn refusals_name_the_place() {
         r#"{"x":{"y":1,"y":2}}"#,
         "duplicate_key: x.y, byte 12: the object has this key already",
     );
-    check(declared, r#"{"x":NaN}"#, "invalid_json: x, byte 5: expected a value, found \"N\"");
-    check(declared, r#"{"x":1"#, "invalid_json: byte 6: expected \",\" or \"}\" of an object, found the end of the message");
-    check("", "{} \u{1}\"", "trailing_bytes: byte 3: the message has ended, found \"\\u{1}\\\"\"");
-    check(declared, r#"{"x":"\q"}"#, "invalid_json: x, byte 6: unknown escape \"\\\\q\"");
-    check(declared, r#"{"x":"\ud800"}"#, "lone_surrogate: x, byte 6: \\ud800 is half a character");
+    check(
+        declared,
+        r#"{"x":NaN}"#,
+        "invalid_json: x, byte 5: expected a value, found \"N\"",
+    );
+    check(
+        declared,
+        r#"{"x":1"#,
+        "invalid_json: byte 6: expected \",\" or \"}\" of an object, found the end of the message",
+    );
+    check(
+        "",
+        "{} \u{1}\"",
+        "trailing_bytes: byte 3: the message has ended, found \"\\u{1}\\\"\"",
+    );
+    check(
+        declared,
+        r#"{"x":"\q"}"#,
+        "invalid_json: x, byte 6: unknown escape \"\\\\q\"",
+    );
+    check(
+        declared,
+        r#"{"x":"\ud800"}"#,
+        "lone_surrogate: x, byte 6: \\ud800 is half a character",
+    );
     let invalid = decode(&shape(declared), b"{\"x\":\"\xc9t\"}");
-    assert_eq!(invalid, "invalid_utf8: byte 6: invalid UTF-8 at \"\\xc9t\\\"}\"");
+    assert_eq!(
+        invalid,
+        "invalid_utf8: byte 6: invalid UTF-8 at \"\\xc9t\\\"}\""
+    );
 }
 
 #[test]
@@ -390,16 +627,23 @@ fn refusals_are_short() {
         format!("{{\"{0}\":{{}},\"{0}\":1}}", "é".repeat(20_000)),
         format!("{{\"a\":{}}}", "9".repeat(20_000)),
         format!("{{}}{long}"),
-        deep("\u{1f600}\u{1f600}\u{1f600}\u{1f600}\u{1f600}\u{1f600}\u{1f600}\u{1f600}\u{1f600}\u{1f600}\u{1f600}\u{1f600}\u{1f600}"),
+        deep(
+            "\u{1f600}\u{1f600}\u{1f600}\u{1f600}\u{1f600}\u{1f600}\u{1f600}\u{1f600}\u{1f600}\u{1f600}\u{1f600}\u{1f600}\u{1f600}",
+        ),
         many.clone(),
     ] {
-        let refusal = Decoder::new(&shape("a = 'bigint'")).push(message.as_bytes()).expect_err("malformed");
+        let refusal = Decoder::new(&shape("a = 'bigint'"))
+            .push(message.as_bytes())
+            .expect_err("malformed");
         let detail = refusal.detail;
         assert!(detail.len() < 800, "{} bytes: {detail}", detail.len());
         assert!(!detail.contains(['\u{202e}', '\n']), "{detail}");
     }
-    let refusal = Decoder::new(&Shape::default()).push(many.as_bytes()).expect_err("malformed");
-    let expected = "….a-key-that-is-neither-long-nor-short.a-key-that-is-neither-long-nor-short, byte ";
+    let refusal = Decoder::new(&Shape::default())
+        .push(many.as_bytes())
+        .expect_err("malformed");
+    let expected =
+        "….a-key-that-is-neither-long-nor-short.a-key-that-is-neither-long-nor-short, byte ";
     assert!(refusal.detail.starts_with(expected), "{}", refusal.detail);
 }
 
@@ -408,12 +652,22 @@ fn captured_fields() {
     let check = |message: &str, expected: &str| {
         let mut decoder = Decoder::capturing(&shape("a = 'bigint'\nvalue.b = 'bigint'"), "value");
         let captured = decoder.push(message.as_bytes()).expect("well formed");
-        assert_eq!(captured.map_or("", |range| &message[range]), expected, "{message}");
+        assert_eq!(
+            captured.map_or("", |range| &message[range]),
+            expected,
+            "{message}"
+        );
     };
     check("{}", "");
     check(r#"{"a":1}"#, "");
-    check(r#"{"a":1,"value": {"b" : 1, "value" : 5} }"#, r#"{"b" : 1, "value" : 5}"#);
-    check(r#"{"value":{},"a":{"value":1}}"#.replace("{\"value\":1}", "1").as_str(), "{}");
+    check(
+        r#"{"a":1,"value": {"b" : 1, "value" : 5} }"#,
+        r#"{"b" : 1, "value" : 5}"#,
+    );
+    check(
+        r#"{"value":{},"a":{"value":1}}"#.replace("{\"value\":1}", "1").as_str(),
+        "{}",
+    );
     check(r#"{"v\u0061lue":{"b":1}}"#, r#"{"b":1}"#);
     check(r#"{"value":null}"#, "null");
 
@@ -435,7 +689,12 @@ fn batches() {
     assert_eq!((empty.len(), decoder.is_empty()), (0, true));
     for _ in 0..2 {
         let before = decoder.bytes();
-        for message in ["{}", r#"{"a":1,"c":{"d":true}}"#, r#"{"b":["x","y"]}"#, r#"{"c":{}}"#] {
+        for message in [
+            "{}",
+            r#"{"a":1,"c":{"d":true}}"#,
+            r#"{"b":["x","y"]}"#,
+            r#"{"c":{}}"#,
+        ] {
             decoder.push(message.as_bytes()).expect("well formed");
         }
         assert_eq!(decoder.len(), 4);
