@@ -1,14 +1,16 @@
 //! The one place that builds a DataFusion session over the lake.
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use chrono_tz::Tz;
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, ParamValues};
 use datafusion::dataframe::DataFrame;
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
@@ -16,7 +18,7 @@ use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 
 use crate::error::Error;
 use crate::functions;
-use crate::lake::{Lake, LakeTable, TableName};
+use crate::lake::{Lake, LakeTable, TableName, TableSchema};
 use crate::sql::{self, Statement};
 
 /// Catalog and schema that unqualified table names are looked up in.
@@ -67,6 +69,7 @@ impl Session {
         let tables = Arc::new(LakeSchema {
             lake: Arc::clone(lake),
             names: RwLock::default(),
+            declared: RwLock::default(),
         });
         let catalog = MemoryCatalogProvider::new();
         catalog
@@ -146,6 +149,14 @@ impl Session {
             .map_err(Error::Execute)
     }
 
+    /// Lets statements be planned over a table that may come later: until the lake has it, it is empty.
+    pub fn declare(&self, name: TableName, schema: &TableSchema) {
+        let columns = Arc::clone(&schema.columns);
+        let declared = self.tables.declared.write();
+        let mut declared = declared.unwrap_or_else(PoisonError::into_inner);
+        declared.insert(name, columns);
+    }
+
     pub fn context(&self) -> &SessionContext {
         &self.context
     }
@@ -158,6 +169,8 @@ struct LakeSchema {
     /// What `information_schema` and `SHOW TABLES` list, as of the last [`LakeSchema::refresh`];
     /// DataFusion asks for names where it cannot wait for the storage.
     names: RwLock<Vec<String>>,
+    /// Tables that are planned for, see [`Session::declare`].
+    declared: RwLock<HashMap<TableName, SchemaRef>>,
 }
 
 impl LakeSchema {
@@ -166,6 +179,12 @@ impl LakeSchema {
         let names = names.iter().map(ToString::to_string).collect();
         *self.names.write().unwrap_or_else(PoisonError::into_inner) = names;
         Ok(())
+    }
+
+    fn declared(&self, name: &TableName) -> Option<Arc<dyn TableProvider>> {
+        let declared = self.declared.read().unwrap_or_else(PoisonError::into_inner);
+        let columns = Arc::clone(declared.get(name)?);
+        Some(Arc::new(EmptyTable::new(columns)))
     }
 }
 
@@ -187,7 +206,10 @@ impl SchemaProvider for LakeSchema {
             .snapshot(&name)
             .await
             .map_err(|error| DataFusionError::External(Box::new(error)))?;
-        Ok(snapshot.map(|snapshot| Arc::new(LakeTable::new(snapshot)) as Arc<dyn TableProvider>))
+        Ok(match snapshot {
+            Some(snapshot) => Some(Arc::new(LakeTable::new(snapshot))),
+            None => self.declared(&name),
+        })
     }
 
     fn table_exist(&self, name: &str) -> bool {

@@ -113,6 +113,21 @@ impl Runner {
         })
     }
 
+    /// Plans `query` without running it: what its rows are, whatever its parameters.
+    ///
+    /// # Errors
+    /// When the query cannot run over the tables there are.
+    pub async fn plan(&self, query: &QueryFile) -> Result<TableSchema, Error> {
+        let untold = |(name, kind): (&String, &ParameterType)| {
+            let value = ScalarValue::try_from(&data_type(*kind)).map_err(Error::Plan)?;
+            Ok((name.clone(), value))
+        };
+        let values = query.header.params.iter().map(untold);
+        let values = values.collect::<Result<_, _>>()?;
+        let schema = self.output_schema(query, &values).await?;
+        Ok(table_schema(query, &schema))
+    }
+
     /// One attempt; `None` when somebody else committed to the output table in between.
     async fn attempt(
         &self,
@@ -238,14 +253,9 @@ impl Runner {
             }
             return Ok(None);
         };
-        let schema = TableSchema {
-            columns: Arc::clone(schema),
-            partition: query.header.partition.iter().cloned().collect(),
-            description: query.header.description.clone(),
-        };
         let table = self
             .lake
-            .open_or_create(&output.name.parse()?, &schema)
+            .open_or_create(&output.name.parse()?, &table_schema(query, schema))
             .await?;
         Ok(Some(table))
     }
@@ -334,6 +344,14 @@ impl Runner {
         let column = query.header.partition.as_ref()?;
         let directory = format!("{column}={}", key.first());
         Some(self.base_path.join(&directory).join(&output.file))
+    }
+}
+
+fn table_schema(query: &QueryFile, columns: &SchemaRef) -> TableSchema {
+    TableSchema {
+        columns: Arc::clone(columns),
+        partition: query.header.partition.iter().cloned().collect(),
+        description: query.header.description.clone(),
     }
 }
 
