@@ -248,6 +248,10 @@ pub fn split(
     partition_columns: &[String],
 ) -> Result<BTreeMap<PartitionKey, Vec<RecordBatch>>, ArrowError> {
     let mut parts: BTreeMap<PartitionKey, Vec<RecordBatch>> = BTreeMap::new();
+    if partition_columns.is_empty() {
+        parts.insert(PartitionKey(Vec::new()), batches.to_vec());
+        return Ok(parts);
+    }
     for batch in batches {
         split_batch(batch, partition_columns, &mut parts)?;
     }
