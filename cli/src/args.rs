@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use tracing::Level;
 
-use crate::commands::{check, completions, config, query, run, sql, table};
+use crate::commands::{check, completions, config, demo, land, query, run, sql, table};
 
 /// SQL analytics engine over HDFS, in one binary.
 ///
@@ -78,6 +78,8 @@ impl Verbosity {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    Demo(demo::Demo),
+    Land(land::Land),
     Run(run::Run),
     #[command(subcommand)]
     Query(query::Query),

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 
 use crate::app::App;
-use crate::args::Args;
+use crate::args::{Args, Command};
 use crate::failure::Interrupted;
 use crate::signals::Signals;
 
@@ -38,20 +38,29 @@ fn run(args: Args) -> anyhow::Result<()> {
     }
     let app = App::load(&args.global)?;
     act_as(app.config.hdfs.user.as_deref());
+    // A thread of its own, since the first one has only the stack that the system gives it.
+    let command = std::thread::Builder::new()
+        .name("command".to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(|| run_command(args.command, app))?;
+    match command.join() {
+        Ok(outcome) => outcome,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+fn run_command(command: Command, app: App) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .thread_stack_size(STACK_BYTES)
         .enable_all()
         .build()?;
     let outcome = runtime.block_on(async {
         let signals = Signals::watch()?;
-        let stopped = signals.clone();
-        // In a task of its own, since only worker threads have the deep stack.
-        let command = tokio::spawn(commands::run(args.command, app, signals));
-        match command.await {
-            Ok(Ok(())) if stopped.received() => Err(Interrupted.into()),
-            Ok(outcome) => outcome,
-            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        commands::run(command, app, &signals).await?;
+        if signals.received() {
+            return Err(Interrupted.into());
         }
+        Ok(())
     });
     // A statement that was dropped may still compute on another thread; nobody waits for its rows.
     runtime.shutdown_background();

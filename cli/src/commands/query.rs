@@ -8,6 +8,7 @@ use clap::Subcommand;
 use engine::query::{Library, QueryFile, QueryName, Runner};
 
 use crate::app::App;
+use crate::commands::land;
 use crate::failure;
 use crate::format::{self, Format};
 use crate::output::Output;
@@ -178,6 +179,9 @@ async fn plan_all(
 ) -> anyhow::Result<Vec<(QueryName, anyhow::Result<()>)>> {
     let lake = app.lake()?;
     let session = app.session(&lake)?;
+    for table in land::declarations(app, library).await?.tables() {
+        session.declare(table.name.clone(), &table.schema);
+    }
     let runner = Runner {
         base_path: app.base_path(&lake)?,
         zone: app.config.time.zone,
