@@ -1,1 +1,81 @@
-fn main() {}
+//! The `isobar` binary: arguments → configuration → one command → its exit code.
+//!
+//! A command is a file of [`commands`]. What it prints goes through [`output`], what it logs and where
+//! it failed through [`logging`] and [`failure`], and a signal reaches it through [`signals`].
+
+mod app;
+mod args;
+mod commands;
+mod failure;
+mod format;
+mod logging;
+mod output;
+mod progress;
+mod signals;
+mod text;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::app::App;
+use crate::args::{Args, Command};
+use crate::failure::Interrupted;
+use crate::signals::Signals;
+
+/// Planning recurses as deep as a statement nests, and a debug build needs several times the stack.
+const STACK_BYTES: usize = 16 << 20;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    let outcome = run(args);
+    failure::exit_code(outcome)
+}
+
+fn run(args: Args) -> anyhow::Result<()> {
+    if let Some(outcome) = commands::run_without_configuration(&args.command) {
+        return outcome;
+    }
+    let app = App::load(&args.global)?;
+    act_as(app.config.hdfs.user.as_deref());
+    // A thread of its own, since the first one has only the stack that the system gives it.
+    let command = std::thread::Builder::new()
+        .name("command".to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn(|| run_command(args.command, app))?;
+    match command.join() {
+        Ok(outcome) => outcome,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}
+
+fn run_command(command: Command, app: App) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()?;
+    let outcome = runtime.block_on(async {
+        let signals = Signals::watch()?;
+        commands::run(command, app, &signals).await?;
+        if signals.received() {
+            return Err(Interrupted.into());
+        }
+        Ok(())
+    });
+    // A statement that was dropped may still compute on another thread; nobody waits for its rows.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Tells hdfs-native which user to be; it knows no other way.
+#[allow(
+    unsafe_code,
+    clippy::disallowed_methods,
+    reason = "no other thread runs yet that could read the environment meanwhile"
+)]
+fn act_as(user: Option<&str>) {
+    if let Some(user) = user {
+        // SAFETY: called before the runtime starts, so this thread is the only one.
+        unsafe { std::env::set_var("HADOOP_USER_NAME", user) };
+    }
+}

@@ -1,13 +1,16 @@
 //! The one place that builds a DataFusion session over the lake.
 
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
 use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use chrono_tz::Tz;
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, TableProvider};
 use datafusion::common::{DataFusionError, ParamValues};
 use datafusion::dataframe::DataFrame;
+use datafusion::datasource::empty::EmptyTable;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
@@ -15,7 +18,7 @@ use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 
 use crate::error::Error;
 use crate::functions;
-use crate::lake::{Lake, LakeTable, TableName};
+use crate::lake::{Lake, LakeTable, TableName, TableSchema};
 use crate::sql::{self, Statement};
 
 /// Catalog and schema that unqualified table names are looked up in.
@@ -56,6 +59,8 @@ impl Session {
         options.execution.parquet.schema_force_view_types = false;
         options.optimizer.expand_views_at_output = true;
         options.sql_parser.map_string_types_to_utf8view = false;
+        // Complaints of the planner point at their place.
+        options.sql_parser.collect_spans = true;
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_limit(MEMORY_LIMIT, 1.0)
             .build_arc()
@@ -64,6 +69,7 @@ impl Session {
         let tables = Arc::new(LakeSchema {
             lake: Arc::clone(lake),
             names: RwLock::default(),
+            declared: RwLock::default(),
         });
         let catalog = MemoryCatalogProvider::new();
         catalog
@@ -114,14 +120,7 @@ impl Session {
             .statement_to_plan(statement.parsed())
             .await
             .map_err(|source| sql::plan_failed(statement, source))?;
-        SQLOptions::new()
-            .with_allow_ddl(false)
-            .with_allow_dml(false)
-            .with_allow_statements(false)
-            .verify_plan(&plan)
-            .map_err(|_| Error::ReadOnly {
-                statement: statement.kind(),
-            })?;
+        verify_reads_only(statement, &plan)?;
         Ok(plan)
     }
 
@@ -150,6 +149,14 @@ impl Session {
             .map_err(Error::Execute)
     }
 
+    /// Lets statements be planned over a table that may come later: until the lake has it, it is empty.
+    pub fn declare(&self, name: TableName, schema: &TableSchema) {
+        let columns = Arc::clone(&schema.columns);
+        let declared = self.tables.declared.write();
+        let mut declared = declared.unwrap_or_else(PoisonError::into_inner);
+        declared.insert(name, columns);
+    }
+
     pub fn context(&self) -> &SessionContext {
         &self.context
     }
@@ -162,6 +169,8 @@ struct LakeSchema {
     /// What `information_schema` and `SHOW TABLES` list, as of the last [`LakeSchema::refresh`];
     /// DataFusion asks for names where it cannot wait for the storage.
     names: RwLock<Vec<String>>,
+    /// Tables that are planned for, see [`Session::declare`].
+    declared: RwLock<HashMap<TableName, SchemaRef>>,
 }
 
 impl LakeSchema {
@@ -170,6 +179,12 @@ impl LakeSchema {
         let names = names.iter().map(ToString::to_string).collect();
         *self.names.write().unwrap_or_else(PoisonError::into_inner) = names;
         Ok(())
+    }
+
+    fn declared(&self, name: &TableName) -> Option<Arc<dyn TableProvider>> {
+        let declared = self.declared.read().unwrap_or_else(PoisonError::into_inner);
+        let columns = Arc::clone(declared.get(name)?);
+        Some(Arc::new(EmptyTable::new(columns)))
     }
 }
 
@@ -191,10 +206,69 @@ impl SchemaProvider for LakeSchema {
             .snapshot(&name)
             .await
             .map_err(|error| DataFusionError::External(Box::new(error)))?;
-        Ok(snapshot.map(|snapshot| Arc::new(LakeTable::new(snapshot)) as Arc<dyn TableProvider>))
+        Ok(match snapshot {
+            Some(snapshot) => Some(Arc::new(LakeTable::new(snapshot))),
+            None => self.declared(&name),
+        })
     }
 
     fn table_exist(&self, name: &str) -> bool {
         self.table_names().iter().any(|known| known == name)
     }
+}
+
+/// A session for rows that are being made rather than read: it knows our functions and no table.
+///
+/// Its plans are run many times, one batch at a time, so they have one partition.
+pub fn rows_context(zone: Tz) -> SessionContext {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(1)
+        .with_create_default_catalog_and_schema(true);
+    config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+    config.options_mut().sql_parser.collect_spans = true;
+    let context = SessionContext::new_with_config(config);
+    for function in functions::all(zone) {
+        context.register_udf(function);
+    }
+    context
+}
+
+/// Plans the one statement of `text`, which came from `origin`, in a [`rows_context`].
+pub async fn plan_messages(
+    context: &SessionContext,
+    text: &str,
+    origin: &str,
+) -> Result<LogicalPlan, Error> {
+    let statement = sql::parse_one(text, origin)?;
+    let plan = context
+        .state()
+        .statement_to_plan(statement.parsed())
+        .await
+        .map_err(|source| sql::plan_failed(&statement, source))?;
+    verify_reads_only(&statement, &plan)?;
+    Ok(plan)
+}
+
+/// The type that a table stores values of `data_type` as.
+pub fn storable(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Utf8View | DataType::LargeUtf8 | DataType::Null => DataType::Utf8,
+        DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
+        DataType::UInt8 | DataType::UInt16 => DataType::Int32,
+        DataType::UInt32 | DataType::UInt64 => DataType::Int64,
+        DataType::Date64 => DataType::Date32,
+        DataType::Timestamp(..) => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        other => other.clone(),
+    }
+}
+
+fn verify_reads_only(statement: &Statement, plan: &LogicalPlan) -> Result<(), Error> {
+    SQLOptions::new()
+        .with_allow_ddl(false)
+        .with_allow_dml(false)
+        .with_allow_statements(false)
+        .verify_plan(plan)
+        .map_err(|_| Error::ReadOnly {
+            statement: statement.kind(),
+        })
 }

@@ -1,12 +1,16 @@
 //! SQL text into statements, within limits, with every complaint pointing at its place.
 
+use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
-use datafusion::sql::sqlparser::ast::{Statement as Ast, TableFactor, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{
+    Statement as Ast, TableFactor, Value, ValueWithSpan, Visit, Visitor,
+};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
@@ -62,6 +66,29 @@ impl fmt::Display for Place {
 impl Statement {
     pub fn text(&self) -> String {
         self.parsed.to_string()
+    }
+
+    /// Names of its parameters: `dt` for `$dt`.
+    pub fn parameters(&self) -> BTreeSet<String> {
+        struct Parameters(BTreeSet<String>);
+        impl Visitor for Parameters {
+            type Break = Infallible;
+            fn pre_visit_value(&mut self, value: &ValueWithSpan) -> ControlFlow<Infallible> {
+                if let Value::Placeholder(name) = &value.value {
+                    self.0.insert(name.trim_start_matches('$').to_owned());
+                }
+                ControlFlow::Continue(())
+            }
+        }
+        let mut found = Parameters(BTreeSet::new());
+        let mut parsed = &self.parsed;
+        while let Parsed::Explain(explain) = parsed {
+            parsed = &explain.statement;
+        }
+        if let Parsed::Statement(ast) = parsed {
+            let ControlFlow::Continue(()) = ast.visit(&mut found);
+        }
+        found.0
     }
 
     pub(crate) fn parsed(&self) -> Parsed {

@@ -161,7 +161,7 @@ fn message(row: u32, forecasts: u32) -> String {
 
 fn forecast(step: u32, time: u32) -> String {
     let temp = f64::from(step * 13 % 400) / 10.0 - 10.0;
-    let snow = if step % 3 == 0 {
+    let snow = if step.is_multiple_of(3) {
         r#""snow": {"3h": 0.25}, "#
     } else {
         ""

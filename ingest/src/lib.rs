@@ -4,5 +4,11 @@
 //! waits, [`message`] judges and decodes it, [`declaration`] says which tables it becomes rows of, and
 //! [`land`] commits those rows.
 
+pub mod declaration;
+pub mod error;
+pub mod land;
 pub mod message;
 pub mod openweather;
+mod source;
+
+pub use error::Error;

@@ -47,16 +47,17 @@ pub struct DataFile {
 ///
 /// Runs on the calling thread and takes as long as compression takes: call it where blocking is fine.
 pub fn encode(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Encoded, ParquetError> {
-    let mut writer = ArrowWriter::try_new(Vec::new(), Arc::clone(schema), Some(properties()))?;
+    let mut content = Vec::new();
+    let mut writer = ArrowWriter::try_new(&mut content, Arc::clone(schema), Some(properties()))?;
     for batch in batches {
         writer.write(batch)?;
     }
     let footer = writer.finish()?;
     let statistics = statistics::to_log(schema, &footer)?;
     let rows = u64::try_from(footer.file_metadata().num_rows()).unwrap_or_default();
-    let content = Bytes::from(writer.into_inner()?);
+    drop(writer);
     Ok(Encoded {
-        content,
+        content: Bytes::from(content),
         statistics,
         rows,
     })

@@ -93,6 +93,28 @@ impl Location {
         Ok(names)
     }
 
+    /// Whether there is a file or a directory here.
+    pub async fn exists(&self) -> Result<bool, Error> {
+        let Some(name) = self.path.filename() else {
+            return Ok(true);
+        };
+        let parent: Path = self
+            .path
+            .parts()
+            .take(self.path.parts().count() - 1)
+            .collect();
+        let listing = self
+            .store
+            .list_with_delimiter(Some(&parent))
+            .await
+            .map_err(|source| self.failed("look for", source))?;
+        let directories = listing.common_prefixes.iter();
+        let files = listing.objects.iter().map(|file| &file.location);
+        Ok(directories
+            .chain(files)
+            .any(|found| found.filename() == Some(name)))
+    }
+
     /// What the store knows of the file here, or `None` when there is none.
     pub async fn head(&self) -> Result<Option<ObjectMeta>, Error> {
         match self.store.head(&self.path).await {

@@ -141,6 +141,9 @@ impl LakeTable {
         files: Vec<&'a SnapshotFile>,
         predicate: &Arc<dyn PhysicalExpr>,
     ) -> Vec<&'a SnapshotFile> {
+        if files.is_empty() {
+            return files;
+        }
         let schema = self.snapshot.schema();
         let kept = PruningPredicateBuilder::new()
             .with_file_schema(Arc::clone(schema))

@@ -16,6 +16,7 @@ use deltalake_core::kernel::{Action, StructType, Transaction as Txn};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use object_store::path::Path;
+use uuid::Uuid;
 
 use super::data_file::{DataFile, Encoded};
 use super::location::Location;
@@ -46,6 +47,17 @@ pub struct TableSchema {
 pub struct Transaction {
     pub application: String,
     pub version: i64,
+}
+
+impl Transaction {
+    /// A number that nobody else records under `application`.
+    pub fn unique(application: &str) -> Self {
+        let (high, _) = Uuid::new_v4().as_u64_pair();
+        Self {
+            application: application.to_owned(),
+            version: i64::try_from(high >> 1).unwrap_or_default(),
+        }
+    }
 }
 
 /// What one commit does, all of it or nothing.
@@ -236,6 +248,10 @@ pub fn split(
     partition_columns: &[String],
 ) -> Result<BTreeMap<PartitionKey, Vec<RecordBatch>>, ArrowError> {
     let mut parts: BTreeMap<PartitionKey, Vec<RecordBatch>> = BTreeMap::new();
+    if partition_columns.is_empty() {
+        parts.insert(PartitionKey(Vec::new()), batches.to_vec());
+        return Ok(parts);
+    }
     for batch in batches {
         split_batch(batch, partition_columns, &mut parts)?;
     }

@@ -152,6 +152,20 @@ impl QueryFile {
                 "partition \"{partition}\" is not a parameter; add it to params, for instance {{ {partition} = \"date\" }}"
             ));
         }
+        let used = self.statement.parameters();
+        if let Some(undeclared) = used
+            .iter()
+            .find(|name| !self.header.params.contains_key(*name))
+        {
+            return wrong(format!(
+                "the statement uses ${undeclared}, which params does not declare"
+            ));
+        }
+        if let Some(unused) = self.header.params.keys().find(|name| !used.contains(*name)) {
+            return wrong(format!(
+                "params declares \"{unused}\", but the statement does not use ${unused}"
+            ));
+        }
         if self.header.output.jsonl.is_some() && self.header.partition.is_none() {
             return wrong("output.jsonl needs a partition to know its directory".to_owned());
         }

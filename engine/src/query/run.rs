@@ -21,7 +21,7 @@ use crate::lake::{
     encode, split,
 };
 use crate::output::jsonl;
-use crate::session::Session;
+use crate::session::{Session, storable};
 
 /// Partitions that are computed at the same time.
 const CONCURRENCY: usize = 4;
@@ -111,6 +111,21 @@ impl Runner {
             query: query.name.to_string(),
             tries: TRIES,
         })
+    }
+
+    /// Plans `query` without running it: what its rows are, whatever its parameters.
+    ///
+    /// # Errors
+    /// When the query cannot run over the tables there are.
+    pub async fn plan(&self, query: &QueryFile) -> Result<TableSchema, Error> {
+        let untold = |(name, kind): (&String, &ParameterType)| {
+            let value = ScalarValue::try_from(&data_type(*kind)).map_err(Error::Plan)?;
+            Ok((name.clone(), value))
+        };
+        let values = query.header.params.iter().map(untold);
+        let values = values.collect::<Result<_, _>>()?;
+        let schema = self.output_schema(query, &values).await?;
+        Ok(table_schema(query, &schema))
     }
 
     /// One attempt; `None` when somebody else committed to the output table in between.
@@ -238,14 +253,9 @@ impl Runner {
             }
             return Ok(None);
         };
-        let schema = TableSchema {
-            columns: Arc::clone(schema),
-            partition: query.header.partition.iter().cloned().collect(),
-            description: query.header.description.clone(),
-        };
         let table = self
             .lake
-            .open_or_create(&output.name.parse()?, &schema)
+            .open_or_create(&output.name.parse()?, &table_schema(query, schema))
             .await?;
         Ok(Some(table))
     }
@@ -334,6 +344,14 @@ impl Runner {
         let column = query.header.partition.as_ref()?;
         let directory = format!("{column}={}", key.first());
         Some(self.base_path.join(&directory).join(&output.file))
+    }
+}
+
+fn table_schema(query: &QueryFile, columns: &SchemaRef) -> TableSchema {
+    TableSchema {
+        columns: Arc::clone(columns),
+        partition: query.header.partition.iter().cloned().collect(),
+        description: query.header.description.clone(),
     }
 }
 
@@ -445,21 +463,6 @@ fn conform(
         conformed.push(columns);
     }
     Ok(conformed)
-}
-
-/// The type that a table stores values of `data_type` as.
-fn storable(data_type: &DataType) -> DataType {
-    match data_type {
-        DataType::Utf8View | DataType::LargeUtf8 | DataType::Null => DataType::Utf8,
-        DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
-        DataType::UInt8 | DataType::UInt16 => DataType::Int32,
-        DataType::UInt32 | DataType::UInt64 => DataType::Int64,
-        DataType::Date64 => DataType::Date32,
-        DataType::Timestamp(..) => {
-            DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()))
-        }
-        other => other.clone(),
-    }
 }
 
 /// The values of `given` by the types that the query declares.

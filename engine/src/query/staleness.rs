@@ -11,6 +11,7 @@ use datafusion::datasource::source_as_provider;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::expr_rewriter::unnormalize_cols;
 use sha2::{Digest as _, Sha256};
 
 use crate::lake::LakeTable;
@@ -56,7 +57,8 @@ fn input_files(
         if let LogicalPlan::TableScan(scan) = node {
             let provider = source_as_provider(&scan.source)?;
             if let Some(table) = provider.downcast_ref::<LakeTable>() {
-                files.extend(table.input_files(state, &scan.filters)?);
+                let filters = unnormalize_cols(scan.filters.iter().cloned());
+                files.extend(table.input_files(state, &filters)?);
             }
         }
         Ok(TreeNodeRecursion::Continue)

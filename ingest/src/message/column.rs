@@ -10,7 +10,7 @@ use arrow::array::{
     ArrayRef, BooleanArray, Float64Array, Int64Array, ListArray, StringArray, StructArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{FieldRef, Fields};
+use arrow::datatypes::{ArrowNativeType, Field, FieldRef, Fields};
 
 use super::keys::{Spelling, fingerprint};
 use super::shape::{Declared, Kind, Shape};
@@ -159,7 +159,7 @@ pub(super) struct Numbers<T> {
     values: Vec<T>,
 }
 
-impl<T: Copy + Default + arrow::datatypes::ArrowNativeType> Numbers<T> {
+impl<T: Copy + Default + ArrowNativeType> Numbers<T> {
     #[inline]
     pub(super) fn set(&mut self, row: usize, value: T) {
         self.valid.set(row, true);
@@ -382,7 +382,7 @@ pub(super) struct List {
 
 impl List {
     fn new(element: &Declared) -> Self {
-        let field = arrow::datatypes::Field::new_list_field(element.kind.data_type(), true);
+        let field = Field::new_list_field(element.kind.data_type(), true);
         Self {
             valid: Bits::default(),
             offsets: Offsets::default(),

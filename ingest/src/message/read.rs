@@ -50,7 +50,7 @@ impl<'a, 'm> Reader<'a, 'm> {
         root: &mut Object,
         row: usize,
     ) -> Result<Option<Range<usize>>, Box<Fault>> {
-        let first = self.scanner.next();
+        let first = self.scanner.token();
         let at = self.scanner.at;
         if self.scanner.is_at_end() {
             return Err(Fault::new(Reason::Empty, at, "nothing but white space"));
@@ -60,7 +60,7 @@ impl<'a, 'm> Reader<'a, 'm> {
         } else {
             self.skip(0)?;
         }
-        self.scanner.next();
+        self.scanner.token();
         if !self.scanner.is_at_end() {
             let found = quoted(&self.scanner.bytes()[self.scanner.at..]);
             let what = format!("the message has ended, found {found}");
@@ -89,10 +89,9 @@ impl<'a, 'm> Reader<'a, 'm> {
         let mark = self.scratch.undeclared.mark();
         let mut required = 0;
         let mut previous = None;
-        let mut byte = self.scanner.next();
-        if byte != b'}' {
+        if self.scanner.token() != b'}' {
             loop {
-                self.expect_key(byte)?;
+                self.expect_key()?;
                 let key = self.scanner.at + 1;
                 if let Some(index) = self.key(object, previous)? {
                     previous = Some(index);
@@ -109,12 +108,9 @@ impl<'a, 'm> Reader<'a, 'm> {
                     self.skip(depth + 1)
                         .map_err(|fault| fault.in_field(self.scanner.string_at(key)))?;
                 }
-                byte = self.scanner.next();
-                if byte != b',' {
+                if !self.scanner.comma() {
                     break;
                 }
-                self.scanner.at += 1;
-                byte = self.scanner.next();
             }
         }
         self.scanner.expect(b'}', "\",\" or \"}\" of an object")?;
@@ -144,8 +140,8 @@ impl<'a, 'm> Reader<'a, 'm> {
     }
 
     #[inline]
-    fn expect_key(&self, byte: u8) -> Result<(), Box<Fault>> {
-        if byte != b'"' {
+    fn expect_key(&self) -> Result<(), Box<Fault>> {
+        if self.scanner.peek() != b'"' {
             return Err(self.scanner.unexpected("a key in quotes"));
         }
         Ok(())
@@ -199,9 +195,9 @@ impl<'a, 'm> Reader<'a, 'm> {
     /// Passes the colon after a key, and the white space around it.
     #[inline]
     fn colon(&mut self) -> Result<(), Box<Fault>> {
-        self.scanner.next();
+        self.scanner.token();
         self.scanner.expect(b':', "\":\" after a key")?;
-        self.scanner.next();
+        self.scanner.token();
         Ok(())
     }
 
@@ -290,16 +286,14 @@ impl<'a, 'm> Reader<'a, 'm> {
         self.open(depth)?;
         let first = list.elements();
         let mut element = first;
-        if self.scanner.next() != b']' {
+        if self.scanner.token() != b']' {
             loop {
                 self.value(&mut list.element, element, depth + 1)
                     .map_err(|fault| fault.in_element(element - first))?;
                 element += 1;
-                if self.scanner.next() != b',' {
+                if !self.scanner.comma() {
                     break;
                 }
-                self.scanner.at += 1;
-                self.scanner.next();
             }
         }
         self.scanner.expect(b']', "\",\" or \"]\" of a list")?;
@@ -335,20 +329,16 @@ impl<'a, 'm> Reader<'a, 'm> {
     fn skip_object(&mut self, depth: usize) -> Result<(), Box<Fault>> {
         self.open(depth)?;
         let mark = self.scratch.undeclared.mark();
-        let mut byte = self.scanner.next();
-        if byte != b'}' {
+        if self.scanner.token() != b'}' {
             loop {
-                self.expect_key(byte)?;
+                self.expect_key()?;
                 let key = self.scanner.at + 1;
                 self.undeclared_key()?;
                 self.skip(depth + 1)
                     .map_err(|fault| fault.in_field(self.scanner.string_at(key)))?;
-                byte = self.scanner.next();
-                if byte != b',' {
+                if !self.scanner.comma() {
                     break;
                 }
-                self.scanner.at += 1;
-                byte = self.scanner.next();
             }
         }
         self.scanner.expect(b'}', "\",\" or \"}\" of an object")?;
@@ -372,16 +362,14 @@ impl<'a, 'm> Reader<'a, 'm> {
     fn skip_list(&mut self, depth: usize) -> Result<(), Box<Fault>> {
         self.open(depth)?;
         let mut element = 0;
-        if self.scanner.next() != b']' {
+        if self.scanner.token() != b']' {
             loop {
                 self.skip(depth + 1)
                     .map_err(|fault| fault.in_element(element))?;
                 element += 1;
-                if self.scanner.next() != b',' {
+                if !self.scanner.comma() {
                     break;
                 }
-                self.scanner.at += 1;
-                self.scanner.next();
             }
         }
         self.scanner.expect(b']', "\",\" or \"]\" of a list")

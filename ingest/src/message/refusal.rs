@@ -2,8 +2,11 @@
 
 use std::fmt::{self, Write};
 
-/// Bytes of a message that a detail may repeat, once in its path and once as what was found.
+/// Bytes of a message that a detail repeats of one key, or of what was found.
 const ECHO_BYTES_MAX: usize = 48;
+
+/// Bytes that a detail tells a path in, unless one key alone is longer when it is escaped.
+const PATH_BYTES_MAX: usize = 80;
 
 /// A message that is not decoded, and why. It left nothing behind in the decoder.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -117,22 +120,14 @@ impl Fault {
         }
     }
 
-    /// The steps from the outside in. Of a long path only the inner end is told.
+    /// The steps from the outside in. Of a long path only the outer end is told.
     fn path(&self) -> String {
-        let mut told = 0;
-        let mut length = 0;
-        for step in &self.steps {
-            length += step.len() + 1;
-            if told > 0 && length > 2 * ECHO_BYTES_MAX {
+        let mut path = String::new();
+        for step in self.steps.iter().rev() {
+            if path.len() + step.len() > PATH_BYTES_MAX && !path.is_empty() {
+                path.push('…');
                 break;
             }
-            told += 1;
-        }
-        let mut path = String::new();
-        if told < self.steps.len() {
-            path.push_str("…");
-        }
-        for step in self.steps[..told].iter().rev() {
             if !path.is_empty() && !step.starts_with('[') {
                 path.push('.');
             }

@@ -53,9 +53,20 @@ impl<'m> Scanner<'m> {
         self.at == self.message.len()
     }
 
-    /// Passes white space and tells the byte after it.
+    /// Passes a comma and the white space around it, if there is one.
     #[inline]
-    pub(super) fn next(&mut self) -> u8 {
+    pub(super) fn comma(&mut self) -> bool {
+        let found = self.token() == b',';
+        if found {
+            self.at += 1;
+            self.token();
+        }
+        found
+    }
+
+    /// Passes white space and tells the byte that the next token begins with.
+    #[inline]
+    pub(super) fn token(&mut self) -> u8 {
         loop {
             let byte = self.peek();
             if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {

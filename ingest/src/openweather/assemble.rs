@@ -6,16 +6,15 @@
 
 use chrono::{DateTime, FixedOffset, SecondsFormat, TimeZone, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
-use super::body::{self, BodyError};
+use super::body::{self, BodyError, Section};
 
 /// What the API answered for one city.
 #[derive(Debug, Clone)]
 pub struct Bodies {
-    pub weather: Box<RawValue>,
-    pub forecast: Box<RawValue>,
-    pub air_pollution: Box<RawValue>,
+    pub weather: Section,
+    pub forecast: Section,
+    pub air_pollution: Section,
 }
 
 /// A message and what its carrier needs to know of it.
@@ -28,21 +27,33 @@ pub struct Observation {
     pub message: Message,
 }
 
-/// The message. Keys are written in this order, as the older producer did.
-#[derive(Debug, Clone, Serialize)]
+/// The message.
+#[derive(Debug, Clone)]
 pub struct Message {
     pub sun_info: SunInfo,
     pub precipitations_info: PrecipitationsInfo,
-    pub air_pollution: Box<RawValue>,
-    pub forecast: Box<RawValue>,
-    pub weather: Box<RawValue>,
+    pub air_pollution: Section,
+    pub forecast: Section,
+    pub weather: Section,
 }
 
 impl Message {
-    /// The message on one line.
+    /// The message on one line, its keys in the order in which the older producer wrote them. The
+    /// sections are JSON already and are put in as they are.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(self).expect("texts, finite numbers and valid JSON can be written")
+        format!(
+            r#"{{"sun_info":{},"precipitations_info":{},"air_pollution":{},"forecast":{},"weather":{}}}"#,
+            json(&self.sun_info),
+            json(&self.precipitations_info),
+            self.air_pollution.as_str(),
+            self.forecast.as_str(),
+            self.weather.as_str(),
+        )
     }
+}
+
+fn json(part: &impl Serialize) -> String {
+    serde_json::to_string(part).expect("texts and finite numbers can be written")
 }
 
 /// Sunrise and sunset; where the sun does neither today, all but the first two are null.
@@ -98,7 +109,7 @@ struct Amounts {
 /// Makes the message. It fails only if the current weather lacks its id or time, or has a value
 /// that no clock can show.
 pub fn assemble(bodies: Bodies) -> Result<Observation, BodyError> {
-    let weather: Weather = body::parse(bodies.weather.get())?;
+    let weather: Weather = body::parse(bodies.weather.as_str())?;
     let observed_at = instant("dt", weather.dt)?;
     let sun_info = sun_info(&weather)?;
     let message = Message {
@@ -179,21 +190,20 @@ fn text<Zone: TimeZone<Offset: std::fmt::Display>>(at: &DateTime<Zone>) -> Strin
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-    use serde_json::value::{RawValue, Value, to_raw_value};
+    use serde_json::{Value, json};
 
-    use super::{Bodies, BodyError, Observation, assemble};
+    use super::{Bodies, BodyError, Observation, Section, assemble};
 
-    fn raw(text: &str) -> Box<RawValue> {
-        RawValue::from_string(text.to_owned()).expect("JSON")
+    fn section(text: &str) -> Section {
+        Section::object(text.to_owned()).expect("a section")
     }
 
     fn observe(weather: &Value) -> Result<Observation, BodyError> {
-        let weather = to_raw_value(weather).expect("JSON");
+        let weather = section(&weather.to_string());
         assemble(Bodies {
             weather,
-            forecast: raw(r#"{"list":[]}"#),
-            air_pollution: raw("{}"),
+            forecast: section(r#"{"list":[]}"#),
+            air_pollution: section("{}"),
         })
     }
 
@@ -222,9 +232,9 @@ mod tests {
     fn the_message_has_the_shape_and_the_order_of_old() {
         let text = r#"{"coord":{"lon":2.35,"lat":48.85},"new":{"x":1.50},"dt":1775040000,"sys":{"sunrise":1775020200,"sunset":1775066460},"timezone":7200,"id":2988507,"name":"Saint-Étienne","cod":200}"#;
         let bodies = Bodies {
-            weather: raw(text),
-            forecast: raw(r#"{"cod":"200","list":[1]}"#),
-            air_pollution: raw(r#"{"coord":[50.0,50.0],"list":[]}"#),
+            weather: section(text),
+            forecast: section(r#"{"cod":"200","list":[1]}"#),
+            air_pollution: section(r#"{"coord":[50.0,50.0],"list":[]}"#),
         };
         let observation = assemble(bodies).expect("a message");
         assert_eq!(

@@ -1,8 +1,8 @@
-//! From the bytes of an answer to a section of the message, unchanged.
+//! What the API answers: read once, checked, and passed on unchanged.
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
-use serde_json::value::RawValue;
+use serde_json::Value;
 
 /// Why an answer with status 200 is not what the API documents.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +19,8 @@ pub enum BodyError {
     },
     #[error("the answer is an error in disguise: code {code} \"{message}\"")]
     Disguised { code: String, message: String },
+    #[error("the answer is no JSON object")]
+    NotObject,
     #[error("the answer lacks what it should hold")]
     Shape {
         #[source]
@@ -51,32 +53,44 @@ impl Code {
 #[derive(Deserialize)]
 struct Head {
     cod: Option<Code>,
-    message: Option<Box<RawValue>>,
+    message: Option<Value>,
     list: Option<IgnoredAny>,
 }
 
-/// A section of the message: a JSON object exactly as received, on one line.
-pub(crate) fn section(text: &str) -> Result<Box<RawValue>, BodyError> {
-    object(text).map(|(raw, _)| raw)
-}
+/// A section of the message: one JSON object exactly as received, on one line, and not an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Section(String);
 
-/// A section that holds a list: the forecast and the air pollution.
-pub(crate) fn list_section(text: &str) -> Result<Box<RawValue>, BodyError> {
-    let (raw, head) = object(text)?;
-    head.list
-        .map(|_| raw)
-        .ok_or(BodyError::Missing { field: "list" })
-}
+impl Section {
+    pub fn object(text: String) -> Result<Self, BodyError> {
+        Self::checked(text).map(|(section, _)| section)
+    }
 
-fn object(text: &str) -> Result<(Box<RawValue>, Head), BodyError> {
-    let raw: Box<RawValue> = parse(text)?;
-    let mut head: Head = parse(raw.get())?;
-    match head.cod.take().map(Code::into_text) {
-        Some(code) if code != "200" => Err(BodyError::Disguised {
-            code,
-            message: text_of(head.message),
-        }),
-        _ => Ok((on_one_line(raw), head)),
+    /// An object with a `list` in it, as the forecast and the air pollution are.
+    pub fn with_list(text: String) -> Result<Self, BodyError> {
+        let (section, head) = Self::checked(text)?;
+        head.list
+            .map(|_| section)
+            .ok_or(BodyError::Missing { field: "list" })
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Reading the head reads all of the text, so what it skips is valid JSON too.
+    fn checked(text: String) -> Result<(Self, Head), BodyError> {
+        let mut head: Head = parse(&text)?;
+        if !text.trim_start().starts_with('{') {
+            return Err(BodyError::NotObject);
+        }
+        match head.cod.take().map(Code::into_text) {
+            Some(code) if code != "200" => Err(BodyError::Disguised {
+                code,
+                message: text_of(head.message),
+            }),
+            _ => Ok((Self(on_one_line(text)), head)),
+        }
     }
 }
 
@@ -95,26 +109,27 @@ pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, BodyError> {
     })
 }
 
-fn text_of(message: Option<Box<RawValue>>) -> String {
-    message
-        .map(|raw| {
-            serde_json::from_str::<String>(raw.get()).unwrap_or_else(|_| raw.get().to_owned())
-        })
-        .unwrap_or_default()
+fn text_of(message: Option<Value>) -> String {
+    match message {
+        Some(Value::String(text)) => text,
+        Some(other) => other.to_string(),
+        None => String::new(),
+    }
 }
 
 /// Export files hold a message per line. Valid JSON has line breaks only between its tokens.
-fn on_one_line(raw: Box<RawValue>) -> Box<RawValue> {
-    if !raw.get().contains(['\n', '\r']) {
-        return raw;
+fn on_one_line(text: String) -> String {
+    let has = |byte| text.as_bytes().contains(&byte);
+    if has(b'\n') || has(b'\r') {
+        text.replace(['\n', '\r'], "")
+    } else {
+        text
     }
-    let text = raw.get().replace(['\n', '\r'], "");
-    RawValue::from_string(text).expect("removing space between tokens keeps JSON valid")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BodyError, error_message, list_section, section};
+    use super::{Section, error_message};
 
     #[test]
     fn a_section_is_passed_on_as_received_but_on_one_line() {
@@ -125,13 +140,16 @@ mod tests {
             ),
             (r#"{"cod":"200","n":1e400}"#, r#"{"cod":"200","n":1e400}"#),
             (
-                " {\n  \"cod\": 200,\r\n  \"t\": \"a\\nb\"\n}\n",
+                "{\n  \"cod\": 200,\r\n  \"t\": \"a\\nb\"\n}\n",
                 "{  \"cod\": 200,  \"t\": \"a\\nb\"}",
             ),
         ] {
-            assert_eq!(section(text).expect(text).get(), expected);
+            assert_eq!(
+                Section::object(text.to_owned()).expect(text).as_str(),
+                expected
+            );
         }
-        assert!(list_section(r#"{"list":[]}"#).is_ok());
+        assert!(Section::with_list(r#"{"list":[]}"#.to_owned()).is_ok());
     }
 
     #[test]
@@ -143,6 +161,7 @@ mod tests {
             ("\u{feff}{}", "not JSON"),
             ("{} {}", "not JSON"),
             ("null", "lacks what"),
+            (r#"["200","",[]]"#, "no JSON object"),
             ("\"text\"", "lacks what"),
             ("{}", "lacks \"list\""),
             (r#"{"list":null}"#, "lacks \"list\""),
@@ -152,7 +171,7 @@ mod tests {
             ),
             (r#"{"cod":429,"message":0}"#, "code 429 \"0\""),
         ] {
-            let error: BodyError = list_section(text).expect_err(text);
+            let error = Section::with_list(text.to_owned()).expect_err(text);
             assert!(error.to_string().contains(part), "{text}: {error}");
         }
     }

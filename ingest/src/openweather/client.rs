@@ -5,10 +5,9 @@ use std::sync::{Mutex, PoisonError};
 
 use futures::{Stream, StreamExt, stream, try_join};
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 use super::assemble::{Bodies, Observation, assemble};
-use super::body;
+use super::body::{self, BodyError, Section};
 use super::city::{City, Coordinates, Form};
 use super::error::{Call, Endpoint, Error};
 use super::options::{Options, Units};
@@ -108,7 +107,7 @@ impl Client {
     async fn geocode(&self, city: &City, name: &str) -> Result<Coordinates, Error> {
         let query = vec![("q", name.to_owned()), ("limit", "1".to_owned())];
         let found: Vec<Located> = self
-            .call(Endpoint::Geocoding, city, query, body::parse)
+            .call(Endpoint::Geocoding, city, query, |text| body::parse(&text))
             .await?;
         let first = found
             .first()
@@ -122,7 +121,9 @@ impl Client {
     /// The geocoder knows no ids, the current weather does.
     async fn look_up(&self, city: &City, id: u64) -> Result<Coordinates, Error> {
         let found: WithCoordinates = self
-            .call(Endpoint::Weather, city, by_id(id), body::parse)
+            .call(Endpoint::Weather, city, by_id(id), |text| {
+                body::parse(&text)
+            })
             .await?;
         Ok(Coordinates {
             lat: found.coord.lat,
@@ -131,30 +132,30 @@ impl Client {
     }
 
     /// By id if the user gave one: at its coordinates the API may know a district by another id.
-    async fn weather(&self, city: &City, at: Coordinates) -> Result<Box<RawValue>, Error> {
+    async fn weather(&self, city: &City, at: Coordinates) -> Result<Section, Error> {
         let mut query = match &city.0 {
             Form::Id(id) => by_id(*id),
             Form::Name(_) | Form::Coordinates(_) => by_coordinates(at),
         };
         query.push(("units", self.units.as_str().to_owned()));
-        self.call(Endpoint::Weather, city, query, body::section)
+        self.call(Endpoint::Weather, city, query, Section::object)
             .await
     }
 
-    async fn forecast(&self, city: &City, at: Coordinates) -> Result<Box<RawValue>, Error> {
+    async fn forecast(&self, city: &City, at: Coordinates) -> Result<Section, Error> {
         let mut query = by_coordinates(at);
         query.push(("units", self.units.as_str().to_owned()));
         query.push(("lang", self.language.clone()));
-        self.call(Endpoint::Forecast, city, query, body::list_section)
+        self.call(Endpoint::Forecast, city, query, Section::with_list)
             .await
     }
 
-    async fn air_pollution(&self, city: &City, at: Coordinates) -> Result<Box<RawValue>, Error> {
+    async fn air_pollution(&self, city: &City, at: Coordinates) -> Result<Section, Error> {
         self.call(
             Endpoint::AirPollution,
             city,
             by_coordinates(at),
-            body::list_section,
+            Section::with_list,
         )
         .await
     }
@@ -164,7 +165,7 @@ impl Client {
         endpoint: Endpoint,
         city: &City,
         query: Query,
-        read: fn(&str) -> Result<T, body::BodyError>,
+        read: fn(String) -> Result<T, BodyError>,
     ) -> Result<T, Error> {
         let call = Call {
             endpoint,

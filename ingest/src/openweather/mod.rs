@@ -17,7 +17,7 @@ mod tests;
 mod transport;
 
 pub use assemble::{Bodies, Message, Observation, PrecipitationsInfo, SunInfo, assemble};
-pub use body::BodyError;
+pub use body::{BodyError, Section};
 pub use city::{City, Coordinates, ParseCityError};
 pub use client::Client;
 pub use error::{Call, Endpoint, Error};

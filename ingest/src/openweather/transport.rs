@@ -43,7 +43,7 @@ impl Transport {
         &self,
         call: &Call,
         query: &[(&str, String)],
-        read: fn(&str) -> Result<T, BodyError>,
+        read: fn(String) -> Result<T, BodyError>,
     ) -> Result<T, Error> {
         let url = self.url(call.endpoint, query);
         let mut tries = 1;
@@ -70,7 +70,7 @@ impl Transport {
         &self,
         call: &Call,
         url: Url,
-        read: fn(&str) -> Result<T, BodyError>,
+        read: fn(String) -> Result<T, BodyError>,
     ) -> Result<T, Error> {
         let response = self
             .http
@@ -84,7 +84,7 @@ impl Transport {
         match status {
             StatusCode::OK => {
                 let text = self.text(&call(), response).await?;
-                read(&text).map_err(|source| Error::UnexpectedBody {
+                read(text).map_err(|source| Error::UnexpectedBody {
                     call: call(),
                     source,
                 })

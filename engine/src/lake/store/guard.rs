@@ -188,6 +188,8 @@ fn guard_stream<T: Send + 'static>(
             }
         }
     })
+    // Some readers of the log ask again after the end.
+    .fuse()
     .boxed()
 }
 

@@ -106,10 +106,11 @@ fn assert_value(declared: &Declared, column: &dyn Array, row: usize, node: &Node
             assert_eq!(column.as_primitive::<Int64Type>().value(row), *value);
         }
         (Kind::Double, Node::Number(value, _)) => {
-            // Without its feature `float_roundtrip`, serde_json may miss the nearest double by one.
+            // Without its feature `float_roundtrip`, serde_json may miss the nearest double.
+            // That the decoder never does is tested with the numbers.
             let found = column.as_primitive::<Float64Type>().value(row);
             assert!(
-                (found - value).abs() <= value.abs() * f64::EPSILON,
+                (found - value).abs() <= value.abs() * 4.0 * f64::EPSILON,
                 "{found} is not {value}"
             );
         }

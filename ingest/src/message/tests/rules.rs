@@ -19,111 +19,31 @@ fn check(declaration: &str, message: &str, expected: &str) {
     assert_eq!(decoded, expected, "{message}");
 }
 
+#[rustfmt::skip] // a table, several cases to a line
+const SOUND: &[&str] = &[
+    "1", "-1", "0", "-0", "0.5", "1e5", "1E+5", "1.25e-5", "true", "false", "null",
+    "[]", "[ ]", "[1]", "[1 , 2]", "{}", "{ }", "{\"b\":1}", "\t\r\n 1 \t\r\n",
+    "\"\"", "\"a\"", "\"\u{7f}\"", "\"\u{2028}\"", "\"é😀\"", r#""\"\\\/\b\f\n\r\t\u0041""#,
+    r#""\u00e9\uD83D\uDE00\ufffe\u0000""#, r#"{"b\n": [{"c": [[]]}]}"#,
+];
+
+#[rustfmt::skip] // a table, several cases to a line
+const BROKEN: &[&str] = &[
+    "", "01", "-01", "+1", ".5", "1.", "1.e5", "1e", "1e+", "-", "--1", "0x10", "1_000", "1,", "١",
+    "NaN", "Infinity", "-Infinity", "nan", "True", "tru", "truex", "nul", "None", "undefined",
+    "'a'", "\"a", "\"a\\\"", "\"\\", "\"\u{1}\"", "\"\n\"", "\"\t\"", "\"\u{0}\"", "\"12345678\u{1f}\"",
+    r#""\x41""#, r#""\u12""#, r#""\u12g4""#, r#""\u+123""#, r#""\U0041""#, "\"\\\u{1}\"", "\"\\é\"",
+    "[", "]", "[1", "[1,", "[1,]", "[,1]", "[1 2]", "[1}", "{", "{\"b\"", "{\"b\":", "{\"b\":1",
+    "{\"b\":1,", "{\"b\":1,}", "{,}", "{\"b\" 1}", "{\"b\":1 \"c\":2}", "{b:1}", "{1:1}", "{'b':1}",
+    "{null:1}", "{\"b\":1]", "1 // no", "/* no */ 1", "\u{a0}1", "\u{feff}1", "\u{c}1",
+];
+
 #[test]
 fn grammar() {
-    let sound = [
-        "1",
-        "-1",
-        "0",
-        "-0",
-        "0.5",
-        "1e5",
-        "1E+5",
-        "1.25e-5",
-        "true",
-        "false",
-        "null",
-        "\"\"",
-        "\"a\"",
-        "[]",
-        "[ ]",
-        "[1]",
-        "[1 , 2]",
-        "{}",
-        "{ }",
-        "{\"b\":1}",
-        "\t\r\n 1 \t\r\n",
-        "\"\u{7f}\"",
-        "\"\u{2028}\"",
-        "\"é😀\"",
-        r#""\"\\\/\b\f\n\r\t\u0041""#,
-        r#""\u00e9\uD83D\uDE00\ufffe\u0000""#,
-        r#"{"b\n": [{"c": [[]]}]}"#,
-    ];
-    for value in sound {
+    for value in SOUND {
         check_value(value, None);
     }
-    let broken = [
-        "",
-        "01",
-        "-01",
-        "+1",
-        ".5",
-        "1.",
-        "1.e5",
-        "1e",
-        "1e+",
-        "-",
-        "--1",
-        "0x10",
-        "1_000",
-        "1,",
-        "١",
-        "NaN",
-        "Infinity",
-        "-Infinity",
-        "nan",
-        "True",
-        "tru",
-        "truex",
-        "nul",
-        "None",
-        "undefined",
-        "'a'",
-        "\"a",
-        "\"a\\\"",
-        "\"\\",
-        "\"\u{1}\"",
-        "\"\n\"",
-        "\"\t\"",
-        "\"\u{0}\"",
-        "\"12345678\u{1f}\"",
-        r#""\x41""#,
-        r#""\u12""#,
-        r#""\u12g4""#,
-        r#""\u+123""#,
-        r#""\U0041""#,
-        "\"\\\u{1}\"",
-        "\"\\é\"",
-        "[",
-        "]",
-        "[1",
-        "[1,",
-        "[1,]",
-        "[,1]",
-        "[1 2]",
-        "[1}",
-        "{",
-        "{\"b\"",
-        "{\"b\":",
-        "{\"b\":1",
-        "{\"b\":1,",
-        "{\"b\":1,}",
-        "{,}",
-        "{\"b\" 1}",
-        "{\"b\":1 \"c\":2}",
-        "{b:1}",
-        "{1:1}",
-        "{'b':1}",
-        "{null:1}",
-        "{\"b\":1]",
-        "1 // no",
-        "/* no */ 1",
-        "\u{a0}1",
-        "\u{feff}1",
-        "\u{c}1",
-    ];
-    for value in broken {
+    for value in BROKEN {
         check_value(value, Some(Reason::InvalidJson));
     }
 }
@@ -535,7 +455,7 @@ fn required_fields() {
 }
 
 #[test]
-fn refusals_name_the_place() {
+fn refusals_name_the_field() {
     let declared = "weather.main.temp = 'double not null'\n[[list]]\naqi = 'bigint not null'\n'odd name' = 'text'";
     check(declared, "", "empty: byte 0: nothing but white space");
     check(
@@ -573,23 +493,27 @@ fn refusals_name_the_place() {
         r#"{"list":[{"odd name":1}]}"#,
         "wrong_type: list[0].\"odd name\", byte 21: 1 where text is declared",
     );
+}
+
+#[test]
+fn refusals_name_the_place() {
     check(
-        declared,
+        "",
         r#"{"x y":[{"a\nb":1e999}]}"#,
         "number_out_of_range: \"x y\"[0].\"a\\\\nb\", byte 16: no double can hold 1e999",
     );
     check(
-        declared,
+        "",
         r#"{"x":{"y":1,"y":2}}"#,
         "duplicate_key: x.y, byte 12: the object has this key already",
     );
     check(
-        declared,
+        "",
         r#"{"x":NaN}"#,
         "invalid_json: x, byte 5: expected a value, found \"N\"",
     );
     check(
-        declared,
+        "",
         r#"{"x":1"#,
         "invalid_json: byte 6: expected \",\" or \"}\" of an object, found the end of the message",
     );
@@ -599,16 +523,16 @@ fn refusals_name_the_place() {
         "trailing_bytes: byte 3: the message has ended, found \"\\u{1}\\\"\"",
     );
     check(
-        declared,
+        "",
         r#"{"x":"\q"}"#,
         "invalid_json: x, byte 6: unknown escape \"\\\\q\"",
     );
     check(
-        declared,
+        "",
         r#"{"x":"\ud800"}"#,
         "lone_surrogate: x, byte 6: \\ud800 is half a character",
     );
-    let invalid = decode(&shape(declared), b"{\"x\":\"\xc9t\"}");
+    let invalid = decode(&Shape::default(), b"{\"x\":\"\xc9t\"}");
     assert_eq!(
         invalid,
         "invalid_utf8: byte 6: invalid UTF-8 at \"\\xc9t\\\"}\""
@@ -643,7 +567,7 @@ fn refusals_are_short() {
         .push(many.as_bytes())
         .expect_err("malformed");
     let expected =
-        "….a-key-that-is-neither-long-nor-short.a-key-that-is-neither-long-nor-short, byte ";
+        "a-key-that-is-neither-long-nor-short.a-key-that-is-neither-long-nor-short…, byte ";
     assert!(refusal.detail.starts_with(expected), "{}", refusal.detail);
 }
 
@@ -664,10 +588,8 @@ fn captured_fields() {
         r#"{"a":1,"value": {"b" : 1, "value" : 5} }"#,
         r#"{"b" : 1, "value" : 5}"#,
     );
-    check(
-        r#"{"value":{},"a":{"value":1}}"#.replace("{\"value\":1}", "1").as_str(),
-        "{}",
-    );
+    check(r#"{"value":{},"a":1}"#, "{}");
+    check(r#"{"x":{"value":{}}}"#, "");
     check(r#"{"v\u0061lue":{"b":1}}"#, r#"{"b":1}"#);
     check(r#"{"value":null}"#, "null");
 

@@ -2,8 +2,8 @@
 //! seed, place and instant, so that a demo needs neither key nor network and a test can foretell
 //! what it reads.
 //!
-//! [`places`] are where, [`model`] is the weather there, [`bodies`] is how the API writes it, and
-//! [`server`] is HTTP. It simulates no failures; tests that need them stand something in between.
+//! `places` are where, `model` is the weather there, `bodies` is how the API writes it, and
+//! `server` is HTTP. It simulates no failures; tests that need them stand something in between.
 
 mod bodies;
 mod clock;

@@ -217,6 +217,20 @@ async fn a_city_is_located_once() {
 }
 
 #[tokio::test]
+async fn a_city_given_by_id_is_asked_for_by_id() {
+    for (name, parameter) in [("2988507", "id"), ("Paris", "lat"), ("48.85,2.35", "lat")] {
+        let gateway = Gateway::start(empty()).await;
+        let observed = client(&gateway.url).observe(&city(name)).await;
+        observed.expect("an observation");
+        for request in gateway.requests() {
+            if let Some(query) = request.strip_prefix("/data/2.5/weather?") {
+                assert!(query.starts_with(parameter), "{name}: {request}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn one_citys_failure_stops_no_other() {
     let gateway = Gateway::start(empty()).await;
     let client = client(&gateway.url);

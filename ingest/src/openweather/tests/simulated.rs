@@ -44,7 +44,7 @@ async fn every_known_city_is_observed_by_name_id_and_coordinates() {
     let client = client(&served.url);
     for name in CITIES {
         let by_name = client.observe(&city(name)).await.expect(name);
-        let weather: Value = serde_json::from_str(by_name.message.weather.get()).expect("JSON");
+        let weather: Value = serde_json::from_str(by_name.message.weather.as_str()).expect("JSON");
         let (lat, lon) = (&weather["coord"]["lat"], &weather["coord"]["lon"]);
         for other in [by_name.city_id.to_string(), format!("{lat},{lon}")] {
             let observation = client.observe(&city(&other)).await.expect(&other);

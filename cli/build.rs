@@ -1,0 +1,32 @@
+//! Lists the repository's query files for `isobar demo`, which brings them along in the binary.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+fn main() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../queries");
+    println!("cargo::rerun-if-changed={}", root.display());
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    files.sort();
+    let mut list = String::from("&[\n");
+    for file in files {
+        let name = file.strip_prefix(&root).expect("found below the root");
+        let path = file.canonicalize().expect("a file that was just listed");
+        writeln!(list, "    ({name:?}, include_str!({path:?})),").expect("a string takes all");
+    }
+    list.push(']');
+    let target = std::env::var_os("OUT_DIR").expect("cargo sets it for build scripts");
+    std::fs::write(Path::new(&target).join("queries.rs"), list).expect("the output directory");
+}
+
+fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(directory).expect("the directory of queries") {
+        let path = entry.expect("an entry of the directory").path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|ending| ending == "sql") {
+            files.push(path);
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What every command stands on: the configuration, and the parts of the engine it describes.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use engine::config::{self, Config, Loaded, Log, LogFormat, Setting, Sources};
+use engine::lake::{Lake, Location, StoreOptions, Stores};
+use engine::query::Library;
+use engine::session::Session;
+use tracing::Level;
+
+use crate::args::Global;
+use crate::logging;
+use crate::progress::Show;
+
+/// Configuration and manners of this process.
+#[derive(Clone, Debug)]
+pub(crate) struct App {
+    pub(crate) config: Config,
+    /// Every key's value and origin.
+    pub(crate) settings: Vec<Setting>,
+    pub(crate) show: Show,
+    /// The working directory.
+    pub(crate) directory: PathBuf,
+    /// Where what is remembered between calls lies, if the user has a home.
+    pub(crate) state_directory: Option<PathBuf>,
+}
+
+impl App {
+    /// Loads the configuration and starts logging, with defaults if there is no configuration.
+    pub(crate) fn load(global: &Global) -> anyhow::Result<Self> {
+        let loaded = Sources::from_process(global.config.clone(), global.set.clone())
+            .and_then(|sources| Ok((config::load(&sources)?, sources)));
+        let verbosity = global.verbosity();
+        let (loaded, sources) = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                let log = Log {
+                    level: Level::INFO,
+                    format: LogFormat::Auto,
+                };
+                logging::init(&log, verbosity);
+                return Err(error).context("the configuration was refused");
+            }
+        };
+        logging::init(&loaded.config.log, verbosity);
+        Ok(Self::new(loaded, &sources, Show::unless(global.quiet)))
+    }
+
+    pub(crate) fn new(loaded: Loaded, sources: &Sources, show: Show) -> Self {
+        let variable = |name: &str| {
+            sources
+                .variables
+                .get(name)
+                .filter(|value| !value.is_empty())
+        };
+        let state_directory = variable("XDG_STATE_HOME")
+            .map(PathBuf::from)
+            .or_else(|| Some(PathBuf::from(variable("HOME")?).join(".local/state")))
+            .map(|state| state.join("isobar"));
+        Self {
+            config: loaded.config,
+            settings: loaded.settings,
+            show,
+            directory: sources.directory.clone(),
+            state_directory,
+        }
+    }
+
+    pub(crate) fn lake(&self) -> Result<Arc<Lake>, engine::Error> {
+        let user = self.config.hdfs.user.clone();
+        let stores = Stores::new(StoreOptions {
+            user: user.unwrap_or_else(|| "the system's".to_owned()),
+            limit: self.config.hdfs.timeout,
+        });
+        Lake::new(&self.config.lake.url, stores)
+    }
+
+    pub(crate) fn session(&self, lake: &Arc<Lake>) -> Result<Session, engine::Error> {
+        Session::new(lake, self.config.time.zone)
+    }
+
+    pub(crate) fn base_path(&self, lake: &Lake) -> Result<Location, engine::Error> {
+        lake.stores().locate(&self.config.export.base_path)
+    }
+
+    pub(crate) fn library(&self) -> anyhow::Result<Library> {
+        let path = &self.config.queries.path;
+        std::fs::read_dir(path).with_context(|| {
+            format!(
+                "could not read the query files in {}; set queries.path (ISOBAR__QUERIES__PATH) to their directory",
+                path.display()
+            )
+        })?;
+        Ok(Library::new(path.clone()))
+    }
+}

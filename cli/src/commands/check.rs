@@ -1,0 +1,158 @@
+//! `isobar check`: whether everything that is configured can be reached. Changes nothing.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use engine::lake::Lake;
+use url::Url;
+
+use crate::app::App;
+use crate::failure::Story;
+use crate::output::Output;
+use crate::text;
+
+/// Check the configuration and every connection
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Check {}
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+  isobar check
+  HDFS_URL=http://namenode:9870 isobar check";
+
+/// No connection is waited for longer, whatever its own limits are.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What was found of one connection.
+struct Finding {
+    what: &'static str,
+    place: String,
+    outcome: anyhow::Result<String>,
+}
+
+impl Check {
+    pub(crate) async fn run(&self, app: &App, out: &mut Output) -> anyhow::Result<()> {
+        let lake = app.lake()?;
+        let queries = Finding {
+            what: "queries",
+            place: app.config.queries.path.display().to_string(),
+            outcome: queries(app),
+        };
+        let (tables, exports, web) = tokio::join!(
+            probe("lake", &app.config.lake.url, tables(&lake)),
+            probe("export", &app.config.export.base_path, exports(app, &lake)),
+            web_hdfs(app),
+        );
+        let mut failures = Vec::new();
+        for finding in [Some(queries), Some(tables), Some(exports), web]
+            .into_iter()
+            .flatten()
+        {
+            let Finding {
+                what,
+                place,
+                outcome,
+            } = finding;
+            match outcome {
+                Ok(found) => out.line(format_args!("ok      {what:<8} {place}  {found}"))?,
+                Err(error) => {
+                    out.line(format_args!("failed  {what:<8} {place}"))?;
+                    let story = Story::of(error.as_ref()).to_string();
+                    let story = story.trim_end().trim_start_matches("error: ");
+                    failures.push(format!("{what}: {story}"));
+                }
+            }
+        }
+        out.flush()?;
+        if !failures.is_empty() {
+            let count = text::counted(failures.len() as u64, "check");
+            bail!("{count} failed\n{}", failures.join("\n"));
+        }
+        Ok(())
+    }
+}
+
+async fn probe(
+    what: &'static str,
+    place: &Url,
+    look: impl Future<Output = anyhow::Result<String>>,
+) -> Finding {
+    let outcome = tokio::time::timeout(PATIENCE, look).await;
+    let outcome = outcome.unwrap_or_else(|_elapsed| {
+        Err(anyhow!(
+            "{place} did not answer within {} s; check that it runs, and its key in `isobar config show`",
+            PATIENCE.as_secs()
+        ))
+    });
+    Finding {
+        what,
+        place: place.to_string(),
+        outcome,
+    }
+}
+
+fn queries(app: &App) -> anyhow::Result<String> {
+    let library = app.library()?;
+    for name in library.names()? {
+        library.query(name.as_str())?;
+    }
+    let (queries, tables) = (library.names()?.len(), library.table_files()?.len());
+    let queries = if queries == 1 {
+        "1 query".to_owned()
+    } else {
+        format!("{queries} queries")
+    };
+    Ok(format!(
+        "{queries}, {}",
+        text::counted(tables as u64, "declared table")
+    ))
+}
+
+async fn tables(lake: &Arc<Lake>) -> anyhow::Result<String> {
+    let tables = lake.tables().await?;
+    Ok(text::counted(tables.len() as u64, "table"))
+}
+
+async fn exports(app: &App, lake: &Lake) -> anyhow::Result<String> {
+    let directories = app.base_path(lake)?.directories().await?;
+    let days = directories
+        .iter()
+        .filter(|name| name.starts_with("dt="))
+        .count();
+    Ok(text::counted(days as u64, "day"))
+}
+
+/// Whether the NameNode serves, asked over HTTP as the older pipeline did; only where an address is set.
+async fn web_hdfs(app: &App) -> Option<Finding> {
+    let base = app.config.hdfs.url.as_ref()?;
+    if !base.scheme().starts_with("http") {
+        return None;
+    }
+    Some(probe("webhdfs", base, root_status(app, base)).await)
+}
+
+async fn root_status(app: &App, base: &Url) -> anyhow::Result<String> {
+    let mut url = base.join("/webhdfs/v1/")?;
+    url.query_pairs_mut().append_pair("op", "GETFILESTATUS");
+    if let Some(user) = &app.config.hdfs.user {
+        url.query_pairs_mut().append_pair("user.name", user);
+    }
+    let remedy = || {
+        format!(
+            "{base} does not answer as WebHDFS; check that the NameNode runs, then hdfs.url (HDFS_URL)"
+        )
+    };
+    let answer = reqwest::Client::builder()
+        .timeout(app.config.hdfs.timeout)
+        .build()?
+        .get(url)
+        .send()
+        .await
+        .and_then(reqwest::Response::error_for_status)
+        .with_context(remedy)?;
+    let body: serde_json::Value = answer.json().await.with_context(remedy)?;
+    body.get("FileStatus").with_context(remedy)?;
+    Ok("ready".to_owned())
+}

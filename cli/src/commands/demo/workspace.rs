@@ -1,0 +1,80 @@
+//! The demo's directory: a configuration of its own and a copy of the repository's queries.
+//!
+//! What is there already stays as it is, because people try things in a demo.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use engine::config::{self, FILE_NAME, Sources};
+
+use crate::app::App;
+
+/// The repository's query files by their paths below `queries/`.
+const QUERIES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/queries.rs"));
+
+/// Makes what is missing in `directory` and loads the configuration that lies there.
+pub(super) fn prepare(directory: &Path, app: &App) -> anyhow::Result<App> {
+    for (name, text) in QUERIES {
+        write_new(&directory.join("queries").join(name), text)?;
+    }
+    write_new(&directory.join(FILE_NAME), &configuration(directory))?;
+    let sources = Sources {
+        file: Some(PathBuf::from(FILE_NAME)),
+        overrides: Vec::new(),
+        variables: BTreeMap::new(),
+        directory: directory.to_owned(),
+    };
+    let loaded = config::load(&sources)?;
+    Ok(App::new(loaded, &sources, app.show))
+}
+
+/// Paths are absolute, so that the file serves from any working directory.
+fn configuration(directory: &Path) -> String {
+    let place = |name: &str| {
+        let path = directory.join(name).display().to_string();
+        // A JSON string is a TOML string.
+        serde_json::Value::from(path).to_string()
+    };
+    format!(
+        "\
+# Written by `isobar demo`. `isobar config example` prints every key.
+[lake]
+url = {}
+[export]
+base_path = {}
+[queries]
+path = {}
+",
+        place("lake"),
+        place("weather"),
+        place("queries")
+    )
+}
+
+/// Writes a file unless there is one.
+fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    let directory = path.parent().unwrap_or(path);
+    std::fs::create_dir_all(directory)
+        .and_then(|()| std::fs::write(path, text))
+        .with_context(|| format!("could not write {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::QUERIES;
+
+    #[test]
+    fn the_binary_brings_the_queries_along() {
+        for name in ["tables/weather.sql", super::super::QUERY] {
+            let found = QUERIES.iter().find(|(path, _)| path.starts_with(name));
+            assert!(
+                found.is_some_and(|(_, text)| text.contains("SELECT")),
+                "{name}"
+            );
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! The commands, one file each: its arguments, its help, and what it does.
+
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod config;
+pub(crate) mod demo;
+pub(crate) mod land;
+pub(crate) mod query;
+pub(crate) mod run;
+pub(crate) mod sql;
+pub(crate) mod table;
+
+use crate::app::App;
+use crate::args::Command;
+use crate::output::Output;
+use crate::signals::Signals;
+
+/// What needs neither configuration nor runtime; `None` when `command` is another one.
+pub(crate) fn run_without_configuration(command: &Command) -> Option<anyhow::Result<()>> {
+    match command {
+        Command::Completions(arguments) => Some(arguments.run(&mut Output::new())),
+        Command::Config(config::Config::Example) => Some(config::example(&mut Output::new())),
+        _ => None,
+    }
+}
+
+pub(crate) async fn run(command: Command, app: App, signals: &Signals) -> anyhow::Result<()> {
+    let mut out = Output::new();
+    // Landing finishes its commit when a signal comes, and a session outlives its statements;
+    // everything else changes nothing before its last step and is simply dropped.
+    match command {
+        Command::Land(land) => land.run(&app, signals, &mut out).await?,
+        Command::Demo(demo) => demo.run(&app, signals, &mut out).await?,
+        Command::Sql(sql) => sql.run(&app, signals, &mut out).await?,
+        other => {
+            let done = Box::pin(run_to_the_end(other, &app, &mut out));
+            signals.interrupting(done).await?;
+        }
+    }
+    out.flush()
+}
+
+async fn run_to_the_end(command: Command, app: &App, out: &mut Output) -> anyhow::Result<()> {
+    match command {
+        Command::Run(run) => run.run(app, out).await,
+        Command::Query(query) => query.run(app, out).await,
+        Command::Table(table) => table.run(app, out).await,
+        Command::Config(config) => config.run(app, out),
+        Command::Check(check) => check.run(app, out).await,
+        Command::Land(_) | Command::Sql(_) | Command::Demo(_) | Command::Completions(_) => {
+            unreachable!("runs elsewhere")
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! A person at a terminal: statements that end with `;`, and a few commands that begin with `\`.
+
+use std::path::{Path, PathBuf};
+
+use rustyline::completion::Completer;
+use rustyline::error::ReadlineError;
+use rustyline::highlight::Highlighter;
+use rustyline::hint::Hinter;
+use rustyline::history::FileHistory;
+use rustyline::validate::{ValidationContext, ValidationResult, Validator};
+use rustyline::{Context, Editor, Helper};
+use tracing::debug;
+
+use super::Desk;
+use super::statement::is_complete;
+use crate::app::App;
+use crate::commands::table;
+use crate::failure::{self, Interrupted, OutputClosed};
+use crate::format::Format;
+use crate::output::Output;
+use crate::signals::Signals;
+
+const PROMPT: &str = "isobar> ";
+
+const HELP: &str = r"Statements end with `;` and may span lines.
+  \d        list the tables
+  \d TABLE  describe a table
+  \q        leave (or Ctrl-D)
+  \?        this help
+Ctrl-C gives up the line, or the statement that runs.";
+
+/// Words that statements begin with or are made of, for completion.
+const KEYWORDS: [&str; 34] = [
+    "AND", "AS", "ASC", "BETWEEN", "BY", "CASE", "CAST", "COUNT", "DATE", "DESC", "DESCRIBE",
+    "DISTINCT", "ELSE", "END", "EXPLAIN", "FROM", "GROUP", "HAVING", "IN", "INTERVAL", "IS",
+    "JOIN", "LEFT", "LIKE", "LIMIT", "NOT", "NULL", "ON", "OR", "ORDER", "SELECT", "SHOW", "WHERE",
+    "WITH",
+];
+
+type LineEditor = Editor<Assistant, FileHistory>;
+
+/// Reads and answers until the person leaves.
+pub(super) async fn run(
+    app: &App,
+    desk: &Desk,
+    signals: &Signals,
+    out: &mut Output,
+) -> anyhow::Result<()> {
+    let history = app
+        .state_directory
+        .as_ref()
+        .map(|state| state.join("history"));
+    let mut editor = LineEditor::new()?;
+    let tables = signals
+        .interrupting(async { Ok(desk.lake.tables().await?) })
+        .await?;
+    editor.set_helper(Some(Assistant {
+        words: tables.iter().map(ToString::to_string).collect(),
+    }));
+    if let Some(path) = &history
+        && path.exists()
+        && let Err(error) = editor.load_history(path)
+    {
+        debug!(%error, path = %path.display(), "no history");
+    }
+    out.line(format_args!(
+        "{}, {} tables; \\? helps",
+        desk.lake.root(),
+        tables.len()
+    ))?;
+    out.flush()?;
+    loop {
+        let (back, line) = read_line(editor, signals).await?;
+        editor = back;
+        let line = match line {
+            Ok(line) => line,
+            Err(ReadlineError::Interrupted) => continue,
+            Err(ReadlineError::Eof) => break,
+            Err(error) => return Err(error.into()),
+        };
+        if line.trim().is_empty() {
+            continue;
+        }
+        remember(&mut editor, &line, history.as_deref());
+        if matches!(line.trim(), "\\q" | "exit" | "quit" | "exit;" | "quit;") {
+            break;
+        }
+        let answered = signals.interrupting(answer(desk, &line, out)).await;
+        signals.forget();
+        match answered {
+            Err(error) if error.is::<OutputClosed>() => return Err(error),
+            Err(error) if error.is::<Interrupted>() => eprintln!("stopped"),
+            Err(error) => eprint!("{}", failure::Story::of(error.as_ref())),
+            Ok(()) => {}
+        }
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// Waits for a line on a thread of its own, so that signals are heard meanwhile.
+async fn read_line(
+    mut editor: LineEditor,
+    signals: &Signals,
+) -> anyhow::Result<(LineEditor, rustyline::Result<String>)> {
+    let reading = tokio::task::spawn_blocking(move || {
+        let line = editor.readline(PROMPT);
+        (editor, line)
+    });
+    signals.interrupting(async { Ok(reading.await?) }).await
+}
+
+/// The history is a comfort: where it cannot be kept, nobody is bothered.
+fn remember(editor: &mut LineEditor, line: &str, history: Option<&Path>) {
+    let kept = editor.add_history_entry(line).map(drop);
+    let Some(path) = history else { return };
+    let directory = path.parent().map(PathBuf::from).unwrap_or_default();
+    let kept = kept
+        .and_then(|()| Ok(std::fs::create_dir_all(directory)?))
+        .and_then(|()| editor.save_history(path));
+    if let Err(error) = kept {
+        debug!(%error, path = %path.display(), "history not kept");
+    }
+}
+
+async fn answer(desk: &Desk, line: &str, out: &mut Output) -> anyhow::Result<()> {
+    let mut words = line.trim().trim_end_matches(';').split_whitespace();
+    match (words.next(), words.next()) {
+        (Some("\\d"), None) => table::list(&desk.lake, Format::Table, out).await,
+        (Some("\\d"), Some(name)) => table::describe(&desk.lake, name, Format::Table, out).await,
+        (Some("\\?"), _) => out.line(HELP),
+        (Some(word), _) if word.starts_with('\\') => {
+            out.line(format_args!("no command {word}; \\? shows what there is"))
+        }
+        _ => desk.answer_all(line, "statement", out).await,
+    }
+}
+
+/// Helps while a line is typed.
+struct Assistant {
+    words: Vec<String>,
+}
+
+impl Validator for Assistant {
+    fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
+        let input = context.input();
+        let is_command = ["\\", "exit", "quit"]
+            .iter()
+            .any(|word| input.trim().starts_with(word));
+        Ok(if is_command || is_complete(input) {
+            ValidationResult::Valid(None)
+        } else {
+            ValidationResult::Incomplete
+        })
+    }
+}
+
+impl Completer for Assistant {
+    type Candidate = String;
+
+    fn complete(
+        &self,
+        line: &str,
+        position: usize,
+        _context: &Context<'_>,
+    ) -> rustyline::Result<(usize, Vec<String>)> {
+        Ok(self.candidates(&line[..position]))
+    }
+}
+
+impl Assistant {
+    /// Where the last word of `typed` begins, and the words that begin like it.
+    fn candidates(&self, typed: &str) -> (usize, Vec<String>) {
+        let is_part = |c: char| c.is_alphanumeric() || c == '_';
+        let start = typed.len()
+            - typed
+                .chars()
+                .rev()
+                .take_while(|c| is_part(*c))
+                .map(char::len_utf8)
+                .sum::<usize>();
+        let begun = &typed[start..];
+        if begun.is_empty() {
+            return (start, Vec::new());
+        }
+        let tables = self
+            .words
+            .iter()
+            .filter(|word| word.starts_with(begun))
+            .cloned();
+        let keywords = KEYWORDS
+            .iter()
+            .filter(|word| word.starts_with(&begun.to_uppercase()));
+        (
+            start,
+            tables.chain(keywords.map(ToString::to_string)).collect(),
+        )
+    }
+}
+
+impl Hinter for Assistant {
+    type Hint = String;
+}
+
+impl Highlighter for Assistant {}
+
+impl Helper for Assistant {}
+
+#[cfg(test)]
+mod tests {
+    use super::Assistant;
+
+    #[test]
+    fn words_are_completed_from_tables_and_keywords() {
+        let assistant = Assistant {
+            words: vec!["weather".to_owned(), "weather_forecast".to_owned()],
+        };
+        let check = |typed: &str, start: usize, words: &[&str]| {
+            let expected = words.iter().map(ToString::to_string).collect::<Vec<_>>();
+            assert_eq!(assistant.candidates(typed), (start, expected), "{typed}");
+        };
+        check("sel", 0, &["SELECT"]);
+        check(
+            "SELECT count(*) FROM wea",
+            21,
+            &["weather", "weather_forecast"],
+        );
+        check("SELECT 'é' fr", 12, &["FROM"]);
+        check("SELECT ", 7, &[]);
+    }
+}

@@ -1,0 +1,186 @@
+//! `isobar sql`: questions to the lake, from arguments, a file, standard input or a person.
+
+mod interactive;
+mod statement;
+
+use std::io::{IsTerminal as _, Read as _};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use engine::lake::Lake;
+use engine::session::Session;
+use engine::sql::{self, Statement};
+use futures::StreamExt as _;
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::format::{Format, Printer, TABLE_ROWS, Wanted};
+use crate::output::Output;
+use crate::signals::Signals;
+use crate::text;
+
+/// Ask the lake in SQL; it only ever reads
+///
+/// Without -c and -f, statements come from standard input, or line by line from a person at a terminal.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Sql {
+    /// Run these statements; repeatable
+    #[arg(short, long, value_name = "SQL", conflicts_with = "file")]
+    command: Vec<String>,
+    /// Run the statements of this file
+    #[arg(short, long, value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// How rows are printed
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Print the time of each statement to standard error, from planning to its last row
+    #[arg(long)]
+    timing: bool,
+    /// Let tables show more than their first 10,000 rows
+    #[arg(long)]
+    all_rows: bool,
+}
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+  isobar sql
+  isobar sql -c 'SELECT city, max(temp) FROM weather GROUP BY city'
+  isobar sql --format csv -f report.sql > report.csv
+  echo 'SHOW TABLES' | isobar sql --format json";
+
+/// A lake that can be asked, and how its answers are printed.
+struct Desk {
+    lake: Arc<Lake>,
+    session: Session,
+    format: Format,
+    timing: bool,
+    rows_max: usize,
+}
+
+impl Sql {
+    pub(crate) async fn run(
+        self,
+        app: &App,
+        signals: &Signals,
+        out: &mut Output,
+    ) -> anyhow::Result<()> {
+        let lake = app.lake()?;
+        let desk = Desk {
+            session: app.session(&lake)?,
+            lake,
+            format: self.format,
+            timing: self.timing,
+            rows_max: if self.all_rows {
+                usize::MAX
+            } else {
+                TABLE_ROWS
+            },
+        };
+        if self.command.is_empty() && self.file.is_none() && std::io::stdin().is_terminal() {
+            return Box::pin(interactive::run(app, &desk, signals, out)).await;
+        }
+        let work = async {
+            for (text, origin) in self.texts()? {
+                desk.answer_all(&text, &origin, out).await?;
+            }
+            Ok(())
+        };
+        Box::pin(signals.interrupting(work)).await
+    }
+
+    /// Each text with what its places are named after.
+    fn texts(self) -> anyhow::Result<Vec<(String, String)>> {
+        if let Some(path) = self.file {
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("could not read {}", path.display()))?;
+            return Ok(vec![(text, path.display().to_string())]);
+        }
+        if !self.command.is_empty() {
+            let commands = self.command.into_iter();
+            return Ok(commands.map(|text| (text, "command".to_owned())).collect());
+        }
+        let mut text = String::new();
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .context("could not read standard input")?;
+        Ok(vec![(text, "standard input".to_owned())])
+    }
+}
+
+/// Asks one question as `isobar sql -c` does.
+pub(crate) async fn answer(app: &App, text: &str, out: &mut Output) -> anyhow::Result<()> {
+    let lake = app.lake()?;
+    let desk = Desk {
+        session: app.session(&lake)?,
+        lake,
+        format: Format::Table,
+        timing: false,
+        rows_max: TABLE_ROWS,
+    };
+    desk.answer_all(text, "command", out).await
+}
+
+impl Desk {
+    /// Answers every statement of `text`; the first that fails is the last.
+    async fn answer_all(&self, text: &str, origin: &str, out: &mut Output) -> anyhow::Result<()> {
+        let statements = sql::parse(text, origin)?;
+        let count = statements.len();
+        for (position, statement) in statements.iter().enumerate() {
+            self.answer(statement, out).await.map_err(|error| {
+                // The place of a syntax error says it already.
+                let is_placed = matches!(error.downcast_ref(), Some(engine::Error::Syntax { .. }));
+                if is_placed || error.is::<crate::failure::OutputClosed>() {
+                    error
+                } else if count == 1 {
+                    error.context(format!("{origin} failed"))
+                } else {
+                    error.context(format!("statement {} of {origin} failed", position + 1))
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn answer(&self, statement: &Statement, out: &mut Output) -> anyhow::Result<()> {
+        let mut spent = Spent::default();
+        let planned = spent.on(self.session.query(statement)).await?;
+        let started = spent.on(planned.execute_stream()).await;
+        let mut rows = started.map_err(engine::Error::Execute)?;
+        let mut printer = Printer::new(self.format, rows.schema(), self.rows_max);
+        printer.begin(out)?;
+        let mut wanted = Wanted::More;
+        while wanted == Wanted::More
+            && let Some(batch) = spent.on(rows.next()).await
+        {
+            let batch = batch.map_err(engine::Error::Execute)?;
+            wanted = printer.batch(&batch, out)?;
+        }
+        let shown = printer.end(out)?;
+        if wanted == Wanted::Enough {
+            eprintln!(
+                "only the first {} rows are shown; --all-rows shows all, --format csv and json too",
+                text::count(shown as u64)
+            );
+        }
+        if self.timing {
+            eprintln!("time: {}", text::seconds(spent.0));
+        }
+        Ok(())
+    }
+}
+
+/// Time spent waiting for the engine; printing is not its business.
+#[derive(Default)]
+struct Spent(Duration);
+
+impl Spent {
+    async fn on<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let started = Instant::now();
+        let done = work.await;
+        self.0 += started.elapsed();
+        done
+    }
+}

@@ -1,0 +1,131 @@
+//! Rows on standard output, as a table, as CSV or as JSON Lines.
+
+use arrow::array::RecordBatch;
+use arrow::csv;
+use arrow::datatypes::SchemaRef;
+use arrow::json;
+use arrow::json::writer::LineDelimited;
+use arrow::util::pretty::pretty_format_batches_with_schema;
+use clap::ValueEnum;
+
+use crate::output::Output;
+
+/// How rows look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A grid for people
+    #[default]
+    Table,
+    /// Comma-separated values under a line of names
+    Csv,
+    /// One JSON object a line
+    Json,
+}
+
+/// Rows that a table shows unless all are asked for: it is laid out only when its widest cell is known.
+pub(crate) const TABLE_ROWS: usize = 10_000;
+
+/// Prints the batches of one result as they come.
+#[derive(Debug)]
+pub(crate) struct Printer {
+    format: Format,
+    schema: SchemaRef,
+    /// Rows waiting for the table's end.
+    held: Vec<RecordBatch>,
+    rows: usize,
+    rows_max: usize,
+}
+
+/// Whether more batches are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    More,
+    /// The table is full; whatever follows is not shown.
+    Enough,
+}
+
+impl Printer {
+    /// `table_rows_max` limits tables alone, the other formats stream.
+    pub(crate) fn new(format: Format, schema: SchemaRef, table_rows_max: usize) -> Self {
+        Self {
+            format,
+            schema,
+            held: Vec::new(),
+            rows: 0,
+            rows_max: match format {
+                Format::Table => table_rows_max,
+                Format::Csv | Format::Json => usize::MAX,
+            },
+        }
+    }
+
+    pub(crate) fn begin(&self, out: &mut Output) -> anyhow::Result<()> {
+        if self.format == Format::Csv {
+            // An empty batch prints the names, so that an empty result has them too.
+            self.csv(
+                true,
+                &RecordBatch::new_empty(SchemaRef::clone(&self.schema)),
+                out,
+            )?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn batch(
+        &mut self,
+        batch: &RecordBatch,
+        out: &mut Output,
+    ) -> anyhow::Result<Wanted> {
+        let room = self.rows_max - self.rows;
+        let batch = batch.slice(0, batch.num_rows().min(room));
+        let is_full = batch.num_rows() == room && self.rows_max != usize::MAX;
+        self.rows += batch.num_rows();
+        match self.format {
+            Format::Table => self.held.push(batch),
+            Format::Csv => self.csv(false, &batch, out)?,
+            Format::Json => json(&batch, out)?,
+        }
+        Ok(if is_full {
+            Wanted::Enough
+        } else {
+            Wanted::More
+        })
+    }
+
+    /// Prints what was held back; the number of rows shown.
+    pub(crate) fn end(self, out: &mut Output) -> anyhow::Result<usize> {
+        if self.format == Format::Table {
+            out.line(pretty_format_batches_with_schema(self.schema, &self.held)?)?;
+        }
+        out.flush()?;
+        Ok(self.rows)
+    }
+
+    fn csv(&self, names: bool, batch: &RecordBatch, out: &mut Output) -> anyhow::Result<()> {
+        let mut text = Vec::new();
+        csv::WriterBuilder::new()
+            .with_header(names)
+            .build(&mut text)
+            .write(batch)?;
+        out.write(|out| std::io::Write::write_all(out, &text))
+    }
+}
+
+fn json(batch: &RecordBatch, out: &mut Output) -> anyhow::Result<()> {
+    let mut writer = json::WriterBuilder::new()
+        .with_explicit_nulls(true)
+        .build::<_, LineDelimited>(Vec::new());
+    writer.write(batch)?;
+    writer.finish()?;
+    let text = writer.into_inner();
+    out.write(|out| std::io::Write::write_all(out, &text))
+}
+
+/// Prints rows that are all there.
+pub(crate) fn print(format: Format, batch: &RecordBatch, out: &mut Output) -> anyhow::Result<()> {
+    let mut printer = Printer::new(format, batch.schema(), usize::MAX);
+    printer.begin(out)?;
+    printer.batch(batch, out)?;
+    printer.end(out)?;
+    Ok(())
+}

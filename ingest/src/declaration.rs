@@ -1,0 +1,232 @@
+//! Declarations of landed tables: the files below `queries/tables/`.
+//!
+//! A table is a SELECT over the messages of a topic; its header names the topic, the type of the messages
+//! and what is implausible in them. The tables of one topic share one type, the union of theirs, so that a
+//! message is decoded once and judged once for all of them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use chrono_tz::Tz;
+use engine::lake::{TableName, TableSchema};
+use engine::query::{Library, read_described};
+use engine::session::storable;
+use serde::Deserialize;
+
+use crate::error::Error;
+use crate::land::transform;
+use crate::message::Shape;
+
+/// Stands for the configured topic in a header.
+const CONFIGURED_TOPIC: &str = "@kafka.topic";
+
+/// Columns that every landed table must have: a row says which message it came from.
+pub(crate) const IDENTITY: [&str; 3] = ["kafka_topic", "kafka_partition", "kafka_offset"];
+
+/// All declared tables.
+#[derive(Clone, Debug)]
+pub struct Declarations {
+    tables: Vec<Declaration>,
+}
+
+/// One declared table.
+#[derive(Clone, Debug)]
+pub struct Declaration {
+    pub name: TableName,
+    pub topic: String,
+    pub path: PathBuf,
+    pub schema: TableSchema,
+    pub(crate) refusals: Vec<Refuse>,
+    pub(crate) text: String,
+    shape: Shape,
+    observed_at: Option<String>,
+}
+
+/// What a topic's messages are, and the tables they become rows of.
+#[derive(Clone, Debug)]
+pub(crate) struct Topic {
+    pub(crate) name: String,
+    pub(crate) shape: Shape,
+    pub(crate) tables: Vec<Declaration>,
+    /// Steps to the field of a message that holds its moment in epoch seconds; it tells the two passes of
+    /// the repeated autumn hour apart.
+    pub(crate) observed_at: Option<Vec<String>>,
+    pub(crate) zone: Tz,
+}
+
+/// A rule that refuses messages.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Refuse {
+    /// What dead letters say: a word in snake case.
+    pub(crate) reason: String,
+    /// A condition over the columns of `messages`.
+    pub(crate) when: String,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Header {
+    description: String,
+    topic: String,
+    partition: String,
+    observed_at: Option<String>,
+    message: toml::Table,
+    #[serde(default)]
+    refuse: Vec<Refuse>,
+}
+
+impl Declarations {
+    /// Reads and plans every table file of `library`; `kafka_topic` is the configured topic.
+    ///
+    /// # Errors
+    /// When a file is wrong, or two tables of a topic declare a field differently.
+    pub async fn load(library: &Library, kafka_topic: &str, zone: Tz) -> Result<Self, Error> {
+        let mut headers = Vec::new();
+        for path in library.table_files()? {
+            headers.push(read(&path, kafka_topic)?);
+        }
+        let mut tables = Vec::new();
+        for (path, topic, header, text) in &headers {
+            let shape = shape_of(
+                topic,
+                headers
+                    .iter()
+                    .map(|(path, of, header, _)| (path, of, header)),
+            )?;
+            let columns = transform::plan(text, path, &shape, zone).await?;
+            tables.push(declare(path, topic, header, text, columns)?);
+        }
+        Ok(Self { tables })
+    }
+
+    pub fn tables(&self) -> impl Iterator<Item = &Declaration> {
+        self.tables.iter()
+    }
+
+    /// Everything declared of `name`, or `None` when no table is.
+    pub(crate) fn topic(&self, name: &str, zone: Tz) -> Result<Option<Topic>, Error> {
+        let tables: Vec<_> = self
+            .tables
+            .iter()
+            .filter(|table| table.topic == name)
+            .cloned()
+            .collect();
+        let Some(first) = tables.first() else {
+            return Ok(None);
+        };
+        let mut shape = first.shape.clone();
+        for table in &tables[1..] {
+            shape = Shape::merge(&shape, &table.shape).map_err(|source| Error::MessageType {
+                path: table.path.clone(),
+                source,
+            })?;
+        }
+        let observed_at = tables
+            .iter()
+            .find_map(|table| table.observed_at.as_ref())
+            .map(|path| path.split('.').map(str::to_owned).collect());
+        Ok(Some(Topic {
+            name: name.to_owned(),
+            shape,
+            tables,
+            observed_at,
+            zone,
+        }))
+    }
+}
+
+type Read = (PathBuf, String, Header, String);
+
+fn read(path: &Path, kafka_topic: &str) -> Result<Read, Error> {
+    let text = std::fs::read_to_string(path).map_err(|source| engine::Error::ReadFile {
+        path: path.to_owned(),
+        source,
+    })?;
+    let described = read_described::<Header>(path, text)?;
+    let topic = match described.header.topic.as_str() {
+        CONFIGURED_TOPIC => kafka_topic.to_owned(),
+        named => named.to_owned(),
+    };
+    Ok((path.to_owned(), topic, described.header, described.text))
+}
+
+/// The union of what all tables of `topic` declare.
+fn shape_of<'a>(
+    topic: &str,
+    headers: impl Iterator<Item = (&'a PathBuf, &'a String, &'a Header)>,
+) -> Result<Shape, Error> {
+    let mut union = Shape::default();
+    for (path, _, header) in headers.filter(|(_, of, _)| *of == topic) {
+        let failed = |source| Error::MessageType {
+            path: path.clone(),
+            source,
+        };
+        let shape = Shape::parse(&header.message).map_err(failed)?;
+        union = Shape::merge(&union, &shape).map_err(failed)?;
+    }
+    Ok(union)
+}
+
+fn declare(
+    path: &Path,
+    topic: &str,
+    header: &Header,
+    text: &str,
+    columns: SchemaRef,
+) -> Result<Declaration, Error> {
+    let stem = path
+        .file_stem()
+        .and_then(|stem| stem.to_str())
+        .unwrap_or_default();
+    let name: TableName = stem.parse()?;
+    let wrong = |message: String| Error::Declaration {
+        path: path.to_owned(),
+        message,
+    };
+    for column in IDENTITY.into_iter().chain([header.partition.as_str()]) {
+        if columns.index_of(column).is_err() {
+            return Err(wrong(format!(
+                "the SELECT has no column \"{column}\"; every landed table has kafka_topic, kafka_partition, kafka_offset and its partition column"
+            )));
+        }
+    }
+    let fields: Vec<_> = columns
+        .fields()
+        .iter()
+        .map(|field| Field::new(field.name(), storable(field.data_type()), true))
+        .collect();
+    let shape = Shape::parse(&header.message).map_err(|source| Error::MessageType {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(Declaration {
+        name,
+        topic: topic.to_owned(),
+        path: path.to_owned(),
+        schema: TableSchema {
+            columns: Arc::new(Schema::new(fields)),
+            partition: vec![header.partition.clone()],
+            description: header.description.clone(),
+        },
+        refusals: header.refuse.clone(),
+        text: text.to_owned(),
+        shape,
+        observed_at: header.observed_at.clone(),
+    })
+}
+
+/// The columns that a table's SELECT and its rules may use.
+pub(crate) fn message_columns(shape: &Shape) -> SchemaRef {
+    let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+    Arc::new(Schema::new(vec![
+        Field::new("kafka_topic", DataType::Utf8, false),
+        Field::new("kafka_partition", DataType::Int32, false),
+        Field::new("kafka_offset", DataType::Int64, false),
+        Field::new("kafka_timestamp", instant, false),
+        Field::new("key", DataType::Utf8, true),
+        Field::new("value", DataType::Utf8, false),
+        Field::new("message", shape.data_type(), false),
+    ]))
+}

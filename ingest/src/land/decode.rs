@@ -1,0 +1,311 @@
+//! Lines of an export file into a batch of messages; what is malformed becomes a dead letter.
+
+use std::collections::HashSet;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{
+    Array as _, ArrayRef, AsArray as _, BooleanArray, Int32Array, Int64Array, RecordBatch,
+    StringArray, StringBuilder, StructArray, TimestampMicrosecondArray, new_null_array,
+};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{DataType, Int64Type};
+use arrow::error::ArrowError;
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::dead_letters::DeadLetter;
+use super::event_time;
+use crate::declaration::{Topic, message_columns};
+use crate::message::{Decoder, envelope};
+use crate::source::files::{Block, Content};
+
+/// An event time this much ahead of the clock is a fault, not a skew.
+const AHEAD_MAX: TimeDelta = TimeDelta::days(1);
+/// No weather was put into Kafka before the year 2000.
+const EARLIEST: &str = "2000-01-01T00:00:00Z";
+
+/// A decoded block.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    /// Well-formed messages, each identity once, in the columns that tables select from.
+    pub(crate) messages: RecordBatch,
+    /// Where each message of the batch stands in the file.
+    lines: Vec<Line>,
+    pub(crate) refused: Vec<DeadLetter>,
+    /// Lines whose identity another line of the block had already.
+    pub(crate) repeated: u64,
+    block: Source,
+}
+
+#[derive(Clone, Debug)]
+struct Line {
+    number: i64,
+    text: Range<usize>,
+}
+
+/// What all letters of a block have in common.
+#[derive(Clone, Debug)]
+struct Source {
+    path: Arc<str>,
+    topic: Arc<str>,
+    text: Bytes,
+    received_us: i64,
+}
+
+impl Source {
+    fn letter(
+        &self,
+        line: &Line,
+        identity: Option<(i32, i64)>,
+        reason: &str,
+        detail: String,
+    ) -> DeadLetter {
+        DeadLetter {
+            received_us: self.received_us,
+            source: "files",
+            topic: Arc::clone(&self.topic),
+            identity,
+            place: Some((Arc::clone(&self.path), line.number)),
+            reason: reason.to_owned(),
+            detail,
+            value: self.text.slice(line.text.clone()),
+        }
+    }
+}
+
+impl Decoded {
+    /// The dead letter of a message that was refused after it had been decoded.
+    pub(crate) fn letter(&self, index: usize, reason: &str, detail: String) -> DeadLetter {
+        let partitions = self
+            .messages
+            .column(1)
+            .as_primitive::<arrow::datatypes::Int32Type>();
+        let offsets = self.messages.column(2).as_primitive::<Int64Type>();
+        let identity = Some((partitions.value(index), offsets.value(index)));
+        self.block
+            .letter(&self.lines[index], identity, reason, detail)
+    }
+}
+
+/// Decodes one block of lines.
+pub(crate) fn block(
+    topic: &Topic,
+    block: Block,
+    now: DateTime<Utc>,
+) -> Result<Decoded, ArrowError> {
+    let mut source = Source {
+        path: block.path,
+        topic: topic.name.as_str().into(),
+        text: Bytes::new(),
+        received_us: now.timestamp_micros(),
+    };
+    let (lines, mut refused) = match block.content {
+        Content::Lines(text) => {
+            source.text = text;
+            (split(&source.text, block.first_line), Vec::new())
+        }
+        Content::TooLong { beginning, length } => {
+            let line = Line {
+                number: block.first_line,
+                text: 0..beginning.len(),
+            };
+            source.text = beginning;
+            let identity = envelope::salvage(&source.text);
+            let detail = format!("the line has {length} bytes; its beginning is kept here");
+            let letter = source.letter(&line, identity, "message_too_long", detail);
+            (Vec::new(), vec![letter])
+        }
+        Content::End => (Vec::new(), Vec::new()),
+    };
+    let shape = envelope::shape(&topic.shape);
+    let mut decoder = Decoder::capturing(&shape, envelope::VALUE);
+    let mut taken = Vec::with_capacity(lines.len());
+    let mut values = Vec::with_capacity(lines.len());
+    for line in lines {
+        let text = &source.text[line.text.clone()];
+        match decoder.push(text) {
+            Ok(value) => {
+                let value = value.unwrap_or_default();
+                values.push(line.text.start + value.start..line.text.start + value.end);
+                taken.push(line);
+            }
+            Err(refusal) => {
+                let identity = envelope::salvage(text);
+                refused.push(source.letter(&line, identity, refusal.reason.text(), refusal.detail));
+            }
+        }
+    }
+    let envelopes = Envelopes::new(&decoder.finish(), topic);
+    let checked = envelopes.check(topic, now);
+    let mut keep = Vec::with_capacity(taken.len());
+    let mut seen = HashSet::with_capacity(taken.len());
+    let mut repeated = 0;
+    for (index, line) in taken.iter().enumerate() {
+        let (partition, offset) = (
+            envelopes.partitions.value(index),
+            envelopes.offsets.value(index),
+        );
+        let kept = match &checked[index] {
+            Ok(_) if seen.insert((partition, offset)) => true,
+            Ok(_) => {
+                repeated += 1;
+                false
+            }
+            Err((reason, detail)) => {
+                let identity = i32::try_from(partition)
+                    .ok()
+                    .filter(|partition| *partition >= 0 && offset >= 0)
+                    .map(|partition| (partition, offset));
+                refused.push(source.letter(line, identity, reason, detail.clone()));
+                false
+            }
+        };
+        keep.push(kept);
+    }
+    let messages = envelopes.batch(topic, &source.text, &values, &checked, &keep)?;
+    let mut kept = keep.iter();
+    taken.retain(|_| kept.next().copied().unwrap_or(false));
+    Ok(Decoded {
+        messages,
+        lines: taken,
+        refused,
+        repeated,
+        block: source,
+    })
+}
+
+/// The ranges of the lines of `text`, without line feeds; `first` is the number of the first.
+fn split(text: &[u8], first: i64) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut start = 0;
+    let ends =
+        memchr::memchr_iter(b'\n', text).chain((!text.ends_with(b"\n")).then_some(text.len()));
+    for (number, end) in (first..).zip(ends) {
+        lines.push(Line {
+            number,
+            text: start..end,
+        });
+        start = end + 1;
+    }
+    lines
+}
+
+/// The decoded envelopes of a block.
+struct Envelopes {
+    partitions: Int64Array,
+    offsets: Int64Array,
+    event_times: StringArray,
+    messages: ArrayRef,
+    /// The messages' own moments, epoch seconds, when the topic says where they stand.
+    observed: Option<Int64Array>,
+}
+
+/// The instant of a message, or reason and detail of its refusal.
+type Checked = Result<DateTime<Utc>, (&'static str, String)>;
+
+impl Envelopes {
+    fn new(rows: &StructArray, topic: &Topic) -> Self {
+        let column = |name| {
+            let column = rows.column_by_name(name);
+            Arc::clone(column.expect("every envelope has this column"))
+        };
+        let messages = column(envelope::VALUE);
+        let observed = topic.observed_at.as_ref().and_then(|path| {
+            let mut column = Arc::clone(&messages);
+            for step in path {
+                let next = Arc::clone(column.as_struct_opt()?.column_by_name(step)?);
+                column = next;
+            }
+            column.as_primitive_opt::<Int64Type>().cloned()
+        });
+        Self {
+            partitions: column(envelope::KAFKA_PARTITION)
+                .as_primitive::<Int64Type>()
+                .clone(),
+            offsets: column(envelope::KAFKA_OFFSET)
+                .as_primitive::<Int64Type>()
+                .clone(),
+            event_times: column(envelope::EVENT_TIME).as_string::<i32>().clone(),
+            messages,
+            observed,
+        }
+    }
+
+    /// What the envelope of each message says, judged.
+    fn check(&self, _topic: &Topic, now: DateTime<Utc>) -> Vec<Checked> {
+        let earliest: DateTime<Utc> = EARLIEST.parse().expect("a valid instant");
+        (0..self.offsets.len())
+            .map(|index| {
+                let (partition, offset) = (self.partitions.value(index), self.offsets.value(index));
+                if offset < 0 || i32::try_from(partition).is_ok_and(|partition| partition < 0) {
+                    return Err((
+                        "invalid_identity",
+                        format!(
+                            "topic partition {partition}, offset {offset}: neither is negative"
+                        ),
+                    ));
+                }
+                if i32::try_from(partition).is_err() {
+                    return Err((
+                        "invalid_identity",
+                        format!("topic partition {partition} is out of range"),
+                    ));
+                }
+                let observed = self.observed.as_ref();
+                let observed = observed.filter(|observed| observed.is_valid(index));
+                let observed = observed.map(|observed| observed.value(index));
+                let instant = event_time::resolve(self.event_times.value(index), observed)
+                    .map_err(|detail| ("unreadable_event_time", detail))?;
+                if instant < earliest || instant > now + AHEAD_MAX {
+                    let detail =
+                        format!("event time {instant} is before 2000 or more than a day ahead");
+                    return Err(("implausible_event_time", detail));
+                }
+                Ok(instant)
+            })
+            .collect()
+    }
+
+    /// The messages to keep as [`message_columns`].
+    fn batch(
+        &self,
+        topic: &Topic,
+        text: &[u8],
+        values: &[Range<usize>],
+        checked: &[Checked],
+        keep: &[bool],
+    ) -> Result<RecordBatch, ArrowError> {
+        let rows = keep.len();
+        let partitions = self.partitions.iter().map(|value| {
+            value
+                .and_then(|value| i32::try_from(value).ok())
+                .unwrap_or_default()
+        });
+        let instants = checked.iter().map(|checked| match checked {
+            Ok(instant) => instant.timestamp_micros(),
+            Err(_) => 0,
+        });
+        let bytes = values.iter().map(ExactSizeIterator::len).sum();
+        let mut value = StringBuilder::with_capacity(rows, bytes);
+        for range in values {
+            // The decoder has checked the whole line, so this is valid and borrows.
+            value.append_value(String::from_utf8_lossy(&text[range.clone()]));
+        }
+        let topics = std::iter::repeat_n(topic.name.as_str(), rows);
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter_values(topics)),
+            Arc::new(Int32Array::from_iter_values(partitions)),
+            Arc::new(self.offsets.clone()),
+            Arc::new(TimestampMicrosecondArray::from_iter_values(instants).with_timezone("UTC")),
+            new_null_array(&DataType::Utf8, rows),
+            Arc::new(value.finish()),
+            Arc::clone(&self.messages),
+        ];
+        let batch = RecordBatch::try_new(message_columns(&topic.shape), columns)?;
+        if keep.iter().all(|keep| *keep) {
+            return Ok(batch);
+        }
+        filter_record_batch(&batch, &BooleanArray::from(keep.to_vec()))
+    }
+}

@@ -1,0 +1,282 @@
+//! Messages of a topic into rows of its tables, by the SQL of their declarations.
+//!
+//! Everything is planned once; a batch is put where the plans read from, and they are run on it.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{Array as _, AsArray as _, BooleanArray, RecordBatch};
+use arrow::compute::{cast, filter_record_batch};
+use arrow::datatypes::{Int32Type, SchemaRef};
+use chrono_tz::Tz;
+use datafusion::catalog::streaming::StreamingTable;
+use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::streaming::PartitionStream;
+use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, collect};
+use datafusion::prelude::SessionContext;
+use engine::lake::TableName;
+use engine::session::{plan_messages, rows_context};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use crate::declaration::{Topic, message_columns};
+use crate::error::Error;
+use crate::message::Shape;
+
+/// Name of the relation that declarations select from.
+const MESSAGES: &str = "messages";
+
+/// The planned rules and SELECTs of one topic. It works on one batch at a time.
+pub(crate) struct Transform {
+    slot: Arc<Slot>,
+    context: Arc<TaskContext>,
+    /// Yields for each message the number of the first rule that refuses it, or null.
+    judge: Option<Arc<dyn ExecutionPlan>>,
+    reasons: Vec<String>,
+    tables: Vec<(TableName, SchemaRef, Arc<dyn ExecutionPlan>)>,
+}
+
+/// What became of a batch of messages.
+#[derive(Debug, Default)]
+pub(crate) struct Transformed {
+    /// Rows by table, in the order of the topic's tables.
+    pub(crate) rows: Vec<Vec<RecordBatch>>,
+    /// Indices of refused messages in the batch, with reason and detail.
+    pub(crate) refused: Vec<(usize, String, String)>,
+}
+
+/// The place that the plans read from.
+#[derive(Debug)]
+struct Slot {
+    schema: SchemaRef,
+    batch: Mutex<Option<RecordBatch>>,
+}
+
+impl PartitionStream for Slot {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
+        let batch = self
+            .batch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let batches = futures::stream::iter(batch.map(Ok));
+        Box::pin(RecordBatchStreamAdapter::new(
+            Arc::clone(&self.schema),
+            batches,
+        ))
+    }
+}
+
+/// A context that knows `messages` of the given shape, and the place they are put.
+fn messages(shape: &Shape, zone: Tz) -> Result<(SessionContext, Arc<Slot>), DataFusionError> {
+    let schema = message_columns(shape);
+    let slot = Arc::new(Slot {
+        schema: Arc::clone(&schema),
+        batch: Mutex::default(),
+    });
+    let table =
+        StreamingTable::try_new(schema, vec![Arc::clone(&slot) as Arc<dyn PartitionStream>])?;
+    let context = rows_context(zone);
+    context.register_table(MESSAGES, Arc::new(table))?;
+    Ok((context, slot))
+}
+
+/// The columns of the SELECT in `text`, which stands in the file at `path`.
+pub(crate) async fn plan(
+    text: &str,
+    path: &Path,
+    shape: &Shape,
+    zone: Tz,
+) -> Result<SchemaRef, Error> {
+    let (context, _) = messages(shape, zone).map_err(engine::Error::Plan)?;
+    let plan = plan_messages(&context, text, &path.display().to_string()).await?;
+    Ok(Arc::new(plan.schema().as_arrow().clone()))
+}
+
+impl Transform {
+    pub(crate) async fn new(topic: &Topic) -> Result<Self, Error> {
+        let (context, slot) = messages(&topic.shape, topic.zone).map_err(engine::Error::Plan)?;
+        let mut tables = Vec::new();
+        for table in &topic.tables {
+            let origin = table.path.display().to_string();
+            let plan = plan_messages(&context, &table.text, &origin).await?;
+            let plan = context
+                .state()
+                .create_physical_plan(&plan)
+                .await
+                .map_err(engine::Error::Plan)?;
+            tables.push((table.name.clone(), Arc::clone(&table.schema.columns), plan));
+        }
+        let rules: Vec<_> = topic
+            .tables
+            .iter()
+            .flat_map(|table| table.refusals.iter().map(move |rule| (table, rule)))
+            .collect();
+        let mut cases = String::new();
+        for (index, (table, rule)) in rules.iter().enumerate() {
+            // Each alone first, so that a complaint names its rule.
+            let alone = format!("SELECT ({}) FROM {MESSAGES}", rule.when);
+            context.sql(&alone).await.map_err(|source| Error::Rule {
+                path: table.path.clone(),
+                reason: rule.reason.clone(),
+                source,
+            })?;
+            cases.push_str(&format!(" WHEN ({}) THEN CAST({index} AS INT)", rule.when));
+        }
+        let judge = if rules.is_empty() {
+            None
+        } else {
+            let judge = format!("SELECT CASE{cases} END AS refused FROM {MESSAGES}");
+            let planned = async { context.sql(&judge).await?.create_physical_plan().await };
+            Some(planned.await.map_err(engine::Error::Plan)?)
+        };
+        Ok(Self {
+            slot,
+            context: context.task_ctx(),
+            judge,
+            reasons: rules
+                .into_iter()
+                .map(|(_, rule)| rule.reason.clone())
+                .collect(),
+            tables,
+        })
+    }
+
+    /// The rows that `batch`, of [`message_columns`], becomes.
+    ///
+    /// A message whose rows cannot be computed is refused by itself: the batch is halved until it is
+    /// found, so that it stops none of its neighbours.
+    pub(crate) async fn apply(&self, batch: &RecordBatch) -> Transformed {
+        let mut transformed = Transformed {
+            rows: vec![Vec::new(); self.tables.len()],
+            refused: Vec::new(),
+        };
+        self.apply_part(batch, 0, &mut transformed).await;
+        transformed
+    }
+
+    fn apply_part<'a>(
+        &'a self,
+        batch: &'a RecordBatch,
+        first: usize,
+        transformed: &'a mut Transformed,
+    ) -> BoxFuture<'a, ()> {
+        async move {
+            if batch.num_rows() == 0 {
+                return;
+            }
+            match self.try_apply(batch).await {
+                Ok((rows, refused)) => {
+                    for (all, rows) in transformed.rows.iter_mut().zip(rows) {
+                        all.extend(rows);
+                    }
+                    let refused = refused.into_iter().map(|(index, rule)| {
+                        let detail =
+                            format!("rule \"{}\" of the table's declaration", self.reasons[rule]);
+                        (first + index, self.reasons[rule].clone(), detail)
+                    });
+                    transformed.refused.extend(refused);
+                }
+                Err(error) if batch.num_rows() == 1 => {
+                    let detail = error.strip_backtrace().to_string();
+                    transformed
+                        .refused
+                        .push((first, "rows_not_computable".to_owned(), detail));
+                }
+                Err(_) => {
+                    let half = batch.num_rows() / 2;
+                    let (left, right) = (
+                        batch.slice(0, half),
+                        batch.slice(half, batch.num_rows() - half),
+                    );
+                    self.apply_part(&left, first, transformed).await;
+                    self.apply_part(&right, first + half, transformed).await;
+                }
+            }
+        }
+        .boxed()
+    }
+
+    #[allow(
+        clippy::type_complexity,
+        reason = "rows by table, and index with rule; used once"
+    )]
+    async fn try_apply(
+        &self,
+        batch: &RecordBatch,
+    ) -> Result<(Vec<Vec<RecordBatch>>, Vec<(usize, usize)>), DataFusionError> {
+        let refused = self.refused(batch).await?;
+        let plausible = if refused.is_empty() {
+            batch.clone()
+        } else {
+            let mut keep = vec![true; batch.num_rows()];
+            for (index, _) in &refused {
+                keep[*index] = false;
+            }
+            filter_record_batch(batch, &BooleanArray::from(keep))?
+        };
+        let mut rows = Vec::with_capacity(self.tables.len());
+        for (_, schema, plan) in &self.tables {
+            let selected = self.run(plan, &plausible).await?;
+            let selected = selected.iter().map(|batch| conform(schema, batch));
+            rows.push(selected.collect::<Result<Vec<_>, _>>()?);
+        }
+        Ok((rows, refused))
+    }
+
+    /// Messages that a rule refuses, with the number of the rule.
+    async fn refused(&self, batch: &RecordBatch) -> Result<Vec<(usize, usize)>, DataFusionError> {
+        let Some(judge) = &self.judge else {
+            return Ok(Vec::new());
+        };
+        let mut refused = Vec::new();
+        let mut first = 0;
+        for verdicts in self.run(judge, batch).await? {
+            let rules = verdicts.column(0).as_primitive::<Int32Type>();
+            if rules.null_count() < rules.len() {
+                let rules = rules.iter().enumerate();
+                refused.extend(rules.filter_map(|(index, rule)| {
+                    Some((first + index, usize::try_from(rule?).ok()?))
+                }));
+            }
+            first += verdicts.num_rows();
+        }
+        Ok(refused)
+    }
+
+    async fn run(
+        &self,
+        plan: &Arc<dyn ExecutionPlan>,
+        batch: &RecordBatch,
+    ) -> Result<Vec<RecordBatch>, DataFusionError> {
+        *self
+            .slot
+            .batch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(batch.clone());
+        let rows = collect(Arc::clone(plan), Arc::clone(&self.context)).await;
+        *self
+            .slot
+            .batch
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
+        rows
+    }
+}
+
+/// The rows in the types of the table.
+fn conform(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, DataFusionError> {
+    let columns = batch
+        .columns()
+        .iter()
+        .zip(schema.fields())
+        .map(|(column, field)| cast(column, field.data_type()))
+        .collect::<Result<_, _>>()?;
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}

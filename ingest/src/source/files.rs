@@ -1,0 +1,283 @@
+//! Export files: JSON Lines in a directory, or in `dt=` directories below it, or one file.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use engine::lake::Location;
+use futures::TryStreamExt as _;
+use object_store::path::Path;
+use object_store::{ObjectMeta, ObjectStoreExt as _};
+use tokio::sync::mpsc;
+
+use crate::error::Error;
+
+/// Bytes of lines that are decoded together.
+const BLOCK_BYTES: usize = 4 << 20;
+/// A line longer than this is not read to its end in one piece; it is refused.
+const LINE_BYTES_MAX: usize = 16 << 20;
+/// Bytes kept of a line that is too long.
+const KEPT_BYTES: usize = 64 << 10;
+
+/// Whole lines of one file.
+#[derive(Debug)]
+pub(crate) struct Block {
+    /// The file as people write it.
+    pub(crate) path: Arc<str>,
+    /// Number of the first line, from 1.
+    pub(crate) first_line: i64,
+    pub(crate) content: Content,
+    /// Bytes of the file that this block stands for.
+    pub(crate) bytes: u64,
+}
+
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// Lines, each but perhaps the last with its line feed.
+    Lines(Bytes),
+    /// The beginning of one line that is too long, and its whole length.
+    TooLong { beginning: Bytes, length: u64 },
+    /// Nothing more: the file has been read.
+    End,
+}
+
+/// The export files at `place`, in order of their paths: the file itself, or every `*.json` in the directory
+/// and below it that no tool hides.
+///
+/// # Errors
+/// When there is nothing at `place` or it cannot be listed.
+pub(crate) async fn list(place: &Location) -> Result<Vec<ObjectMeta>, Error> {
+    let files = place.list().await?;
+    if files.is_empty() {
+        if let Some(file) = place.head().await? {
+            return Ok(vec![file]);
+        }
+        if !place.exists().await? {
+            return Err(Error::NothingThere {
+                path: place.to_string(),
+            });
+        }
+    }
+    let root = place.path().parts().count();
+    let mut files: Vec<_> = files
+        .into_iter()
+        .filter(|file| is_export(&file.location, root))
+        .collect();
+    files.sort_by(|a, b| a.location.cmp(&b.location));
+    Ok(files)
+}
+
+fn is_export(path: &Path, root: usize) -> bool {
+    let hidden = |part: &str| part.starts_with(['.', '_']);
+    path.extension() == Some("json") && !path.parts().skip(root).any(|part| hidden(part.as_ref()))
+}
+
+/// Reads one file and sends its lines on, as many at a time as are decoded together.
+///
+/// Ends early, without an error, when nobody receives any more.
+pub(crate) async fn read(
+    place: &Location,
+    file: &ObjectMeta,
+    blocks: &mpsc::Sender<Block>,
+) -> Result<(), Error> {
+    let path: Arc<str> = place.address_of(&file.location).into();
+    let failed = |source| Error::ReadSource {
+        path: path.to_string(),
+        source,
+    };
+    let result = place.store().get(&file.location).await.map_err(failed)?;
+    let mut chunks = result.into_stream();
+    let mut lines = Lines::new(Arc::clone(&path));
+    while let Some(chunk) = chunks.try_next().await.map_err(failed)? {
+        if let Some(block) = lines.push(&chunk)
+            && blocks.send(block).await.is_err()
+        {
+            return Ok(());
+        }
+    }
+    for block in lines.finish() {
+        if blocks.send(block).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}
+
+/// Cuts a file into blocks of whole lines.
+struct Lines {
+    path: Arc<str>,
+    buffer: BytesMut,
+    next_line: i64,
+    /// Length so far of a line that is too long, whose beginning is all that is kept.
+    overlong: Option<u64>,
+}
+
+impl Lines {
+    fn new(path: Arc<str>) -> Self {
+        Self {
+            path,
+            buffer: BytesMut::new(),
+            next_line: 1,
+            overlong: None,
+        }
+    }
+
+    fn push(&mut self, chunk: &[u8]) -> Option<Block> {
+        let mut chunk = chunk;
+        if let Some(length) = &mut self.overlong {
+            let Some(end) = memchr::memchr(b'\n', chunk) else {
+                *length += chunk.len() as u64;
+                return None;
+            };
+            let length = *length + end as u64 + 1;
+            chunk = &chunk[end + 1..];
+            let block = self.too_long(length);
+            self.buffer.extend_from_slice(chunk);
+            return Some(block);
+        }
+        self.buffer.extend_from_slice(chunk);
+        if self.buffer.len() < BLOCK_BYTES {
+            return None;
+        }
+        if let Some(end) = memchr::memrchr(b'\n', &self.buffer) {
+            let lines = self.buffer.split_to(end + 1).freeze();
+            return Some(self.lines(lines));
+        }
+        if self.buffer.len() > LINE_BYTES_MAX {
+            self.overlong = Some(self.buffer.len() as u64);
+            self.buffer.truncate(KEPT_BYTES);
+        }
+        None
+    }
+
+    fn finish(mut self) -> Vec<Block> {
+        let mut blocks = Vec::new();
+        if let Some(length) = self.overlong {
+            blocks.push(self.too_long(length));
+        } else if !self.buffer.is_empty() {
+            let lines = self.buffer.split().freeze();
+            blocks.push(self.lines(lines));
+        }
+        blocks.push(Block {
+            path: Arc::clone(&self.path),
+            first_line: self.next_line,
+            content: Content::End,
+            bytes: 0,
+        });
+        blocks
+    }
+
+    fn lines(&mut self, lines: Bytes) -> Block {
+        let first_line = self.next_line;
+        let count = memchr::memchr_iter(b'\n', &lines).count();
+        self.next_line += i64::try_from(count).unwrap_or(i64::MAX);
+        Block {
+            path: Arc::clone(&self.path),
+            first_line,
+            bytes: lines.len() as u64,
+            content: Content::Lines(lines),
+        }
+    }
+
+    fn too_long(&mut self, length: u64) -> Block {
+        self.overlong = None;
+        let first_line = self.next_line;
+        self.next_line += 1;
+        Block {
+            path: Arc::clone(&self.path),
+            first_line,
+            bytes: length,
+            content: Content::TooLong {
+                beginning: self.buffer.split().freeze(),
+                length,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use object_store::path::Path;
+
+    use super::{Content, LINE_BYTES_MAX, Lines, is_export};
+
+    /// Line numbers and texts of a file that arrives in chunks of `size` bytes.
+    fn lines(file: &[u8], size: usize) -> Vec<(i64, Vec<u8>)> {
+        let mut cut = Lines::new(Arc::from("f"));
+        let mut blocks: Vec<_> = file
+            .chunks(size)
+            .filter_map(|chunk| cut.push(chunk))
+            .collect();
+        blocks.extend(cut.finish());
+        let mut found = Vec::new();
+        for block in blocks {
+            match block.content {
+                Content::Lines(lines) => {
+                    let lines = lines.strip_suffix(b"\n").unwrap_or(&lines);
+                    let lines = lines.split(|byte| *byte == b'\n').map(<[u8]>::to_vec);
+                    found.extend((block.first_line..).zip(lines));
+                }
+                Content::TooLong { length, .. } => {
+                    found.push((block.first_line, format!("too long: {length}").into_bytes()));
+                }
+                Content::End => {}
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_line_is_found_with_its_number() {
+        let file: Vec<u8> = (1..=700_000)
+            .flat_map(|line| format!("line {line}\n").into_bytes())
+            .collect();
+        for size in [1 << 16, 999_983, file.len()] {
+            let found = lines(&file, size);
+            assert_eq!(found.len(), 700_000);
+            assert!(
+                found
+                    .iter()
+                    .all(|(line, text)| *text == format!("line {line}").into_bytes())
+            );
+        }
+        assert_eq!(
+            lines(b"a\n\nb", 1),
+            [(1, b"a".to_vec()), (2, Vec::new()), (3, b"b".to_vec())]
+        );
+        assert_eq!(lines(b"", 1), []);
+    }
+
+    #[test]
+    fn a_line_that_is_too_long_is_one_line() {
+        let mut file = b"a\n".to_vec();
+        file.extend(std::iter::repeat_n(b'x', LINE_BYTES_MAX + 5_000_000));
+        file.extend(b"\nb\n");
+        let expected = format!("too long: {}", LINE_BYTES_MAX + 5_000_001);
+        let found = lines(&file, 1 << 20);
+        assert_eq!(
+            found.len(),
+            3,
+            "{:?}",
+            found.iter().map(|line| line.1.len()).collect::<Vec<_>>()
+        );
+        assert_eq!(found[1], (2, expected.into_bytes()));
+        assert_eq!(found[2], (3, b"b".to_vec()));
+    }
+
+    #[test]
+    fn export_files_are_told_by_their_names() {
+        let check = |path: &str, expected: bool| {
+            assert_eq!(is_export(&Path::from(path), 1), expected, "{path}")
+        };
+        check(
+            "base/dt=2026-01-15/weather_20260115T000000000000.json",
+            true,
+        );
+        check("base/weather.json", true);
+        check("base/dt=2026-01-15/aggregates.jsonl", false);
+        check("base/dt=2026-01-15/.weather.json.tmp.1", false);
+        check("base/_staging/weather.json", false);
+        check("base/.hidden/weather.json", false);
+    }
+}

@@ -1,0 +1,3 @@
+//! Where messages wait to be landed.
+
+pub(crate) mod files;

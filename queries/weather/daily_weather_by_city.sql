@@ -1,0 +1,36 @@
+--! description = "One city on one day: temperatures, precipitation as the messages add up, mean air quality."
+--! params      = { dt = "date" }
+--! schedule    = { cron = "*/10 * * * *", zone = "Europe/Paris" }
+--! partition   = "dt"
+--! [output.table]
+--! name        = "daily_weather_by_city"
+--! [output.jsonl]
+--! file        = "aggregates.jsonl"
+--! [output.hbase]
+--! table       = "weather:aggregates"
+--! row_key     = ["city_id", "dt"]
+--! [check]
+--! not_null    = ["temp_avg"]
+
+-- The _sum columns add up one-hour and three-hour amounts of messages that overlap: polled every ten
+-- minutes they count rain about six times. The _total columns are for true amounts and are null so far.
+SELECT
+    dt,
+    city_id,
+    last_value(city ORDER BY event_time, kafka_partition, kafka_offset) AS city,
+    last_value(country ORDER BY event_time, kafka_partition, kafka_offset) AS country,
+    count(*) AS observations,
+    avg(temp) AS temp_avg,
+    min(temp) AS temp_min,
+    max(temp) AS temp_max,
+    sum(rain_1h) AS rain_1h_sum,
+    sum(rain_3h) AS rain_3h_sum,
+    sum(snow_1h) AS snow_1h_sum,
+    sum(snow_3h) AS snow_3h_sum,
+    CAST(NULL AS DOUBLE) AS rain_total,
+    CAST(NULL AS DOUBLE) AS snow_total,
+    avg(aqi) AS aqi_avg
+FROM weather
+WHERE dt = $dt
+GROUP BY dt, city_id
+ORDER BY city_id
