@@ -119,7 +119,7 @@ mod tests {
             let help = command.get_after_help().map(ToString::to_string);
             let help = help.unwrap_or_default();
             assert!(
-                help.starts_with("EXAMPLES:") && help.contains(path),
+                help.contains("EXAMPLES:\n") && help.contains(path),
                 "{path}"
             );
             for child in command.get_subcommands() {

@@ -92,8 +92,6 @@ impl std::fmt::Display for Story {
 mod tests {
     use std::io;
 
-    use anyhow::Context as _;
-
     use super::Story;
 
     #[test]
@@ -116,9 +114,7 @@ mod tests {
             path: "/x".to_owned(),
         };
         let line = failure.to_string();
-        let error = Err::<(), _>(io::Error::other(failure))
-            .context("could not commit")
-            .expect_err("an error");
+        let error = anyhow::Error::new(failure).context("could not commit");
         let story = Story::of(error.as_ref());
         assert_eq!(
             (story.lead, story.causes),

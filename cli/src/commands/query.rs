@@ -1,5 +1,6 @@
 //! `isobar query`: the described query files, and whether they are sound.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::bail;
@@ -141,29 +142,23 @@ async fn check(
     out: &mut Output,
 ) -> anyhow::Result<()> {
     let names = library.names()?;
-    if let Some(only) = only {
-        library.query(only).map(drop).or_else(|error| match error {
-            error @ engine::Error::NoSuchQuery { .. } => Err(error),
-            // Another fault is told below, like that of every file.
-            _ => Ok(()),
-        })?;
-    }
-    let findings = plan_all(app, library, &names).await?;
-    let asked =
-        |name: &QueryName| only.is_none_or(|only| only.trim_end_matches(".sql") == name.as_str());
-    let mut broken = 0_u64;
-    for (name, finding) in findings.into_iter().filter(|(name, _)| asked(name)) {
-        match finding {
-            Ok(()) => out.line(format_args!("ok      {name}"))?,
-            Err(error) => {
-                broken += 1;
-                out.line(format_args!("broken  {name}"))?;
-                out.flush()?;
-                let path = library.root().join(format!("{name}.sql"));
-                let error = error.context(format!("{} is broken", path.display()));
-                failure::report(error.as_ref());
-            }
-        }
+    let asked = match only {
+        Some(only) => vec![library.find(only)?],
+        None => names.clone(),
+    };
+    let mut faults = faults(app, library, &names).await?;
+    let mut broken = 0;
+    for name in asked {
+        let Some(error) = faults.remove(&name) else {
+            out.line(format_args!("ok      {name}"))?;
+            continue;
+        };
+        broken += 1;
+        out.line(format_args!("broken  {name}"))?;
+        out.flush()?;
+        let path = library.root().join(format!("{name}.sql"));
+        let error = error.context(format!("{} is broken", path.display()));
+        failure::report(error.as_ref());
     }
     if broken > 0 {
         bail!("{} cannot be run", text::counted(broken, "query file"));
@@ -171,12 +166,11 @@ async fn check(
     Ok(())
 }
 
-/// Plans every query; the tables that queries make are there for the others, in whatever order.
-async fn plan_all(
-    app: &App,
-    library: &Library,
-    names: &[QueryName],
-) -> anyhow::Result<Vec<(QueryName, anyhow::Result<()>)>> {
+/// What is wrong with each query that cannot be run.
+type Faults = BTreeMap<QueryName, anyhow::Error>;
+
+/// Reads and plans every query.
+async fn faults(app: &App, library: &Library, names: &[QueryName]) -> anyhow::Result<Faults> {
     let lake = app.lake()?;
     let session = app.session(&lake)?;
     for table in land::declarations(app, library).await?.tables() {
@@ -188,45 +182,37 @@ async fn plan_all(
         lake,
         session,
     };
-    let mut findings: Vec<_> = names
-        .iter()
-        .map(|name| {
-            (
-                name.clone(),
-                library.query(name.as_str()).map_err(anyhow::Error::from),
-            )
-        })
-        .collect();
-    let mut done: Vec<(QueryName, anyhow::Result<()>)> = Vec::new();
-    let mut waiting: Vec<QueryFile> = Vec::new();
-    for (name, read) in findings.drain(..) {
-        match read {
-            Ok(query) => waiting.push(query),
-            Err(error) => done.push((name, Err(error))),
+    let mut faults = Faults::new();
+    let mut queries = Vec::new();
+    for name in names {
+        match library.query(name.as_str()) {
+            Ok(query) => queries.push(query),
+            Err(error) => drop(faults.insert(name.clone(), error.into())),
         }
     }
-    // Each round plans at least one query more, or the rest is broken.
+    // The tables that queries make are there for other queries, in whatever order: what cannot be
+    // planned is tried again as long as that leaves fewer.
     loop {
+        let before = queries.len();
         let mut failed = Vec::new();
-        let before = waiting.len();
-        for query in waiting {
-            match runner.plan(&query).await {
-                Ok(schema) => {
-                    if let Some(table) = &query.header.output.table {
-                        runner.session.declare(table.name.parse()?, &schema);
-                    }
-                    done.push((query.name, Ok(())));
-                }
-                Err(error) => failed.push((query, error)),
+        for query in queries {
+            if let Err(error) = plan(&runner, &query).await {
+                failed.push((query, error));
             }
         }
         if failed.is_empty() || failed.len() == before {
-            let errors = failed.into_iter();
-            done.extend(errors.map(|(query, error)| (query.name, Err(error.into()))));
-            break;
+            faults.extend(failed.into_iter().map(|(query, error)| (query.name, error)));
+            return Ok(faults);
         }
-        waiting = failed.into_iter().map(|(query, _)| query).collect();
+        queries = failed.into_iter().map(|(query, _)| query).collect();
     }
-    done.sort_by(|a, b| a.0.cmp(&b.0));
-    Ok(done)
+}
+
+/// Plans one query and lets its table be read by the others.
+async fn plan(runner: &Runner, query: &QueryFile) -> anyhow::Result<()> {
+    let schema = runner.plan(query).await?;
+    if let Some(table) = &query.header.output.table {
+        runner.session.declare(table.name.parse()?, &schema);
+    }
+    Ok(())
 }

@@ -56,6 +56,16 @@ impl Library {
     /// # Errors
     /// When there is none (the nearest name is suggested) or its file is wrong.
     pub fn query(&self, name: &str) -> Result<QueryFile, Error> {
+        let name = self.find(name)?;
+        let path = self.root.join(format!("{name}.sql"));
+        QueryFile::read(name, &path)
+    }
+
+    /// The full name of the query called `name`; its file is not read.
+    ///
+    /// # Errors
+    /// When there is none; the nearest name is suggested.
+    pub fn find(&self, name: &str) -> Result<QueryName, Error> {
         let names = self.names()?;
         let bare = name.strip_suffix(".sql").unwrap_or(name);
         let Some(found) = names.iter().find(|known| known.as_str() == bare) else {
@@ -73,8 +83,7 @@ impl Library {
                 },
             });
         };
-        let path = self.root.join(format!("{bare}.sql"));
-        QueryFile::read(found.clone(), &path)
+        Ok(found.clone())
     }
 }
 
