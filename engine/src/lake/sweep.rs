@@ -29,9 +29,12 @@ impl Table {
     /// # Errors
     /// When the storage fails, or another writer claims the table at the same time.
     pub async fn sweep(&mut self, claim: &Transaction) -> Result<Swept, Error> {
-        let (leftovers, stale) = self.unnamed().await?;
+        let (mut leftovers, stale) = self.unnamed().await?;
         if !leftovers.is_empty() {
             self.claim(claim).await?;
+            // What was committed between the look and the claim is named now.
+            let named = self.named().await?;
+            leftovers.retain(|(path, _)| !named.contains(path));
         }
         let found: Vec<_> = leftovers.into_iter().chain(stale).collect();
         let swept = Swept {
@@ -65,15 +68,16 @@ impl Table {
         })
     }
 
+    /// Files of the present version, and of older ones that can still be read.
+    async fn named(&self) -> Result<HashSet<Path>, Error> {
+        let snapshot = self.snapshot();
+        let present = snapshot.files().iter().map(|file| file.path.clone());
+        Ok(present.chain(snapshot.retired().await?).collect())
+    }
+
     /// Unnamed data files, and temporary log entries whose version is taken.
     async fn unnamed(&self) -> Result<(Vec<(Path, u64)>, Vec<(Path, u64)>), Error> {
-        let snapshot = self.snapshot();
-        let mut named: HashSet<Path> = snapshot
-            .files()
-            .iter()
-            .map(|file| file.path.clone())
-            .collect();
-        named.extend(snapshot.retired().await?);
+        let (snapshot, named) = (self.snapshot(), self.named().await?);
         let (mut leftovers, mut stale) = (Vec::new(), Vec::new());
         for meta in self.location().list().await? {
             let name = meta.location.filename().unwrap_or_default();
