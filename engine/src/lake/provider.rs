@@ -101,8 +101,8 @@ impl LakeTable {
             }
         };
         Ok(match predicate {
-            None => files,
-            Some(predicate) => self.prune(files, predicate),
+            Some(predicate) if !files.is_empty() => self.prune(files, predicate),
+            _ => files,
         })
     }
 
