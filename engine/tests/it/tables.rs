@@ -6,13 +6,11 @@ use std::time::Duration;
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use engine::lake::{
-    Change, DataFile, Lake, Outcome, PartitionKey, StoreOptions, Stores, Table, TableSchema,
+    Change, DataFile, Lake, MARK, Outcome, PartitionKey, StoreOptions, Stores, Table, TableSchema,
     Transaction, encode,
 };
 use tempfile::TempDir;
 use url::Url;
-
-const MARK: &str = "isobar/test";
 
 struct World {
     directory: TempDir,
@@ -71,7 +69,7 @@ async fn store(table: &Table) -> DataFile {
 fn adding(file: &DataFile) -> Change {
     Change {
         add: vec![file.clone()],
-        transactions: vec![Transaction::unique(MARK)],
+        transactions: vec![Transaction::mark()],
         ..Change::default()
     }
 }
@@ -119,10 +117,7 @@ async fn a_sweep_spares_what_was_committed_since_it_looked() {
     let (mut writer, mut sweeper) = (world.writer().await, world.writer().await);
     let file = store(&writer).await;
     writer.commit(&adding(&file)).await.expect("committed");
-    sweeper
-        .sweep(&Transaction::unique(MARK))
-        .await
-        .expect("swept");
+    sweeper.sweep().await.expect("swept");
     assert!(world.holds(&file));
 }
 
@@ -131,10 +126,7 @@ async fn a_swept_writer_cannot_commit_what_was_removed() {
     let world = World::new();
     let (mut killed, mut sweeper) = (world.writer().await, world.writer().await);
     let file = store(&killed).await;
-    let swept = sweeper
-        .sweep(&Transaction::unique(MARK))
-        .await
-        .expect("swept");
+    let swept = sweeper.sweep().await.expect("swept");
     assert_eq!(swept.files, 1);
     assert!(!world.holds(&file));
     // It was not dead after all; it learns that somebody claimed the table.
