@@ -102,6 +102,12 @@ impl Runner {
         progress: &(dyn Fn(&PartitionRun) + Sync),
     ) -> Result<Report, Error> {
         let given = parameters(query, given)?;
+        if let Some(output) = &query.header.output.table
+            && let Some(mut table) = self.lake.open(&output.name.parse()?).await?
+        {
+            // Before anything of this run lies there; a run beside this one computes anew.
+            table.sweep().await?;
+        }
         for _ in 0..TRIES {
             if let Some(report) = self.attempt(query, days, &given, progress).await? {
                 return Ok(report);

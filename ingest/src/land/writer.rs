@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use engine::lake::{
-    Change, DataFile, Lake, Outcome, PartitionKey, Swept, Table, TableName, TableSchema,
+    Change, DataFile, Lake, MARK, Outcome, PartitionKey, Swept, Table, TableName, TableSchema,
     Transaction, encode, split,
 };
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -15,9 +15,6 @@ use tracing::{info, warn};
 
 use crate::error::Error;
 
-/// Name under which every landing leaves its mark in each commit. The number is another one each time, so
-/// that a landing sees when somebody else's came in between.
-const MARK: &str = "isobar/landing";
 /// Files of one table that are encoded and stored at the same time.
 const FILES_CONCURRENCY: usize = 4;
 /// How often a commit is tried while others, no landings, commit to the same table.
@@ -98,8 +95,7 @@ impl Tables {
         let writers = futures::stream::iter(tables)
             .map(|(name, schema)| async move {
                 let mut table = lake.open_or_create(name, schema).await?;
-                let claim = mark();
-                let swept = table.sweep(&claim).await?;
+                let swept = table.sweep().await?;
                 if swept != Swept::default() {
                     info!(table = %name, files = swept.files, bytes = swept.bytes, "removed what a killed writer left");
                 }
@@ -160,7 +156,7 @@ impl Writer {
 
     /// Makes the files part of the table, unless another landing has committed since.
     async fn commit(&mut self, files: Vec<DataFile>) -> Result<(), Error> {
-        let mark = mark();
+        let mark = Transaction::mark();
         let change = Change {
             add: files,
             transactions: vec![mark.clone()],
@@ -207,8 +203,4 @@ async fn store(
             source: source.into(),
         })?;
     Ok(table.store(&key, encoded).await?)
-}
-
-fn mark() -> Transaction {
-    Transaction::unique(MARK)
 }
