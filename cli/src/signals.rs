@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals as Coming;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Interrupted;
@@ -27,40 +28,27 @@ impl Signals {
     /// every worker busy.
     pub(crate) fn watch() -> std::io::Result<Self> {
         let signals = Self::default();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let guard = runtime.enter();
-        let interrupt = signal(SignalKind::interrupt())?;
-        let terminate = signal(SignalKind::terminate())?;
-        drop(guard);
+        let mut coming = Coming::new([SIGINT, SIGTERM])?;
         let heard = signals.clone();
         std::thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || runtime.block_on(heard.listen(interrupt, terminate)))?;
+            .spawn(move || coming.forever().for_each(|_| heard.hear()))?;
         Ok(signals)
     }
 
-    async fn listen(self, mut interrupt: Signal, mut terminate: Signal) {
-        loop {
-            // Only a signal that came before and was not forgotten has a limit.
-            let is_overdue = self.received() && self.droppable.load(Ordering::Acquire);
-            let limit = if is_overdue { GRACE } else { Duration::MAX };
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
-                () = tokio::time::sleep(limit) => {
-                    if self.received() && self.droppable.load(Ordering::Acquire) {
-                        std::process::exit(130);
-                    }
-                    continue;
-                }
-            }
-            if self.received() {
+    fn hear(&self) {
+        let token = self.token();
+        if token.is_cancelled() {
+            std::process::exit(130);
+        }
+        token.cancel();
+        let signals = self.clone();
+        std::thread::spawn(move || {
+            std::thread::sleep(GRACE);
+            if signals.received() && signals.droppable.load(Ordering::Acquire) {
                 std::process::exit(130);
             }
-            self.token().cancel();
-        }
+        });
     }
 
     /// Cancelled by the first signal.
