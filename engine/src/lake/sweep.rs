@@ -29,9 +29,12 @@ impl Table {
     /// # Errors
     /// When the storage fails, or another writer claims the table at the same time.
     pub async fn sweep(&mut self, claim: &Transaction) -> Result<Swept, Error> {
-        let (leftovers, stale) = self.unnamed().await?;
+        let (mut leftovers, stale) = self.unnamed().await?;
         if !leftovers.is_empty() {
             self.claim(claim).await?;
+            // Their writer may have committed them after they were listed and before the claim.
+            let named = self.named().await?;
+            leftovers.retain(|(path, _)| !named.contains(path));
         }
         let found: Vec<_> = leftovers.into_iter().chain(stale).collect();
         let swept = Swept {
@@ -65,8 +68,8 @@ impl Table {
         })
     }
 
-    /// Unnamed data files, and temporary log entries whose version is taken.
-    async fn unnamed(&self) -> Result<(Vec<(Path, u64)>, Vec<(Path, u64)>), Error> {
+    /// Data files that the table has, or had and keeps for its older versions.
+    async fn named(&self) -> Result<HashSet<Path>, Error> {
         let snapshot = self.snapshot();
         let mut named: HashSet<Path> = snapshot
             .files()
@@ -74,6 +77,13 @@ impl Table {
             .map(|file| file.path.clone())
             .collect();
         named.extend(snapshot.retired().await?);
+        Ok(named)
+    }
+
+    /// Unnamed data files, and temporary log entries whose version is taken.
+    async fn unnamed(&self) -> Result<(Vec<(Path, u64)>, Vec<(Path, u64)>), Error> {
+        let snapshot = self.snapshot();
+        let named = self.named().await?;
         let (mut leftovers, mut stale) = (Vec::new(), Vec::new());
         for meta in self.location().list().await? {
             let name = meta.location.filename().unwrap_or_default();
