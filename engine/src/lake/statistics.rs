@@ -62,10 +62,12 @@ pub(super) fn from_log(schema: &Schema, log: Option<&str>, size: u64) -> Statist
 fn column(name: &str, data_type: &DataType, log: &Value) -> ColumnStatistics {
     let nulls = log["nullCount"][name].as_u64().map(|nulls| nulls as usize);
     let value = |value: &Value| from_json(data_type, value);
-    // Writers may shorten strings (and round timestamps), so those are bounds, not values.
+    // Writers may shorten strings (and round timestamps), so those are bounds, not values. So is a zero:
+    // Parquet has it as -0.0 where it is the smallest and as +0.0 where it is the largest.
     let bound = |value: Option<ScalarValue>| match (data_type, value) {
         (_, None) => Precision::Absent,
         (DataType::Utf8 | DataType::Timestamp(..), Some(value)) => Precision::Inexact(value),
+        (_, Some(ScalarValue::Float64(Some(0.0)))) => Precision::Inexact(ScalarValue::from(0.0)),
         (_, Some(value)) => Precision::Exact(value),
     };
     ColumnStatistics {
@@ -76,8 +78,14 @@ fn column(name: &str, data_type: &DataType, log: &Value) -> ColumnStatistics {
     }
 }
 
-/// Statistics of a partition column: every row of the file has this value.
-pub(super) fn of_partition(value: &ScalarValue) -> ColumnStatistics {
+/// Statistics of a partition column: every one of the file's `rows` has this value.
+pub(super) fn of_partition(value: &ScalarValue, rows: Precision<usize>) -> ColumnStatistics {
+    if value.is_null() {
+        return ColumnStatistics {
+            null_count: rows,
+            ..ColumnStatistics::new_unknown()
+        };
+    }
     ColumnStatistics {
         null_count: Precision::Exact(0),
         min_value: Precision::Exact(value.clone()),
