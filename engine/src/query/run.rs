@@ -501,6 +501,13 @@ fn parameters(
     let mut values = BTreeMap::new();
     for (name, kind) in declared {
         match given.get(name) {
+            // The chosen days would overrule it without a word.
+            Some(_) if partition == Some(name) => {
+                return Err(Error::PartitionParameter {
+                    query: query.name.to_string(),
+                    name: name.clone(),
+                });
+            }
             Some(text) => {
                 values.insert(name.clone(), parse_parameter(name, *kind, text)?);
             }
