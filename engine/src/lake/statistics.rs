@@ -62,10 +62,14 @@ pub(super) fn from_log(schema: &Schema, log: Option<&str>, size: u64) -> Statist
 fn column(name: &str, data_type: &DataType, log: &Value) -> ColumnStatistics {
     let nulls = log["nullCount"][name].as_u64().map(|nulls| nulls as usize);
     let value = |value: &Value| from_json(data_type, value);
-    // Writers may shorten strings (and round timestamps), so those are bounds, not values.
+    // Writers may shorten strings (and round timestamps), so those are bounds, not values. So is a zero:
+    // Parquet has it as -0.0 where it is the smallest and as +0.0 where it is the largest.
     let bound = |value: Option<ScalarValue>| match (data_type, value) {
         (_, None) => Precision::Absent,
         (DataType::Utf8 | DataType::Timestamp(..), Some(value)) => Precision::Inexact(value),
+        (_, Some(ScalarValue::Float64(Some(0.0)))) => {
+            Precision::Inexact(ScalarValue::Float64(Some(0.0)))
+        }
         (_, Some(value)) => Precision::Exact(value),
     };
     ColumnStatistics {
@@ -76,8 +80,14 @@ fn column(name: &str, data_type: &DataType, log: &Value) -> ColumnStatistics {
     }
 }
 
-/// Statistics of a partition column: every row of the file has this value.
-pub(super) fn of_partition(value: &ScalarValue) -> ColumnStatistics {
+/// Statistics of a partition column: every one of the file's `rows` has this value.
+pub(super) fn of_partition(value: &ScalarValue, rows: Precision<usize>) -> ColumnStatistics {
+    if value.is_null() {
+        return ColumnStatistics {
+            null_count: rows,
+            ..ColumnStatistics::new_unknown()
+        };
+    }
     ColumnStatistics {
         null_count: Precision::Exact(0),
         min_value: Precision::Exact(value.clone()),
@@ -170,5 +180,30 @@ fn from_json(data_type: &DataType, value: &Value) -> Option<ScalarValue> {
             Some(ScalarValue::TimestampMicrosecond(micros, zone.clone()))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::DataType;
+    use datafusion::common::ScalarValue;
+    use datafusion::common::stats::Precision;
+    use serde_json::json;
+
+    use super::{column, of_partition};
+
+    #[test]
+    fn a_zero_is_a_bound_and_other_numbers_are_values() {
+        let log = json!({ "minValues": { "x": -0.0 }, "maxValues": { "x": 1.5 } });
+        let found = column("x", &DataType::Float64, &log);
+        assert_eq!(found.min_value.is_exact(), Some(false));
+        assert_eq!(found.max_value, Precision::Exact(ScalarValue::from(1.5)));
+    }
+
+    #[test]
+    fn rows_without_a_partition_value_are_nulls() {
+        let found = of_partition(&ScalarValue::Date32(None), Precision::Exact(7));
+        assert_eq!(found.null_count, Precision::Exact(7));
+        assert_eq!(found.min_value, Precision::Absent);
     }
 }
