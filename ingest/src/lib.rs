@@ -1,6 +1,6 @@
 //! Sources of messages and the pipeline that lands them.
 //!
-//! Read it along the way of a message: [`openweather`] makes it, [`source`] reads it back from where it
+//! Read it along the way of a message: [`openweather`] makes it, `source` reads it back from where it
 //! waits, [`message`] judges and decodes it, [`declaration`] says which tables it becomes rows of, and
 //! [`land`] commits those rows.
 

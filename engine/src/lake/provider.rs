@@ -173,7 +173,7 @@ impl LakeTable {
     }
 
     /// Enough files for `limit` rows, when nothing filters rows out afterwards.
-    fn enough<'a>(files: Vec<&'a SnapshotFile>, limit: Option<usize>) -> Vec<&'a SnapshotFile> {
+    fn enough(files: Vec<&SnapshotFile>, limit: Option<usize>) -> Vec<&SnapshotFile> {
         let Some(limit) = limit else { return files };
         let mut rows = 0;
         let mut taken = Vec::new();

@@ -99,7 +99,8 @@ impl Snapshot {
                 let mut statistics = statistics::from_log(&schema, file.stats().as_deref(), size);
                 let first = schema.fields().len() - partition.len();
                 for (index, value) in partition.iter().enumerate() {
-                    statistics.column_statistics[first + index] = statistics::of_partition(value);
+                    statistics.column_statistics[first + index] =
+                        statistics::of_partition(value, statistics.num_rows);
                 }
                 let relative = file.path().into_owned();
                 Ok(SnapshotFile {

@@ -153,7 +153,8 @@ impl Table {
         };
         self.reload().await?;
         if self.contains(change).await? {
-            return Ok(Outcome::Committed(self.snapshot.version()));
+            // It cannot be another version: a commit is tried on the one that follows only.
+            return Ok(Outcome::Committed(seen + 1));
         }
         if self.snapshot.version() > seen {
             return Ok(Outcome::Superseded);

@@ -94,30 +94,8 @@ pub(crate) fn block(
     block: Block,
     now: DateTime<Utc>,
 ) -> Result<Decoded, ArrowError> {
-    let mut source = Source {
-        path: block.path,
-        topic: topic.name.as_str().into(),
-        text: Bytes::new(),
-        received_us: now.timestamp_micros(),
-    };
-    let (lines, mut refused) = match block.content {
-        Content::Lines(text) => {
-            source.text = text;
-            (split(&source.text, block.first_line), Vec::new())
-        }
-        Content::TooLong { beginning, length } => {
-            let line = Line {
-                number: block.first_line,
-                text: 0..beginning.len(),
-            };
-            source.text = beginning;
-            let identity = envelope::salvage(&source.text);
-            let detail = format!("the line has {length} bytes; its beginning is kept here");
-            let letter = source.letter(&line, identity, "message_too_long", detail);
-            (Vec::new(), vec![letter])
-        }
-        Content::End => (Vec::new(), Vec::new()),
-    };
+    let mut refused = Vec::new();
+    let (source, lines) = open(topic, block, now, &mut refused);
     let shape = envelope::shape(&topic.shape);
     let mut decoder = Decoder::capturing(&shape, envelope::VALUE);
     let mut taken = Vec::with_capacity(lines.len());
@@ -173,6 +151,39 @@ pub(crate) fn block(
         repeated,
         block: source,
     })
+}
+
+/// The text of a block and its lines; a line that was too long to be read whole is refused.
+fn open(
+    topic: &Topic,
+    block: Block,
+    now: DateTime<Utc>,
+    refused: &mut Vec<DeadLetter>,
+) -> (Source, Vec<Line>) {
+    let source = |text| Source {
+        path: block.path,
+        topic: topic.name.as_str().into(),
+        text,
+        received_us: now.timestamp_micros(),
+    };
+    match block.content {
+        Content::Lines(text) => {
+            let lines = split(&text, block.first_line);
+            (source(text), lines)
+        }
+        Content::TooLong { beginning, length } => {
+            let line = Line {
+                number: block.first_line,
+                text: 0..beginning.len(),
+            };
+            let source = source(beginning);
+            let identity = envelope::salvage(&source.text);
+            let detail = format!("the line has {length} bytes; its beginning is kept here");
+            refused.push(source.letter(&line, identity, "message_too_long", detail));
+            (source, Vec::new())
+        }
+        Content::End => (source(Bytes::new()), Vec::new()),
+    }
 }
 
 /// The ranges of the lines of `text`, without line feeds; `first` is the number of the first.

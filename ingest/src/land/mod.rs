@@ -1,6 +1,6 @@
 //! Landing: messages become rows of the tables that their topic declares, each exactly once.
 //!
-//! Blocks of lines are read and decoded side by side. One coordinator, [`Landing`], takes the rows, leaves out
+//! Blocks of lines are read and decoded side by side. One coordinator, `Landing`, takes the rows, leaves out
 //! those whose message a table has already, and commits them when enough have come or enough time has passed.
 
 mod dead_letters;

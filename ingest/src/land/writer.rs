@@ -82,8 +82,9 @@ pub(crate) struct Tables(Vec<Writer>);
 struct Writer {
     table: Table,
     partition: Vec<String>,
-    /// The mark that this table bore when it was last seen.
+    /// The mark that this table bore at version `marked`.
     mark: Option<i64>,
+    marked: u64,
 }
 
 impl Tables {
@@ -100,10 +101,12 @@ impl Tables {
                     info!(table = %name, files = swept.files, bytes = swept.bytes, "removed what a killed writer left");
                 }
                 let mark = table.snapshot().transaction(MARK).await?;
+                let marked = table.snapshot().version();
                 Ok::<_, Error>(Writer {
                     table,
                     partition: schema.partition.clone(),
                     mark,
+                    marked,
                 })
             })
             .buffered(FILES_CONCURRENCY)
@@ -163,22 +166,16 @@ impl Writer {
             ..Change::default()
         };
         for _ in 0..TRIES {
+            self.refuse_other_landing().await?;
             match self.table.commit(&change).await? {
                 Outcome::Committed(version) => {
-                    self.mark = Some(mark.version);
+                    (self.mark, self.marked) = (Some(mark.version), version);
                     info!(table = %self.table.name(), version, files = change.add.len(), "committed");
                     return Ok(());
                 }
                 Outcome::Superseded => {
                     let version = self.table.snapshot().version();
-                    let found = self.table.snapshot().transaction(MARK).await?;
-                    if found != self.mark {
-                        return Err(Error::Superseded {
-                            table: self.table.name().clone(),
-                            version,
-                        });
-                    }
-                    warn!(table = %self.table.name(), version, "somebody else committed first; trying again");
+                    warn!(table = %self.table.name(), version, "somebody else committed first");
                 }
             }
         }
@@ -186,6 +183,26 @@ impl Writer {
             table: self.table.name().clone(),
             tries: TRIES,
         })
+    }
+
+    /// Fails when another landing has committed since this one looked: it may have landed the same messages.
+    ///
+    /// Asked before every try and not only after a conflict, because a commit of another one that comes right
+    /// after ours is part of the version that our next commit is made on, and conflicts with nothing.
+    async fn refuse_other_landing(&mut self) -> Result<(), Error> {
+        let snapshot = self.table.snapshot();
+        let version = snapshot.version();
+        if version == self.marked {
+            return Ok(());
+        }
+        if snapshot.transaction(MARK).await? != self.mark {
+            return Err(Error::Superseded {
+                table: snapshot.name().clone(),
+                version,
+            });
+        }
+        self.marked = version;
+        Ok(())
     }
 }
 
