@@ -10,7 +10,7 @@ use engine::query::Library;
 use engine::session::Session;
 use tracing::Level;
 
-use crate::args::Global;
+use crate::args::{Global, Verbosity};
 use crate::logging;
 use crate::progress::Show;
 
@@ -29,10 +29,9 @@ pub(crate) struct App {
 
 impl App {
     /// Loads the configuration and starts logging, with defaults if there is no configuration.
-    pub(crate) fn load(global: &Global) -> anyhow::Result<Self> {
+    pub(crate) fn load(global: &Global, verbosity: Verbosity) -> anyhow::Result<Self> {
         let loaded = Sources::from_process(global.config.clone(), global.set.clone())
             .and_then(|sources| Ok((config::load(&sources)?, sources)));
-        let verbosity = global.verbosity();
         let (loaded, sources) = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {

@@ -50,17 +50,20 @@ pub(crate) struct Global {
 /// How much is logged, relative to the configuration.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Verbosity {
+    /// Errors only.
     Quiet,
+    /// Warnings at most: for a command that tells its steps itself.
+    Calm,
     /// This many levels more.
     More(u8),
 }
 
-impl Global {
+impl Args {
     pub(crate) fn verbosity(&self) -> Verbosity {
-        if self.quiet {
-            Verbosity::Quiet
-        } else {
-            Verbosity::More(self.verbose)
+        match (&self.command, self.global.quiet, self.global.verbose) {
+            (_, true, _) => Verbosity::Quiet,
+            (Command::Demo(_), _, 0) => Verbosity::Calm,
+            (_, _, more) => Verbosity::More(more),
         }
     }
 }
@@ -69,6 +72,7 @@ impl Verbosity {
     pub(crate) fn adjust(self, level: Level) -> Level {
         match self {
             Self::Quiet => Level::ERROR,
+            Self::Calm => level.min(Level::WARN),
             Self::More(0) => level,
             Self::More(1) => level.max(Level::DEBUG),
             Self::More(_) => Level::TRACE,

@@ -36,7 +36,7 @@ fn run(args: Args) -> anyhow::Result<()> {
     if let Some(outcome) = commands::run_without_configuration(&args.command) {
         return outcome;
     }
-    let app = App::load(&args.global)?;
+    let app = App::load(&args.global, args.verbosity())?;
     act_as(app.config.hdfs.user.as_deref());
     // A thread of its own, since the first one has only the stack that the system gives it.
     let command = std::thread::Builder::new()

@@ -36,15 +36,15 @@ impl Bar {
         if show == Show::Nothing {
             return Self(ProgressBar::hidden());
         }
+        // Where the end is not known there is nothing to fill.
         let amount = match (unit, total) {
-            ("bytes", _) => "{bytes}/{total_bytes}, {bytes_per_sec}".to_owned(),
-            (_, 0) => format!("{{pos}} {unit}"),
-            _ => format!("{{pos}}/{{len}} {unit}"),
+            ("bytes", _) => "{bar:30} {bytes}/{total_bytes}, {bytes_per_sec}".to_owned(),
+            (_, 0) => format!("{{spinner}} {{pos}} {unit}"),
+            _ => format!("{{bar:30}} {{pos}}/{{len}} {unit}"),
         };
-        let style = ProgressStyle::with_template(&format!(
-            "{{prefix}} {{bar:30}} {amount} {{elapsed}} {{msg}}"
-        ))
-        .unwrap_or_else(|_| ProgressStyle::default_bar());
+        let style =
+            ProgressStyle::with_template(&format!("{{prefix}} {amount} {{elapsed}} {{msg}}"))
+                .unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = BARS.add(ProgressBar::new(total).with_style(style).with_prefix(what));
         bar.enable_steady_tick(Duration::from_millis(100));
         Self(bar)
