@@ -16,8 +16,12 @@ fn main() {
         writeln!(list, "    ({name:?}, include_str!({path:?})),").expect("a string takes all");
     }
     list.push(']');
-    let target = std::env::var_os("OUT_DIR").expect("cargo sets it for build scripts");
-    std::fs::write(Path::new(&target).join("queries.rs"), list).expect("the output directory");
+    std::fs::write(output_directory().join("queries.rs"), list).expect("the output directory");
+}
+
+#[allow(clippy::disallowed_methods, reason = "cargo tells build scripts so")]
+fn output_directory() -> PathBuf {
+    PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it for build scripts"))
 }
 
 fn collect(directory: &Path, files: &mut Vec<PathBuf>) {

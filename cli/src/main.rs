@@ -54,8 +54,8 @@ fn run_command(command: Command, app: App) -> anyhow::Result<()> {
         .thread_stack_size(STACK_BYTES)
         .enable_all()
         .build()?;
+    let signals = Signals::watch()?;
     let outcome = runtime.block_on(async {
-        let signals = Signals::watch()?;
         commands::run(command, app, &signals).await?;
         if signals.received() {
             return Err(Interrupted.into());

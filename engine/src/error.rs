@@ -121,6 +121,10 @@ pub enum Error {
     },
     #[error("query \"{query}\" needs parameter \"{name}\"; give it as `-p {name}=…`")]
     MissingParameter { query: String, name: String },
+    #[error(
+        "parameter \"{name}\" of query \"{query}\" selects its partition; give it as --dt, --from and --to, or --all"
+    )]
+    PartitionParameter { query: String, name: String },
     #[error("\"{value}\" is not a value of \"{name}\"; give {expected}")]
     ParameterValue {
         name: String,

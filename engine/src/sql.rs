@@ -191,13 +191,28 @@ fn is_operator(token: &Token) -> bool {
     match token {
         Token::Word(word) => matches!(
             word.value.to_ascii_uppercase().as_str(),
-            "AND" | "OR" | "NOT" | "UNION" | "INTERSECT" | "EXCEPT" | "JOIN"
+            "AND"
+                | "OR"
+                | "NOT"
+                | "IS"
+                | "IN"
+                | "BETWEEN"
+                | "LIKE"
+                | "ILIKE"
+                | "SIMILAR"
+                | "AT"
+                | "COLLATE"
+                | "XOR"
+                | "DIV"
+                | "UNION"
+                | "INTERSECT"
+                | "EXCEPT"
+                | "JOIN"
         ),
         Token::Comma
         | Token::Period
         | Token::LParen
         | Token::RParen
-        | Token::LBracket
         | Token::RBracket
         | Token::SemiColon
         | Token::Whitespace(_)
@@ -325,6 +340,8 @@ mod tests {
         let chain = |operators: usize| format!("SELECT 1{}", "+1".repeat(operators));
         assert!(parse(&chain(900), "text").is_ok());
         assert!(complaint(&chain(100_000)).contains("operators"));
+        assert!(complaint(&format!("SELECT 1{}", " IS NULL".repeat(9_000))).contains("operators"));
+        assert!(complaint(&format!("SELECT x{}", "[1]".repeat(6_000))).contains("operators"));
         assert!(complaint(&format!("SELECT '{}'", "x".repeat(300_000))).contains("bytes"));
         assert!(complaint(&format!("SELECT {}1", "1,".repeat(30_000))).contains("tokens"));
         assert!(

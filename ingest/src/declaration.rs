@@ -192,6 +192,22 @@ fn declare(
             )));
         }
     }
+    let messages = message_columns(&Shape::default());
+    for column in IDENTITY {
+        let (given, needed) = (
+            columns.field_with_name(column),
+            messages.field_with_name(column),
+        );
+        if let (Ok(given), Ok(needed)) = (given, needed)
+            && given.data_type() != needed.data_type()
+        {
+            return Err(wrong(format!(
+                "column \"{column}\" is {}; it must be {}, as in the messages, to tell what is landed",
+                given.data_type(),
+                needed.data_type()
+            )));
+        }
+    }
     let fields: Vec<_> = columns
         .fields()
         .iter()

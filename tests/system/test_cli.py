@@ -50,6 +50,13 @@ def test_logs_are_json_lines_off_a_terminal(lakes):
             assert {"timestamp", "level"} <= json.loads(line).keys(), line
 
 
+def test_debug_logs_hold_no_secret(lakes):
+    """`Isobar.run` looks for the canaries."""
+    lake = lakes.new("local", ISOBAR__LOG__LEVEL="trace")
+    lake.put(build([date(2026, 1, 15)], CITIES[:1]).files)
+    assert lake.isobar.land(lake.place.export_url).stderr
+
+
 def test_logs_are_text_on_a_terminal(lakes):
     lake = small(lakes)
     with Terminal(lake.isobar, "land", "--from", "files", lake.place.export_url, "--once") as terminal:

@@ -6,7 +6,6 @@ import pytest
 
 from support.binary import CANARIES, Isobar
 from support.lake import DAILY
-from support.weather_data import CITIES, build, date
 
 
 @pytest.fixture
@@ -168,10 +167,3 @@ def test_secrets_do_not_show_in_errors(isobar):
     """Neither where their own type is wrong nor in the text of a broken file."""
     (isobar.directory / "isobar.toml").write_text(f'[postgres]\npassword = "{CANARIES["POSTGRES_PASSWORD"]}" oops\n')
     isobar.refused("config", "show", code=1, says=["isobar.toml"])
-
-
-def test_debug_logs_hold_no_secret(lakes):
-    """`Isobar.run` looks for the canaries."""
-    lake = lakes.new("local", ISOBAR__LOG__LEVEL="trace")
-    lake.put(build([date(2026, 1, 15)], CITIES[:1]).files)
-    assert lake.isobar.land(lake.place.export_url).stderr

@@ -137,7 +137,10 @@ fn address(text: &str, directory: &Path) -> anyhow::Result<Url> {
     if text.contains("://") {
         return Url::parse(text).with_context(|| format!("\"{text}\" is not an address"));
     }
-    Url::from_file_path(directory.join(text)).map_err(|()| anyhow!("\"{text}\" is not a path"))
+    let url = Url::from_file_path(directory.join(text))
+        .map_err(|()| anyhow!("\"{text}\" is not a path"))?;
+    // Only parsing resolves `..`, which no store takes.
+    Ok(Url::parse(url.as_str())?)
 }
 
 #[cfg(test)]
@@ -153,6 +156,7 @@ mod tests {
             assert_eq!(found.as_str(), expected);
         };
         check("exports", "file:///work/exports");
+        check("../exports", "file:///exports");
         check("/a b", "file:///a%20b");
         check("file:///x", "file:///x");
         check("hdfs://nn:8020/x", "hdfs://nn:8020/x");

@@ -1,4 +1,4 @@
-//! `isobar table`: what is in the lake. Nothing here changes it.
+//! `isobar table`: what is in the lake, and removal of what killed writers left there.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::format::{self, Format};
 use crate::output::Output;
 use crate::text::{self, Listing};
 
-/// List and describe the lake's tables
+/// List, describe and sweep the lake's tables
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum Table {
@@ -32,12 +32,23 @@ pub(crate) enum Table {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
+    /// Remove files that killed writers left in one table, or in all
+    #[command(after_help = SWEEP_EXAMPLES)]
+    Sweep { name: Option<String> },
 }
+
+const SWEEP_EXAMPLES: &str = "\
+EXAMPLES:
+  isobar table sweep
+  isobar table sweep weather
+
+A landing or a run that is writing to the table right now is told to start again.";
 
 const EXAMPLES: &str = "\
 EXAMPLES:
   isobar table list
-  isobar table describe weather";
+  isobar table describe weather
+  isobar table sweep";
 
 const LIST_EXAMPLES: &str = "\
 EXAMPLES:
@@ -55,8 +66,32 @@ impl Table {
         match self {
             Self::List { format } => list(&lake, *format, out).await,
             Self::Describe { name, format } => describe(&lake, name, *format, out).await,
+            Self::Sweep { name } => sweep(&lake, name.as_deref(), out).await,
         }
     }
+}
+
+/// Removes leftovers from the table of this name, or from all.
+async fn sweep(lake: &Lake, name: Option<&str>, out: &mut Output) -> anyhow::Result<()> {
+    let names = match name {
+        Some(name) => vec![name.parse::<TableName>()?],
+        None => lake.tables().await?,
+    };
+    for name in names {
+        let mut table = lake
+            .open(&name)
+            .await?
+            .ok_or_else(|| engine::Error::NoSuchTable {
+                table: name.clone(),
+                lake: lake.root().to_string(),
+            })?;
+        let swept = table.sweep().await?;
+        out.line(format_args!(
+            "{name}: {} files, {} bytes removed",
+            swept.files, swept.bytes
+        ))?;
+    }
+    Ok(())
 }
 
 /// Prints the tables of `lake`.
@@ -172,7 +207,7 @@ pub(crate) async fn describe(
         out.line(format_args!("{fact:<14}  {value}"))?;
     }
     let mut listing = Listing::new(["column", "type"]);
-    for field in snapshot.schema().fields() {
+    for field in snapshot.columns().fields() {
         listing.row([field.name().clone(), sql_type(field.data_type())]);
     }
     out.print(format_args!("\n{listing}"))
@@ -194,7 +229,8 @@ fn remedy(name: &str, known: &[TableName]) -> String {
 }
 
 fn columns(snapshot: &Snapshot) -> anyhow::Result<RecordBatch> {
-    let fields = || snapshot.schema().fields().iter();
+    let columns = snapshot.columns();
+    let fields = || columns.fields().iter();
     let names: StringArray = fields().map(|field| Some(field.name().clone())).collect();
     let types: StringArray = fields()
         .map(|field| Some(sql_type(field.data_type())))

@@ -25,6 +25,10 @@ use crate::error::Error;
 /// files still spreads over cores.
 const ROW_GROUP_ROWS: usize = 256 * 1024;
 
+/// How the names of our data files begin. Only such files are swept: those of other writers of the table
+/// are not ours to judge.
+pub(super) const OURS: &str = "isobar-";
+
 /// Text that is kept but never searched by range; statistics of it would only bloat the log.
 const WITHOUT_STATISTICS: &str = "value";
 
@@ -83,7 +87,7 @@ impl Encoded {
         table: &Location,
         partition: &[(String, String)],
     ) -> Result<DataFile, Error> {
-        let name = format!("part-{}.zstd.parquet", Uuid::new_v4());
+        let name = format!("{OURS}{}.zstd.parquet", Uuid::new_v4());
         let relative = partition
             .iter()
             .map(|(column, value)| format!("{column}={}", escape(value)))

@@ -77,6 +77,13 @@ impl Location {
             .map_err(|source| self.failed("list", source))
     }
 
+    /// Whether there is no file below this place.
+    pub async fn is_empty(&self) -> Result<bool, Error> {
+        let first = self.store.list(Some(&self.path)).try_next().await;
+        let first = first.map_err(|source| self.failed("list", source))?;
+        Ok(first.is_none())
+    }
+
     /// Names of the directories directly below this place, in order.
     pub async fn directories(&self) -> Result<Vec<String>, Error> {
         let listing = self

@@ -27,7 +27,9 @@ pub use self::provider::LakeTable;
 pub use self::snapshot::Snapshot;
 pub use self::store::{Counters, Failure, StoreOptions, Stores};
 pub use self::sweep::Swept;
-pub use self::table::{Change, Outcome, PartitionKey, Table, TableSchema, Transaction, split};
+pub use self::table::{
+    Change, MARK, Outcome, PartitionKey, Table, TableSchema, Transaction, split,
+};
 use crate::error::Error;
 
 /// How many tables are looked at side by side when the lake is listed.
@@ -74,7 +76,7 @@ impl Lake {
                     return Ok(None);
                 };
                 let log = self.location(&name).join("_delta_log");
-                let is_table = !log.list().await?.is_empty();
+                let is_table = !log.is_empty().await?;
                 Ok::<_, Error>(is_table.then_some(name))
             })
             .buffered(LIST_CONCURRENCY)
@@ -113,6 +115,11 @@ impl Lake {
         schema: &TableSchema,
     ) -> Result<Table, Error> {
         Table::open_or_create(name.clone(), self.location(name), schema).await
+    }
+
+    /// A table to write to, or `None` when there is no such table.
+    pub async fn open(&self, name: &TableName) -> Result<Option<Table>, Error> {
+        Table::open(name, self.location(name)).await
     }
 
     fn location(&self, name: &TableName) -> Location {

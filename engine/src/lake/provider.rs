@@ -38,6 +38,8 @@ const FOOTER_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub struct LakeTable {
     snapshot: Arc<Snapshot>,
+    /// As declared; scans have the partition columns last.
+    columns: SchemaRef,
 }
 
 /// What a scan reads, and what it has to ask of every row.
@@ -48,13 +50,14 @@ struct Chosen<'a> {
 
 impl LakeTable {
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
-        Self { snapshot }
+        let columns = snapshot.columns();
+        Self { snapshot, columns }
     }
 
     /// Splits `filters` into those that partitions decide and those that rows decide, and leaves out
     /// the files that either rules out.
     fn choose(&self, state: &dyn Session, filters: &[Expr]) -> Result<Chosen<'_>> {
-        let names = DFSchema::try_from(self.schema())?;
+        let names = DFSchema::try_from(Arc::clone(self.snapshot.schema()))?;
         let physical = |filters: Vec<Expr>| {
             conjunction(filters)
                 .map(|filter| state.create_physical_expr(filter, &names))
@@ -101,8 +104,8 @@ impl LakeTable {
             }
         };
         Ok(match predicate {
-            None => files,
-            Some(predicate) => self.prune(files, predicate),
+            Some(predicate) if !files.is_empty() => self.prune(files, predicate),
+            _ => files,
         })
     }
 
@@ -202,7 +205,7 @@ impl LakeTable {
 #[async_trait]
 impl TableProvider for LakeTable {
     fn schema(&self) -> SchemaRef {
-        Arc::clone(self.snapshot.schema())
+        Arc::clone(&self.columns)
     }
 
     fn table_type(&self) -> TableType {
@@ -231,18 +234,23 @@ impl TableProvider for LakeTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = self.schema();
+        let schema = Arc::clone(self.snapshot.schema());
+        let wanted: Vec<usize> = match projection {
+            Some(projection) => projection.clone(),
+            None => (0..self.columns.fields().len()).collect(),
+        };
         let Chosen { files, predicate } = self.choose(state, filters)?;
         // A limit holds for the rows that are left, so it ends the scan only if nothing filters them.
         let limit = if predicate.is_none() { limit } else { None };
         let files = Self::enough(files, limit);
         if files.is_empty() {
-            let projected = match projection {
-                Some(projection) => Arc::new(schema.project(projection)?),
-                None => schema,
-            };
+            let projected = Arc::new(self.columns.project(&wanted)?);
             return Ok(Arc::new(EmptyExec::new(projected)));
         }
+        let scanned = wanted
+            .iter()
+            .map(|index| schema.index_of(self.columns.field(*index).name()))
+            .collect::<Result<Vec<_>, _>>()?;
         let group: FileGroup = files
             .into_iter()
             .map(|file| self.partitioned(file))
@@ -274,7 +282,7 @@ impl TableProvider for LakeTable {
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(groups)
             .with_statistics(statistics)
-            .with_projection_indices(projection.cloned())?
+            .with_projection_indices(Some(scanned))?
             .with_limit(limit)
             .build();
         Ok(DataSourceExec::from_data_source(config))

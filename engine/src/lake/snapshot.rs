@@ -50,21 +50,17 @@ pub(super) struct SnapshotFile {
 impl Snapshot {
     /// The newest version, or `None` when there is no table at `location`.
     pub(super) async fn open(name: &TableName, location: &Location) -> Result<Option<Self>, Error> {
+        // The log reader tells "no log" and "log unreadable" apart by text only, and panics on a thread
+        // of its own when the storage fails: ask first.
+        if location.join("_delta_log").is_empty().await? {
+            return Ok(None);
+        }
         let log = log_store(location);
         let mut table = DeltaTable::new(Arc::clone(&log));
-        match table.load().await {
-            Ok(()) => {}
-            Err(DeltaTableError::NotATable(_) | DeltaTableError::InvalidTableLocation(_)) => {
-                return Ok(None);
-            }
-            Err(source) => {
-                // The log reader tells "no log" and "log unreadable" apart by text only.
-                if location.join("_delta_log").list().await?.is_empty() {
-                    return Ok(None);
-                }
-                return Err(open_failed(name, location, source));
-            }
-        }
+        table
+            .load()
+            .await
+            .map_err(|source| open_failed(name, location, source))?;
         let state = table
             .snapshot()
             .map_err(|source| open_failed(name, location, source))?
@@ -103,7 +99,8 @@ impl Snapshot {
                 let mut statistics = statistics::from_log(&schema, file.stats().as_deref(), size);
                 let first = schema.fields().len() - partition.len();
                 for (index, value) in partition.iter().enumerate() {
-                    statistics.column_statistics[first + index] = statistics::of_partition(value);
+                    statistics.column_statistics[first + index] =
+                        statistics::of_partition(value, statistics.num_rows);
                 }
                 let relative = file.path().into_owned();
                 Ok(SnapshotFile {
@@ -175,9 +172,18 @@ impl Snapshot {
         self.state.version_timestamp(self.state.version())
     }
 
-    /// All columns, those of the partition last.
-    pub fn schema(&self) -> &SchemaRef {
+    /// All columns in the order that scans have them: those of the partition last.
+    pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// All columns in the order of their declaration.
+    pub fn columns(&self) -> SchemaRef {
+        let declared = self.state.snapshot().arrow_schema();
+        let position = |name: &str| declared.index_of(name).unwrap_or(usize::MAX);
+        let mut fields = self.schema.fields().to_vec();
+        fields.sort_by_key(|field| position(field.name()));
+        Arc::new(Schema::new(fields))
     }
 
     /// Columns of a data file: all but those of the partition.

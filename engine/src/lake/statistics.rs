@@ -61,23 +61,49 @@ pub(super) fn from_log(schema: &Schema, log: Option<&str>, size: u64) -> Statist
 
 fn column(name: &str, data_type: &DataType, log: &Value) -> ColumnStatistics {
     let nulls = log["nullCount"][name].as_u64().map(|nulls| nulls as usize);
-    let value = |value: &Value| from_json(data_type, value);
-    // Writers may shorten strings (and round timestamps), so those are bounds, not values.
-    let bound = |value: Option<ScalarValue>| match (data_type, value) {
-        (_, None) => Precision::Absent,
-        (DataType::Utf8 | DataType::Timestamp(..), Some(value)) => Precision::Inexact(value),
-        (_, Some(value)) => Precision::Exact(value),
-    };
     ColumnStatistics {
         null_count: exact(nulls),
-        min_value: bound(value(&log["minValues"][name])),
-        max_value: bound(value(&log["maxValues"][name])),
+        min_value: bound(data_type, &log["minValues"][name]),
+        max_value: bound(data_type, &log["maxValues"][name]),
         ..ColumnStatistics::new_unknown()
     }
 }
 
-/// Statistics of a partition column: every row of the file has this value.
-pub(super) fn of_partition(value: &ScalarValue) -> ColumnStatistics {
+/// Writers shorten longer texts to this many characters.
+const TEXT_WHOLE_MAX: usize = 31;
+
+/// One end of a column's values: exact when it is a value of the column, else only a bound. Files are pruned
+/// by exact ends alone.
+fn bound(data_type: &DataType, logged: &Value) -> Precision<ScalarValue> {
+    let Some(value) = from_json(data_type, logged) else {
+        return Precision::Absent;
+    };
+    let text = logged.as_str().unwrap_or_default();
+    let is_value = match (data_type, &value) {
+        (DataType::Utf8, _) => text.chars().count() <= TEXT_WHOLE_MAX,
+        // Some writers cut to milliseconds.
+        (DataType::Timestamp(..), _) => text
+            .split_once('.')
+            .is_some_and(|(_, fraction)| fraction.len() == "123456Z".len()),
+        // Parquet has a zero as -0.0 where it is the smallest and as +0.0 where it is the largest.
+        (_, ScalarValue::Float64(Some(number))) => *number != 0.0,
+        _ => true,
+    };
+    if is_value {
+        Precision::Exact(value)
+    } else {
+        Precision::Inexact(value)
+    }
+}
+
+/// Statistics of a partition column: every one of the file's `rows` has this value.
+pub(super) fn of_partition(value: &ScalarValue, rows: Precision<usize>) -> ColumnStatistics {
+    if value.is_null() {
+        return ColumnStatistics {
+            null_count: rows,
+            ..ColumnStatistics::new_unknown()
+        };
+    }
     ColumnStatistics {
         null_count: Precision::Exact(0),
         min_value: Precision::Exact(value.clone()),
@@ -170,5 +196,46 @@ fn from_json(data_type: &DataType, value: &Value) -> Option<ScalarValue> {
             Some(ScalarValue::TimestampMicrosecond(micros, zone.clone()))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, TimeUnit};
+    use datafusion::common::ScalarValue;
+    use datafusion::common::stats::Precision;
+    use serde_json::json;
+
+    use super::{column, of_partition};
+
+    #[test]
+    fn a_zero_is_a_bound_and_other_numbers_are_values() {
+        let log = json!({ "minValues": { "x": -0.0 }, "maxValues": { "x": 1.5 } });
+        let found = column("x", &DataType::Float64, &log);
+        assert_eq!(found.min_value.is_exact(), Some(false));
+        assert_eq!(found.max_value, Precision::Exact(ScalarValue::from(1.5)));
+    }
+
+    #[test]
+    fn what_a_writer_may_have_shortened_is_a_bound() {
+        let is_exact = |data_type: DataType, value: &str| {
+            let log = json!({ "minValues": { "x": value } });
+            column("x", &data_type, &log).min_value.is_exact()
+        };
+        let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
+        assert_eq!(
+            is_exact(instant.clone(), "2026-01-15T00:00:00.123456Z"),
+            Some(true)
+        );
+        assert_eq!(is_exact(instant, "2026-01-15T00:00:00.123Z"), Some(false));
+        assert_eq!(is_exact(DataType::Utf8, "Paris"), Some(true));
+        assert_eq!(is_exact(DataType::Utf8, &"x".repeat(32)), Some(false));
+    }
+
+    #[test]
+    fn rows_without_a_partition_value_are_nulls() {
+        let found = of_partition(&ScalarValue::Date32(None), Precision::Exact(7));
+        assert_eq!(found.null_count, Precision::Exact(7));
+        assert_eq!(found.min_value, Precision::Absent);
     }
 }

@@ -6,6 +6,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStore as _;
 use object_store::path::Path;
 
+use super::data_file::OURS;
 use super::table::{Outcome, Table};
 use super::{Change, Transaction};
 use crate::error::Error;
@@ -21,17 +22,20 @@ impl Table {
     /// Removes files that no version of the log names any more and no writer will name.
     ///
     /// A file without a commit may be garbage of a killed writer, or belong to one that is about to
-    /// commit it. To tell, `claim` is committed first when there is such a file: a writer that still
-    /// runs then finds its table claimed by another and stops without naming its files. No clock is
+    /// commit it. To tell, a mark is committed first when there is such a file: a writer that still
+    /// runs then finds that of another and stops, or starts anew, without naming its files. No clock is
     /// asked. Temporary files of log entries are removed when their version is taken: their rename
     /// can only fail.
     ///
     /// # Errors
     /// When the storage fails, or another writer claims the table at the same time.
-    pub async fn sweep(&mut self, claim: &Transaction) -> Result<Swept, Error> {
-        let (leftovers, stale) = self.unnamed().await?;
+    pub async fn sweep(&mut self) -> Result<Swept, Error> {
+        let (mut leftovers, stale) = self.unnamed().await?;
         if !leftovers.is_empty() {
-            self.claim(claim).await?;
+            self.claim().await?;
+            // What was committed between the look and the claim is named now.
+            let named = self.named().await?;
+            leftovers.retain(|(path, _)| !named.contains(path));
         }
         let found: Vec<_> = leftovers.into_iter().chain(stale).collect();
         let swept = Swept {
@@ -48,10 +52,10 @@ impl Table {
         Ok(swept)
     }
 
-    /// Records `claim`, so that a writer who recorded another one before stops.
-    pub async fn claim(&mut self, claim: &Transaction) -> Result<(), Error> {
+    /// Leaves a mark, so that a writer who left another one before stops.
+    async fn claim(&mut self) -> Result<(), Error> {
         let change = Change {
-            transactions: vec![claim.clone()],
+            transactions: vec![Transaction::mark()],
             ..Change::default()
         };
         for _ in 0..CLAIM_TRIES {
@@ -65,15 +69,16 @@ impl Table {
         })
     }
 
+    /// Files of the present version, and of older ones that can still be read.
+    async fn named(&self) -> Result<HashSet<Path>, Error> {
+        let snapshot = self.snapshot();
+        let present = snapshot.files().iter().map(|file| file.path.clone());
+        Ok(present.chain(snapshot.retired().await?).collect())
+    }
+
     /// Unnamed data files, and temporary log entries whose version is taken.
     async fn unnamed(&self) -> Result<(Vec<(Path, u64)>, Vec<(Path, u64)>), Error> {
-        let snapshot = self.snapshot();
-        let mut named: HashSet<Path> = snapshot
-            .files()
-            .iter()
-            .map(|file| file.path.clone())
-            .collect();
-        named.extend(snapshot.retired().await?);
+        let (snapshot, named) = (self.snapshot(), self.named().await?);
         let (mut leftovers, mut stale) = (Vec::new(), Vec::new());
         for meta in self.location().list().await? {
             let name = meta.location.filename().unwrap_or_default();
@@ -103,7 +108,7 @@ const CLAIM_TRIES: usize = 15;
 
 /// Whether a data file has the kind of name we give; other writers' files are not ours to judge.
 fn is_ours(name: &str) -> bool {
-    name.starts_with("part-") && name.ends_with(".zstd.parquet")
+    name.starts_with(OURS) && name.ends_with(".parquet")
 }
 
 /// The name that a temporary file was to get: `.NAME.tmp.N` on HDFS, `NAME#N` on a local disk.
@@ -144,6 +149,6 @@ mod tests {
         check("part#x", None);
         assert_eq!(version("00000000000000000007.json"), Some(7));
         assert_eq!(version("00000000000000000007.checkpoint.parquet"), None);
-        assert!(is_ours("part-1.zstd.parquet") && !is_ours("part-00000-of-spark.snappy.parquet"));
+        assert!(is_ours("isobar-1.zstd.parquet") && !is_ours("part-00000-of-spark.snappy.parquet"));
     }
 }

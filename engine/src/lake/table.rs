@@ -24,6 +24,9 @@ use super::name::TableName;
 use super::snapshot::{Snapshot, log_store};
 use crate::error::Error;
 
+/// Name of the marks that writers leave, see [`Transaction::mark`].
+pub const MARK: &str = "isobar/landing";
+
 /// Directory name of a null partition value, as Hive and Delta have it.
 pub(super) const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 
@@ -50,6 +53,12 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// The mark that a writer leaves with each of its commits. The number is another one each time, so that a
+    /// writer that remembers the last one sees when somebody else's came in between.
+    pub fn mark() -> Self {
+        Self::unique(MARK)
+    }
+
     /// A number that nobody else records under `application`.
     pub fn unique(application: &str) -> Self {
         let (high, _) = Uuid::new_v4().as_u64_pair();
@@ -104,6 +113,14 @@ impl Table {
         })
     }
 
+    pub(super) async fn open(name: &TableName, location: Location) -> Result<Option<Self>, Error> {
+        let snapshot = Snapshot::open(name, &location).await?;
+        Ok(snapshot.map(|snapshot| Self {
+            location,
+            snapshot: Arc::new(snapshot),
+        }))
+    }
+
     pub fn snapshot(&self) -> &Arc<Snapshot> {
         &self.snapshot
     }
@@ -136,7 +153,8 @@ impl Table {
         };
         self.reload().await?;
         if self.contains(change).await? {
-            return Ok(Outcome::Committed(self.snapshot.version()));
+            // It cannot be another version: a commit is tried on the one that follows only.
+            return Ok(Outcome::Committed(seen + 1));
         }
         if self.snapshot.version() > seen {
             return Ok(Outcome::Superseded);

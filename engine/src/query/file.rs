@@ -169,16 +169,12 @@ impl QueryFile {
         if self.header.output.jsonl.is_some() && self.header.partition.is_none() {
             return wrong("output.jsonl needs a partition to know its directory".to_owned());
         }
-        let file = self
-            .header
-            .output
-            .jsonl
-            .as_ref()
-            .map(|jsonl| jsonl.file.as_str());
-        if file.is_some_and(|file| {
-            file.is_empty() || file.contains(['/', ':']) || file.starts_with('.')
-        }) {
-            return wrong("output.jsonl.file must be a plain file name".to_owned());
+        if let Some(JsonlOutput { file }) = &self.header.output.jsonl
+            && (file.is_empty() || file.contains(['/', ':']) || file.starts_with('.'))
+        {
+            return wrong(format!(
+                "output.jsonl.file is \"{file}\"; expected a plain file name"
+            ));
         }
         if let Some(table) = &self.header.output.table {
             table.name.parse::<crate::lake::TableName>()?;

@@ -102,8 +102,16 @@ impl Runner {
         progress: &(dyn Fn(&PartitionRun) + Sync),
     ) -> Result<Report, Error> {
         let given = parameters(query, given)?;
-        for _ in 0..TRIES {
-            if let Some(report) = self.attempt(query, days, &given, progress).await? {
+        if let Some(output) = &query.header.output.table
+            && let Some(mut table) = self.lake.open(&output.name.parse()?).await?
+        {
+            // Before anything of this run lies there; a run beside this one computes anew.
+            table.sweep().await?;
+        }
+        for attempt in 0..TRIES {
+            let again = attempt > 0;
+            let report = self.attempt(query, days, &given, again, progress).await?;
+            if let Some(report) = report {
                 return Ok(report);
             }
         }
@@ -128,19 +136,21 @@ impl Runner {
         Ok(table_schema(query, &schema))
     }
 
-    /// One attempt; `None` when somebody else committed to the output table in between.
+    /// One attempt, the first or `again`; `None` when somebody else committed to the output table in
+    /// between.
     async fn attempt(
         &self,
         query: &QueryFile,
         days: &Days,
         given: &BTreeMap<String, ScalarValue>,
+        again: bool,
         progress: &(dyn Fn(&PartitionRun) + Sync),
     ) -> Result<Option<Report>, Error> {
         let values = self.partitions(query, days).await?;
         let schema = self.output_schema(query, given).await?;
         let mut table = self.open_output(query, &schema).await?;
         let computed: Vec<Computed> = futures::stream::iter(values)
-            .map(|value| self.compute(query, &schema, table.as_ref(), value, given))
+            .map(|value| self.compute(query, &schema, table.as_ref(), value, given, again))
             .buffered(CONCURRENCY)
             .inspect_ok(|computed| progress(&computed.run))
             .try_collect()
@@ -267,6 +277,7 @@ impl Runner {
         table: Option<&Table>,
         value: Option<ScalarValue>,
         given: &BTreeMap<String, ScalarValue>,
+        again: bool,
     ) -> Result<Computed, Error> {
         let started = Instant::now();
         let key = PartitionKey::of(query.header.partition.as_deref(), value.as_ref());
@@ -291,15 +302,25 @@ impl Runner {
             fingerprint,
             file,
         };
-        if self.is_fresh(query, table, &key, fingerprint).await? {
+        let is_fresh = self.is_fresh(query, table, &key, fingerprint).await?;
+        // The attempt that was superseded may have written an older input's JSON Lines over those of
+        // the run that came first, so then they are looked at whoever committed the table.
+        if is_fresh && !again {
             return Ok(done(Published::Unchanged, None));
         }
         let batches = self.session.collect(state, plan).await?;
         let batches = conform(query, schema, &key, batches)?;
         let rows = batches.iter().map(RecordBatch::num_rows).sum();
-        if rows == 0 && !has_output(table, &key) {
+        if rows == 0 && !is_fresh && !has_output(table, &key) {
             return Ok(done(Published::Nothing, None));
         }
+        // Before anybody sees a row: here rows of another partition are refused.
+        let file = match table {
+            Some(table) if rows > 0 && !is_fresh => {
+                Some(store(query, table, &key, &batches).await?)
+            }
+            _ => None,
+        };
         if let Some(location) = self.jsonl_location(query, &key) {
             let content = jsonl::encode(&batches).map_err(|source| Error::Encode {
                 query: query.name.to_string(),
@@ -307,11 +328,12 @@ impl Runner {
             })?;
             location.replace_if_changed(content).await?;
         }
-        let file = match table {
-            Some(table) if rows > 0 => Some(store(query, table, &key, &batches).await?),
-            _ => None,
+        let published = if is_fresh {
+            Published::Unchanged
+        } else {
+            Published::Rows(rows)
         };
-        Ok(done(Published::Rows(rows), file))
+        Ok(done(published, file))
     }
 
     /// Whether the outputs of this partition are there and were computed from the same input.
@@ -485,6 +507,13 @@ fn parameters(
     let mut values = BTreeMap::new();
     for (name, kind) in declared {
         match given.get(name) {
+            // The chosen days would overrule it without a word.
+            Some(_) if partition == Some(name) => {
+                return Err(Error::PartitionParameter {
+                    query: query.name.to_string(),
+                    name: name.clone(),
+                });
+            }
             Some(text) => {
                 values.insert(name.clone(), parse_parameter(name, *kind, text)?);
             }

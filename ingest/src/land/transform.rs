@@ -12,6 +12,7 @@ use chrono_tz::Tz;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
+use datafusion::physical_plan::execution_plan::reset_plan_states;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
 use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, collect};
@@ -255,12 +256,14 @@ impl Transform {
         plan: &Arc<dyn ExecutionPlan>,
         batch: &RecordBatch,
     ) -> Result<Vec<RecordBatch>, DataFusionError> {
+        // What a plan keeps of a run (metrics, the built side of a join) must not reach the next one.
+        let plan = reset_plan_states(Arc::clone(plan))?;
         *self
             .slot
             .batch
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = Some(batch.clone());
-        let rows = collect(Arc::clone(plan), Arc::clone(&self.context)).await;
+        let rows = collect(plan, Arc::clone(&self.context)).await;
         *self
             .slot
             .batch

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use engine::lake::{
-    Change, DataFile, Lake, Outcome, PartitionKey, Swept, Table, TableName, TableSchema,
+    Change, DataFile, Lake, MARK, Outcome, PartitionKey, Swept, Table, TableName, TableSchema,
     Transaction, encode, split,
 };
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -15,9 +15,6 @@ use tracing::{info, warn};
 
 use crate::error::Error;
 
-/// Name under which every landing leaves its mark in each commit. The number is another one each time, so
-/// that a landing sees when somebody else's came in between.
-const MARK: &str = "isobar/landing";
 /// Files of one table that are encoded and stored at the same time.
 const FILES_CONCURRENCY: usize = 4;
 /// How often a commit is tried while others, no landings, commit to the same table.
@@ -85,8 +82,9 @@ pub(crate) struct Tables(Vec<Writer>);
 struct Writer {
     table: Table,
     partition: Vec<String>,
-    /// The mark that this table bore when it was last seen.
+    /// The mark that this table bore at version `marked`.
     mark: Option<i64>,
+    marked: u64,
 }
 
 impl Tables {
@@ -98,16 +96,17 @@ impl Tables {
         let writers = futures::stream::iter(tables)
             .map(|(name, schema)| async move {
                 let mut table = lake.open_or_create(name, schema).await?;
-                let claim = mark();
-                let swept = table.sweep(&claim).await?;
+                let swept = table.sweep().await?;
                 if swept != Swept::default() {
                     info!(table = %name, files = swept.files, bytes = swept.bytes, "removed what a killed writer left");
                 }
                 let mark = table.snapshot().transaction(MARK).await?;
+                let marked = table.snapshot().version();
                 Ok::<_, Error>(Writer {
                     table,
                     partition: schema.partition.clone(),
                     mark,
+                    marked,
                 })
             })
             .buffered(FILES_CONCURRENCY)
@@ -160,29 +159,23 @@ impl Writer {
 
     /// Makes the files part of the table, unless another landing has committed since.
     async fn commit(&mut self, files: Vec<DataFile>) -> Result<(), Error> {
-        let mark = mark();
+        let mark = Transaction::mark();
         let change = Change {
             add: files,
             transactions: vec![mark.clone()],
             ..Change::default()
         };
         for _ in 0..TRIES {
+            self.refuse_other_landing().await?;
             match self.table.commit(&change).await? {
                 Outcome::Committed(version) => {
-                    self.mark = Some(mark.version);
+                    (self.mark, self.marked) = (Some(mark.version), version);
                     info!(table = %self.table.name(), version, files = change.add.len(), "committed");
                     return Ok(());
                 }
                 Outcome::Superseded => {
                     let version = self.table.snapshot().version();
-                    let found = self.table.snapshot().transaction(MARK).await?;
-                    if found != self.mark {
-                        return Err(Error::Superseded {
-                            table: self.table.name().clone(),
-                            version,
-                        });
-                    }
-                    warn!(table = %self.table.name(), version, "somebody else committed first; trying again");
+                    warn!(table = %self.table.name(), version, "somebody else committed first");
                 }
             }
         }
@@ -190,6 +183,26 @@ impl Writer {
             table: self.table.name().clone(),
             tries: TRIES,
         })
+    }
+
+    /// Fails when another landing has committed since this one looked: it may have landed the same messages.
+    ///
+    /// Asked before every try and not only after a conflict, because a commit of another one that comes right
+    /// after ours is part of the version that our next commit is made on, and conflicts with nothing.
+    async fn refuse_other_landing(&mut self) -> Result<(), Error> {
+        let snapshot = self.table.snapshot();
+        let version = snapshot.version();
+        if version == self.marked {
+            return Ok(());
+        }
+        if snapshot.transaction(MARK).await? != self.mark {
+            return Err(Error::Superseded {
+                table: snapshot.name().clone(),
+                version,
+            });
+        }
+        self.marked = version;
+        Ok(())
     }
 }
 
@@ -207,8 +220,4 @@ async fn store(
             source: source.into(),
         })?;
     Ok(table.store(&key, encoded).await?)
-}
-
-fn mark() -> Transaction {
-    Transaction::unique(MARK)
 }

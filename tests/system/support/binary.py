@@ -47,7 +47,7 @@ class Outcome:
 class Isobar:
     """The binary with one configuration, given by variables."""
 
-    def __init__(self, binary: str, directory: Path, variables: dict[str, str]):
+    def __init__(self, binary: str, directory: Path, variables: dict[str, str | None]):
         self.binary = binary
         # The working directory: empty, so that no isobar.toml and no .env of the checkout is met.
         self.directory = directory
@@ -62,8 +62,7 @@ class Isobar:
 
     def having(self, **variables: str | None) -> "Isobar":
         """The same with other variables; None takes one away."""
-        merged = self.variables | variables
-        return Isobar(self.binary, self.directory, {k: v for k, v in merged.items() if v is not None})
+        return Isobar(self.binary, self.directory, self.variables | variables)
 
     def environment(self) -> dict[str, str]:
         basic = {
@@ -75,7 +74,8 @@ class Isobar:
             "HDFS_USER": HDFS_USER,
             "ISOBAR__QUERIES__PATH": str(REPOSITORY / "queries"),
         }
-        return basic | CANARIES | self.variables
+        given = basic | CANARIES | self.variables
+        return {name: value for name, value in given.items() if value is not None}
 
     def run(
         self,

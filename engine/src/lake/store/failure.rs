@@ -34,7 +34,7 @@ pub enum Failure {
     },
     /// The NameNode answers reads only.
     #[error(
-        "{server} is in safe mode and refuses \"{operation}\" of \"{path}\"; wait until it has left it, or run `hdfs dfsadmin -safemode leave`"
+        "{server} is in safe mode and refuses \"{operation}\" of \"{path}\"; wait until it has left it, run `hdfs dfsadmin -safemode leave`, or check lake.url (HDFS_URL)"
     )]
     SafeMode {
         server: String,

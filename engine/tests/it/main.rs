@@ -1,0 +1,3 @@
+//! The lake in a local directory.
+
+mod tables;
