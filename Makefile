@@ -33,7 +33,7 @@ bench: setup-test ## release build, then what each speed claim runs (benches/)
 	@ISOBAR_BIN=$(CARGO_TARGET_DIR)/release/isobar $(STEP) bench benches/run
 
 bless: ## rewrite the answers of the golden tests; read the difference before you commit it
-	@ISOBAR_BLESS=1 cargo test --package engine --test queries
+	@ISOBAR_BLESS=1 cargo test $(LOCKED) --workspace --test it golden
 
 stack-up: ## start the servers for yourself (`tests/stack/env` prints how to reach them)
 	@scripts/setup stack

@@ -1,3 +1,6 @@
-//! Landing into a lake in a local directory, with the repository's own declarations and queries.
+//! Landing and running in a lake in a local directory, with the repository's own declarations and queries.
 
+mod golden;
 mod landing;
+mod script;
+mod world;

@@ -1,0 +1,142 @@
+//! A lake in a temporary directory, with the repository's own declarations and queries.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::record_batch::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use chrono_tz::Europe::Paris;
+use engine::lake::{Lake, StoreOptions, Stores};
+use engine::query::{Days, Library, Report, Runner};
+use engine::session::Session;
+use ingest::declaration::Declarations;
+use ingest::land::{FileLanding, Limits, Progress, from_files};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use url::Url;
+
+/// A lake, an export directory and what is needed to work on them.
+pub(crate) struct World {
+    pub(crate) directory: TempDir,
+    pub(crate) lake: Arc<Lake>,
+    pub(crate) library: Library,
+    pub(crate) declarations: Declarations,
+    session: Session,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let directory = TempDir::new().expect("a directory");
+        let stores = Stores::new(StoreOptions {
+            user: "tester".to_owned(),
+            limit: Duration::from_secs(30),
+        });
+        let url = Url::from_directory_path(directory.path().join("lake")).expect("a URL");
+        let lake = Lake::new(&url, stores).expect("a lake");
+        let library = Library::new(queries());
+        let declarations = Declarations::load(&library, "weather-api", Paris)
+            .await
+            .expect("declarations");
+        Self {
+            session: Session::new(&lake, Paris).expect("a session"),
+            directory,
+            lake,
+            library,
+            declarations,
+        }
+    }
+
+    pub(crate) fn exports(&self) -> PathBuf {
+        self.directory.path().join("weather")
+    }
+
+    /// Writes `lines` to a file of the export directory and returns its path.
+    pub(crate) fn export<Line: AsRef<str>>(&self, name: &str, lines: &[Line]) -> PathBuf {
+        let path = self.exports().join(name);
+        std::fs::create_dir_all(path.parent().expect("a directory")).expect("created");
+        let text: String = lines
+            .iter()
+            .flat_map(|line| [line.as_ref(), "\n"])
+            .collect();
+        std::fs::write(&path, text).expect("written");
+        path
+    }
+
+    /// Lands the export file, or directory of export files, at `place`.
+    pub(crate) async fn land(&self, place: &Path) -> Result<Progress, ingest::Error> {
+        let url = Url::from_file_path(place).expect("a URL");
+        let files = FileLanding {
+            lake: &self.lake,
+            session: &self.session,
+            declarations: &self.declarations,
+            tables: self.library.root(),
+            topic: "weather-api",
+            zone: Paris,
+            place: self.lake.stores().locate(&url).expect("a place"),
+            limits: Limits {
+                rows_max: 100_000,
+                bytes_max: 64 << 20,
+                interval: Duration::from_secs(60),
+            },
+            watch: false,
+        };
+        from_files(files, CancellationToken::new(), &|_| ()).await
+    }
+
+    /// Runs the query called `name` for `days`.
+    pub(crate) async fn run(
+        &self,
+        name: &str,
+        days: &Days,
+        parameters: &BTreeMap<String, String>,
+    ) -> Result<Report, engine::Error> {
+        let base = Url::from_directory_path(self.exports()).expect("a URL");
+        let runner = Runner {
+            lake: Arc::clone(&self.lake),
+            session: self.session.clone(),
+            base_path: self.lake.stores().locate(&base).expect("a place"),
+            zone: Paris,
+        };
+        let query = self.library.query(name)?;
+        runner.run(&query, days, parameters, &|_| ()).await
+    }
+
+    /// The rows that a statement answers, each value as text.
+    pub(crate) async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>, engine::Error> {
+        let statement = engine::sql::parse_one(sql, "test")?;
+        let rows = self.session.query(&statement).await?;
+        let batches = rows.collect().await.map_err(engine::Error::Execute)?;
+        Ok(batches.iter().flat_map(texts).collect())
+    }
+}
+
+/// The repository's own query files.
+pub(crate) fn queries() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../queries")
+}
+
+/// The rows of `batch`, each value as text.
+fn texts(batch: &RecordBatch) -> Vec<Vec<String>> {
+    let options = FormatOptions::default().with_null("NULL");
+    let columns: Vec<_> = batch
+        .columns()
+        .iter()
+        .map(|column| ArrayFormatter::try_new(column, &options).expect("a printable type"))
+        .collect();
+    let text = |value: String| {
+        if value.is_empty() {
+            "(empty)".to_owned()
+        } else {
+            value
+        }
+    };
+    let row = |row| {
+        let values = columns
+            .iter()
+            .map(|column| text(column.value(row).to_string()));
+        values.collect()
+    };
+    (0..batch.num_rows()).map(row).collect()
+}
