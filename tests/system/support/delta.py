@@ -1,6 +1,8 @@
 """Delta tables as everyone else reads them: the Python `deltalake` package and pyarrow, over `hdfs://` and `file://`."""
 
 import json
+import queue
+import threading
 from io import BytesIO
 
 import pyarrow
@@ -10,13 +12,42 @@ from deltalake import DeltaTable
 from support.places import Place, Stored
 
 
+# The package's HDFS client has no time limits of its own and now and then waits for ever: a call that is not back
+# after this long is made again, by a new client.
+CALL_S = 60
+CALLS = 3
+
+
+def within_limits(call):
+    """What `call` returns, or its exception."""
+    for _ in range(CALLS):
+        answers = queue.SimpleQueue()
+
+        def answer(answers=answers):
+            try:
+                answers.put((call(), None))
+            except Exception as error:  # handed on to the caller
+                answers.put((None, error))
+
+        threading.Thread(target=answer, daemon=True).start()
+        try:
+            value, error = answers.get(timeout=CALL_S)
+        except queue.Empty:
+            continue
+        if error is not None:
+            raise error
+        return value
+    raise TimeoutError(f"deltalake gave no answer {CALLS} times within {CALL_S} s")
+
+
 def table(place: Place, name: str) -> DeltaTable:
-    return DeltaTable(f"{place.lake_url}/{name}")
+    return within_limits(lambda: DeltaTable(f"{place.lake_url}/{name}"))
 
 
 def rows(place: Place, name: str, columns: list[str] | None = None) -> list[dict]:
     """The rows at the newest version; instants come as datetimes in UTC."""
-    return table(place, name).to_pyarrow_table(columns=columns).to_pylist()
+    opened = table(place, name)
+    return within_limits(lambda: opened.to_pyarrow_table(columns=columns)).to_pylist()
 
 
 def version(place: Place, name: str) -> int:
