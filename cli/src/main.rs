@@ -62,8 +62,9 @@ fn run_command(command: Command, app: App) -> anyhow::Result<()> {
         }
         Ok(())
     });
-    // A statement that was dropped may still compute on another thread; nobody waits for its rows.
-    runtime.shutdown_background();
+    // What was dropped may still compute on another thread. The process ends under it: a shutdown would
+    // wait for it, or make it panic.
+    std::mem::forget(runtime);
     outcome
 }
 

@@ -77,11 +77,21 @@ impl Location {
             .map_err(|source| self.failed("list", source))
     }
 
-    /// Whether there is no file below this place.
-    pub async fn is_empty(&self) -> Result<bool, Error> {
-        let first = self.store.list(Some(&self.path)).try_next().await;
-        let first = first.map_err(|source| self.failed("list", source))?;
-        Ok(first.is_none())
+    /// Whether there is a log of a table here. A writer that was killed at the first entry leaves a
+    /// temporary file, `.NAME.tmp.N` on HDFS and `NAME#N` on a local disk, which is none.
+    pub(super) async fn is_log(&self) -> Result<bool, Error> {
+        let is_entry = |file: &ObjectMeta| {
+            let name = file.location.filename().unwrap_or_default();
+            !name.starts_with('.') && (name.ends_with(".json") || name.ends_with(".parquet"))
+        };
+        let mut entries = self
+            .store
+            .list(Some(&self.path))
+            .try_filter(|file| std::future::ready(is_entry(file)));
+        let first = entries.try_next().await;
+        Ok(first
+            .map_err(|source| self.failed("list", source))?
+            .is_some())
     }
 
     /// Names of the directories directly below this place, in order.

@@ -76,7 +76,7 @@ impl Lake {
                     return Ok(None);
                 };
                 let log = self.location(&name).join("_delta_log");
-                let is_table = !log.is_empty().await?;
+                let is_table = log.is_log().await?;
                 Ok::<_, Error>(is_table.then_some(name))
             })
             .buffered(LIST_CONCURRENCY)

@@ -52,7 +52,7 @@ impl Snapshot {
     pub(super) async fn open(name: &TableName, location: &Location) -> Result<Option<Self>, Error> {
         // The log reader tells "no log" and "log unreadable" apart by text only, and panics on a thread
         // of its own when the storage fails: ask first.
-        if location.join("_delta_log").is_empty().await? {
+        if !location.join("_delta_log").is_log().await? {
             return Ok(None);
         }
         let log = log_store(location);
