@@ -83,63 +83,44 @@ mod tests {
 
     use super::{RateLimiter, WINDOW};
 
-    /// Seconds after the start at which `calls` calls, all asked for at once, may begin.
-    async fn starts(limiter: &RateLimiter, calls: usize) -> Vec<u64> {
-        let start = Instant::now();
-        let mut seconds = Vec::new();
-        for _ in 0..calls {
-            limiter.acquire().await;
-            seconds.push(start.elapsed().as_secs());
-        }
-        seconds
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_minutes_worth_starts_at_once_and_the_rest_waits() {
-        let window = WINDOW.as_secs();
-        for (calls_per_minute, expected) in [
-            (0, vec![0; 7]), // none: unlimited
-            (3, vec![0, 0, 0, window, window, window, 2 * window]),
-            (1, vec![0, window, 2 * window]),
-        ] {
+    #[test]
+    fn a_minutes_worth_starts_at_once_and_the_rest_waits() {
+        let check = |calls_per_minute: u32, windows: &[u32]| {
             let limiter = RateLimiter::new(NonZeroU32::new(calls_per_minute));
-            assert_eq!(
-                starts(&limiter, expected.len()).await,
-                expected,
-                "{calls_per_minute}"
-            );
-        }
+            let now = Instant::now();
+            for (call, windows) in windows.iter().enumerate() {
+                let expected = now + WINDOW * *windows;
+                assert_eq!(limiter.reserve(now), expected, "{calls_per_minute}: {call}");
+            }
+        };
+        check(0, &[0; 7]); // none: unlimited
+        check(3, &[0, 0, 0, 1, 1, 1, 2]);
+        check(1, &[0, 1, 2]);
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn no_window_holds_more_calls_than_allowed() {
+    #[test]
+    fn no_window_holds_more_calls_than_allowed() {
         let limiter = RateLimiter::new(NonZeroU32::new(4));
-        let mut at = Vec::new();
+        let mut now = Instant::now();
+        let mut starts = Vec::new();
         for step in 0..40_u64 {
-            tokio::time::advance(Duration::from_secs(step * 7 % 23)).await;
-            limiter.acquire().await;
-            at.push(Instant::now());
+            now += Duration::from_secs(step * 7 % 23);
+            now = limiter.reserve(now);
+            starts.push(now);
         }
-        for pair in at.windows(5) {
-            assert!(pair[4] - pair[0] >= Duration::from_secs(60), "{pair:?}");
+        for five in starts.windows(5) {
+            assert!(five[4] - five[0] >= Duration::from_secs(60), "{five:?}");
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_hold_stops_every_call_also_those_that_already_wait() {
+    #[test]
+    fn a_hold_stops_every_call_also_those_that_already_wait() {
         let limiter = RateLimiter::new(NonZeroU32::new(1));
-        limiter.acquire().await;
-        let start = Instant::now();
-        let (waited, ()) = tokio::join!(
-            async {
-                limiter.acquire().await;
-                start.elapsed()
-            },
-            async {
-                tokio::time::sleep(Duration::from_secs(50)).await;
-                limiter.hold(Duration::from_secs(30));
-            },
-        );
-        assert!(waited >= Duration::from_secs(80), "{waited:?}");
+        let now = Instant::now();
+        limiter.reserve(now);
+        let waiting_until = limiter.reserve(now);
+        limiter.hold(WINDOW + Duration::from_secs(30));
+        assert!(limiter.is_held(waiting_until));
+        assert!(limiter.reserve(waiting_until) >= now + WINDOW + Duration::from_secs(30));
     }
 }
