@@ -96,6 +96,13 @@ pub(crate) enum Command {
     Completions(completions::Completions),
 }
 
+impl Command {
+    /// Whether it runs until it is asked to stop.
+    pub(crate) fn is_service(&self) -> bool {
+        matches!(self, Self::Land(land) if !land.once)
+    }
+}
+
 /// Splits at the first `=`; for `--set` and `-p`.
 pub(crate) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {

@@ -55,9 +55,11 @@ fn run_command(command: Command, app: App) -> anyhow::Result<()> {
         .enable_all()
         .build()?;
     let signals = Signals::watch()?;
+    let is_service = command.is_service();
     let outcome = runtime.block_on(async {
         commands::run(command, app, &signals).await?;
-        if signals.received() {
+        // A service runs until it is asked to stop; everything else was not done yet.
+        if signals.received() && !is_service {
             return Err(Interrupted.into());
         }
         Ok(())

@@ -110,18 +110,23 @@ def test_a_closed_pipe_is_no_failure(lake):
     assert b"panicked" not in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_landing_ends_with_130_and_loses_nothing(lakes, kind, number):
+@pytest.mark.parametrize(
+    "options, number, code",
+    [(["--once"], signal.SIGINT, 130), (["--once"], signal.SIGTERM, 130), ([], signal.SIGTERM, 0)],
+    ids=["once-SIGINT", "once-SIGTERM", "watching-SIGTERM"],
+)
+def test_a_landing_that_is_told_to_end_loses_nothing(lakes, kind, options, number, code):
+    """One that was to end by itself was interrupted; a service ends no other way."""
     lake = lakes.new(kind, ISOBAR__LAND__ROWS_MAX="40")
-    export = build(day_range(date(2026, 1, 1), 12), CITIES[:2], malformed=["no weather"], file_hours=3)
+    export = build(day_range(date(2026, 1, 1), 5), CITIES[:2], malformed=["no weather"], file_hours=3)
     lake.put(export.files)
-    process = lake.isobar.start("land", "--from", "files", lake.place.export_url)
+    process = lake.isobar.start("land", "--from", "files", lake.place.export_url, *options)
     deadline = time.monotonic() + 120
     while delta.versions_seen(lake.place, "weather") < 3:
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.005)
     process.send_signal(number)
-    assert process.wait(timeout=60) == 130
+    assert process.wait(timeout=60) == code
     lake.land()
     lake.must_have_landed(export.records, export.bad)
 

@@ -31,9 +31,12 @@ pub(crate) struct Land {
     from: Source,
     /// A file of export lines, or a directory of such files: a path, file:// or hdfs://
     path: String,
+    /// The topic that the messages are of, if not that of the configuration
+    #[arg(long)]
+    topic: Option<String>,
     /// End when what is there has landed, instead of waiting for more
     #[arg(long)]
-    once: bool,
+    pub(crate) once: bool,
 }
 
 const EXAMPLES: &str = "\
@@ -62,7 +65,8 @@ impl Land {
             .stores()
             .locate(&address(&self.path, &app.directory)?)?;
         let started = Instant::now();
-        let landing = land_files(app, &lake, place, !self.once, signals.token());
+        let topic = self.topic.as_ref().unwrap_or(&app.config.kafka.topic);
+        let landing = land_files(app, &lake, topic, place, !self.once, signals.token());
         let done = Box::pin(landing).await?;
         let elapsed = text::seconds(started.elapsed());
         info!(
@@ -90,10 +94,11 @@ pub(crate) fn summary(done: &Progress) -> String {
     )
 }
 
-/// Lands the export files at `place` with progress on the screen.
+/// Lands the export files of `topic` at `place` with progress on the screen.
 pub(crate) async fn land_files(
     app: &App,
     lake: &Arc<Lake>,
+    topic: &str,
     place: Location,
     watch: bool,
     shutdown: CancellationToken,
@@ -104,7 +109,7 @@ pub(crate) async fn land_files(
         session: &app.session(lake)?,
         declarations: &declarations(app, &library).await?,
         tables: &library.root().join("tables"),
-        topic: &app.config.kafka.topic,
+        topic,
         zone: app.config.time.zone,
         place,
         limits: Limits {

@@ -32,11 +32,11 @@ pub(super) const OURS: &str = "isobar-";
 /// Text that is kept but never searched by range; statistics of it would only bloat the log.
 const WITHOUT_STATISTICS: &str = "value";
 
-/// Rows of one partition as Parquet bytes, not yet stored.
-#[derive(Debug)]
+/// Rows of one partition as Parquet bytes, not yet stored. Clones share the bytes.
+#[derive(Clone, Debug)]
 pub struct Encoded {
     content: Bytes,
-    statistics: String,
+    statistics: Arc<str>,
     rows: u64,
 }
 
@@ -62,7 +62,7 @@ pub fn encode(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Encoded, Pa
     drop(writer);
     Ok(Encoded {
         content: Bytes::from(content),
-        statistics,
+        statistics: statistics.into(),
         rows,
     })
 }
@@ -114,7 +114,7 @@ impl Encoded {
                 size: i64::try_from(size).unwrap_or(i64::MAX),
                 modification_time: Utc::now().timestamp_millis(),
                 data_change: true,
-                stats: Some(self.statistics),
+                stats: Some(self.statistics.to_string()),
                 ..Add::default()
             },
             rows: self.rows,

@@ -28,7 +28,7 @@ pub use self::snapshot::Snapshot;
 pub use self::store::{Counters, Failure, StoreOptions, Stores};
 pub use self::sweep::Swept;
 pub use self::table::{
-    Change, MARK, Outcome, PartitionKey, Table, TableSchema, Transaction, split,
+    Change, Outcome, PartitionKey, SWEEP, Table, TableSchema, Transaction, split,
 };
 use crate::error::Error;
 

@@ -7,7 +7,7 @@ use object_store::ObjectStore as _;
 use object_store::path::Path;
 
 use super::data_file::OURS;
-use super::table::{Outcome, Table};
+use super::table::{Outcome, SWEEP, Table};
 use super::{Change, Transaction};
 use crate::error::Error;
 
@@ -55,7 +55,7 @@ impl Table {
     /// Leaves a mark, so that a writer who left another one before stops.
     async fn claim(&mut self) -> Result<(), Error> {
         let change = Change {
-            transactions: vec![Transaction::mark()],
+            transactions: vec![Transaction::unique(SWEEP)],
             ..Change::default()
         };
         for _ in 0..CLAIM_TRIES {

@@ -24,8 +24,8 @@ use super::name::TableName;
 use super::snapshot::{Snapshot, log_store};
 use crate::error::Error;
 
-/// Name of the marks that writers leave, see [`Transaction::mark`].
-pub const MARK: &str = "isobar/landing";
+/// Name of the marks that sweeps leave: files that were stored and not committed before one may be gone.
+pub const SWEEP: &str = "isobar/sweep";
 
 /// Directory name of a null partition value, as Hive and Delta have it.
 pub(super) const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
@@ -53,13 +53,8 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// The mark that a writer leaves with each of its commits. The number is another one each time, so that a
-    /// writer that remembers the last one sees when somebody else's came in between.
-    pub fn mark() -> Self {
-        Self::unique(MARK)
-    }
-
-    /// A number that nobody else records under `application`.
+    /// A mark: a number that nobody else records under `application`. Who remembers the last one sees when somebody
+    /// else's came in between.
     pub fn unique(application: &str) -> Self {
         let (high, _) = Uuid::new_v4().as_u64_pair();
         Self {

@@ -6,11 +6,13 @@ use std::time::Duration;
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use engine::lake::{
-    Change, DataFile, Lake, MARK, Outcome, PartitionKey, StoreOptions, Stores, Table, TableSchema,
+    Change, DataFile, Lake, Outcome, PartitionKey, StoreOptions, Stores, Table, TableSchema,
     Transaction, encode,
 };
 use tempfile::TempDir;
 use url::Url;
+
+const MARK: &str = "test/mark";
 
 struct World {
     directory: TempDir,
@@ -69,7 +71,7 @@ async fn store(table: &Table) -> DataFile {
 fn adding(file: &DataFile) -> Change {
     Change {
         add: vec![file.clone()],
-        transactions: vec![Transaction::mark()],
+        transactions: vec![Transaction::unique(MARK)],
         ..Change::default()
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arrow::array::RecordBatch;
 use chrono::Utc;
 use engine::lake::Location;
-use object_store::ObjectMeta;
+use object_store::path::Path;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -16,10 +16,13 @@ use super::decode;
 use super::transform::{Transform, Transformed};
 use crate::declaration::Topic;
 use crate::error::Error;
-use crate::source::files::{self, Block, Content};
+use crate::source::files::{self, Block, Content, Tail};
+use crate::source::watch::Chosen;
 
 /// Files that are read at the same time.
-const READERS: usize = 4;
+///
+/// Most of the time of a small file on HDFS is spent waiting: for the NameNode, and for a connection to a DataNode.
+const READERS: usize = 16;
 
 /// What became of one block.
 #[derive(Debug)]
@@ -35,34 +38,42 @@ pub(crate) struct Processed {
 /// The tasks that read and process. Blocks in flight are bounded: a reader waits when the decoders are
 /// behind, and they wait when the coordinator commits.
 #[derive(Debug)]
-pub(crate) struct Workers(JoinSet<Result<(), Error>>);
+pub(crate) struct Workers(JoinSet<Vec<Path>>);
 
 impl Workers {
-    /// Starts reading `found`, files of `place`; what becomes of them arrives at the receiver. Reading stops
-    /// at the next block after `shutdown`.
+    /// Starts reading `chosen`, files of `place`; what becomes of them arrives at the receiver, and so does the first
+    /// error. Reading stops at the next block after `shutdown`.
     pub(crate) async fn start(
         topic: &Arc<Topic>,
         place: &Location,
-        found: Vec<ObjectMeta>,
+        chosen: Vec<Chosen>,
         shutdown: &CancellationToken,
     ) -> Result<(Self, mpsc::Receiver<Result<Processed, Error>>), Error> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (block_sender, block_receiver) = mpsc::channel(1);
         let (sender, receiver) = mpsc::channel(1);
         let blocks = Arc::new(Mutex::new(block_receiver));
-        let (found, next) = (Arc::new(found), Arc::new(AtomicUsize::new(0)));
+        let (chosen, next) = (Arc::new(chosen), Arc::new(AtomicUsize::new(0)));
         let mut tasks = JoinSet::new();
-        for _ in 0..READERS {
-            let (found, next) = (Arc::clone(&found), Arc::clone(&next));
-            let (place, blocks, shutdown) = (place.clone(), block_sender.clone(), shutdown.clone());
+        for _ in 0..READERS.min(chosen.len()) {
+            let reader = Reader {
+                place: place.clone(),
+                chosen: Arc::clone(&chosen),
+                next: Arc::clone(&next),
+                blocks: block_sender.clone(),
+            };
+            let (sender, shutdown) = (sender.clone(), shutdown.clone());
             tasks.spawn(async move {
-                while let Some(file) = found.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    tokio::select! {
-                        () = shutdown.cancelled() => break,
-                        read = files::read(&place, file, &blocks) => read?,
-                    }
+                let mut held = Vec::new();
+                let read = tokio::select! {
+                    () = shutdown.cancelled() => Ok(()),
+                    read = reader.run(&mut held) => read,
+                };
+                if let Err(error) = read {
+                    // Nobody receives any more when another error came first.
+                    let _ = sender.send(Err(error)).await;
                 }
-                Ok(())
+                held
             });
         }
         for _ in 0..cores {
@@ -75,16 +86,38 @@ impl Workers {
                         break;
                     }
                 }
-                Ok(())
+                Vec::new()
             });
         }
         Ok((Self(tasks), receiver))
     }
 
-    /// Waits for all tasks; the first error of any of them is the outcome.
-    pub(crate) async fn finish(mut self) -> Result<(), Error> {
+    /// Waits for all tasks. Yields the files whose last line may still grow and was left out.
+    pub(crate) async fn finish(mut self) -> Result<Vec<Path>, Error> {
+        let mut held = Vec::new();
         while let Some(ended) = self.0.join_next().await {
-            ended.map_err(Error::Task)??;
+            held.extend(ended.map_err(Error::Task)?);
+        }
+        Ok(held)
+    }
+}
+
+/// One of those that share the files out among themselves.
+struct Reader {
+    place: Location,
+    chosen: Arc<Vec<Chosen>>,
+    /// The next file that nobody has taken.
+    next: Arc<AtomicUsize>,
+    blocks: mpsc::Sender<Block>,
+}
+
+impl Reader {
+    async fn run(&self, held: &mut Vec<Path>) -> Result<(), Error> {
+        while let Some(file) = self.chosen.get(self.next.fetch_add(1, Ordering::Relaxed)) {
+            match files::read(&self.place, file, &self.blocks).await? {
+                Tail::Read => {}
+                Tail::Held => held.push(file.meta.location.clone()),
+            }
         }
         Ok(())
     }

@@ -7,16 +7,17 @@ use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use engine::lake::{
-    Change, DataFile, Lake, MARK, Outcome, PartitionKey, Swept, Table, TableName, TableSchema,
-    Transaction, encode, split,
+    Change, DataFile, Encoded, Lake, Outcome, PartitionKey, SWEEP, Swept, Table, TableName,
+    TableSchema, Transaction, encode, split,
 };
 use futures::{StreamExt as _, TryStreamExt as _};
+use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use crate::error::Error;
 
 /// Files of one table that are encoded and stored at the same time.
-const FILES_CONCURRENCY: usize = 4;
+const FILES_CONCURRENCY: usize = 8;
 /// How often a commit is tried while others, no landings, commit to the same table.
 const TRIES: usize = 15;
 
@@ -64,17 +65,61 @@ impl Buffer {
         self.count == 0
     }
 
-    pub(crate) fn seal(&mut self) -> Sealed {
+    /// Takes all rows out, if there are any.
+    pub(crate) fn seal(&mut self) -> Option<Sealed> {
         let tables = self.rows.len();
         let full = std::mem::replace(self, Self::new(tables));
-        Sealed {
+        (full.count > 0).then_some(Sealed {
             rows: full.rows,
             count: full.count,
-        }
+        })
     }
 }
 
-/// The tables of a topic, each with its one committer.
+/// Commits in the background, one sealed buffer at a time, so that the next one fills meanwhile.
+#[derive(Debug)]
+pub(crate) struct Committer {
+    /// Here while nothing is being committed.
+    tables: Option<Tables>,
+    busy: JoinSet<Result<Tables, Error>>,
+    pub(crate) commits: u64,
+}
+
+impl Committer {
+    pub(crate) fn new(tables: Tables) -> Self {
+        Self {
+            tables: Some(tables),
+            busy: JoinSet::new(),
+            commits: 0,
+        }
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.busy.is_empty()
+    }
+
+    /// Begins to commit `sealed` once the commit before is done.
+    pub(crate) async fn start(&mut self, sealed: Sealed) -> Result<(), Error> {
+        self.finish().await?;
+        let mut tables = self.tables.take().expect("nothing is being committed");
+        self.busy.spawn(async move {
+            tables.commit(sealed).await?;
+            Ok(tables)
+        });
+        Ok(())
+    }
+
+    /// Waits until nothing is being committed. A call that is dropped has changed nothing.
+    pub(crate) async fn finish(&mut self) -> Result<(), Error> {
+        if let Some(ended) = self.busy.join_next().await {
+            self.tables = Some(ended.map_err(Error::Task)??);
+            self.commits += 1;
+        }
+        Ok(())
+    }
+}
+
+/// The tables of a topic, each with its one writer.
 #[derive(Debug)]
 pub(crate) struct Tables(Vec<Writer>);
 
@@ -82,15 +127,32 @@ pub(crate) struct Tables(Vec<Writer>);
 struct Writer {
     table: Table,
     partition: Vec<String>,
-    /// The mark that this table bore at version `marked`.
-    mark: Option<i64>,
-    marked: u64,
+    /// Name of the marks that landings of this topic leave.
+    mark: String,
+    seen: Marks,
+}
+
+/// What others have left in the log, as this landing saw it last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Marks {
+    version: u64,
+    landing: Option<i64>,
+    sweep: Option<i64>,
+}
+
+/// A stored file, and what it takes to store it again.
+#[derive(Debug)]
+struct Stored {
+    file: DataFile,
+    key: PartitionKey,
+    encoded: Encoded,
 }
 
 impl Tables {
-    /// Opens the tables, creates those that are absent, and removes what killed landings left in them.
+    /// Opens the tables of `topic`, creates those that are absent, and removes what killed landings left in them.
     pub(crate) async fn open(
         lake: &Arc<Lake>,
+        topic: &str,
         tables: &[(TableName, TableSchema)],
     ) -> Result<Self, Error> {
         let writers = futures::stream::iter(tables)
@@ -100,13 +162,13 @@ impl Tables {
                 if swept != Swept::default() {
                     info!(table = %name, files = swept.files, bytes = swept.bytes, "removed what a killed writer left");
                 }
-                let mark = table.snapshot().transaction(MARK).await?;
-                let marked = table.snapshot().version();
+                let mark = format!("isobar/landing/{topic}");
+                let seen = Marks::of(&table, &mark).await?;
                 Ok::<_, Error>(Writer {
                     table,
                     partition: schema.partition.clone(),
                     mark,
-                    marked,
+                    seen,
                 })
             })
             .buffered(FILES_CONCURRENCY)
@@ -115,17 +177,8 @@ impl Tables {
         Ok(Self(writers))
     }
 
-    /// The name of the table with this number.
-    pub(crate) fn name(&self, table: usize) -> &TableName {
-        self.0[table].table.name()
-    }
-
-    /// Commits sealed rows, each table in a commit of its own, all tables at the same time; false when
-    /// there are none.
-    pub(crate) async fn commit(&mut self, sealed: Sealed) -> Result<bool, Error> {
-        if sealed.count == 0 {
-            return Ok(false);
-        }
+    /// Commits sealed rows, each table in a commit of its own, all tables at the same time.
+    async fn commit(&mut self, sealed: Sealed) -> Result<(), Error> {
         let started = Instant::now();
         let commits = self
             .0
@@ -135,7 +188,18 @@ impl Tables {
             .map(|(writer, rows)| writer.write(rows));
         futures::future::try_join_all(commits).await?;
         info!(rows = sealed.count, elapsed = ?started.elapsed(), "landed");
-        Ok(true)
+        Ok(())
+    }
+}
+
+impl Marks {
+    async fn of(table: &Table, mark: &str) -> Result<Self, Error> {
+        let snapshot = table.snapshot();
+        Ok(Self {
+            version: snapshot.version(),
+            landing: snapshot.transaction(mark).await?,
+            sweep: snapshot.transaction(SWEEP).await?,
+        })
     }
 }
 
@@ -149,27 +213,32 @@ impl Writer {
         let parts = split(&rows, &self.partition).map_err(failed)?;
         drop(rows);
         let table = &self.table;
-        let files = futures::stream::iter(parts)
-            .map(|(key, rows)| store(table, key, rows))
+        let stored = futures::stream::iter(parts)
+            .map(|(key, rows)| async move {
+                let encoded = encoded(table, rows).await?;
+                store(table, key, encoded).await
+            })
             .buffer_unordered(FILES_CONCURRENCY)
             .try_collect()
             .await?;
-        self.commit(files).await
+        self.commit(stored).await
     }
 
     /// Makes the files part of the table, unless another landing has committed since.
-    async fn commit(&mut self, files: Vec<DataFile>) -> Result<(), Error> {
-        let mark = Transaction::mark();
-        let change = Change {
-            add: files,
-            transactions: vec![mark.clone()],
-            ..Change::default()
-        };
+    async fn commit(&mut self, mut stored: Vec<Stored>) -> Result<(), Error> {
+        let mark = Transaction::unique(&self.mark);
         for _ in 0..TRIES {
-            self.refuse_other_landing().await?;
+            if self.swept_since().await? {
+                stored = self.store_again(stored).await?;
+            }
+            let change = Change {
+                add: stored.iter().map(|stored| stored.file.clone()).collect(),
+                transactions: vec![mark.clone()],
+                ..Change::default()
+            };
             match self.table.commit(&change).await? {
                 Outcome::Committed(version) => {
-                    (self.mark, self.marked) = (Some(mark.version), version);
+                    (self.seen.landing, self.seen.version) = (Some(mark.version), version);
                     info!(table = %self.table.name(), version, files = change.add.len(), "committed");
                     return Ok(());
                 }
@@ -185,39 +254,133 @@ impl Writer {
         })
     }
 
-    /// Fails when another landing has committed since this one looked: it may have landed the same messages.
+    /// Whether files that we stored and have not committed may be gone.
     ///
     /// Asked before every try and not only after a conflict, because a commit of another one that comes right
     /// after ours is part of the version that our next commit is made on, and conflicts with nothing.
-    async fn refuse_other_landing(&mut self) -> Result<(), Error> {
-        let snapshot = self.table.snapshot();
-        let version = snapshot.version();
-        if version == self.marked {
-            return Ok(());
+    ///
+    /// # Errors
+    /// When another landing of the topic has committed since this one looked: it may have landed the same messages.
+    async fn swept_since(&mut self) -> Result<bool, Error> {
+        if self.table.snapshot().version() == self.seen.version {
+            return Ok(false);
         }
-        if snapshot.transaction(MARK).await? != self.mark {
+        let found = Marks::of(&self.table, &self.mark).await?;
+        if found.landing != self.seen.landing {
             return Err(Error::Superseded {
-                table: snapshot.name().clone(),
-                version,
+                table: self.table.name().clone(),
+                version: found.version,
             });
         }
-        self.marked = version;
-        Ok(())
+        let swept = found.sweep != self.seen.sweep;
+        self.seen = found;
+        Ok(swept)
+    }
+
+    /// Stores the same rows under new names.
+    async fn store_again(&self, stored: Vec<Stored>) -> Result<Vec<Stored>, Error> {
+        warn!(table = %self.table.name(), files = stored.len(), "somebody swept the table; storing again what is not committed yet");
+        futures::stream::iter(stored)
+            .map(|stored| store(&self.table, stored.key, stored.encoded))
+            .buffer_unordered(FILES_CONCURRENCY)
+            .try_collect()
+            .await
     }
 }
 
-async fn store(
-    table: &Table,
-    key: PartitionKey,
-    rows: Vec<RecordBatch>,
-) -> Result<DataFile, Error> {
+async fn encoded(table: &Table, rows: Vec<RecordBatch>) -> Result<Encoded, Error> {
     let schema = table.snapshot().file_schema();
-    let encoded = tokio::task::spawn_blocking(move || encode(&schema, &rows))
+    tokio::task::spawn_blocking(move || encode(&schema, &rows))
         .await
         .map_err(Error::Task)?
         .map_err(|source| Error::Encode {
             table: table.name().clone(),
             source: source.into(),
-        })?;
-    Ok(table.store(&key, encoded).await?)
+        })
+}
+
+async fn store(table: &Table, key: PartitionKey, encoded: Encoded) -> Result<Stored, Error> {
+    let file = table.store(&key, encoded.clone()).await?;
+    Ok(Stored { file, key, encoded })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use arrow::array::RecordBatch;
+    use engine::lake::{Lake, PartitionKey, StoreOptions, Stores, Swept};
+    use tempfile::TempDir;
+    use url::Url;
+
+    use super::super::dead_letters;
+    use super::{Stored, Tables, encoded, store};
+    use crate::error::Error;
+
+    fn lake(directory: &TempDir) -> Arc<Lake> {
+        let stores = Stores::new(StoreOptions {
+            user: "test".to_owned(),
+            limit: Duration::from_secs(30),
+        });
+        let url = Url::from_directory_path(directory.path()).expect("a URL");
+        Lake::new(&url, stores).expect("a lake")
+    }
+
+    async fn open(lake: &Arc<Lake>, topic: &str) -> Tables {
+        let schemas = [(dead_letters::table_name(), dead_letters::schema())];
+        Tables::open(lake, topic, &schemas).await.expect("opened")
+    }
+
+    /// A file of one row that no commit names yet.
+    async fn stored(tables: &Tables) -> Stored {
+        let rows = RecordBatch::new_empty(dead_letters::schema().columns);
+        let table = &tables.0[0].table;
+        let encoded = encoded(table, vec![rows]).await.expect("encoded");
+        store(table, PartitionKey::of(None, None), encoded)
+            .await
+            .expect("stored")
+    }
+
+    #[tokio::test]
+    async fn what_the_landing_of_another_topic_swept_is_stored_again() {
+        let directory = TempDir::new().expect("a directory");
+        let lake = lake(&directory);
+        let mut one = open(&lake, "one").await;
+        let file = stored(&one).await;
+        let path = directory.path().join("dead_letters").join(file.file.path());
+        assert!(path.exists());
+        let mut other = open(&lake, "other").await;
+        assert!(!path.exists(), "it was swept");
+        let others = stored(&other).await;
+        other.0[0].commit(vec![others]).await.expect("committed");
+        one.0[0].commit(vec![file]).await.expect("committed");
+        assert_eq!(one.0[0].table.snapshot().size().0, 2);
+        // Nothing is left to sweep: each file there is one that the table names.
+        let swept = one.0[0].table.sweep().await.expect("swept");
+        assert_eq!(swept, Swept::default());
+        let there = std::fs::read_dir(path.parent().expect("a directory")).expect("listed");
+        let data_file = |name: &str| name.ends_with(".parquet");
+        let names = there.map(|entry| entry.expect("an entry").file_name());
+        assert_eq!(
+            names
+                .filter(|name| name.to_str().is_some_and(data_file))
+                .count(),
+            2
+        );
+    }
+
+    #[tokio::test]
+    async fn the_second_of_two_landings_of_one_topic_stops() {
+        let directory = TempDir::new().expect("a directory");
+        let lake = lake(&directory);
+        let (mut one, mut other) = (open(&lake, "one").await, open(&lake, "one").await);
+        let (mine, theirs) = (stored(&one).await, stored(&other).await);
+        one.0[0].commit(vec![mine]).await.expect("committed");
+        let refused = other.0[0].commit(vec![theirs]).await;
+        assert!(
+            matches!(refused, Err(Error::Superseded { .. })),
+            "{refused:?}"
+        );
+    }
 }

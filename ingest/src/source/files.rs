@@ -9,6 +9,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt as _};
 use tokio::sync::mpsc;
 
+use super::watch::{Chosen, Ending};
 use crate::error::Error;
 
 /// Bytes of lines that are decoded together.
@@ -71,35 +72,49 @@ fn is_export(path: &Path, root: usize) -> bool {
     path.extension() == Some("json") && !path.parts().skip(root).any(|part| hidden(part.as_ref()))
 }
 
+/// What became of a last line without a line feed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// There was none, or it counts as a line.
+    Read,
+    /// It may still be growing, and was left for a later look.
+    Held,
+}
+
 /// Reads one file and sends its lines on, as many at a time as are decoded together.
 ///
 /// Ends early, without an error, when nobody receives any more.
 pub(crate) async fn read(
     place: &Location,
-    file: &ObjectMeta,
+    file: &Chosen,
     blocks: &mpsc::Sender<Block>,
-) -> Result<(), Error> {
-    let path: Arc<str> = place.address_of(&file.location).into();
+) -> Result<Tail, Error> {
+    let path: Arc<str> = place.address_of(&file.meta.location).into();
     let failed = |source| Error::ReadSource {
         path: path.to_string(),
         source,
     };
-    let result = place.store().get(&file.location).await.map_err(failed)?;
+    let result = place
+        .store()
+        .get(&file.meta.location)
+        .await
+        .map_err(failed)?;
     let mut chunks = result.into_stream();
     let mut lines = Lines::new(Arc::clone(&path));
     while let Some(chunk) = chunks.try_next().await.map_err(failed)? {
         if let Some(block) = lines.push(&chunk)
             && blocks.send(block).await.is_err()
         {
-            return Ok(());
+            return Ok(Tail::Read);
         }
     }
-    for block in lines.finish() {
+    let (rest, tail) = lines.finish(file.ending);
+    for block in rest {
         if blocks.send(block).await.is_err() {
-            return Ok(());
+            break;
         }
     }
-    Ok(())
+    Ok(tail)
 }
 
 /// Cuts a file into blocks of whole lines.
@@ -149,8 +164,20 @@ impl Lines {
         None
     }
 
-    fn finish(mut self) -> Vec<Block> {
+    fn finish(mut self, ending: Ending) -> (Vec<Block>, Tail) {
         let mut blocks = Vec::new();
+        let whole = match ending {
+            Ending::Counts => self.buffer.len(),
+            Ending::MayGrow if self.overlong.is_some() => 0,
+            Ending::MayGrow => memchr::memrchr(b'\n', &self.buffer).map_or(0, |end| end + 1),
+        };
+        let tail = if whole < self.buffer.len() {
+            self.overlong = None;
+            Tail::Held
+        } else {
+            Tail::Read
+        };
+        self.buffer.truncate(whole);
         if let Some(length) = self.overlong {
             blocks.push(self.too_long(length));
         } else if !self.buffer.is_empty() {
@@ -163,7 +190,7 @@ impl Lines {
             content: Content::End,
             bytes: 0,
         });
-        blocks
+        (blocks, tail)
     }
 
     fn lines(&mut self, lines: Bytes) -> Block {
@@ -200,7 +227,8 @@ mod tests {
 
     use object_store::path::Path;
 
-    use super::{Content, LINE_BYTES_MAX, Lines, is_export};
+    use super::super::watch::Ending;
+    use super::{Content, LINE_BYTES_MAX, Lines, Tail, is_export};
 
     /// Line numbers and texts of a file that arrives in chunks of `size` bytes.
     fn lines(file: &[u8], size: usize) -> Vec<(i64, Vec<u8>)> {
@@ -209,7 +237,7 @@ mod tests {
             .chunks(size)
             .filter_map(|chunk| cut.push(chunk))
             .collect();
-        blocks.extend(cut.finish());
+        blocks.extend(cut.finish(Ending::Counts).0);
         let mut found = Vec::new();
         for block in blocks {
             match block.content {
@@ -246,6 +274,27 @@ mod tests {
             [(1, b"a".to_vec()), (2, Vec::new()), (3, b"b".to_vec())]
         );
         assert_eq!(lines(b"", 1), []);
+    }
+
+    #[test]
+    fn a_last_line_that_may_grow_is_left_out() {
+        let check = |file: &[u8], ending, expected: &[u8], tail| {
+            let mut cut = Lines::new(Arc::from("f"));
+            assert!(cut.push(file).is_none());
+            let (blocks, found) = cut.finish(ending);
+            let mut text = Vec::new();
+            for block in blocks {
+                if let Content::Lines(lines) = block.content {
+                    text.extend_from_slice(&lines);
+                }
+            }
+            assert_eq!((text.as_slice(), found), (expected, tail));
+        };
+        check(b"a\nb\n", Ending::MayGrow, b"a\nb\n", Tail::Read);
+        check(b"a\nb", Ending::MayGrow, b"a\n", Tail::Held);
+        check(b"b", Ending::MayGrow, b"", Tail::Held);
+        check(b"", Ending::MayGrow, b"", Tail::Read);
+        check(b"a\nb", Ending::Counts, b"a\nb", Tail::Read);
     }
 
     #[test]

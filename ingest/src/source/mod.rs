@@ -1,3 +1,4 @@
 //! Where messages wait to be landed.
 
 pub(crate) mod files;
+pub(crate) mod watch;

@@ -68,7 +68,14 @@ impl Demo {
 
         let started = Instant::now();
         let place = lake.stores().locate(&app.config.export.base_path)?;
-        let landing = land::land_files(&app, &lake, place, false, signals.token());
+        let landing = land::land_files(
+            &app,
+            &lake,
+            &app.config.kafka.topic,
+            place,
+            false,
+            signals.token(),
+        );
         let landed = Box::pin(landing).await?;
         step(out, "landed", &land::summary(&landed), started)?;
 

@@ -1,0 +1,111 @@
+//! Which files of a watched directory are read now.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use object_store::ObjectMeta;
+use object_store::path::Path;
+
+/// A file to be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Chosen {
+    pub(crate) meta: ObjectMeta,
+    pub(crate) ending: Ending,
+}
+
+/// What a last line without a line feed is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// A line like the others.
+    Counts,
+    /// Perhaps the beginning of one that is being written.
+    MayGrow,
+}
+
+impl Chosen {
+    /// A file that nobody writes any more.
+    pub(crate) fn whole(meta: ObjectMeta) -> Self {
+        Self {
+            meta,
+            ending: Ending::Counts,
+        }
+    }
+}
+
+/// Remembers what has been read, from look to look.
+#[derive(Debug, Default)]
+pub(crate) struct Watch(HashMap<Path, Seen>);
+
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    size: u64,
+    modified: DateTime<Utc>,
+    /// Its last line was left out.
+    held: bool,
+}
+
+impl Watch {
+    /// New and changed files, and those that were left unfinished and have not changed since: nobody will finish
+    /// the last line of these.
+    pub(crate) fn choose(&mut self, found: Vec<ObjectMeta>) -> Vec<Chosen> {
+        let chosen = found.into_iter().filter_map(|meta| {
+            let now = Seen {
+                size: meta.size,
+                modified: meta.last_modified,
+                held: false,
+            };
+            let before = self.0.insert(meta.location.clone(), now);
+            let before =
+                before.filter(|before| (before.size, before.modified) == (now.size, now.modified));
+            let ending = match before {
+                None => Ending::MayGrow,
+                Some(Seen { held: true, .. }) => Ending::Counts,
+                Some(Seen { held: false, .. }) => return None,
+            };
+            Some(Chosen { meta, ending })
+        });
+        chosen.collect()
+    }
+
+    /// Remembers that the last lines of these files were left out.
+    pub(crate) fn hold(&mut self, files: Vec<Path>) {
+        for file in files {
+            if let Some(seen) = self.0.get_mut(&file) {
+                seen.held = true;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+    use object_store::ObjectMeta;
+    use object_store::path::Path;
+
+    use super::{Ending, Watch};
+
+    #[test]
+    fn a_file_is_read_again_when_it_changed_or_was_left_unfinished() {
+        let look = |watch: &mut Watch, size: u64| {
+            let meta = ObjectMeta {
+                location: Path::from("a.json"),
+                last_modified: DateTime::<Utc>::UNIX_EPOCH,
+                size,
+                e_tag: None,
+                version: None,
+            };
+            let chosen = watch.choose(vec![meta]);
+            chosen.first().map(|file| file.ending)
+        };
+        let mut watch = Watch::default();
+        assert_eq!(look(&mut watch, 5), Some(Ending::MayGrow));
+        assert_eq!(look(&mut watch, 5), None);
+        assert_eq!(look(&mut watch, 9), Some(Ending::MayGrow));
+        watch.hold(vec![Path::from("a.json")]);
+        assert_eq!(look(&mut watch, 12), Some(Ending::MayGrow));
+        watch.hold(vec![Path::from("a.json")]);
+        assert_eq!(look(&mut watch, 12), Some(Ending::Counts));
+        assert_eq!(look(&mut watch, 12), None);
+    }
+}
