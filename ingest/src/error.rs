@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use datafusion::error::DataFusionError;
-use engine::lake::TableName;
+use engine::lake::{Failure, TableName};
+use rdkafka::error::KafkaError;
 
 use crate::message::ShapeError;
 
@@ -50,6 +51,50 @@ pub enum Error {
     Superseded { table: TableName, version: u64 },
     #[error("others kept committing to table \"{table}\"; gave up after {tries} tries")]
     Contended { table: TableName, tries: usize },
+    #[error(
+        "no Kafka broker answers at {servers}; check kafka.bootstrap_servers (BOOTSTRAP_SERVERS)"
+    )]
+    KafkaConnect {
+        servers: String,
+        #[source]
+        source: KafkaError,
+    },
+    #[error(
+        "there is no topic \"{topic}\" in Kafka at {servers}; check kafka.topic (TOPIC_NAME), or create it"
+    )]
+    NoTopic { topic: String, servers: String },
+    #[error("could not {attempt} topic \"{topic}\"")]
+    Kafka {
+        attempt: &'static str,
+        topic: String,
+        #[source]
+        source: KafkaError,
+    },
+    #[error(
+        "topic \"{topic}\" was deleted and created again: its offsets now mean other messages, and messages are known by topic, partition and offset. Nothing was landed from it. Land the new topic under another name, or move the tables of the old one away"
+    )]
+    TopicRecreated { topic: String },
+    #[error(
+        "topic \"{topic}\", partition {partition}: the next message to land has offset {next}, but Kafka holds none before {low}: they were deleted, by retention or by hand, before they were landed. Land them from export files (`isobar land --from files`); then go on with `--accept-loss`, which leaves out what is gone"
+    )]
+    OffsetsLost {
+        topic: String,
+        partition: i32,
+        next: i64,
+        low: i64,
+    },
+    #[error(
+        "topic \"{topic}\", partition {partition}: the next message to land has offset {next}, but Kafka ends at {high}: it lost messages that were landed already. Nothing was landed from it"
+    )]
+    OffsetsBeyond {
+        topic: String,
+        partition: i32,
+        next: i64,
+        high: i64,
+    },
+    /// What is read next is not there; the landing looks why.
+    #[error("offsets of topic \"{topic}\" are gone")]
+    OffsetsGone { topic: String },
     #[error("could not read {path}")]
     ReadSource {
         path: String,
@@ -64,4 +109,18 @@ pub enum Error {
     },
     #[error("a task of the landing ended early")]
     Task(#[source] tokio::task::JoinError),
+}
+
+impl Error {
+    /// Whether it may be gone when the same is tried again later: a server that is away, another writer.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::KafkaConnect { .. }
+            | Self::OffsetsGone { .. }
+            | Self::Superseded { .. }
+            | Self::Contended { .. } => true,
+            _ => Failure::find(self)
+                .is_some_and(|failure| !matches!(failure, Failure::Denied { .. })),
+        }
+    }
 }

@@ -9,6 +9,6 @@ pub mod error;
 pub mod land;
 pub mod message;
 pub mod openweather;
-mod source;
+pub mod source;
 
 pub use error::Error;

@@ -4,12 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
 use clap::ValueEnum;
 use engine::lake::{Lake, Location};
 use engine::query::Library;
 use ingest::declaration::Declarations;
-use ingest::land::{FileLanding, Limits, Progress, from_files};
+use ingest::land::{FileLanding, KafkaLanding, Limits, Progress, from_files, from_kafka};
+use ingest::source::kafka::KafkaOptions;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 use url::Url;
@@ -29,27 +30,35 @@ pub(crate) struct Land {
     /// Where the messages come from
     #[arg(long, value_enum)]
     from: Source,
-    /// A file of export lines, or a directory of such files: a path, file:// or hdfs://
-    path: String,
+    /// With `files`: a file of export lines, or a directory of such files: a path, file:// or hdfs://
+    #[arg(required_if_eq("from", "files"), conflicts_with = "accept_loss")]
+    path: Option<String>,
     /// The topic that the messages are of, if not that of the configuration
     #[arg(long)]
     topic: Option<String>,
     /// End when what is there has landed, instead of waiting for more
     #[arg(long)]
     pub(crate) once: bool,
+    /// With `kafka`: leave out messages that are gone from Kafka, and go on behind them
+    #[arg(long)]
+    accept_loss: bool,
 }
 
 const EXAMPLES: &str = "\
 EXAMPLES:
   isobar land --from files exports --once
   isobar land --from files exports/dt=2026-01-15/weather_1768431600.json --once
-  isobar land --from files hdfs://namenode:8020/user/hdfs/weather";
+  isobar land --from files hdfs://namenode:8020/user/hdfs/weather
+  isobar land --from kafka
+  isobar land --from kafka --topic weather-api --once";
 
 /// Where messages come from
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Source {
     /// Export files: JSON Lines with kafka_partition, kafka_offset, event_time and value
     Files,
+    /// The topic itself, at kafka.bootstrap_servers (BOOTSTRAP_SERVERS)
+    Kafka,
 }
 
 impl Land {
@@ -59,37 +68,91 @@ impl Land {
         signals: &Signals,
         out: &mut Output,
     ) -> anyhow::Result<()> {
-        let Source::Files = self.from;
         let lake = app.lake()?;
-        let place = lake
-            .stores()
-            .locate(&address(&self.path, &app.directory)?)?;
-        let started = Instant::now();
         let topic = self.topic.as_ref().unwrap_or(&app.config.kafka.topic);
-        let landing = land_files(app, &lake, topic, place, !self.once, signals.token());
-        let done = Box::pin(landing).await?;
+        let started = Instant::now();
+        let done = match (self.from, &self.path) {
+            (Source::Kafka, None) => {
+                let landing = self.land_kafka(app, &lake, topic, signals.token());
+                Box::pin(landing).await?
+            }
+            (Source::Kafka, Some(path)) => bail!(
+                "\"{path}\" is not understood: Kafka is found at kafka.bootstrap_servers (BOOTSTRAP_SERVERS), its topic is given by --topic"
+            ),
+            (Source::Files, path) => {
+                let path = path.as_deref().unwrap_or_default();
+                let place = lake.stores().locate(&address(path, &app.directory)?)?;
+                let landing = land_files(app, &lake, topic, place, !self.once, signals.token());
+                Box::pin(landing).await?
+            }
+        };
         let elapsed = text::seconds(started.elapsed());
         info!(
             landed = done.landed,
             refused = done.refused,
             skipped = done.skipped,
             files = done.files_done,
+            records = done.records_done,
             commits = done.commits,
             elapsed,
             "landed"
         );
         out.line(format_args!("{} in {elapsed}", summary(&done)))
     }
+
+    async fn land_kafka(
+        &self,
+        app: &App,
+        lake: &Arc<Lake>,
+        topic: &str,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Progress> {
+        let library = app.library()?;
+        let kafka = &app.config.kafka;
+        let landing = KafkaLanding {
+            lake,
+            session: &app.session(lake)?,
+            declarations: &declarations(app, &library).await?,
+            tables: &library.root().join("tables"),
+            kafka: KafkaOptions {
+                bootstrap_servers: kafka.bootstrap_servers.clone(),
+                group_id: kafka.group_id.clone(),
+                topic: topic.to_owned(),
+            },
+            zone: app.config.time.zone,
+            limits: limits(app),
+            once: self.once,
+            accept_loss: self.accept_loss,
+        };
+        info!(from = %kafka.bootstrap_servers.join(","), topic, into = %lake.root(), "landing");
+        let bar = Bar::new(app.show, "landing", 0, "messages");
+        let progress = |progress: &Progress| {
+            let total = progress.records_total.max(progress.records_done);
+            bar.at(progress.records_done, total, String::new());
+        };
+        Ok(from_kafka(landing, shutdown, &progress).await?)
+    }
+}
+
+fn limits(app: &App) -> Limits {
+    Limits {
+        rows_max: app.config.land.rows_max,
+        bytes_max: app.config.land.bytes_max.0,
+        interval: app.config.land.interval,
+    }
 }
 
 /// What a landing did, for a person.
 pub(crate) fn summary(done: &Progress) -> String {
+    let source = match done.files_done {
+        0 => text::counted(done.records_done, "record"),
+        files => text::counted(files as u64, "file"),
+    };
     format!(
-        "{} landed, {} refused, {} skipped from {} in {}",
+        "{} landed, {} refused, {} skipped from {source} in {}",
         text::counted(done.landed, "message"),
         text::count(done.refused),
         text::count(done.skipped),
-        text::counted(done.files_done as u64, "file"),
         text::counted(done.commits, "commit"),
     )
 }
@@ -112,11 +175,7 @@ pub(crate) async fn land_files(
         topic,
         zone: app.config.time.zone,
         place,
-        limits: Limits {
-            rows_max: app.config.land.rows_max,
-            bytes_max: app.config.land.bytes_max.0,
-            interval: app.config.land.interval,
-        },
+        limits: limits(app),
         watch,
     };
     info!(from = %landing.place, into = %lake.root(), watch, "landing");

@@ -1,8 +1,8 @@
 //! The coordinator of a landing: leaves out what has landed, and has the rest committed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray as _, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -17,10 +17,31 @@ use super::writer::{Buffer, Committer, Tables};
 use super::{Limits, Progress, dead_letters};
 use crate::declaration::{IDENTITY, Topic};
 use crate::error::Error;
+use crate::source::kafka::{Connection, Extent, Positions};
 use crate::source::watch::Chosen;
+
+/// How often a source is asked whether it is still the same one.
+const LOOK_INTERVAL: Duration = Duration::from_secs(3);
+
+/// Where the messages come from.
+pub(crate) enum Source {
+    Files,
+    Kafka {
+        connection: Connection,
+        /// What the topic held when the landing began.
+        extents: BTreeMap<i32, Extent>,
+    },
+}
 
 /// The only one who knows what has landed and who commits.
 pub(crate) struct Landing {
+    source: Source,
+    /// Where every table has everything before: the topic is read from here.
+    pub(crate) resume: Positions,
+    /// Blocks that were decoded before one that was read earlier.
+    arrived: BTreeMap<u64, Processed>,
+    /// The place of the block that is accepted next.
+    next: u64,
     /// Of the tables, `dead_letters` last.
     names: Vec<TableName>,
     committer: Committer,
@@ -33,11 +54,13 @@ pub(crate) struct Landing {
 }
 
 impl Landing {
+    /// Opens the tables of `topic` for messages from `source`.
     pub(crate) async fn open(
         lake: &Arc<Lake>,
         session: &Session,
         topic: &Topic,
         limits: Limits,
+        source: Source,
     ) -> Result<Self, Error> {
         let mut schemas: Vec<_> = topic
             .tables
@@ -46,18 +69,46 @@ impl Landing {
             .collect();
         schemas.push((dead_letters::table_name(), dead_letters::schema()));
         // Before the identities are read: who commits in between is noticed by the first commit.
-        let tables = Tables::open(lake, &topic.name, &schemas).await?;
+        let mut tables = Tables::open(lake, &topic.name, &schemas).await?;
+        let mut positions = match &source {
+            Source::Files => vec![Positions::new(); schemas.len()],
+            Source::Kafka {
+                connection,
+                extents,
+            } => {
+                tables.record(connection.id());
+                let partitions = extents.keys().copied();
+                tables
+                    .positions(&topic.name, connection.id(), partitions)
+                    .await?
+            }
+        };
+        let resume = lowest(&positions);
+        if let Source::Kafka { extents, .. } = &source {
+            for positions in &mut positions {
+                // Of what has no position yet, rows may have come by another road.
+                extents.keys().for_each(|number| {
+                    positions.entry(*number).or_default();
+                });
+            }
+        }
+        let refused = positions.pop().unwrap_or_default();
         let mut landed = Vec::new();
-        for table in &topic.tables {
-            landed.push(Identities::of(session, &table.name, &topic.name).await?);
+        for (table, positions) in topic.tables.iter().zip(positions) {
+            let below = Identities::below(positions);
+            landed.push(below.read(session, &table.name, &topic.name).await?);
         }
         Ok(Self {
+            source,
+            resume,
+            arrived: BTreeMap::new(),
+            next: 0,
             buffer: Buffer::new(schemas.len()),
             names: schemas.into_iter().map(|(name, _)| name).collect(),
             committer: Committer::new(tables),
             limits,
             landed,
-            refused: Refused::of(session, &topic.name).await?,
+            refused: Refused::read(session, &topic.name, refused).await?,
             progress: Progress::default(),
         })
     }
@@ -68,11 +119,23 @@ impl Landing {
         self.progress.bytes_total += files.iter().map(|file| file.meta.size).sum::<u64>();
     }
 
+    /// Counts records that are about to be read.
+    pub(crate) fn expect_records(&mut self, count: u64) {
+        self.progress.records_total += count;
+    }
+
     pub(crate) fn progress(&self) -> Progress {
         Progress {
             commits: self.committer.commits,
             ..self.progress
         }
+    }
+
+    /// How far all tables have the topic by now.
+    pub(crate) fn committed(&self) -> Positions {
+        let mut committed = self.resume.clone();
+        committed.extend(self.committer.committed.clone());
+        committed
     }
 
     /// Takes what the workers have processed until they end.
@@ -81,6 +144,7 @@ impl Landing {
         mut processed: mpsc::Receiver<Result<Processed, Error>>,
         progress: &(dyn Fn(&Progress) + Sync),
     ) -> Result<(), Error> {
+        let mut look = tokio::time::interval(LOOK_INTERVAL);
         loop {
             let due = self.buffer.since.map(|since| since + self.limits.interval);
             let due = due.unwrap_or_else(|| Instant::now() + self.limits.interval);
@@ -88,7 +152,7 @@ impl Landing {
                 next = processed.recv() => match next {
                     None => return Ok(()),
                     Some(next) => {
-                        self.accept(next?)?;
+                        self.arrive(next?)?;
                         progress(&self.progress());
                     }
                 },
@@ -97,7 +161,11 @@ impl Landing {
                     self.commit().await?;
                 }
                 // A commit that fails is told at once, and not when the next one is due.
-                finished = self.committer.finish(), if self.committer.is_busy() => finished?,
+                finished = self.committer.finish(), if self.committer.is_busy() => {
+                    finished?;
+                    self.source.display(&self.committer.committed);
+                }
+                _ = look.tick() => self.source.refuse_another().await?,
             }
             if self.buffer.count >= self.limits.rows_max
                 || self.buffer.bytes >= self.limits.bytes_max
@@ -114,22 +182,50 @@ impl Landing {
     ) -> Result<(), Error> {
         self.commit().await?;
         self.committer.finish().await?;
+        self.source.display(&self.committer.committed);
         progress(&self.progress());
         Ok(())
     }
 
     /// Begins to commit what is in hand.
     async fn commit(&mut self) -> Result<(), Error> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        // Asked last, so that nothing is committed that may be of another topic.
+        self.source.refuse_another().await?;
         match self.buffer.seal() {
             Some(sealed) => self.committer.start(sealed).await,
             None => Ok(()),
         }
     }
 
+    /// Accepts a block when all that were read before it are accepted, where the source has an order.
+    fn arrive(&mut self, processed: Processed) -> Result<(), Error> {
+        let Some(reach) = &processed.reach else {
+            return self.accept(processed);
+        };
+        self.arrived.insert(reach.sequence, processed);
+        while let Some(mut processed) = self.arrived.remove(&self.next) {
+            let reach = processed.reach.take();
+            self.accept(processed)?;
+            self.next += 1;
+            if let Some(reach) = reach {
+                for landed in &mut self.landed {
+                    landed.advance(&reach.positions);
+                }
+                self.refused.advance(&reach.positions);
+                self.buffer.reach(reach.positions);
+            }
+        }
+        Ok(())
+    }
+
     /// Adds what is new to the buffer.
     fn accept(&mut self, processed: Processed) -> Result<(), Error> {
         self.progress.files_done += usize::from(processed.ends_file);
         self.progress.bytes_done += processed.bytes;
+        self.progress.records_done += processed.records;
         self.progress.skipped += processed.repeated;
         self.buffer.weigh(processed.bytes);
         let mut verdicts: HashMap<(i32, i64), bool> = HashMap::new();
@@ -171,6 +267,39 @@ impl Landing {
     }
 }
 
+impl Source {
+    /// Fails when the source is another one than at the beginning.
+    async fn refuse_another(&self) -> Result<(), Error> {
+        match self {
+            Self::Files => Ok(()),
+            Self::Kafka { connection, .. } => connection.refuse_recreated().await,
+        }
+    }
+
+    /// Shows others how far it has landed.
+    fn display(&self, positions: &Positions) {
+        match self {
+            Self::Kafka { connection, .. } if !positions.is_empty() => {
+                connection.display(positions);
+            }
+            Self::Kafka { .. } | Self::Files => {}
+        }
+    }
+}
+
+/// Of each topic partition, the lowest of the positions of all tables; none where a table has none.
+fn lowest(tables: &[Positions]) -> Positions {
+    let Some((first, others)) = tables.split_first() else {
+        return Positions::new();
+    };
+    let lowest = first.iter().filter_map(|(partition, next)| {
+        let others = others.iter().map(|positions| positions.get(partition));
+        let lowest = others.chain([Some(next)]).min().flatten()?;
+        Some((*partition, *lowest))
+    });
+    lowest.collect()
+}
+
 /// Which of `rows` belong to messages that are new to their table.
 fn claim(
     rows: &RecordBatch,
@@ -194,4 +323,24 @@ fn claim(
             Some(*new)
         });
     new.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::lowest;
+    use crate::source::kafka::Positions;
+
+    #[test]
+    fn a_topic_is_read_from_where_every_table_has_everything_before() {
+        let check = |tables: &[Positions], expected: Positions| {
+            assert_eq!(lowest(tables), expected, "{tables:?}");
+        };
+        check(
+            &[[(0, 5), (1, 9)].into(), [(0, 7), (1, 2)].into()],
+            [(0, 5), (1, 2)].into(),
+        );
+        // A table that was declared later takes the topic from its beginning.
+        check(&[[(0, 5)].into(), Positions::new()], Positions::new());
+        check(&[Positions::new(), [(0, 5)].into()], Positions::new());
+    }
 }

@@ -15,39 +15,72 @@ use roaring::RoaringTreemap;
 
 use super::dead_letters::{self, DeadLetter};
 use crate::error::Error;
+use crate::source::kafka::Positions;
 
 /// Identities of one topic's messages.
 #[derive(Debug, Default)]
-pub(crate) struct Identities(HashMap<i32, RoaringTreemap>);
+pub(crate) struct Identities {
+    /// Of each topic partition, all before this offset.
+    below: Positions,
+    /// And these, by topic partition.
+    beyond: HashMap<i32, RoaringTreemap>,
+}
 
 impl Identities {
-    /// Adds an identity; false when it was there already.
-    pub(crate) fn insert(&mut self, partition: i32, offset: i64) -> bool {
-        self.0
-            .entry(partition)
-            .or_default()
-            .insert(u64::try_from(offset).unwrap_or_default())
+    /// Those that the position of a table stands for.
+    pub(crate) fn below(positions: Positions) -> Self {
+        Self {
+            below: positions,
+            beyond: HashMap::new(),
+        }
     }
 
-    /// Those that `table` has rows of.
-    pub(crate) async fn of(
+    /// Adds an identity; false when it was there already.
+    pub(crate) fn insert(&mut self, partition: i32, offset: i64) -> bool {
+        let below = self.below.get(&partition);
+        if below.is_some_and(|below| offset < *below) {
+            return false;
+        }
+        let beyond = self.beyond.entry(partition).or_default();
+        beyond.insert(u64::try_from(offset).unwrap_or_default())
+    }
+
+    /// Adds all before these positions.
+    pub(crate) fn advance(&mut self, positions: &Positions) {
+        for (partition, next) in positions {
+            let below = self.below.entry(*partition).or_insert(*next);
+            *below = (*below).max(*next);
+            if let Some(beyond) = self.beyond.get_mut(partition) {
+                beyond.remove_range(..u64::try_from(*below).unwrap_or_default());
+            }
+        }
+    }
+
+    /// The lowest offset that may be missing here.
+    fn first_open(&self) -> i64 {
+        self.below.values().copied().min().unwrap_or_default()
+    }
+
+    /// Adds those that `table` has rows of.
+    pub(crate) async fn read(
+        mut self,
         session: &Session,
         table: &TableName,
         topic: &str,
     ) -> Result<Self, Error> {
-        let mut identities = Self::default();
         let columns = "kafka_partition, kafka_offset";
-        scan(session, table, topic, columns, |batch| {
+        let first = self.first_open();
+        scan(session, table, topic, columns, first, |batch| {
             let partitions = batch.column(0).as_primitive::<Int32Type>();
             let offsets = batch.column(1).as_primitive::<Int64Type>();
             for row in 0..batch.num_rows() {
                 if partitions.is_valid(row) && offsets.is_valid(row) {
-                    identities.insert(partitions.value(row), offsets.value(row));
+                    self.insert(partitions.value(row), offsets.value(row));
                 }
             }
         })
         .await?;
-        Ok(identities)
+        Ok(self)
     }
 }
 
@@ -69,14 +102,29 @@ impl Refused {
         }
     }
 
-    pub(crate) async fn of(session: &Session, topic: &str) -> Result<Self, Error> {
-        let mut refused = Self::default();
+    /// Adds all letters of messages before these positions.
+    pub(crate) fn advance(&mut self, positions: &Positions) {
+        self.identities.advance(positions);
+    }
+
+    /// Those that stand there, and those that the position of the table stands for.
+    pub(crate) async fn read(
+        session: &Session,
+        topic: &str,
+        positions: Positions,
+    ) -> Result<Self, Error> {
+        let mut refused = Self {
+            identities: Identities::below(positions),
+            places: HashSet::new(),
+        };
+        let first = refused.identities.first_open();
         let columns = "kafka_partition, kafka_offset, path, line";
         scan(
             session,
             &dead_letters::table_name(),
             topic,
             columns,
+            first,
             |batch| {
                 let partitions = batch.column(0).as_primitive::<Int32Type>();
                 let offsets = batch.column(1).as_primitive::<Int64Type>();
@@ -100,18 +148,24 @@ impl Refused {
     }
 }
 
-/// Reads `columns` of the rows of `topic` in `table`.
+/// Reads `columns` of the rows of `topic` in `table`: of messages from offset `first` on, and of those without one.
 async fn scan(
     session: &Session,
     table: &TableName,
     topic: &str,
     columns: &str,
+    first: i64,
     mut each: impl FnMut(&RecordBatch),
 ) -> Result<(), Error> {
     // Both names are checked ones: a table's has letters, digits and `_` only, the columns are ours.
-    let text = format!("SELECT {columns} FROM {table} WHERE kafka_topic = $topic");
+    let text = format!(
+        "SELECT {columns} FROM {table} WHERE kafka_topic = $topic AND (kafka_offset >= $first OR kafka_offset IS NULL)"
+    );
     let statement = engine::sql::parse_one(&text, "the landed identities")?;
-    let parameters = datafusion::common::ParamValues::from(vec![("topic", topic.into())]);
+    let parameters = datafusion::common::ParamValues::from(vec![
+        ("topic", topic.into()),
+        ("first", first.into()),
+    ]);
     let rows = session.query_with(&statement, parameters).await?;
     let mut rows = rows
         .execute_stream()
@@ -126,6 +180,19 @@ async fn scan(
 #[cfg(test)]
 mod tests {
     use super::Identities;
+
+    #[test]
+    fn what_lies_below_the_position_has_landed() {
+        let mut identities = Identities::below([(0, 10)].into());
+        assert!(!identities.insert(0, 9), "below");
+        assert!(identities.insert(1, 9), "no position is known");
+        assert!(identities.insert(0, 12), "from another source");
+        identities.advance(&[(0, 12), (2, 5)].into());
+        assert!(!identities.insert(0, 11) && !identities.insert(2, 4));
+        assert!(!identities.insert(0, 12), "still known");
+        identities.advance(&[(0, 3)].into());
+        assert!(!identities.insert(0, 11), "a position never falls back");
+    }
 
     #[test]
     fn an_identity_is_new_once() {

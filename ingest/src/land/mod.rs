@@ -7,7 +7,9 @@ mod coordinator;
 mod dead_letters;
 mod decode;
 mod event_time;
+mod kafka;
 mod landed;
+mod outlive;
 pub(crate) mod transform;
 mod workers;
 mod writer;
@@ -20,9 +22,11 @@ use engine::lake::{Lake, Location};
 use engine::session::Session;
 use tokio_util::sync::CancellationToken;
 
-use self::coordinator::Landing;
-use self::workers::Workers;
-use crate::declaration::Declarations;
+use self::coordinator::{Landing, Source};
+pub use self::kafka::{KafkaLanding, from_kafka};
+use self::outlive::outlive;
+use self::workers::{Decoders, read_files};
+use crate::declaration::{Declarations, Topic};
 use crate::error::Error;
 use crate::source::files;
 use crate::source::watch::{Chosen, Watch};
@@ -65,6 +69,9 @@ pub struct Progress {
     pub files_total: usize,
     pub bytes_done: u64,
     pub bytes_total: u64,
+    /// Records of Kafka.
+    pub records_done: u64,
+    pub records_total: u64,
     /// Messages that became rows.
     pub landed: u64,
     /// Messages that became dead letters.
@@ -75,7 +82,7 @@ pub struct Progress {
 }
 
 /// Lands export files until they are read, or for ever when they are watched; `shutdown` commits what is in
-/// hand and ends it. `progress` hears of each block.
+/// hand and ends it. `progress` hears of each block. A watching landing outlives a storage that is away.
 ///
 /// # Errors
 /// When no table is declared for the topic, there is nothing to read, or the storage fails. What was
@@ -85,11 +92,23 @@ pub async fn from_files(
     shutdown: CancellationToken,
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Progress, Error> {
-    let topic = files.declarations.topic(files.topic, files.zone)?;
-    let topic = Arc::new(topic.ok_or_else(|| Error::NoTables {
-        topic: files.topic.to_owned(),
-        tables: files.tables.to_owned(),
-    })?);
+    let topic = topic_of(files.declarations, files.topic, files.zone, files.tables)?;
+    let land = async |progress: &(dyn Fn(&Progress) + Sync)| {
+        land(&files, &topic, &shutdown, progress).await
+    };
+    if files.watch {
+        outlive(&shutdown, progress, land).await
+    } else {
+        land(progress).await
+    }
+}
+
+async fn land(
+    files: &FileLanding<'_>,
+    topic: &Arc<Topic>,
+    shutdown: &CancellationToken,
+    progress: &(dyn Fn(&Progress) + Sync),
+) -> Result<Progress, Error> {
     let mut watch = Watch::default();
     // Before anything is created: a mistyped path leaves no trace.
     let mut found = files::list(&files.place).await?;
@@ -98,7 +117,8 @@ pub async fn from_files(
             path: files.place.to_string(),
         });
     }
-    let mut landing = Landing::open(files.lake, files.session, &topic, files.limits).await?;
+    let (lake, session) = (files.lake, files.session);
+    let mut landing = Landing::open(lake, session, topic, files.limits, Source::Files).await?;
     loop {
         let chosen = if files.watch {
             watch.choose(found)
@@ -107,10 +127,10 @@ pub async fn from_files(
         };
         if !chosen.is_empty() {
             landing.expect(&chosen);
-            let (workers, processed) =
-                Workers::start(&topic, &files.place, chosen, &shutdown).await?;
+            let (decoders, processed) = Decoders::start(topic).await?;
+            let readers = read_files(decoders, &files.place, chosen, shutdown);
             landing.take(processed, progress).await?;
-            watch.hold(workers.finish().await?);
+            watch.hold(readers.finish().await?);
             landing.finish(progress).await?;
         }
         if !files.watch || shutdown.is_cancelled() {
@@ -122,4 +142,19 @@ pub async fn from_files(
         }
         found = files::list(&files.place).await?;
     }
+}
+
+/// What is declared of the topic called `name`; `tables` is the directory of the declarations.
+fn topic_of(
+    declarations: &Declarations,
+    name: &str,
+    zone: Tz,
+    tables: &std::path::Path,
+) -> Result<Arc<Topic>, Error> {
+    let topic = declarations.topic(name, zone)?;
+    let topic = topic.ok_or_else(|| Error::NoTables {
+        topic: name.to_owned(),
+        tables: tables.to_owned(),
+    })?;
+    Ok(Arc::new(topic))
 }

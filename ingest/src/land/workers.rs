@@ -16,7 +16,9 @@ use super::decode;
 use super::transform::{Transform, Transformed};
 use crate::declaration::Topic;
 use crate::error::Error;
-use crate::source::files::{self, Block, Content, Tail};
+use crate::source::Block;
+use crate::source::files::{self, Content, Tail};
+use crate::source::kafka::Positions;
 use crate::source::watch::Chosen;
 
 /// Files that are read at the same time.
@@ -25,78 +27,122 @@ use crate::source::watch::Chosen;
 const READERS: usize = 16;
 
 /// What became of one block.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Processed {
     /// Rows by table, in the topic's order.
     pub(crate) rows: Vec<Vec<RecordBatch>>,
     pub(crate) refused: Vec<DeadLetter>,
     pub(crate) repeated: u64,
     pub(crate) bytes: u64,
+    /// Of Kafka.
+    pub(crate) records: u64,
     pub(crate) ends_file: bool,
+    pub(crate) reach: Option<Reach>,
 }
 
-/// The tasks that read and process. Blocks in flight are bounded: a reader waits when the decoders are
-/// behind, and they wait when the coordinator commits.
+/// How far a source with an order of its own was read.
 #[derive(Debug)]
-pub(crate) struct Workers(JoinSet<Vec<Path>>);
+pub(crate) struct Reach {
+    /// The place of the block among all that were read.
+    pub(crate) sequence: u64,
+    pub(crate) positions: Positions,
+}
 
-impl Workers {
-    /// Starts reading `chosen`, files of `place`; what becomes of them arrives at the receiver, and so does the first
-    /// error. Reading stops at the next block after `shutdown`.
+/// The tasks that decode and transform. Blocks in flight are bounded: a source waits when they are behind, and they
+/// wait when the coordinator commits.
+pub(crate) struct Decoders {
+    pub(crate) tasks: JoinSet<()>,
+    /// Where sources send what they read; the decoders end when all clones are gone.
+    pub(crate) blocks: mpsc::Sender<Block>,
+    /// For errors of the sources; what becomes of the blocks arrives at the same receiver.
+    pub(crate) processed: mpsc::Sender<Result<Processed, Error>>,
+}
+
+impl Decoders {
+    /// Starts one task for each core.
     pub(crate) async fn start(
         topic: &Arc<Topic>,
-        place: &Location,
-        chosen: Vec<Chosen>,
-        shutdown: &CancellationToken,
     ) -> Result<(Self, mpsc::Receiver<Result<Processed, Error>>), Error> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let (block_sender, block_receiver) = mpsc::channel(1);
-        let (sender, receiver) = mpsc::channel(1);
-        let blocks = Arc::new(Mutex::new(block_receiver));
-        let (chosen, next) = (Arc::new(chosen), Arc::new(AtomicUsize::new(0)));
+        let (blocks, receiver) = mpsc::channel(1);
+        let (processed, receiver_of_processed) = mpsc::channel(1);
+        let receiver = Arc::new(Mutex::new(receiver));
         let mut tasks = JoinSet::new();
-        for _ in 0..READERS.min(chosen.len()) {
-            let reader = Reader {
-                place: place.clone(),
-                chosen: Arc::clone(&chosen),
-                next: Arc::clone(&next),
-                blocks: block_sender.clone(),
-            };
-            let (sender, shutdown) = (sender.clone(), shutdown.clone());
-            tasks.spawn(async move {
-                let mut held = Vec::new();
-                let read = tokio::select! {
-                    () = shutdown.cancelled() => Ok(()),
-                    read = reader.run(&mut held) => read,
-                };
-                if let Err(error) = read {
-                    // Nobody receives any more when another error came first.
-                    let _ = sender.send(Err(error)).await;
-                }
-                held
-            });
-        }
         for _ in 0..cores {
             let transform = Transform::new(topic).await?;
-            let (topic, blocks, sender) = (Arc::clone(topic), Arc::clone(&blocks), sender.clone());
+            let (topic, blocks, processed) =
+                (Arc::clone(topic), Arc::clone(&receiver), processed.clone());
             tasks.spawn(async move {
                 while let Some(block) = next_block(&blocks).await {
-                    let processed = process(&topic, &transform, block).await;
-                    if sender.send(processed).await.is_err() {
+                    let outcome = process(&topic, &transform, block).await;
+                    if processed.send(outcome).await.is_err() {
                         break;
                     }
                 }
-                Vec::new()
             });
         }
-        Ok((Self(tasks), receiver))
+        let decoders = Self {
+            tasks,
+            blocks,
+            processed,
+        };
+        Ok((decoders, receiver_of_processed))
     }
+}
 
-    /// Waits for all tasks. Yields the files whose last line may still grow and was left out.
+/// Starts reading `chosen`, files of `place`, into `decoders`. Reading stops at the next block after `shutdown`.
+pub(crate) fn read_files(
+    decoders: Decoders,
+    place: &Location,
+    chosen: Vec<Chosen>,
+    shutdown: &CancellationToken,
+) -> Readers {
+    let Decoders {
+        tasks: decoders,
+        blocks,
+        processed,
+    } = decoders;
+    let (chosen, next) = (Arc::new(chosen), Arc::new(AtomicUsize::new(0)));
+    let mut readers = JoinSet::new();
+    for _ in 0..READERS.min(chosen.len()) {
+        let reader = Reader {
+            place: place.clone(),
+            chosen: Arc::clone(&chosen),
+            next: Arc::clone(&next),
+            blocks: blocks.clone(),
+        };
+        let (processed, shutdown) = (processed.clone(), shutdown.clone());
+        readers.spawn(async move {
+            let mut held = Vec::new();
+            let read = tokio::select! {
+                () = shutdown.cancelled() => Ok(()),
+                read = reader.run(&mut held) => read,
+            };
+            if let Err(error) = read {
+                // Nobody receives any more when another error came first.
+                let _ = processed.send(Err(error)).await;
+            }
+            held
+        });
+    }
+    Readers { readers, decoders }
+}
+
+/// Files being read. Dropped, it stops all of it.
+pub(crate) struct Readers {
+    readers: JoinSet<Vec<Path>>,
+    decoders: JoinSet<()>,
+}
+
+impl Readers {
+    /// Waits for the end. Yields the files whose last line may still grow and was left out.
     pub(crate) async fn finish(mut self) -> Result<Vec<Path>, Error> {
         let mut held = Vec::new();
-        while let Some(ended) = self.0.join_next().await {
+        while let Some(ended) = self.readers.join_next().await {
             held.extend(ended.map_err(Error::Task)?);
+        }
+        while let Some(ended) = self.decoders.join_next().await {
+            ended.map_err(Error::Task)?;
         }
         Ok(held)
     }
@@ -128,8 +174,25 @@ async fn next_block(blocks: &Mutex<mpsc::Receiver<Block>>) -> Option<Block> {
 }
 
 async fn process(topic: &Topic, transform: &Transform, block: Block) -> Result<Processed, Error> {
-    let (bytes, ends_file) = (block.bytes, matches!(block.content, Content::End));
-    let mut decoded = decode::block(topic, block, Utc::now()).map_err(|source| Error::Encode {
+    let mut processed = Processed::default();
+    let decoded = match block {
+        Block::Lines(lines) => {
+            processed.bytes = lines.bytes;
+            processed.ends_file = matches!(lines.content, Content::End);
+            decode::lines::decode(topic, lines, Utc::now())
+        }
+        Block::Records(records) => {
+            processed.bytes = records.bytes.len() as u64;
+            processed.records = records.list.len() as u64;
+            let decoded = decode::records::decode(topic, &records, Utc::now());
+            processed.reach = Some(Reach {
+                sequence: records.sequence,
+                positions: records.positions,
+            });
+            decoded
+        }
+    };
+    let mut decoded = decoded.map_err(|source| Error::Encode {
         table: dead_letters::table_name(),
         source: source.into(),
     })?;
@@ -140,11 +203,8 @@ async fn process(topic: &Topic, transform: &Transform, block: Block) -> Result<P
             .into_iter()
             .map(|(index, reason, detail)| decoded.letter(index, &reason, detail)),
     );
-    Ok(Processed {
-        rows,
-        refused: letters,
-        repeated: decoded.repeated,
-        bytes,
-        ends_file,
-    })
+    processed.rows = rows;
+    processed.refused = letters;
+    processed.repeated = decoded.repeated;
+    Ok(processed)
 }

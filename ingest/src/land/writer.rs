@@ -13,8 +13,10 @@ use engine::lake::{
 use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::task::JoinSet;
 use tracing::{info, warn};
+use uuid::Uuid;
 
 use crate::error::Error;
+use crate::source::kafka::Positions;
 
 /// Files of one table that are encoded and stored at the same time.
 const FILES_CONCURRENCY: usize = 8;
@@ -25,6 +27,8 @@ const TRIES: usize = 15;
 #[derive(Debug)]
 pub(crate) struct Buffer {
     rows: Vec<Vec<RecordBatch>>,
+    /// How far the source was read for them, if it has positions.
+    positions: Positions,
     pub(crate) count: usize,
     pub(crate) bytes: u64,
     pub(crate) since: Option<Instant>,
@@ -34,6 +38,7 @@ pub(crate) struct Buffer {
 #[derive(Debug)]
 pub(crate) struct Sealed {
     rows: Vec<Vec<RecordBatch>>,
+    positions: Positions,
     count: usize,
 }
 
@@ -41,6 +46,7 @@ impl Buffer {
     pub(crate) fn new(tables: usize) -> Self {
         Self {
             rows: vec![Vec::new(); tables],
+            positions: Positions::new(),
             count: 0,
             bytes: 0,
             since: None,
@@ -61,16 +67,23 @@ impl Buffer {
         self.bytes += bytes;
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0
+    /// The source has been read up to here, whatever became of its messages.
+    pub(crate) fn reach(&mut self, positions: Positions) {
+        self.since.get_or_insert_with(Instant::now);
+        self.positions.extend(positions);
     }
 
-    /// Takes all rows out, if there are any.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0 && self.positions.is_empty()
+    }
+
+    /// Takes everything out, if there is anything.
     pub(crate) fn seal(&mut self) -> Option<Sealed> {
         let tables = self.rows.len();
         let full = std::mem::replace(self, Self::new(tables));
-        (full.count > 0).then_some(Sealed {
+        (!full.is_empty()).then_some(Sealed {
             rows: full.rows,
+            positions: full.positions,
             count: full.count,
         })
     }
@@ -81,8 +94,10 @@ impl Buffer {
 pub(crate) struct Committer {
     /// Here while nothing is being committed.
     tables: Option<Tables>,
-    busy: JoinSet<Result<Tables, Error>>,
+    busy: JoinSet<Result<(Tables, Positions), Error>>,
     pub(crate) commits: u64,
+    /// How far the source was read for all that is committed.
+    pub(crate) committed: Positions,
 }
 
 impl Committer {
@@ -91,6 +106,7 @@ impl Committer {
             tables: Some(tables),
             busy: JoinSet::new(),
             commits: 0,
+            committed: Positions::new(),
         }
     }
 
@@ -103,8 +119,9 @@ impl Committer {
         self.finish().await?;
         let mut tables = self.tables.take().expect("nothing is being committed");
         self.busy.spawn(async move {
+            let positions = sealed.positions.clone();
             tables.commit(sealed).await?;
-            Ok(tables)
+            Ok((tables, positions))
         });
         Ok(())
     }
@@ -112,8 +129,10 @@ impl Committer {
     /// Waits until nothing is being committed. A call that is dropped has changed nothing.
     pub(crate) async fn finish(&mut self) -> Result<(), Error> {
         if let Some(ended) = self.busy.join_next().await {
-            self.tables = Some(ended.map_err(Error::Task)??);
+            let (tables, positions) = ended.map_err(Error::Task)??;
+            self.tables = Some(tables);
             self.commits += 1;
+            self.committed.extend(positions);
         }
         Ok(())
     }
@@ -127,9 +146,30 @@ pub(crate) struct Tables(Vec<Writer>);
 struct Writer {
     table: Table,
     partition: Vec<String>,
-    /// Name of the marks that landings of this topic leave.
-    mark: String,
+    names: Arc<Names>,
+    topic_id: Option<Uuid>,
     seen: Marks,
+}
+
+/// The names under which the log of a table records numbers for one topic.
+#[derive(Debug)]
+struct Names {
+    /// The marks that landings leave.
+    mark: String,
+    /// Which Kafka topic of that name the positions are of: the halves of its id.
+    id: [String; 2],
+    /// A position, before the number of the topic partition.
+    position: String,
+}
+
+impl Names {
+    fn of(topic: &str) -> Self {
+        Self {
+            mark: format!("isobar/landing/{topic}"),
+            id: ["high", "low"].map(|half| format!("isobar/kafka/{topic}/id-{half}")),
+            position: format!("isobar/kafka/{topic}/"),
+        }
+    }
 }
 
 /// What others have left in the log, as this landing saw it last.
@@ -155,6 +195,8 @@ impl Tables {
         topic: &str,
         tables: &[(TableName, TableSchema)],
     ) -> Result<Self, Error> {
+        let names = Arc::new(Names::of(topic));
+        let names = &names;
         let writers = futures::stream::iter(tables)
             .map(|(name, schema)| async move {
                 let mut table = lake.open_or_create(name, schema).await?;
@@ -162,12 +204,12 @@ impl Tables {
                 if swept != Swept::default() {
                     info!(table = %name, files = swept.files, bytes = swept.bytes, "removed what a killed writer left");
                 }
-                let mark = format!("isobar/landing/{topic}");
-                let seen = Marks::of(&table, &mark).await?;
+                let seen = Marks::of(&table, names).await?;
                 Ok::<_, Error>(Writer {
                     table,
                     partition: schema.partition.clone(),
-                    mark,
+                    names: Arc::clone(names),
+                    topic_id: None,
                     seen,
                 })
             })
@@ -177,15 +219,57 @@ impl Tables {
         Ok(Self(writers))
     }
 
+    /// Where each table goes on in the Kafka topic with this id. A table that took nothing from it yet has no positions.
+    ///
+    /// # Errors
+    /// [`Error::TopicRecreated`] when a table's positions are of another topic with the same name.
+    pub(crate) async fn positions(
+        &self,
+        topic: &str,
+        id: Uuid,
+        partitions: impl Iterator<Item = i32> + Clone,
+    ) -> Result<Vec<Positions>, Error> {
+        let mut all = Vec::new();
+        for writer in &self.0 {
+            let snapshot = writer.table.snapshot();
+            let mut recorded = [None; 2];
+            for (half, name) in recorded.iter_mut().zip(&writer.names.id) {
+                *half = snapshot.transaction(name).await?;
+            }
+            if recorded != [None; 2] && recorded != halves(id).map(Some) {
+                return Err(Error::TopicRecreated {
+                    topic: topic.to_owned(),
+                });
+            }
+            let mut positions = Positions::new();
+            for partition in partitions.clone() {
+                let name = format!("{}{partition}", writer.names.position);
+                if let Some(next) = snapshot.transaction(&name).await? {
+                    positions.insert(partition, next);
+                }
+            }
+            all.push(positions);
+        }
+        Ok(all)
+    }
+
+    /// From now on, positions are recorded as those of the Kafka topic with this id.
+    pub(crate) fn record(&mut self, id: Uuid) {
+        for writer in &mut self.0 {
+            writer.topic_id = Some(id);
+        }
+    }
+
     /// Commits sealed rows, each table in a commit of its own, all tables at the same time.
     async fn commit(&mut self, sealed: Sealed) -> Result<(), Error> {
         let started = Instant::now();
+        // A position is recorded also where there are no rows: the table need not be asked about these messages again.
         let commits = self
             .0
             .iter_mut()
             .zip(sealed.rows)
-            .filter(|(_, rows)| !rows.is_empty())
-            .map(|(writer, rows)| writer.write(rows));
+            .filter(|(_, rows)| !rows.is_empty() || !sealed.positions.is_empty())
+            .map(|(writer, rows)| writer.write(rows, &sealed.positions));
         futures::future::try_join_all(commits).await?;
         info!(rows = sealed.count, elapsed = ?started.elapsed(), "landed");
         Ok(())
@@ -193,18 +277,18 @@ impl Tables {
 }
 
 impl Marks {
-    async fn of(table: &Table, mark: &str) -> Result<Self, Error> {
+    async fn of(table: &Table, names: &Names) -> Result<Self, Error> {
         let snapshot = table.snapshot();
         Ok(Self {
             version: snapshot.version(),
-            landing: snapshot.transaction(mark).await?,
+            landing: snapshot.transaction(&names.mark).await?,
             sweep: snapshot.transaction(SWEEP).await?,
         })
     }
 }
 
 impl Writer {
-    async fn write(&mut self, rows: Vec<RecordBatch>) -> Result<(), Error> {
+    async fn write(&mut self, rows: Vec<RecordBatch>, positions: &Positions) -> Result<(), Error> {
         let name = self.table.name().clone();
         let failed = |source: arrow::error::ArrowError| Error::Encode {
             table: name.clone(),
@@ -221,24 +305,49 @@ impl Writer {
             .buffer_unordered(FILES_CONCURRENCY)
             .try_collect()
             .await?;
-        self.commit(stored).await
+        self.commit(stored, positions).await
+    }
+
+    /// What is recorded beside the rows of one commit.
+    fn transactions(&self, positions: &Positions) -> Vec<Transaction> {
+        let mut transactions = vec![Transaction::unique(&self.names.mark)];
+        let mut record = |application: &str, version| {
+            transactions.push(Transaction {
+                application: application.to_owned(),
+                version,
+            });
+        };
+        for (partition, next) in positions {
+            record(&format!("{}{partition}", self.names.position), *next);
+        }
+        if let Some(id) = self.topic_id.filter(|_| !positions.is_empty()) {
+            for (name, half) in self.names.id.iter().zip(halves(id)) {
+                record(name, half);
+            }
+        }
+        transactions
     }
 
     /// Makes the files part of the table, unless another landing has committed since.
-    async fn commit(&mut self, mut stored: Vec<Stored>) -> Result<(), Error> {
-        let mark = Transaction::unique(&self.mark);
+    async fn commit(
+        &mut self,
+        mut stored: Vec<Stored>,
+        positions: &Positions,
+    ) -> Result<(), Error> {
+        let transactions = self.transactions(positions);
+        let mark = transactions[0].version;
         for _ in 0..TRIES {
             if self.swept_since().await? {
                 stored = self.store_again(stored).await?;
             }
             let change = Change {
                 add: stored.iter().map(|stored| stored.file.clone()).collect(),
-                transactions: vec![mark.clone()],
+                transactions: transactions.clone(),
                 ..Change::default()
             };
             match self.table.commit(&change).await? {
                 Outcome::Committed(version) => {
-                    (self.seen.landing, self.seen.version) = (Some(mark.version), version);
+                    (self.seen.landing, self.seen.version) = (Some(mark), version);
                     info!(table = %self.table.name(), version, files = change.add.len(), "committed");
                     return Ok(());
                 }
@@ -265,7 +374,7 @@ impl Writer {
         if self.table.snapshot().version() == self.seen.version {
             return Ok(false);
         }
-        let found = Marks::of(&self.table, &self.mark).await?;
+        let found = Marks::of(&self.table, &self.names).await?;
         if found.landing != self.seen.landing {
             return Err(Error::Superseded {
                 table: self.table.name().clone(),
@@ -286,6 +395,12 @@ impl Writer {
             .try_collect()
             .await
     }
+}
+
+/// An id as the two numbers that a log can record.
+fn halves(id: Uuid) -> [i64; 2] {
+    let (high, low) = id.as_u64_pair();
+    [high, low].map(|half| i64::from_ne_bytes(half.to_ne_bytes()))
 }
 
 async fn encoded(table: &Table, rows: Vec<RecordBatch>) -> Result<Encoded, Error> {
@@ -317,6 +432,7 @@ mod tests {
     use super::super::dead_letters;
     use super::{Stored, Tables, encoded, store};
     use crate::error::Error;
+    use crate::source::kafka::Positions;
 
     fn lake(directory: &TempDir) -> Arc<Lake> {
         let stores = Stores::new(StoreOptions {
@@ -353,8 +469,14 @@ mod tests {
         let mut other = open(&lake, "other").await;
         assert!(!path.exists(), "it was swept");
         let others = stored(&other).await;
-        other.0[0].commit(vec![others]).await.expect("committed");
-        one.0[0].commit(vec![file]).await.expect("committed");
+        other.0[0]
+            .commit(vec![others], &Positions::new())
+            .await
+            .expect("committed");
+        one.0[0]
+            .commit(vec![file], &Positions::new())
+            .await
+            .expect("committed");
         assert_eq!(one.0[0].table.snapshot().size().0, 2);
         // Nothing is left to sweep: each file there is one that the table names.
         let swept = one.0[0].table.sweep().await.expect("swept");
@@ -376,8 +498,11 @@ mod tests {
         let lake = lake(&directory);
         let (mut one, mut other) = (open(&lake, "one").await, open(&lake, "one").await);
         let (mine, theirs) = (stored(&one).await, stored(&other).await);
-        one.0[0].commit(vec![mine]).await.expect("committed");
-        let refused = other.0[0].commit(vec![theirs]).await;
+        one.0[0]
+            .commit(vec![mine], &Positions::new())
+            .await
+            .expect("committed");
+        let refused = other.0[0].commit(vec![theirs], &Positions::new()).await;
         assert!(
             matches!(refused, Err(Error::Superseded { .. })),
             "{refused:?}"

@@ -87,7 +87,7 @@ pub(crate) enum Tail {
 pub(crate) async fn read(
     place: &Location,
     file: &Chosen,
-    blocks: &mpsc::Sender<Block>,
+    blocks: &mpsc::Sender<super::Block>,
 ) -> Result<Tail, Error> {
     let path: Arc<str> = place.address_of(&file.meta.location).into();
     let failed = |source| Error::ReadSource {
@@ -103,14 +103,14 @@ pub(crate) async fn read(
     let mut lines = Lines::new(Arc::clone(&path));
     while let Some(chunk) = chunks.try_next().await.map_err(failed)? {
         if let Some(block) = lines.push(&chunk)
-            && blocks.send(block).await.is_err()
+            && blocks.send(super::Block::Lines(block)).await.is_err()
         {
             return Ok(Tail::Read);
         }
     }
     let (rest, tail) = lines.finish(file.ending);
     for block in rest {
-        if blocks.send(block).await.is_err() {
+        if blocks.send(super::Block::Lines(block)).await.is_err() {
             break;
         }
     }

@@ -1,4 +1,4 @@
-//! Lines of an export file into a batch of messages; what is malformed becomes a dead letter.
+//! Lines of an export file: a message in an envelope that says its identity and its event time.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -6,37 +6,20 @@ use std::sync::Arc;
 
 use arrow::array::{
     Array as _, ArrayRef, AsArray as _, BooleanArray, Int32Array, Int64Array, RecordBatch,
-    StringArray, StringBuilder, StructArray, TimestampMicrosecondArray, new_null_array,
+    StringArray, StructArray, TimestampMicrosecondArray, new_null_array,
 };
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Int64Type};
 use arrow::error::ArrowError;
 use bytes::Bytes;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 
-use super::dead_letters::DeadLetter;
-use super::event_time;
-use crate::declaration::{Topic, message_columns};
+use super::super::dead_letters::DeadLetter;
+use super::super::event_time;
+use super::{Checked, Columns, Decoded, Letters, Origin, plausible, texts};
+use crate::declaration::Topic;
 use crate::message::{Decoder, envelope};
 use crate::source::files::{Block, Content};
-
-/// An event time this much ahead of the clock is a fault, not a skew.
-const AHEAD_MAX: TimeDelta = TimeDelta::days(1);
-/// No weather was put into Kafka before the year 2000.
-const EARLIEST: &str = "2000-01-01T00:00:00Z";
-
-/// A decoded block.
-#[derive(Debug)]
-pub(crate) struct Decoded {
-    /// Well-formed messages, each identity once, in the columns that tables select from.
-    pub(crate) messages: RecordBatch,
-    /// Where each message of the batch stands in the file.
-    lines: Vec<Line>,
-    pub(crate) refused: Vec<DeadLetter>,
-    /// Lines whose identity another line of the block had already.
-    pub(crate) repeated: u64,
-    block: Source,
-}
 
 #[derive(Clone, Debug)]
 struct Line {
@@ -45,15 +28,21 @@ struct Line {
 }
 
 /// What all letters of a block have in common.
-#[derive(Clone, Debug)]
 struct Source {
+    letters: Letters,
     path: Arc<str>,
-    topic: Arc<str>,
     text: Bytes,
-    received_us: i64,
 }
 
 impl Source {
+    fn origin(&self, line: &Line, identity: Option<(i32, i64)>) -> Origin {
+        Origin {
+            identity,
+            place: Some((Arc::clone(&self.path), line.number)),
+            value: self.text.slice(line.text.clone()),
+        }
+    }
+
     fn letter(
         &self,
         line: &Line,
@@ -61,35 +50,13 @@ impl Source {
         reason: &str,
         detail: String,
     ) -> DeadLetter {
-        DeadLetter {
-            received_us: self.received_us,
-            source: "files",
-            topic: Arc::clone(&self.topic),
-            identity,
-            place: Some((Arc::clone(&self.path), line.number)),
-            reason: reason.to_owned(),
-            detail,
-            value: self.text.slice(line.text.clone()),
-        }
-    }
-}
-
-impl Decoded {
-    /// The dead letter of a message that was refused after it had been decoded.
-    pub(crate) fn letter(&self, index: usize, reason: &str, detail: String) -> DeadLetter {
-        let partitions = self
-            .messages
-            .column(1)
-            .as_primitive::<arrow::datatypes::Int32Type>();
-        let offsets = self.messages.column(2).as_primitive::<Int64Type>();
-        let identity = Some((partitions.value(index), offsets.value(index)));
-        self.block
-            .letter(&self.lines[index], identity, reason, detail)
+        let origin = self.origin(line, identity);
+        self.letters.letter(origin, reason, detail)
     }
 }
 
 /// Decodes one block of lines.
-pub(crate) fn block(
+pub(crate) fn decode(
     topic: &Topic,
     block: Block,
     now: DateTime<Utc>,
@@ -115,7 +82,7 @@ pub(crate) fn block(
         }
     }
     let envelopes = Envelopes::new(&decoder.finish(), topic);
-    let checked = envelopes.check(topic, now);
+    let checked = envelopes.check(now);
     let mut keep = Vec::with_capacity(taken.len());
     let mut seen = HashSet::with_capacity(taken.len());
     let mut repeated = 0;
@@ -142,14 +109,18 @@ pub(crate) fn block(
         keep.push(kept);
     }
     let messages = envelopes.batch(topic, &source.text, &values, &checked, &keep)?;
-    let mut kept = keep.iter();
-    taken.retain(|_| kept.next().copied().unwrap_or(false));
+    let kept = taken.iter().enumerate().filter(|(index, _)| keep[*index]);
+    let origins = kept.map(|(index, line)| {
+        let partition = i32::try_from(envelopes.partitions.value(index)).ok();
+        let offset = envelopes.offsets.value(index);
+        source.origin(line, partition.map(|partition| (partition, offset)))
+    });
     Ok(Decoded {
         messages,
-        lines: taken,
+        origins: origins.collect(),
+        letters: source.letters.clone(),
         refused,
         repeated,
-        block: source,
     })
 }
 
@@ -161,10 +132,9 @@ fn open(
     refused: &mut Vec<DeadLetter>,
 ) -> (Source, Vec<Line>) {
     let source = |text| Source {
+        letters: Letters::new("files", topic, now),
         path: block.path,
-        topic: topic.name.as_str().into(),
         text,
-        received_us: now.timestamp_micros(),
     };
     match block.content {
         Content::Lines(text) => {
@@ -212,9 +182,6 @@ struct Envelopes {
     observed: Option<Int64Array>,
 }
 
-/// The instant of a message, or reason and detail of its refusal.
-type Checked = Result<DateTime<Utc>, (&'static str, String)>;
-
 impl Envelopes {
     fn new(rows: &StructArray, topic: &Topic) -> Self {
         let column = |name| {
@@ -244,8 +211,7 @@ impl Envelopes {
     }
 
     /// What the envelope of each message says, judged.
-    fn check(&self, _topic: &Topic, now: DateTime<Utc>) -> Vec<Checked> {
-        let earliest: DateTime<Utc> = EARLIEST.parse().expect("a valid instant");
+    fn check(&self, now: DateTime<Utc>) -> Vec<Checked> {
         (0..self.offsets.len())
             .map(|index| {
                 let (partition, offset) = (self.partitions.value(index), self.offsets.value(index));
@@ -268,12 +234,7 @@ impl Envelopes {
                 let observed = observed.map(|observed| observed.value(index));
                 let instant = event_time::resolve(self.event_times.value(index), observed)
                     .map_err(|detail| ("unreadable_event_time", detail))?;
-                if instant < earliest || instant > now + AHEAD_MAX {
-                    let detail =
-                        format!("event time {instant} is before 2000 or more than a day ahead");
-                    return Err(("implausible_event_time", detail));
-                }
-                Ok(instant)
+                plausible(instant, now)
             })
             .collect()
     }
@@ -287,7 +248,6 @@ impl Envelopes {
         checked: &[Checked],
         keep: &[bool],
     ) -> Result<RecordBatch, ArrowError> {
-        let rows = keep.len();
         let partitions = self.partitions.iter().map(|value| {
             value
                 .and_then(|value| i32::try_from(value).ok())
@@ -297,23 +257,15 @@ impl Envelopes {
             Ok(instant) => instant.timestamp_micros(),
             Err(_) => 0,
         });
-        let bytes = values.iter().map(ExactSizeIterator::len).sum();
-        let mut value = StringBuilder::with_capacity(rows, bytes);
-        for range in values {
-            // The decoder has checked the whole line, so this is valid and borrows.
-            value.append_value(String::from_utf8_lossy(&text[range.clone()]));
-        }
-        let topics = std::iter::repeat_n(topic.name.as_str(), rows);
-        let columns: Vec<ArrayRef> = vec![
-            Arc::new(StringArray::from_iter_values(topics)),
-            Arc::new(Int32Array::from_iter_values(partitions)),
-            Arc::new(self.offsets.clone()),
-            Arc::new(TimestampMicrosecondArray::from_iter_values(instants).with_timezone("UTC")),
-            new_null_array(&DataType::Utf8, rows),
-            Arc::new(value.finish()),
-            Arc::clone(&self.messages),
-        ];
-        let batch = RecordBatch::try_new(message_columns(&topic.shape), columns)?;
+        let batch = Columns {
+            partitions: Int32Array::from_iter_values(partitions),
+            offsets: self.offsets.clone(),
+            instants: TimestampMicrosecondArray::from_iter_values(instants),
+            keys: new_null_array(&DataType::Utf8, keep.len()),
+            values: texts(text, values),
+            messages: Arc::clone(&self.messages),
+        };
+        let batch = batch.into_batch(topic)?;
         if keep.iter().all(|keep| *keep) {
             return Ok(batch);
         }

@@ -1,0 +1,136 @@
+//! What a source yields into a batch of messages; what is malformed becomes a dead letter.
+
+pub(crate) mod lines;
+pub(crate) mod records;
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder,
+    TimestampMicrosecondArray,
+};
+use arrow::error::ArrowError;
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
+
+use super::dead_letters::DeadLetter;
+use crate::declaration::{Topic, message_columns};
+
+/// An event time this much ahead of the clock is a fault, not a skew.
+const AHEAD_MAX: TimeDelta = TimeDelta::days(1);
+
+/// Messages decoded together.
+#[derive(Debug)]
+pub(crate) struct Decoded {
+    /// Well-formed messages, each identity once, in the columns that tables select from.
+    pub(crate) messages: RecordBatch,
+    /// Where each message of the batch came from.
+    origins: Vec<Origin>,
+    letters: Letters,
+    pub(crate) refused: Vec<DeadLetter>,
+    /// Messages whose identity another one of them had already.
+    pub(crate) repeated: u64,
+}
+
+impl Decoded {
+    /// The dead letter of a message that was refused after it had been decoded.
+    pub(crate) fn letter(&self, index: usize, reason: &str, detail: String) -> DeadLetter {
+        let origin = self.origins[index].clone();
+        self.letters.letter(origin, reason, detail)
+    }
+}
+
+/// Where a message came from, and its bytes.
+#[derive(Clone, Debug)]
+struct Origin {
+    /// Topic partition and offset, if they could be read.
+    identity: Option<(i32, i64)>,
+    /// File and line; none for a message from Kafka.
+    place: Option<(Arc<str>, i64)>,
+    value: Bytes,
+}
+
+/// What all dead letters of a batch have in common.
+#[derive(Clone, Debug)]
+struct Letters {
+    source: &'static str,
+    topic: Arc<str>,
+    received_us: i64,
+}
+
+impl Letters {
+    fn new(source: &'static str, topic: &Topic, now: DateTime<Utc>) -> Self {
+        Self {
+            source,
+            topic: topic.name.as_str().into(),
+            received_us: now.timestamp_micros(),
+        }
+    }
+
+    fn letter(&self, origin: Origin, reason: &str, detail: String) -> DeadLetter {
+        DeadLetter {
+            received_us: self.received_us,
+            source: self.source,
+            topic: Arc::clone(&self.topic),
+            identity: origin.identity,
+            place: origin.place,
+            reason: reason.to_owned(),
+            detail,
+            value: origin.value,
+        }
+    }
+}
+
+/// The event time of a message, or reason and detail of its refusal.
+type Checked = Result<DateTime<Utc>, (&'static str, String)>;
+
+/// Judges an event time.
+fn plausible(instant: DateTime<Utc>, now: DateTime<Utc>) -> Checked {
+    // No weather was put into Kafka before.
+    let earliest = Utc.with_ymd_and_hms(2000, 1, 1, 0, 0, 0).single();
+    if earliest.is_some_and(|earliest| instant < earliest) || instant > now + AHEAD_MAX {
+        let detail = format!("event time {instant} is before 2000 or more than a day ahead");
+        return Err(("implausible_event_time", detail));
+    }
+    Ok(instant)
+}
+
+/// The columns of messages, whatever road they came.
+struct Columns {
+    partitions: Int32Array,
+    offsets: Int64Array,
+    /// UTC microseconds.
+    instants: TimestampMicrosecondArray,
+    keys: ArrayRef,
+    values: StringArray,
+    messages: ArrayRef,
+}
+
+impl Columns {
+    /// As [`message_columns`].
+    fn into_batch(self, topic: &Topic) -> Result<RecordBatch, ArrowError> {
+        let topics = std::iter::repeat_n(topic.name.as_str(), self.offsets.len());
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(StringArray::from_iter_values(topics)),
+            Arc::new(self.partitions),
+            Arc::new(self.offsets),
+            Arc::new(self.instants.with_timezone("UTC")),
+            self.keys,
+            Arc::new(self.values),
+            self.messages,
+        ];
+        RecordBatch::try_new(message_columns(&topic.shape), columns)
+    }
+}
+
+/// Parts of `text` that the decoder has checked.
+fn texts(text: &[u8], ranges: &[Range<usize>]) -> StringArray {
+    let bytes = ranges.iter().map(ExactSizeIterator::len).sum();
+    let mut values = StringBuilder::with_capacity(ranges.len(), bytes);
+    for range in ranges {
+        // What was decoded is valid UTF-8, so this borrows.
+        values.append_value(String::from_utf8_lossy(&text[range.clone()]));
+    }
+    values.finish()
+}

@@ -1,0 +1,94 @@
+//! Records of Kafka: a message as it is, with its identity and its time beside it.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int32Array, Int64Array, StringBuilder, TimestampMicrosecondArray};
+use arrow::error::ArrowError;
+use chrono::{DateTime, Utc};
+
+use super::{Checked, Columns, Decoded, Letters, Origin, plausible, texts};
+use crate::declaration::Topic;
+use crate::message::Decoder;
+use crate::source::kafka::{Record, Records};
+
+/// Decodes records that were read together.
+pub(crate) fn decode(
+    topic: &Topic,
+    records: &Records,
+    now: DateTime<Utc>,
+) -> Result<Decoded, ArrowError> {
+    let letters = Letters::new("kafka", topic, now);
+    let mut decoder = Decoder::new(&topic.shape);
+    let mut refused = Vec::new();
+    let mut taken: Vec<(&Record, DateTime<Utc>)> = Vec::with_capacity(records.list.len());
+    for record in &records.list {
+        let judged = event_time(record, now).and_then(|instant| {
+            let text = record.value.clone().map(|range| &records.bytes[range]);
+            let text = text.ok_or_else(|| ("empty", "the record has no value".to_owned()))?;
+            decoder
+                .push(text)
+                .map_err(|refusal| (refusal.reason.text(), refusal.detail))?;
+            Ok(instant)
+        });
+        match judged {
+            Ok(instant) => taken.push((record, instant)),
+            Err((reason, detail)) => {
+                refused.push(letters.letter(origin(records, record), reason, detail));
+            }
+        }
+    }
+    let messages = columns(records, &taken, Arc::new(decoder.finish())).into_batch(topic)?;
+    let origins = taken.iter().map(|(record, _)| origin(records, record));
+    Ok(Decoded {
+        messages,
+        origins: origins.collect(),
+        letters,
+        refused,
+        repeated: 0,
+    })
+}
+
+fn event_time(record: &Record, now: DateTime<Utc>) -> Checked {
+    let instant = record
+        .timestamp_ms
+        .and_then(DateTime::from_timestamp_millis);
+    let instant = instant.ok_or_else(|| {
+        let detail = "the record has no timestamp".to_owned();
+        ("unreadable_event_time", detail)
+    })?;
+    plausible(instant, now)
+}
+
+fn origin(records: &Records, record: &Record) -> Origin {
+    let value = record.value.clone().unwrap_or_default();
+    Origin {
+        identity: Some((record.partition, record.offset)),
+        place: None,
+        value: records.bytes.slice(value),
+    }
+}
+
+fn columns(records: &Records, taken: &[(&Record, DateTime<Utc>)], messages: ArrayRef) -> Columns {
+    let mut keys = StringBuilder::new();
+    for (record, _) in taken {
+        let key = record.key.clone().map(|range| &records.bytes[range]);
+        // A key that is no text is nobody's to read in SQL.
+        keys.append_option(key.and_then(|key| str::from_utf8(key).ok()));
+    }
+    let values: Vec<Range<usize>> = taken
+        .iter()
+        .map(|(record, _)| record.value.clone().unwrap_or_default())
+        .collect();
+    let taken = || taken.iter();
+    Columns {
+        partitions: Int32Array::from_iter_values(taken().map(|(record, _)| record.partition)),
+        offsets: Int64Array::from_iter_values(taken().map(|(record, _)| record.offset)),
+        instants: TimestampMicrosecondArray::from_iter_values(
+            taken().map(|(_, instant)| instant.timestamp_micros()),
+        ),
+        keys: Arc::new(keys.finish()),
+        values: texts(&records.bytes, &values),
+        messages,
+    }
+}

@@ -1,0 +1,234 @@
+//! A Kafka topic: its partitions, its records, and how far each partition goes.
+//!
+//! Partitions are assigned by us and not by a consumer group: a table has one landing, and where it goes on
+//! is known from the table. What is committed under `group_id` is for display.
+
+mod reader;
+mod topic_id;
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tracing::debug;
+use uuid::Uuid;
+
+pub(crate) use self::reader::{Reading, read};
+use crate::error::Error;
+
+/// Limit of one question to the brokers.
+const ASK_LIMIT: Duration = Duration::from_secs(10);
+
+/// How to reach a topic.
+#[derive(Clone, Debug)]
+pub struct KafkaOptions {
+    /// Brokers to begin with, `host:port`.
+    pub bootstrap_servers: Vec<String>,
+    /// What the landed positions are committed under, for display.
+    pub group_id: String,
+    pub topic: String,
+}
+
+/// By topic partition, the offset of the next record to take.
+pub(crate) type Positions = BTreeMap<i32, i64>;
+
+/// A record, whose bytes lie in those of its [`Records`].
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) timestamp_ms: Option<i64>,
+    pub(crate) key: Option<Range<usize>>,
+    pub(crate) value: Option<Range<usize>>,
+}
+
+/// Records that were read together.
+#[derive(Debug)]
+pub(crate) struct Records {
+    /// Counts from 0 over all that a reader sends.
+    pub(crate) sequence: u64,
+    pub(crate) bytes: Bytes,
+    pub(crate) list: Vec<Record>,
+    /// Where the partitions that it holds records of go on.
+    pub(crate) positions: Positions,
+}
+
+/// The offsets that a topic partition holds: from `low` to before `high`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    pub(crate) low: i64,
+    pub(crate) high: i64,
+}
+
+/// A connection to one topic. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Connection {
+    options: KafkaOptions,
+    consumer: Arc<BaseConsumer>,
+    /// Which topic of that name it was when the connection was made; nil when the brokers do not say.
+    id: Uuid,
+}
+
+impl Connection {
+    /// Connects, and asks for the topic.
+    ///
+    /// # Errors
+    /// When no broker answers, or there is no such topic.
+    pub(crate) async fn open(options: KafkaOptions) -> Result<Self, Error> {
+        let consumer: BaseConsumer =
+            client(&options)
+                .create()
+                .map_err(|source| Error::KafkaConnect {
+                    servers: options.bootstrap_servers.join(","),
+                    source,
+                })?;
+        let mut connection = Self {
+            options,
+            consumer: Arc::new(consumer),
+            id: Uuid::nil(),
+        };
+        connection.partitions().await?;
+        connection.id = connection.current_id().await?;
+        Ok(connection)
+    }
+
+    pub(crate) fn topic(&self) -> &str {
+        &self.options.topic
+    }
+
+    pub(crate) fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// Numbers of the topic's partitions.
+    pub(crate) async fn partitions(&self) -> Result<Vec<i32>, Error> {
+        self.ask("list the partitions of", |consumer, topic| {
+            let metadata = consumer.fetch_metadata(Some(topic), ASK_LIMIT)?;
+            let found = metadata.topics().iter().find(|found| found.name() == topic);
+            if let Some(error) = found.and_then(|found| found.error()) {
+                return Err(KafkaError::MetadataFetch(error.into()));
+            }
+            let partitions = found
+                .into_iter()
+                .flat_map(|found| found.partitions())
+                .map(|partition| partition.id());
+            Ok(partitions.collect())
+        })
+        .await
+    }
+
+    /// What every partition holds now.
+    pub(crate) async fn extents(&self) -> Result<BTreeMap<i32, Extent>, Error> {
+        let partitions = self.partitions().await?;
+        self.ask("ask for the offsets of", move |consumer, topic| {
+            let extent = |partition| {
+                let (low, high) = consumer.fetch_watermarks(topic, partition, ASK_LIMIT)?;
+                Ok((partition, Extent { low, high }))
+            };
+            partitions.into_iter().map(extent).collect()
+        })
+        .await
+    }
+
+    /// Which topic of this name there is now.
+    async fn current_id(&self) -> Result<Uuid, Error> {
+        self.ask("ask for the identity of", |consumer, topic| {
+            topic_id::fetch(consumer, topic, ASK_LIMIT)
+        })
+        .await
+    }
+
+    /// Fails when the topic is another one than at the beginning. What cannot be asked at the moment, because no
+    /// broker answers, is asked again later.
+    ///
+    /// # Errors
+    /// [`Error::TopicRecreated`], [`Error::NoTopic`].
+    pub(crate) async fn refuse_recreated(&self) -> Result<(), Error> {
+        match self.current_id().await {
+            Ok(id) if id == self.id => Ok(()),
+            Ok(_) => Err(Error::TopicRecreated {
+                topic: self.topic().to_owned(),
+            }),
+            Err(error @ Error::NoTopic { .. }) => Err(error),
+            Err(error) => {
+                debug!(%error, "could not ask which topic it is");
+                Ok(())
+            }
+        }
+    }
+
+    /// Tells the group how far the topic has landed. Nothing depends on it, so that a failure is only noted.
+    pub(crate) fn display(&self, positions: &Positions) {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in positions {
+            let added =
+                list.add_partition_offset(self.topic(), *partition, Offset::Offset(*offset));
+            debug_assert!(added.is_ok(), "each partition is named once");
+        }
+        if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
+            debug!(%error, "could not show the landed positions in the group");
+        }
+    }
+
+    /// Runs a question that blocks where blocking is fine.
+    async fn ask<T: Send + 'static>(
+        &self,
+        attempt: &'static str,
+        question: impl FnOnce(&BaseConsumer, &str) -> Result<T, KafkaError> + Send + 'static,
+    ) -> Result<T, Error> {
+        let connection = self.clone();
+        let answer = tokio::task::spawn_blocking(move || {
+            question(&connection.consumer, &connection.options.topic)
+        });
+        let answer = answer.await.map_err(Error::Task)?;
+        answer.map_err(|source| self.failed(attempt, source))
+    }
+
+    fn failed(&self, attempt: &'static str, source: KafkaError) -> Error {
+        let servers = self.options.bootstrap_servers.join(",");
+        match source.rdkafka_error_code() {
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
+                Error::NoTopic {
+                    topic: self.options.topic.clone(),
+                    servers,
+                }
+            }
+            Some(
+                RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::Resolve,
+            ) => Error::KafkaConnect { servers, source },
+            _ => Error::Kafka {
+                attempt,
+                topic: self.options.topic.clone(),
+                source,
+            },
+        }
+    }
+}
+
+fn client(options: &KafkaOptions) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client
+        .set("bootstrap.servers", options.bootstrap_servers.join(","))
+        .set("group.id", &options.group_id)
+        .set("client.id", "isobar-land")
+        .set("enable.auto.commit", "false")
+        .set("enable.auto.offset.store", "false")
+        // Offsets that are gone are an error to name, never a place to go on from silently.
+        .set("auto.offset.reset", "error")
+        .set("enable.partition.eof", "true")
+        .set("isolation.level", "read_committed")
+        .set("allow.auto.create.topics", "false")
+        // What librdkafka reads ahead; the rest of our memory is bounded by blocks and buffers.
+        .set("queued.max.messages.kbytes", "32768")
+        .set("reconnect.backoff.max.ms", "2000");
+    client
+}

@@ -1,0 +1,247 @@
+//! The thread that reads records and sends them on in blocks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use rdkafka::Message as _;
+use rdkafka::consumer::Consumer as _;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::BorrowedMessage;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{Connection, Positions, Record, Records};
+use crate::error::Error;
+
+/// Bytes of records that are decoded together.
+const BLOCK_BYTES: usize = 2 << 20;
+/// How long a record waits for others to be decoded with.
+const LINGER: Duration = Duration::from_millis(100);
+/// A landing that is to end gives up when it heard nothing for this long.
+const SILENCE_MAX: Duration = Duration::from_secs(60);
+
+/// What is to be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Reading {
+    /// The first record to read of each topic partition.
+    pub(crate) from: Positions,
+    /// Where to end, if it is to end: before these offsets.
+    pub(crate) until: Option<Positions>,
+}
+
+/// Reads until all is read that was to be, `stop` is cancelled, or `send` says that nobody receives any more. It blocks.
+///
+/// # Errors
+/// When records are gone that were to be read, or Kafka refuses.
+pub(crate) fn read(
+    connection: &Connection,
+    reading: &Reading,
+    send: impl Fn(Records) -> bool,
+    stop: &CancellationToken,
+) -> Result<(), Error> {
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in &reading.from {
+        list.add_partition_offset(connection.topic(), *partition, Offset::Offset(*offset))
+            .map_err(|source| connection.failed("read", source))?;
+    }
+    let assigned = connection.consumer.assign(&list);
+    assigned.map_err(|source| connection.failed("read", source))?;
+    let mut missing = Missing::new(reading);
+    let mut block = Gathered::default();
+    let mut heard = Instant::now();
+    while !stop.is_cancelled() && !missing.is_empty() {
+        let polled = connection.consumer.poll(block.patience());
+        if polled.is_some() {
+            heard = Instant::now();
+        } else if reading.until.is_some() && heard.elapsed() > SILENCE_MAX {
+            return Err(connection.failed(
+                "read",
+                KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut),
+            ));
+        }
+        match polled {
+            None => {}
+            Some(Ok(message)) => {
+                if missing.take(message.partition(), message.offset()) {
+                    block.push(&message);
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => missing.end(partition),
+            Some(Err(error)) => tolerate(connection, error)?,
+        }
+        if block.is_due() && !send(block.seal()) {
+            return Ok(());
+        }
+    }
+    if !block.is_empty() {
+        send(block.seal());
+    }
+    let unassigned = connection.consumer.unassign();
+    unassigned.map_err(|source| connection.failed("read", source))
+}
+
+/// Lets pass what librdkafka mends by itself: brokers that are away.
+fn tolerate(connection: &Connection, error: KafkaError) -> Result<(), Error> {
+    let passing = matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::BrokerTransportFailure
+                | RDKafkaErrorCode::AllBrokersDown
+                | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::NotLeaderForPartition
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::RequestTimedOut
+                | RDKafkaErrorCode::OperationTimedOut
+                | RDKafkaErrorCode::CoordinatorNotAvailable
+                | RDKafkaErrorCode::CoordinatorLoadInProgress
+                | RDKafkaErrorCode::NotCoordinator
+        )
+    );
+    if passing {
+        warn!(%error, topic = connection.topic(), "waiting for Kafka");
+        return Ok(());
+    }
+    match error.rdkafka_error_code() {
+        // The landing finds out whether they are lost or the topic is another one.
+        Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
+            Err(Error::OffsetsGone {
+                topic: connection.topic().to_owned(),
+            })
+        }
+        _ => Err(connection.failed("read", error)),
+    }
+}
+
+/// The topic partitions that have not been read to where they are to be.
+struct Missing {
+    until: Option<Positions>,
+    open: BTreeSet<i32>,
+}
+
+impl Missing {
+    fn new(reading: &Reading) -> Self {
+        let open = reading.from.iter().filter(|(partition, from)| {
+            let until = reading.until.as_ref();
+            until.is_none_or(|until| until.get(partition).is_some_and(|until| *from < until))
+        });
+        Self {
+            open: open.map(|(partition, _)| *partition).collect(),
+            until: reading.until.clone(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// Whether this record was to be read.
+    fn take(&mut self, partition: i32, offset: i64) -> bool {
+        let Some(until) = &self.until else {
+            return true;
+        };
+        let until = until.get(&partition).copied().unwrap_or_default();
+        if offset + 1 >= until {
+            self.open.remove(&partition);
+        }
+        offset < until
+    }
+
+    /// The partition has no more records now; its last offsets may be markers, which nobody sees.
+    fn end(&mut self, partition: i32) {
+        if self.until.is_some() {
+            self.open.remove(&partition);
+        }
+    }
+}
+
+/// Records on their way into a block.
+#[derive(Default)]
+struct Gathered {
+    sequence: u64,
+    bytes: Vec<u8>,
+    list: Vec<Record>,
+    positions: BTreeMap<i32, i64>,
+    since: Option<Instant>,
+}
+
+impl Gathered {
+    fn push(&mut self, message: &BorrowedMessage<'_>) {
+        let mut copy = |part: Option<&[u8]>| {
+            let part = part?;
+            let start = self.bytes.len();
+            self.bytes.extend_from_slice(part);
+            Some(start..self.bytes.len())
+        };
+        let (key, value) = (copy(message.key()), copy(message.payload()));
+        let (partition, offset) = (message.partition(), message.offset());
+        self.list.push(Record {
+            partition,
+            offset,
+            timestamp_ms: message.timestamp().to_millis(),
+            key,
+            value,
+        });
+        self.positions.insert(partition, offset + 1);
+        self.since.get_or_insert_with(Instant::now);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
+    fn is_due(&self) -> bool {
+        self.bytes.len() >= BLOCK_BYTES || self.since.is_some_and(|since| since.elapsed() >= LINGER)
+    }
+
+    /// How long to wait for the next record.
+    fn patience(&self) -> Duration {
+        self.since
+            .map_or(LINGER, |since| LINGER.saturating_sub(since.elapsed()))
+    }
+
+    /// The records so far; those of the next block follow them.
+    fn seal(&mut self) -> Records {
+        let next = Self {
+            sequence: self.sequence + 1,
+            ..Self::default()
+        };
+        let full = std::mem::replace(self, next);
+        Records {
+            sequence: full.sequence,
+            bytes: Bytes::from(full.bytes),
+            list: full.list,
+            positions: full.positions,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Missing, Reading};
+
+    #[test]
+    fn a_landing_ends_where_the_topic_ended_when_it_began() {
+        let reading = Reading {
+            from: [(0, 5), (1, 7), (2, 0)].into(),
+            until: Some([(0, 8), (1, 7), (2, 3)].into()),
+        };
+        let mut missing = Missing::new(&reading);
+        assert_eq!(missing.open, [0, 2].into(), "1 has nothing more");
+        assert!(missing.take(0, 5) && missing.take(0, 7));
+        assert_eq!(missing.open, [2].into());
+        assert!(!missing.take(0, 8), "it came later");
+        missing.end(2); // 1 and 2 are the markers of a transaction
+        assert!(missing.is_empty());
+
+        let reading = Reading {
+            until: None,
+            ..reading
+        };
+        let mut endless = Missing::new(&reading);
+        assert!(endless.take(0, 100));
+        endless.end(0);
+        assert_eq!(endless.open, [0, 1, 2].into());
+    }
+}
