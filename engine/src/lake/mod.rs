@@ -12,6 +12,7 @@ mod statistics;
 mod store;
 mod sweep;
 mod table;
+mod temporary;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

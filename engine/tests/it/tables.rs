@@ -1,13 +1,15 @@
 //! What writers of one table may rely on beside each other.
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use engine::lake::{
-    Change, DataFile, Lake, MARK, Outcome, PartitionKey, StoreOptions, Stores, Table, TableSchema,
-    Transaction, encode,
+    Change, DataFile, Lake, MARK, Outcome, PartitionKey, StoreOptions, Stores, Swept, Table,
+    TableSchema, Transaction, encode,
 };
 use tempfile::TempDir;
 use url::Url;
@@ -47,12 +49,17 @@ impl World {
             .expect("a table")
     }
 
+    fn path(&self, below_the_table: &str) -> PathBuf {
+        self.directory.path().join("numbers").join(below_the_table)
+    }
+
     fn holds(&self, file: &DataFile) -> bool {
-        self.directory
-            .path()
-            .join("numbers")
-            .join(file.path())
-            .exists()
+        self.path(file.path()).exists()
+    }
+
+    /// Puts a file where a killed writer has left one.
+    fn leave(&self, below_the_table: &str) {
+        fs::write(self.path(below_the_table), "cut sh").expect("written");
     }
 }
 
@@ -134,4 +141,55 @@ async fn a_swept_writer_cannot_commit_what_was_removed() {
         killed.commit(&adding(&file)).await.expect("told"),
         Outcome::Superseded
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_temporary_entry_of_the_next_version_is_swept_though_nobody_commits_it() {
+    let world = World::new();
+    let mut sweeper = world.writer().await;
+    let entry = "_delta_log/.00000000000000000001.json.tmp.1";
+    world.leave(entry);
+    let swept = sweeper.sweep().await.expect("swept");
+    assert_eq!((swept.files, swept.bytes), (1, 6));
+    assert!(!world.path(entry).exists());
+    // The version that somebody might have renamed it to is taken.
+    assert_eq!(sweeper.snapshot().version(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn temporary_files_that_the_local_store_hides_are_swept() {
+    let world = World::new();
+    let mut table = world.writer().await;
+    let file = store(&table).await;
+    table.commit(&adding(&file)).await.expect("committed");
+    let hidden = [
+        format!("{}#1", file.path()),
+        "isobar-0.zstd.parquet#12".to_owned(),
+        "_delta_log/00000000000000000001.json#1".to_owned(),
+        "_delta_log/00000000000000000002.json#1".to_owned(),
+        "_delta_log/00000000000000000001.checkpoint.parquet#1".to_owned(),
+        "_delta_log/_last_checkpoint#1".to_owned(),
+    ];
+    hidden.iter().for_each(|path| world.leave(path));
+    let of_others = ["part-0.snappy.parquet#1", "notes#2026"];
+    of_others.iter().for_each(|path| world.leave(path));
+    let swept = table.sweep().await.expect("swept");
+    assert_eq!(swept.files, hidden.len());
+    assert!(hidden.iter().all(|path| !world.path(path).exists()));
+    assert!(of_others.iter().all(|path| world.path(path).exists()));
+    assert!(world.holds(&file));
+    assert_eq!(table.sweep().await.expect("swept"), Swept::default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_sweepers_at_once_remove_what_there_is_without_an_error() {
+    let world = World::new();
+    let (mut one, mut other) = (world.writer().await, world.writer().await);
+    for number in 0..50 {
+        world.leave(&format!("isobar-{number}.zstd.parquet"));
+        world.leave(&format!("isobar-{number}.zstd.parquet#1"));
+    }
+    let (one, other) = tokio::join!(one.sweep(), other.sweep());
+    let swept = one.expect("swept").files + other.expect("swept").files;
+    assert_eq!(swept, 100);
 }
