@@ -15,7 +15,7 @@ use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake_core::kernel::{Action, StructType, Transaction as Txn};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
-use object_store::path::Path;
+use object_store::path::{Path, PathPart};
 use uuid::Uuid;
 
 use super::data_file::{DataFile, Encoded};
@@ -429,8 +429,9 @@ pub(super) fn escape(value: &str) -> String {
 
 /// The path of `relative`, which is escaped already, below `table`.
 pub(super) fn below(table: &Location, relative: &str) -> Path {
-    let parts = relative.split('/').map(|part| {
-        Path::parse(part).map_or_else(|_| Path::from(part).to_string(), |part| part.to_string())
-    });
-    parts.fold(table.path().clone(), |path, part| path.join(part))
+    let parts = relative
+        .split('/')
+        .map(|part| PathPart::parse(part).unwrap_or_else(|_| PathPart::from(part)));
+    // As parts: a text would be escaped once more, and lie where the log does not say.
+    table.path().parts().chain(parts).collect()
 }
