@@ -142,7 +142,14 @@ impl Table {
     ///
     /// An error of the storage may hide a commit that happened, so after any error the log is read
     /// again and the change looked for there; it is never sent twice.
+    ///
+    /// # Errors
+    /// When the storage fails, or the table is not the one any more that was opened.
     pub async fn commit(&mut self, change: &Change) -> Result<Outcome, Error> {
+        if !self.snapshot.is_in_place().await? {
+            // In the log of a newer table of this name our entry would stand behind a gap.
+            self.reload().await?;
+        }
         let seen = self.snapshot.version();
         let failure = match self.try_commit(change).await {
             Ok(version) => {
@@ -221,8 +228,16 @@ impl Table {
     }
 
     async fn reload(&mut self) -> Result<(), Error> {
-        self.snapshot = self.snapshot.refreshed().await?;
-        Ok(())
+        match self.snapshot.refreshed().await? {
+            Some(newest) if newest.is_of_same_table(&self.snapshot) => {
+                self.snapshot = newest;
+                Ok(())
+            }
+            _ => Err(Error::TableReplaced {
+                table: self.name().clone(),
+                location: self.location.to_string(),
+            }),
+        }
     }
 
     pub(super) fn location(&self) -> &Location {
