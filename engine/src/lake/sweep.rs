@@ -80,7 +80,8 @@ impl Table {
         })
     }
 
-    /// Files of the present version, and of older ones that can still be read.
+    /// Files of the present version, and those that have left it and the log still knows: it forgets them
+    /// with the first checkpoint after a week.
     async fn named(&self) -> Result<HashSet<Path>, Error> {
         let snapshot = self.snapshot();
         let present = snapshot.files().iter().map(|file| file.path.clone());

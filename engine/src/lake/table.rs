@@ -146,11 +146,15 @@ impl Table {
     /// # Errors
     /// When the storage fails, or the table is not the one any more that was opened.
     pub async fn commit(&mut self, change: &Change) -> Result<Outcome, Error> {
-        if !self.snapshot.is_in_place().await? {
-            // In the log of a newer table of this name our entry would stand behind a gap.
-            self.reload().await?;
-        }
         let seen = self.snapshot.version();
+        if !self.snapshot.is_in_place().await? {
+            // In the log of a newer table of this name our entry would stand behind a gap. In a log that
+            // was only cut off behind a checkpoint it would come after commits that nobody has judged.
+            self.reload().await?;
+            if self.snapshot.version() > seen {
+                return Ok(Outcome::Superseded);
+            }
+        }
         let failure = match self.try_commit(change).await {
             Ok(version) => {
                 self.reload().await?;

@@ -282,7 +282,7 @@ async fn a_writer_stops_when_its_table_was_dropped_or_created_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_goes_on_when_the_log_was_cut_off_behind_a_checkpoint() {
+async fn readers_and_writers_go_on_when_the_log_was_cut_off_behind_a_checkpoint() {
     let world = World::new();
     let mut writer = world.writer().await;
     commit(&mut writer, 50).await;
@@ -292,9 +292,12 @@ async fn a_reader_goes_on_when_the_log_was_cut_off_behind_a_checkpoint() {
     cut_off_log(&world, 99);
     let new = world.reader().await.expect("a table");
     assert_eq!((old.version(), new.version()), (50, 105));
-    // The same table, so its writer is only late.
-    commit(&mut idle, 1).await;
-    assert_eq!(world.reader().await.expect("a table").version(), 106);
+    // The same table, so its writer is only late, and is told like any other.
+    let change = adding(&store(&idle).await);
+    let outcome = idle.commit(&change).await.expect("told");
+    assert_eq!(outcome, Outcome::Superseded);
+    let outcome = idle.commit(&change).await.expect("committed");
+    assert_eq!(outcome, Outcome::Committed(106));
 }
 
 /// As the library does when entries are old and a checkpoint has what they say.
