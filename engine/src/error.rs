@@ -55,6 +55,10 @@ pub enum Error {
         #[source]
         source: DeltaTableError,
     },
+    #[error(
+        "table \"{table}\" at {location} was removed or created anew by somebody else while it was written to; start again"
+    )]
+    TableReplaced { table: TableName, location: String },
     #[error("table \"{table}\" uses {feature}, which isobar does not read")]
     UnsupportedTable {
         table: TableName,

@@ -1,6 +1,7 @@
 """`kill -9` at any moment: nothing is lost, nothing stands twice, and what is left behind is swept and never read."""
 
 import random
+import re
 import time
 
 import pytest
@@ -12,6 +13,7 @@ from support.weather_data import CITIES, Export, build, date, day_range
 
 KILLS = 30 if LONG else 5
 TABLES = ["weather", "weather_forecast", "dead_letters"]
+LOG_FILE = re.compile(r"\d{20}\.(json|checkpoint\.parquet)|_last_checkpoint")
 BAD = ["cut short", "no weather", "Kelvin", "an empty line", "no AQI", "a key twice"]
 
 
@@ -80,8 +82,14 @@ def nothing_lies_about(lake: Lake) -> None:
     for table in TABLES:
         files = {stored.path for stored in delta.data_files(lake.place, table)}
         assert files == delta.live_files(lake.place, table), f"orphans or temporary files beside {table}"
-        strange = [name for name in lake.place.names(f"lake/{table}/_delta_log") if not name[0].isdigit()]
-        assert [name for name in strange if name != "_last_checkpoint"] == []
+        strange = [name for name in lake.place.names(f"lake/{table}/_delta_log") if not LOG_FILE.fullmatch(name)]
+        assert strange == [], f"temporary files in the log of {table}"
+
+
+def temporary(kind: str, path: str, number: int = 1) -> str:
+    """Where a writer of this store writes a file before it is renamed to `path`."""
+    folder, name = path.rsplit("/", 1)
+    return f"{folder}/.{name}.tmp.{number}" if kind == "hdfs" else f"{folder}/{name}#{number}"
 
 
 @pytest.mark.parametrize("sweeper", [["land"], ["table", "sweep"]], ids=" ".join)
@@ -93,14 +101,17 @@ def test_orphans_and_temporary_files_are_never_read_and_swept_later(lakes, kind,
     lake.land()
     [live, *_] = sorted(delta.live_files(lake.place, "weather"))
     folder = live.rsplit("/", 1)[0]
+    log = "lake/weather/_delta_log"
+    version = delta.version(lake.place, "weather")
     left_behind = [
         f"{folder}/isobar-0e9c1b5a-7a5e-4c1e-9d52-6f0c3cbb0001.zstd.parquet",
-        f"{folder}/.isobar-0e9c1b5a-7a5e-4c1e-9d52-6f0c3cbb0002.zstd.parquet.tmp.3",
-        "lake/weather/_delta_log/.00000000000000000001.json.tmp.1",
+        temporary(kind, f"{folder}/isobar-0e9c1b5a-7a5e-4c1e-9d52-6f0c3cbb0002.zstd.parquet", 3),
+        temporary(kind, f"{log}/{version:020d}.json"),
+        temporary(kind, f"{log}/{version + 1:020d}.json"),
+        temporary(kind, f"{log}/{version:020d}.checkpoint.parquet"),
+        temporary(kind, f"{log}/_last_checkpoint"),
     ]
-    for path in left_behind:
-        lake.place.write(path, lake.place.read(live))
-        lake.place.set_modified(path, time.time() - 10 * 86_400)
+    leave_behind(lake, left_behind, lake.place.read(live))
     assert lake.isobar.scalar("SELECT count(*) AS n FROM weather") == len(export.records)
     if sweeper == ["land"]:
         lake.put(build([date(2026, 1, 16)], CITIES[:1], first_offset=10**6).files)
@@ -110,3 +121,36 @@ def test_orphans_and_temporary_files_are_never_read_and_swept_later(lakes, kind,
     there = {stored.path for stored in lake.place.walk("lake/weather")}
     assert there.isdisjoint(left_behind)
     assert delta.live_files(lake.place, "weather") <= there
+
+
+def test_a_temporary_entry_of_the_next_version_is_swept_by_a_landing_with_nothing_to_write(lakes, kind):
+    """Nobody would take that version, so nothing but the sweep itself can make the entry stale."""
+    lake = lakes.new(kind)
+    lake.put(build([date(2026, 1, 15)], CITIES[:1]).files)
+    lake.land()
+    left_behind = []
+    for table in TABLES:
+        entry = f"lake/{table}/_delta_log/{delta.version(lake.place, table) + 1:020d}.json"
+        left_behind.append(temporary(kind, entry))
+    leave_behind(lake, left_behind, b"{")
+    lake.land()
+    nothing_lies_about(lake)
+
+
+def test_a_temporary_file_of_the_aggregates_is_removed_by_the_next_run_that_writes_them(lakes, kind):
+    day = date(2026, 1, 15)
+    lake = lakes.new(kind)
+    lake.put(build([day], CITIES[:1]).files)
+    lake.land()
+    path = lake.aggregates_path(day)
+    left_behind = [temporary(kind, path), temporary(kind, path, 2)]
+    leave_behind(lake, left_behind, b"{")
+    lake.aggregate()
+    assert len(lake.aggregates(day)) == 1
+    assert {stored.path for stored in lake.place.walk("weather")}.isdisjoint(left_behind)
+
+
+def leave_behind(lake: Lake, paths: list[str], content: bytes) -> None:
+    for path in paths:
+        lake.place.write(path, content)
+        lake.place.set_modified(path, time.time() - 10 * 86_400)

@@ -9,7 +9,11 @@ use object_store::path::Path;
 use object_store::{DynObjectStore, ObjectMeta, ObjectStore as _, ObjectStoreExt as _};
 use url::Url;
 
+use super::temporary::{Stored, is_absent};
 use crate::error::Error;
+
+/// How often a file is written while others remove what is about to become it.
+const REPLACE_TRIES: usize = 5;
 
 /// A directory or file on a store, with the address people know it by.
 #[derive(Clone, Debug)]
@@ -53,6 +57,17 @@ impl Location {
             url,
             path: self.path.clone().join(name),
         }
+    }
+
+    /// The directory that this place is in; the root is in itself.
+    fn parent(&self) -> Self {
+        let mut parent = self.clone();
+        if let Ok(mut segments) = parent.url.path_segments_mut() {
+            segments.pop_if_empty().pop();
+        }
+        let above = self.path.parts().count().saturating_sub(1);
+        parent.path = self.path.parts().take(above).collect();
+        parent
     }
 
     /// Scheme and authority: what a DataFusion session knows the store by.
@@ -115,14 +130,9 @@ impl Location {
         let Some(name) = self.path.filename() else {
             return Ok(true);
         };
-        let parent: Path = self
-            .path
-            .parts()
-            .take(self.path.parts().count() - 1)
-            .collect();
         let listing = self
             .store
-            .list_with_delimiter(Some(&parent))
+            .list_with_delimiter(Some(&self.parent().path))
             .await
             .map_err(|source| self.failed("look for", source))?;
         let directories = listing.common_prefixes.iter();
@@ -142,12 +152,34 @@ impl Location {
     }
 
     /// Publishes `content` here whole: written aside, then renamed over what was here before.
+    ///
+    /// Then temporary files of this name go that were there before: killed writers left them. One may
+    /// belong to a writer that still runs. That one's rename fails, and it writes again: what is here
+    /// is the whole content of the one or the other, as it is when nobody is disturbed.
     pub async fn replace(&self, content: Bytes) -> Result<(), Error> {
-        self.store
-            .put(&self.path, content.into())
-            .await
-            .map(|_| ())
-            .map_err(|source| self.failed("write", source))
+        let left_behind = self.temporaries().await?;
+        let mut tries = 0;
+        let written = loop {
+            tries += 1;
+            match self.store.put(&self.path, content.clone().into()).await {
+                Err(source) if is_absent(&source) && tries < REPLACE_TRIES => {}
+                written => break written,
+            }
+        };
+        written.map_err(|source| self.failed("write", source))?;
+        self.remove(left_behind).await?;
+        Ok(())
+    }
+
+    /// Files that were to be renamed to the one here.
+    async fn temporaries(&self) -> Result<Vec<Stored>, Error> {
+        let directory = self.parent();
+        let mut files = directory.list_with_temporaries().await?;
+        files.retain(|file| {
+            let is_beside = file.path.parts().count() == self.path.parts().count();
+            is_beside && file.temporary_of() == self.path.filename()
+        });
+        Ok(files)
     }
 
     /// Publishes `content` here unless exactly that is here already.

@@ -12,6 +12,8 @@ mod statistics;
 mod store;
 mod sweep;
 mod table;
+mod temporary;
+mod transactions;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -87,11 +89,12 @@ impl Lake {
 
     /// The newest version of a table, or `None` when there is no such table.
     ///
-    /// Every call looks at the log, so that a commit is visible to the next query.
+    /// Every call looks at the log, so that a commit is visible to the next query, and so is a table that
+    /// was created anew.
     pub async fn snapshot(&self, name: &TableName) -> Result<Option<Arc<Snapshot>>, Error> {
         let known = self.lock().get(name).cloned();
         let newest = match known {
-            Some(known) => Some(known.refreshed().await?),
+            Some(known) => known.refreshed().await?,
             None => Snapshot::open(name, &self.location(name))
                 .await?
                 .map(Arc::new),

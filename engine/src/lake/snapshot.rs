@@ -1,6 +1,6 @@
 //! One version of a table: its schema, its data files and what the log says of them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
@@ -9,15 +9,17 @@ use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::table::state::DeltaTableState;
 use deltalake_core::{DeltaTable, DeltaTableError};
 use futures::TryStreamExt as _;
+use object_store::DynObjectStore;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
-use object_store::{DynObjectStore, ObjectStoreExt as _};
+use tokio::sync::OnceCell;
 
 use super::data_file::DataFile;
 use super::location::Location;
 use super::name::TableName;
 use super::statistics;
 use super::table::{NULL_PARTITION, PartitionKey, below};
+use super::transactions;
 use crate::error::Error;
 
 /// One version of a table. Immutable: a newer version is another snapshot.
@@ -31,6 +33,10 @@ pub struct Snapshot {
     schema: SchemaRef,
     partition_columns: usize,
     files: Vec<SnapshotFile>,
+    /// When the log entry of this version was written, milliseconds since the epoch; `None` when the log begins later.
+    /// An entry never changes, so one of another time is that of another table under the same name.
+    entry_ms: Option<i64>,
+    transactions: OnceCell<Option<HashMap<String, i64>>>,
 }
 
 /// A data file of a snapshot.
@@ -65,10 +71,12 @@ impl Snapshot {
             .snapshot()
             .map_err(|source| open_failed(name, location, source))?
             .clone();
-        Self::new(name.clone(), location.clone(), log, state).map(Some)
+        Self::new(name.clone(), location.clone(), log, state)
+            .await
+            .map(Some)
     }
 
-    pub(super) fn new(
+    async fn new(
         name: TableName,
         location: Location,
         log: LogStoreRef,
@@ -118,6 +126,11 @@ impl Snapshot {
                 })
             })
             .collect::<Result<Vec<_>, Error>>()?;
+        // What the state was read from says it best; it says nothing when a checkpoint replaced the entry.
+        let entry_ms = match state.version_timestamp(state.version()) {
+            Some(written) => Some(written),
+            None => written_ms(&log_entry(&location, state.version())).await?,
+        };
         Ok(Self {
             name,
             location,
@@ -126,32 +139,47 @@ impl Snapshot {
             schema,
             partition_columns: partition_columns.len(),
             files,
+            entry_ms,
+            transactions: OnceCell::new(),
         })
     }
 
-    /// This snapshot, or the newest one when something was committed since.
+    /// The newest version of the table that is here now: this snapshot when nothing happened, `None` when there is
+    /// no table any more. It may be another table, see [`is_of_same_table`](Self::is_of_same_table).
     ///
-    /// Asks for the next log entry first: one call of the NameNode when nothing happened.
-    pub(super) async fn refreshed(self: &Arc<Self>) -> Result<Arc<Self>, Error> {
-        let next = self.location.path().clone().join("_delta_log");
-        let next = next.join(format!("{:020}.json", self.version() + 1));
-        match self.location.store().head(&next).await {
-            Ok(_) => {}
-            Err(object_store::Error::NotFound { .. }) => return Ok(Arc::clone(self)),
-            Err(source) => return Err(self.location.failed("look for a newer version of", source)),
+    /// Asks for two log entries, the next and that of this version: two calls of the NameNode.
+    pub(super) async fn refreshed(self: &Arc<Self>) -> Result<Option<Arc<Self>>, Error> {
+        let newer = match log_entry(&self.location, self.version() + 1).head().await? {
+            Some(_) => self.updated().await.map(Arc::new),
+            None => Ok(Arc::clone(self)),
+        };
+        // Asked after the update, which reads another table's log without a word.
+        if self.is_in_place().await? {
+            return newer.map(Some);
         }
+        let anew = Self::open(&self.name, &self.location).await?;
+        Ok(anew.map(Arc::new))
+    }
+
+    async fn updated(&self) -> Result<Self, Error> {
         let mut state = self.state.clone();
         state
             .update(&self.log, None)
             .await
             .map_err(|source| open_failed(&self.name, &self.location, source))?;
-        Self::new(
-            self.name.clone(),
-            self.location.clone(),
-            Arc::clone(&self.log),
-            state,
-        )
-        .map(Arc::new)
+        let log = Arc::clone(&self.log);
+        Self::new(self.name.clone(), self.location.clone(), log, state).await
+    }
+
+    /// Whether the log that this snapshot was read from is still there, up to this version.
+    pub(super) async fn is_in_place(&self) -> Result<bool, Error> {
+        let present = written_ms(&log_entry(&self.location, self.version())).await?;
+        Ok(present.is_some() && present == self.entry_ms)
+    }
+
+    /// Whether `other` is a version of the same table, and not of one that was created anew.
+    pub(super) fn is_of_same_table(&self, other: &Self) -> bool {
+        self.state.metadata().id() == other.state.metadata().id()
     }
 
     pub fn name(&self) -> &TableName {
@@ -236,7 +264,16 @@ impl Snapshot {
     }
 
     /// What was last recorded for `application`, see [`Transaction`](super::Transaction).
+    ///
+    /// The first call reads what was recorded for all of them.
     pub async fn transaction(&self, application: &str) -> Result<Option<i64>, Error> {
+        let all = self
+            .transactions
+            .get_or_try_init(|| transactions::read(&self.location, self.version()))
+            .await?;
+        if let Some(all) = all {
+            return Ok(all.get(application).copied());
+        }
         self.state
             .transaction_version(self.log.as_ref(), application)
             .await
@@ -287,6 +324,18 @@ impl Snapshot {
     pub(super) fn state(&self) -> &DeltaTableState {
         &self.state
     }
+}
+
+/// The place of the log entry of `version`.
+fn log_entry(table: &Location, version: u64) -> Location {
+    let name = format!("{version:020}.json");
+    table.join("_delta_log").join(&name)
+}
+
+/// When the file at `place` was written, if there is one.
+async fn written_ms(place: &Location) -> Result<Option<i64>, Error> {
+    let written = place.head().await?;
+    Ok(written.map(|file| file.last_modified.timestamp_millis()))
 }
 
 /// The log of the table at `location`, on the guarded store.

@@ -2,14 +2,16 @@
 
 use std::collections::HashSet;
 
-use futures::{StreamExt as _, TryStreamExt as _};
-use object_store::ObjectStore as _;
 use object_store::path::Path;
 
 use super::data_file::OURS;
 use super::table::{Outcome, SWEEP, Table};
+use super::temporary::{Stored, name_of};
 use super::{Change, Transaction};
 use crate::error::Error;
+
+/// How often a claim is tried while others commit.
+const CLAIM_TRIES: usize = 15;
 
 /// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,38 +20,47 @@ pub struct Swept {
     pub bytes: u64,
 }
 
+/// What may become of a file that lies in the table's directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// It is part of the table, or was not written by us.
+    Stays,
+    /// A writer that still runs may be about to commit it.
+    GoesOnceClaimed,
+    /// No writer can make it part of the table any more, or none needs it.
+    Goes,
+}
+
 impl Table {
     /// Removes files that no version of the log names any more and no writer will name.
     ///
-    /// A file without a commit may be garbage of a killed writer, or belong to one that is about to
-    /// commit it. To tell, a mark is committed first when there is such a file: a writer that still
-    /// runs then finds that of another and stops, or starts anew, without naming its files. No clock is
-    /// asked. Temporary files of log entries are removed when their version is taken: their rename
-    /// can only fail.
+    /// A data file without a commit, or a temporary log entry of a version that is not taken, may be
+    /// garbage of a killed writer, or belong to one that is about to commit. To tell, a mark is
+    /// committed first when there is such a file: a writer that still runs then finds that of
+    /// another and stops, or starts anew, without naming its files. No clock is asked.
     ///
     /// # Errors
-    /// When the storage fails, or another writer claims the table at the same time.
+    /// When the storage fails, or others commit to the table all the time.
     pub async fn sweep(&mut self) -> Result<Swept, Error> {
-        let (mut leftovers, stale) = self.unnamed().await?;
-        if !leftovers.is_empty() {
-            self.claim().await?;
-            // What was committed between the look and the claim is named now.
-            let named = self.named().await?;
-            leftovers.retain(|(path, _)| !named.contains(path));
+        let (mut unclaimed, mut leftovers) = (Vec::new(), Vec::new());
+        let named = self.named().await?;
+        for file in self.location().list_with_temporaries().await? {
+            match self.judge(&file, &named) {
+                Verdict::Stays => {}
+                Verdict::GoesOnceClaimed => unclaimed.push(file),
+                Verdict::Goes => leftovers.push(file),
+            }
         }
-        let found: Vec<_> = leftovers.into_iter().chain(stale).collect();
-        let swept = Swept {
-            files: found.len(),
-            bytes: found.iter().map(|(_, size)| size).sum(),
-        };
-        let paths = futures::stream::iter(found.into_iter().map(|(path, _)| Ok(path))).boxed();
-        let store = self.location().store();
-        store
-            .delete_stream(paths)
-            .try_for_each(|_| async { Ok(()) })
-            .await
-            .map_err(|source| self.location().failed("remove leftover files from", source))?;
-        Ok(swept)
+        if !unclaimed.is_empty() {
+            self.claim().await?;
+            // What was committed between the look and the claim is named now. Versions need no second
+            // look: a writer tries the version that follows the last, so by our own commit each is
+            // taken that an entry seen before it can be of.
+            let named = self.named().await?;
+            unclaimed.retain(|file| !named.contains(&file.path));
+            leftovers.append(&mut unclaimed);
+        }
+        self.location().remove(leftovers).await
     }
 
     /// Leaves a mark, so that a writer who left another one before stops.
@@ -69,60 +80,47 @@ impl Table {
         })
     }
 
-    /// Files of the present version, and of older ones that can still be read.
+    /// Files of the present version, and those that have left it and the log still knows: it forgets them
+    /// with the first checkpoint after a week.
     async fn named(&self) -> Result<HashSet<Path>, Error> {
         let snapshot = self.snapshot();
         let present = snapshot.files().iter().map(|file| file.path.clone());
         Ok(present.chain(snapshot.retired().await?).collect())
     }
 
-    /// Unnamed data files, and temporary log entries whose version is taken.
-    async fn unnamed(&self) -> Result<(Vec<(Path, u64)>, Vec<(Path, u64)>), Error> {
-        let (snapshot, named) = (self.snapshot(), self.named().await?);
-        let (mut leftovers, mut stale) = (Vec::new(), Vec::new());
-        for meta in self.location().list().await? {
-            let name = meta.location.filename().unwrap_or_default();
-            let in_log = meta
-                .location
-                .prefix_match(&self.location().path().clone().join("_delta_log"))
-                .is_some();
-            let entry = (meta.location.clone(), meta.size);
-            match (in_log, temporary(name)) {
-                (true, Some(of)) if version(of).is_some_and(|of| of <= snapshot.version()) => {
-                    stale.push(entry);
-                }
-                (true, _) => {}
-                (false, Some(of)) if is_ours(of) => leftovers.push(entry),
-                (false, None) if is_ours(name) && !named.contains(&meta.location) => {
-                    leftovers.push(entry);
-                }
-                (false, _) => {}
-            }
+    fn judge(&self, file: &Stored, named: &HashSet<Path>) -> Verdict {
+        let log = self.location().path().clone().join("_delta_log");
+        if file.path.prefix_match(&log).is_some() {
+            return judge_in_log(file.name(), self.snapshot().version());
         }
-        Ok((leftovers, stale))
+        let of = file.temporary_of().unwrap_or(file.name());
+        if is_ours(of) && !named.contains(&file.path) {
+            Verdict::GoesOnceClaimed
+        } else {
+            Verdict::Stays
+        }
     }
 }
 
-/// How often a claim is tried while others commit.
-const CLAIM_TRIES: usize = 15;
+/// What may become of a file in the log of a table whose last version is `last`.
+fn judge_in_log(name: &str, last: u64) -> Verdict {
+    let Some(of) = name_of(name) else {
+        return Verdict::Stays;
+    };
+    match version(of) {
+        // The rename can only fail.
+        Some(version) if version <= last => Verdict::Goes,
+        Some(_) => Verdict::GoesOnceClaimed,
+        // A checkpoint only repeats the log, and its writer has committed before it wrote it: one that
+        // still runs finds its commit in the log when the rename fails, and goes on without.
+        None if of == "_last_checkpoint" || of.contains(".checkpoint.") => Verdict::Goes,
+        None => Verdict::Stays,
+    }
+}
 
 /// Whether a data file has the kind of name we give; other writers' files are not ours to judge.
 fn is_ours(name: &str) -> bool {
     name.starts_with(OURS) && name.ends_with(".parquet")
-}
-
-/// The name that a temporary file was to get: `.NAME.tmp.N` on HDFS, `NAME#N` on a local disk.
-fn temporary(name: &str) -> Option<&str> {
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if let Some((of, number)) = name
-        .strip_prefix('.')
-        .and_then(|rest| rest.split_once(".tmp."))
-        && digits(number)
-    {
-        return Some(of);
-    }
-    let (of, number) = name.split_once('#')?;
-    digits(number).then_some(of)
 }
 
 /// The version of a log entry by its file name.
@@ -132,23 +130,31 @@ fn version(name: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    use super::{is_ours, temporary, version};
+    use super::{Verdict, is_ours, judge_in_log};
 
     #[test]
-    fn temporary_files_are_told_by_their_names() {
+    fn what_goes_from_a_log_is_told_by_names_and_the_last_version() {
         let check =
-            |name: &str, expected: Option<&str>| assert_eq!(temporary(name), expected, "{name}");
-        check(".part-1.zstd.parquet.tmp.1", Some("part-1.zstd.parquet"));
+            |name: &str, expected: Verdict| assert_eq!(judge_in_log(name, 8), expected, "{name}");
+        check("00000000000000000008.json", Verdict::Stays);
+        check("00000000000000000008.checkpoint.parquet", Verdict::Stays);
+        check("_last_checkpoint", Verdict::Stays);
+        check(".00000000000000000008.json.tmp.1", Verdict::Goes);
+        check("00000000000000000008.json#1", Verdict::Goes);
+        check(".00000000000000000009.json.tmp.1", Verdict::GoesOnceClaimed);
+        check("00000000000000000009.json#1", Verdict::GoesOnceClaimed);
         check(
-            ".00000000000000000007.json.tmp.12",
-            Some("00000000000000000007.json"),
+            ".00000000000000000008.checkpoint.parquet.tmp.2",
+            Verdict::Goes,
         );
-        check("part-1.zstd.parquet#3", Some("part-1.zstd.parquet"));
-        check("part-1.zstd.parquet", None);
-        check(".part.tmp.x", None);
-        check("part#x", None);
-        assert_eq!(version("00000000000000000007.json"), Some(7));
-        assert_eq!(version("00000000000000000007.checkpoint.parquet"), None);
+        check("00000000000000000008.checkpoint.parquet#2", Verdict::Goes);
+        check("._last_checkpoint.tmp.1", Verdict::Goes);
+        check("_last_checkpoint#1", Verdict::Goes);
+        check(".of-another-writer.tmp.1", Verdict::Stays);
+    }
+
+    #[test]
+    fn files_of_other_writers_are_not_ours() {
         assert!(is_ours("isobar-1.zstd.parquet") && !is_ours("part-00000-of-spark.snappy.parquet"));
     }
 }

@@ -15,7 +15,7 @@ use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake_core::kernel::{Action, StructType, Transaction as Txn};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
-use object_store::path::Path;
+use object_store::path::{Path, PathPart};
 use uuid::Uuid;
 
 use super::data_file::{DataFile, Encoded};
@@ -137,8 +137,19 @@ impl Table {
     ///
     /// An error of the storage may hide a commit that happened, so after any error the log is read
     /// again and the change looked for there; it is never sent twice.
+    ///
+    /// # Errors
+    /// When the storage fails, or the table is not the one any more that was opened.
     pub async fn commit(&mut self, change: &Change) -> Result<Outcome, Error> {
         let seen = self.snapshot.version();
+        if !self.snapshot.is_in_place().await? {
+            // In the log of a newer table of this name our entry would stand behind a gap. In a log that
+            // was only cut off behind a checkpoint it would come after commits that nobody has judged.
+            self.reload().await?;
+            if self.snapshot.version() > seen {
+                return Ok(Outcome::Superseded);
+            }
+        }
         let failure = match self.try_commit(change).await {
             Ok(version) => {
                 self.reload().await?;
@@ -216,8 +227,16 @@ impl Table {
     }
 
     async fn reload(&mut self) -> Result<(), Error> {
-        self.snapshot = self.snapshot.refreshed().await?;
-        Ok(())
+        match self.snapshot.refreshed().await? {
+            Some(newest) if newest.is_of_same_table(&self.snapshot) => {
+                self.snapshot = newest;
+                Ok(())
+            }
+            _ => Err(Error::TableReplaced {
+                table: self.name().clone(),
+                location: self.location.to_string(),
+            }),
+        }
     }
 
     pub(super) fn location(&self) -> &Location {
@@ -424,8 +443,9 @@ pub(super) fn escape(value: &str) -> String {
 
 /// The path of `relative`, which is escaped already, below `table`.
 pub(super) fn below(table: &Location, relative: &str) -> Path {
-    let parts = relative.split('/').map(|part| {
-        Path::parse(part).map_or_else(|_| Path::from(part).to_string(), |part| part.to_string())
-    });
-    parts.fold(table.path().clone(), |path, part| path.join(part))
+    let parts = relative
+        .split('/')
+        .map(|part| PathPart::parse(part).unwrap_or_else(|_| PathPart::from(part)));
+    // As parts: a text would be escaped once more, and lie where the log does not say.
+    table.path().parts().chain(parts).collect()
 }

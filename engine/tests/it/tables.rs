@@ -1,13 +1,17 @@
 //! What writers of one table may rely on beside each other.
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::ScalarValue;
+use engine::Error;
 use engine::lake::{
-    Change, DataFile, Lake, Outcome, PartitionKey, StoreOptions, Stores, Table, TableSchema,
-    Transaction, encode,
+    Change, DataFile, Encoded, Lake, Outcome, PartitionKey, Snapshot, StoreOptions, Stores, Swept,
+    Table, TableName, TableSchema, Transaction, encode,
 };
 use tempfile::TempDir;
 use url::Url;
@@ -42,30 +46,67 @@ impl World {
             partition: Vec::new(),
             description: "numbers".to_owned(),
         };
-        let name = "numbers".parse().expect("a name");
         self.lake
-            .open_or_create(&name, &schema)
+            .open_or_create(&Self::name(), &schema)
             .await
             .expect("a table")
     }
 
+    fn path(&self, below_the_table: &str) -> PathBuf {
+        self.directory.path().join("numbers").join(below_the_table)
+    }
+
     fn holds(&self, file: &DataFile) -> bool {
-        self.directory
-            .path()
-            .join("numbers")
-            .join(file.path())
-            .exists()
+        self.path(file.path()).exists()
+    }
+
+    fn name() -> TableName {
+        "numbers".parse().expect("a name")
+    }
+
+    async fn reader(&self) -> Option<Arc<Snapshot>> {
+        self.lake.snapshot(&Self::name()).await.expect("read")
+    }
+
+    /// As if the last commit had been made an hour ago: file systems round times, and tests are fast.
+    fn age(&self, version: u64) {
+        let entry = self.path(&format!("_delta_log/{version:020}.json"));
+        let entry = fs::File::options().write(true).open(entry).expect("open");
+        let hour = Duration::from_secs(3600);
+        entry
+            .set_modified(SystemTime::now() - hour)
+            .expect("an older entry");
+    }
+
+    fn drop_table(&self) {
+        fs::remove_dir_all(self.path("")).expect("removed");
+    }
+
+    /// Puts a file where a killed writer has left one.
+    fn leave(&self, below_the_table: &str) {
+        fs::write(self.path(below_the_table), "cut sh").expect("written");
     }
 }
 
-async fn store(table: &Table) -> DataFile {
+fn encoded() -> Encoded {
     let rows = vec![Arc::new(Int64Array::from(vec![1, 2])) as _];
     let rows = RecordBatch::try_new(World::columns(), rows).expect("rows");
-    let encoded = encode(&World::columns(), &[rows]).expect("encoded");
+    encode(&World::columns(), &[rows]).expect("encoded")
+}
+
+async fn store(table: &Table) -> DataFile {
     table
-        .store(&PartitionKey::of(None, None), encoded)
+        .store(&PartitionKey::of(None, None), encoded())
         .await
         .expect("stored")
+}
+
+/// Commits one file `times` times.
+async fn commit(table: &mut Table, times: usize) {
+    for _ in 0..times {
+        let file = store(table).await;
+        table.commit(&adding(&file)).await.expect("committed");
+    }
 }
 
 fn adding(file: &DataFile) -> Change {
@@ -136,4 +177,231 @@ async fn a_swept_writer_cannot_commit_what_was_removed() {
         killed.commit(&adding(&file)).await.expect("told"),
         Outcome::Superseded
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_temporary_entry_of_the_next_version_is_swept_though_nobody_commits_it() {
+    let world = World::new();
+    let mut sweeper = world.writer().await;
+    let entry = "_delta_log/.00000000000000000001.json.tmp.1";
+    world.leave(entry);
+    let swept = sweeper.sweep().await.expect("swept");
+    assert_eq!((swept.files, swept.bytes), (1, 6));
+    assert!(!world.path(entry).exists());
+    // The version that somebody might have renamed it to is taken.
+    assert_eq!(sweeper.snapshot().version(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn temporary_files_that_the_local_store_hides_are_swept() {
+    let world = World::new();
+    let mut table = world.writer().await;
+    let file = store(&table).await;
+    table.commit(&adding(&file)).await.expect("committed");
+    let hidden = [
+        format!("{}#1", file.path()),
+        "isobar-0.zstd.parquet#12".to_owned(),
+        "_delta_log/00000000000000000001.json#1".to_owned(),
+        "_delta_log/00000000000000000002.json#1".to_owned(),
+        "_delta_log/00000000000000000001.checkpoint.parquet#1".to_owned(),
+        "_delta_log/_last_checkpoint#1".to_owned(),
+    ];
+    hidden.iter().for_each(|path| world.leave(path));
+    let of_others = ["part-0.snappy.parquet#1", "notes#2026"];
+    of_others.iter().for_each(|path| world.leave(path));
+    let swept = table.sweep().await.expect("swept");
+    assert_eq!(swept.files, hidden.len());
+    assert!(hidden.iter().all(|path| !world.path(path).exists()));
+    assert!(of_others.iter().all(|path| world.path(path).exists()));
+    assert!(world.holds(&file));
+    assert_eq!(table.sweep().await.expect("swept"), Swept::default());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_sweepers_at_once_remove_what_there_is_without_an_error() {
+    let world = World::new();
+    let (mut one, mut other) = (world.writer().await, world.writer().await);
+    for number in 0..50 {
+        world.leave(&format!("isobar-{number}.zstd.parquet"));
+        world.leave(&format!("isobar-{number}.zstd.parquet#1"));
+    }
+    let (one, other) = tokio::join!(one.sweep(), other.sweep());
+    let swept = one.expect("swept").files + other.expect("swept").files;
+    assert_eq!(swept, 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_notices_a_table_that_was_created_anew() {
+    for (before, after) in [(2, 1), (1, 1), (1, 2), (0, 0)] {
+        let world = World::new();
+        commit(&mut world.writer().await, before).await;
+        world.age(before as u64);
+        let old = world.reader().await.expect("a table");
+        world.drop_table();
+        commit(&mut world.writer().await, after).await;
+        let new = world.reader().await.expect("a table");
+        let case = format!("{before} commits, then {after}");
+        assert_eq!(old.size().0, before, "{case}");
+        assert_eq!(
+            (new.size().0, new.version()),
+            (after, after as u64),
+            "{case}"
+        );
+        let again = world.reader().await.expect("a table");
+        assert!(Arc::ptr_eq(&new, &again), "{case}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_notices_a_table_that_was_dropped() {
+    let world = World::new();
+    commit(&mut world.writer().await, 1).await;
+    assert!(world.reader().await.is_some());
+    world.drop_table();
+    assert!(world.reader().await.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_writer_stops_when_its_table_was_dropped_or_created_anew() {
+    for anew in [None, Some(0), Some(1), Some(3)] {
+        let world = World::new();
+        let mut writer = world.writer().await;
+        commit(&mut writer, 1).await;
+        world.age(1);
+        // What it has read of the log must have the time that it has now.
+        let mut writer = world.writer().await;
+        let file = store(&writer).await;
+        world.drop_table();
+        if let Some(commits) = anew {
+            commit(&mut world.writer().await, commits).await;
+        }
+        let stopped = writer.commit(&adding(&file)).await;
+        let is_named = matches!(stopped, Err(Error::TableReplaced { .. }));
+        assert!(is_named, "{anew:?}: {stopped:?}");
+        let entry = world.path("_delta_log/00000000000000000002.json");
+        assert_eq!(entry.exists(), anew == Some(3), "{anew:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_and_writers_go_on_when_the_log_was_cut_off_behind_a_checkpoint() {
+    let world = World::new();
+    let mut writer = world.writer().await;
+    commit(&mut writer, 50).await;
+    let old = world.reader().await.expect("a table");
+    let mut idle = world.writer().await;
+    commit(&mut writer, 55).await;
+    cut_off_log(&world, 99);
+    let new = world.reader().await.expect("a table");
+    assert_eq!((old.version(), new.version()), (50, 105));
+    // The same table, so its writer is only late, and is told like any other.
+    let change = adding(&store(&idle).await);
+    let outcome = idle.commit(&change).await.expect("told");
+    assert_eq!(outcome, Outcome::Superseded);
+    let outcome = idle.commit(&change).await.expect("committed");
+    assert_eq!(outcome, Outcome::Committed(106));
+}
+
+/// As the library does when entries are old and a checkpoint has what they say.
+fn cut_off_log(world: &World, checkpoint: u64) {
+    let path = |name: String| world.path(&format!("_delta_log/{name}"));
+    assert!(path(format!("{checkpoint:020}.checkpoint.parquet")).exists());
+    for version in 0..checkpoint {
+        fs::remove_file(path(format!("{version:020}.json"))).expect("removed");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_recorded_is_known_for_every_name_also_behind_a_checkpoint() {
+    let world = World::new();
+    let mut writer = world.writer().await;
+    let mut recorded = Vec::new();
+    for number in 0..105 {
+        // Each name twice: the second is the one that counts, on either side of the checkpoint.
+        let transaction = Transaction::unique(&format!("name {}", number % 60));
+        let change = Change {
+            transactions: vec![transaction.clone()],
+            ..Change::default()
+        };
+        writer.commit(&change).await.expect("committed");
+        recorded.retain(|(name, _)| *name != transaction.application);
+        recorded.push((transaction.application, transaction.version));
+    }
+    let check = async |case: &str| {
+        let reader = world.writer().await;
+        for (name, version) in &recorded {
+            let found = reader.snapshot().transaction(name).await.expect("read");
+            assert_eq!(found, Some(*version), "{name}, {case}");
+        }
+        let none = reader.snapshot().transaction("name").await.expect("read");
+        assert_eq!(none, None, "{case}");
+    };
+    check("with all entries").await;
+    cut_off_log(&world, 99);
+    check("with the entries behind the checkpoint").await;
+    // A checkpoint that we do not understand ourselves.
+    let checkpoint = |name: &str| {
+        world.path(&format!(
+            "_delta_log/00000000000000000099.checkpoint{name}.parquet"
+        ))
+    };
+    fs::rename(checkpoint(""), checkpoint(".0000000001.0000000001")).expect("renamed");
+    check("with a checkpoint in parts").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sweep_spares_partitions_whose_names_are_escaped() {
+    let world = World::new();
+    let schema = TableSchema {
+        columns: Arc::new(Schema::new(vec![
+            Field::new("a", DataType::Int64, true),
+            Field::new("p", DataType::Utf8, true),
+        ])),
+        partition: vec!["p".to_owned()],
+        description: "numbers".to_owned(),
+    };
+    let name = World::name();
+    let mut table = world
+        .lake
+        .open_or_create(&name, &schema)
+        .await
+        .expect("a table");
+    let mut files = Vec::new();
+    for value in ["a b", "a/b", "50 %", "%41", "ü", "x#1", "a:b=c", "."] {
+        let key = PartitionKey::of(Some("p"), Some(&ScalarValue::from(value)));
+        let file = table.store(&key, encoded()).await.expect("stored");
+        table.commit(&adding(&file)).await.expect("committed");
+        files.push(file);
+    }
+    world.leave("isobar-0.zstd.parquet");
+    let swept = table.sweep().await.expect("swept");
+    assert_eq!(swept.files, 1);
+    // Where the log says, as any reader of Delta looks for them.
+    assert!(files.iter().all(|file| world.holds(file)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_writer_of_a_file_left_goes_with_the_next() {
+    let world = World::new();
+    let day = world.directory.path().join("weather/dt=2026-01-15");
+    fs::create_dir_all(day.join("below")).expect("a directory");
+    let place = Url::from_file_path(day.join("aggregates.jsonl")).expect("a URL");
+    let place = world.lake.stores().locate(&place).expect("a place");
+    let leftovers = ["aggregates.jsonl#1", ".aggregates.jsonl.tmp.2"];
+    let others = [
+        "other.jsonl#1",
+        ".other.jsonl.tmp.2",
+        "below/aggregates.jsonl#1",
+        "weather.json",
+    ];
+    for name in leftovers.iter().chain(&others) {
+        fs::write(day.join(name), "{").expect("written");
+    }
+    place.replace("{}\n".into()).await.expect("replaced");
+    assert_eq!(
+        fs::read(day.join("aggregates.jsonl")).expect("read"),
+        b"{}\n"
+    );
+    assert!(leftovers.iter().all(|name| !day.join(name).exists()));
+    assert!(others.iter().all(|name| day.join(name).exists()));
 }

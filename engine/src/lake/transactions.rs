@@ -1,0 +1,132 @@
+//! What was recorded beside the data: all `txn` actions of a log, read once.
+//!
+//! The library answers for one name at a time and reads the log for each. A run asks for as many names as
+//! it has partitions.
+
+use std::collections::HashMap;
+
+use arrow::array::{Array as _, AsArray as _};
+use arrow::datatypes::Int64Type;
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::errors::ParquetError;
+use serde::Deserialize;
+
+use super::location::Location;
+use crate::error::Error;
+
+/// Log entries that are read side by side.
+const READ_CONCURRENCY: usize = 8;
+
+/// The last number recorded under each name.
+pub(super) type Transactions = HashMap<String, i64>;
+
+/// A line of a log entry, as far as it matters here.
+#[derive(Deserialize)]
+struct Line {
+    txn: Option<Txn>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Txn {
+    app_id: String,
+    version: i64,
+}
+
+/// All numbers that stand in the log of `table` up to `version`.
+///
+/// `None` when the log is not made of plain entries from its beginning, or from a checkpoint in one file of Parquet: then
+/// the library has to be asked.
+pub(super) async fn read(table: &Location, version: u64) -> Result<Option<Transactions>, Error> {
+    let log = table.join("_delta_log");
+    let Some((checkpoint, entries)) = files(&log, version).await? else {
+        return Ok(None);
+    };
+    let mut all = Transactions::new();
+    if let Some(checkpoint) = checkpoint {
+        let content = log
+            .join(&format!("{checkpoint:020}{CHECKPOINT}"))
+            .read()
+            .await?;
+        match tokio::task::spawn_blocking(move || of_checkpoint(content)).await {
+            Ok(Ok(recorded)) => all = recorded,
+            // Whoever wrote it, the library may understand it.
+            Ok(Err(_)) | Err(_) => return Ok(None),
+        }
+    }
+    let mut contents = futures::stream::iter(entries)
+        .map(|entry| {
+            let place = log.join(&format!("{entry:020}{ENTRY}"));
+            async move { place.read().await }
+        })
+        .buffered(READ_CONCURRENCY);
+    while let Some(content) = contents.try_next().await? {
+        let Some(recorded) = of_entry(&content) else {
+            return Ok(None);
+        };
+        all.extend(recorded);
+    }
+    Ok(Some(all))
+}
+
+const ENTRY: &str = ".json";
+const CHECKPOINT: &str = ".checkpoint.parquet";
+
+/// The version of the newest checkpoint up to `last`, and those of the entries behind it; `None` when some are missing.
+async fn files(
+    log: &Location,
+    last: u64,
+) -> Result<Option<(Option<u64>, std::ops::RangeInclusive<u64>)>, Error> {
+    let files = log.list().await?;
+    let versions = |suffix: &'static str| {
+        files.iter().filter_map(move |file| {
+            let version = file.location.filename()?.strip_suffix(suffix)?;
+            version.parse().ok().filter(|version| *version <= last)
+        })
+    };
+    let checkpoint: Option<u64> = versions(CHECKPOINT).max();
+    let first = checkpoint.map_or(0, |checkpoint| checkpoint + 1);
+    let behind = versions(ENTRY).filter(|version| *version >= first);
+    let is_complete = behind.count() as u64 == last + 1 - first;
+    Ok(is_complete.then_some((checkpoint, first..=last)))
+}
+
+/// What one commit recorded; `None` when the entry is not what it should be.
+fn of_entry(content: &[u8]) -> Option<Vec<(String, i64)>> {
+    let mut recorded = Vec::new();
+    for line in serde_json::Deserializer::from_slice(content).into_iter::<Line>() {
+        if let Some(txn) = line.ok()?.txn {
+            recorded.push((txn.app_id, txn.version));
+        }
+    }
+    Some(recorded)
+}
+
+/// What a checkpoint has kept.
+fn of_checkpoint(content: Bytes) -> Result<Transactions, ParquetError> {
+    let absent = |what: &str| ParquetError::General(format!("the checkpoint has no {what}"));
+    let file = ParquetRecordBatchReaderBuilder::try_new(content)?;
+    let txn = ProjectionMask::columns(file.parquet_schema(), ["txn.appId", "txn.version"]);
+    let mut all = Transactions::new();
+    for batch in file.with_projection(txn).build()? {
+        let batch = batch?;
+        let txn = batch
+            .column_by_name("txn")
+            .and_then(|txn| txn.as_struct_opt());
+        let txn = txn.ok_or_else(|| absent("txn"))?;
+        let names = txn
+            .column_by_name("appId")
+            .and_then(|names| names.as_string_opt::<i32>());
+        let names = names.ok_or_else(|| absent("txn.appId"))?;
+        let versions = txn
+            .column_by_name("version")
+            .and_then(|versions| versions.as_primitive_opt::<Int64Type>());
+        let versions = versions.ok_or_else(|| absent("txn.version"))?;
+        let recorded = (0..txn.len()).filter(|row| txn.is_valid(*row) && names.is_valid(*row));
+        all.extend(recorded.map(|row| (names.value(row).to_owned(), versions.value(row))));
+    }
+    Ok(all)
+}
