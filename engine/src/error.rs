@@ -170,9 +170,9 @@ pub enum Error {
         limit: usize,
     },
     #[error(
-        "a version clause on \"{table}\" would be ignored; leave it out to read the newest version"
+        "{origin} nests brackets and subqueries too deep: over {limit} levels, of which a subquery takes several; give the inner ones names with WITH"
     )]
-    VersionClause { table: String },
+    StatementTooDeep { origin: String, limit: usize },
     #[error("{statement} is not allowed here: SQL only reads the lake")]
     ReadOnly { statement: String },
     #[error("could not plan the statement")]
