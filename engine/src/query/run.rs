@@ -291,7 +291,8 @@ impl Runner {
             .map(|(name, value)| (name.clone(), value.to_string()))
             .chain([("partition".to_owned(), key.first().to_owned())])
             .collect();
-        let fingerprint = fingerprint(&query.text, &named, &plan, &state).map_err(Error::Plan)?;
+        let fingerprint = fingerprint(&query.text, &named, self.zone, &plan, &state);
+        let fingerprint = fingerprint.map_err(Error::Plan)?;
         let done = |published, file| Computed {
             run: PartitionRun {
                 partition: key.first().to_owned(),
