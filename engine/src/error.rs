@@ -109,6 +109,14 @@ pub enum Error {
     #[error("query \"{query}\" has no column \"{column}\", which its header names")]
     QueryColumn { query: String, column: String },
     #[error(
+        "column \"{column}\" of query \"{query}\" is {data_type}, which outputs do not hold; make it a scalar, for instance with array_to_string or unnest, or CAST it"
+    )]
+    QueryColumnType {
+        query: String,
+        column: String,
+        data_type: String,
+    },
+    #[error(
         "query \"{query}\" has no output; name one in {}, or use `isobar sql -f` to see its rows",
         path.display()
     )]

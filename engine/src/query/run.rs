@@ -1,11 +1,13 @@
 //! One run of a query: chosen partitions are computed side by side, published together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::array::{ArrayRef, AsArray as _};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use chrono::{NaiveDate, Utc};
 use chrono_tz::Tz;
@@ -232,6 +234,13 @@ impl Runner {
             .iter()
             .map(|field| Field::new(field.name(), storable(field.data_type()), true))
             .collect();
+        if let Some(field) = fields.iter().find(|field| !is_scalar(field.data_type())) {
+            return Err(Error::QueryColumnType {
+                query: query.name.to_string(),
+                column: field.name().clone(),
+                data_type: field.data_type().to_string(),
+            });
+        }
         let schema = Arc::new(Schema::new(fields));
         for column in query
             .header
@@ -450,6 +459,44 @@ async fn store(
     table.store(key, encoded).await
 }
 
+/// Whether every output can hold values of this type, and holds the same.
+fn is_scalar(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Boolean
+            | DataType::Int8
+            | DataType::Int16
+            | DataType::Int32
+            | DataType::Int64
+            | DataType::Float32
+            | DataType::Float64
+            | DataType::Decimal128(..)
+            | DataType::Utf8
+            | DataType::Binary
+            | DataType::Date32
+            | DataType::Timestamp(..)
+    )
+}
+
+/// `column` as values of `data_type`. What JSON has no number for, NaN and the infinities, is null in every
+/// output; a NaN in a data file would also lie outside the range that the file's statistics give.
+fn conform_column(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
+    let column = cast(column, data_type)?;
+    Ok(match data_type {
+        DataType::Float64 => {
+            let finite = |value: f64| value.is_finite().then_some(value);
+            let values = column.as_primitive::<Float64Type>();
+            Arc::new(values.unary_opt::<_, Float64Type>(finite))
+        }
+        DataType::Float32 => {
+            let finite = |value: f32| value.is_finite().then_some(value);
+            let values = column.as_primitive::<Float32Type>();
+            Arc::new(values.unary_opt::<_, Float32Type>(finite))
+        }
+        _ => column,
+    })
+}
+
 /// The rows in the output's types, checked as the header asks.
 fn conform(
     query: &QueryFile,
@@ -463,7 +510,7 @@ fn conform(
             .columns()
             .iter()
             .zip(schema.fields())
-            .map(|(column, field)| cast(column, field.data_type()))
+            .map(|(column, field)| conform_column(column, field.data_type()))
             .collect::<Result<_, _>>()
             .and_then(|columns| RecordBatch::try_new(Arc::clone(schema), columns))
             .map_err(|source| Error::Encode {
