@@ -113,6 +113,14 @@ pub enum Error {
     #[error("query \"{query}\" has no column \"{column}\", which its header names")]
     QueryColumn { query: String, column: String },
     #[error(
+        "column \"{column}\" of query \"{query}\" is {data_type}, which outputs do not hold; make it a scalar, for instance with array_to_string or unnest, or CAST it"
+    )]
+    QueryColumnType {
+        query: String,
+        column: String,
+        data_type: String,
+    },
+    #[error(
         "query \"{query}\" has no output; name one in {}, or use `isobar sql -f` to see its rows",
         path.display()
     )]
@@ -174,9 +182,9 @@ pub enum Error {
         limit: usize,
     },
     #[error(
-        "a version clause on \"{table}\" would be ignored; leave it out to read the newest version"
+        "{origin} nests brackets and subqueries too deep: over {limit} levels, of which a subquery takes several; give the inner ones names with WITH"
     )]
-    VersionClause { table: String },
+    StatementTooDeep { origin: String, limit: usize },
     #[error("{statement} is not allowed here: SQL only reads the lake")]
     ReadOnly { statement: String },
     #[error("could not plan the statement")]

@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
-use datafusion::sql::sqlparser::ast::{
-    Statement as Ast, TableFactor, Value, ValueWithSpan, Visit, Visitor,
-};
+use datafusion::sql::sqlparser::ast::{Value, ValueWithSpan, Visit, Visitor};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::error::Error;
@@ -22,6 +21,8 @@ const TEXT_MAX: usize = 256 << 10;
 const TOKENS_MAX: usize = 20_000;
 /// Most operators of one text: a chain of `+` nests as deep as it is long.
 const OPERATORS_MAX: usize = 1_000;
+/// Deepest nesting of brackets and subqueries, as the parser counts it.
+const DEPTH_MAX: usize = 50;
 
 /// One parsed statement, with the text it came from.
 #[derive(Clone, Debug)]
@@ -121,7 +122,8 @@ impl Statement {
 /// The statements of `text`, which came from `origin`.
 ///
 /// # Errors
-/// When it is too long, is not SQL, or asks for a version in a way that would be ignored.
+/// When it is too long, nests too deep or is not SQL. A version clause (`VERSION AS OF`) is not SQL here,
+/// and so cannot be dropped without a word.
 pub fn parse(text: &str, origin: &str) -> Result<Vec<Statement>, Error> {
     let source = Arc::new(Source {
         origin: origin.to_owned(),
@@ -131,13 +133,13 @@ pub fn parse(text: &str, origin: &str) -> Result<Vec<Statement>, Error> {
     let dialect = GenericDialect {};
     let parsed = DFParserBuilder::new(text)
         .with_dialect(&dialect)
+        .with_recursion_limit(DEPTH_MAX)
         .build()
         .and_then(|mut parser| parser.parse_statements())
-        .map_err(|error| syntax_error(&source, &error.to_string()))?;
+        .map_err(|error| parse_failed(&source, &error))?;
     parsed
         .into_iter()
         .map(|parsed| {
-            refuse_version(&parsed)?;
             Ok(Statement {
                 source: Arc::clone(&source),
                 parsed,
@@ -225,30 +227,15 @@ fn is_operator(token: &Token) -> bool {
     }
 }
 
-/// DataFusion parses `VERSION AS OF` and then reads the newest version: better to say so.
-fn refuse_version(parsed: &Parsed) -> Result<(), Error> {
-    struct Versions;
-    impl Visitor for Versions {
-        type Break = String;
-        fn pre_visit_table_factor(&mut self, factor: &TableFactor) -> ControlFlow<String> {
-            match factor {
-                TableFactor::Table {
-                    name,
-                    version: Some(_),
-                    ..
-                } => ControlFlow::Break(name.to_string()),
-                _ => ControlFlow::Continue(()),
+fn parse_failed(source: &Source, error: &DataFusionError) -> Error {
+    match error {
+        DataFusionError::SQL(cause, _) if **cause == ParserError::RecursionLimitExceeded => {
+            Error::StatementTooDeep {
+                origin: source.origin.clone(),
+                limit: DEPTH_MAX,
             }
         }
-    }
-    let ast: &Ast = match parsed {
-        Parsed::Statement(ast) => ast,
-        Parsed::Explain(explain) => return refuse_version(&explain.statement),
-        _ => return Ok(()),
-    };
-    match ast.visit(&mut Versions) {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(table) => Err(Error::VersionClause { table }),
+        other => syntax_error(source, &other.to_string()),
     }
 }
 
@@ -345,8 +332,26 @@ mod tests {
         assert!(complaint(&format!("SELECT x{}", "[1]".repeat(6_000))).contains("operators"));
         assert!(complaint(&format!("SELECT '{}'", "x".repeat(300_000))).contains("bytes"));
         assert!(complaint(&format!("SELECT {}1", "1,".repeat(30_000))).contains("tokens"));
-        let nested = complaint(&format!("SELECT {}1{}", "(".repeat(900), ")".repeat(900)));
-        assert!(nested.contains("RecursionLimit"), "{nested}");
+    }
+
+    #[test]
+    fn what_nests_too_deep_is_told_the_limit_and_the_way_out() {
+        let brackets =
+            |levels: usize| format!("SELECT {}1{}", "(".repeat(levels), ")".repeat(levels));
+        let subqueries = |levels: usize| {
+            let open = "SELECT * FROM (".repeat(levels);
+            format!("{open}SELECT 1{}", ")".repeat(levels))
+        };
+        for fine in [brackets(40), subqueries(10)] {
+            assert!(parse(&fine, "text").is_ok(), "{fine}");
+        }
+        for deep in [brackets(900), subqueries(100)] {
+            let found = complaint(&deep);
+            assert!(
+                found.starts_with("text nests") && found.contains("50") && found.contains("WITH"),
+                "{found}"
+            );
+        }
     }
 
     #[test]

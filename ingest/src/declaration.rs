@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use chrono_tz::Tz;
 use engine::lake::{TableName, TableSchema};
-use engine::query::{Library, read_described};
+use engine::query::{DEAD_LETTERS, Library, read_described};
 use engine::session::storable;
 use serde::Deserialize;
 
@@ -96,7 +96,9 @@ impl Declarations {
                     .map(|(path, of, header, _)| (path, of, header)),
             )?;
             let columns = transform::plan(text, path, &shape, zone).await?;
-            tables.push(declare(path, topic, header, text, columns)?);
+            let table = declare(path, topic, header, text, columns)?;
+            refuse_taken(&table, &tables)?;
+            tables.push(table);
         }
         Ok(Self { tables })
     }
@@ -135,6 +137,21 @@ impl Declarations {
             zone,
         }))
     }
+}
+
+/// Refuses a name that stands for another table already.
+fn refuse_taken(table: &Declaration, others: &[Declaration]) -> Result<(), Error> {
+    let owner = if table.name.as_str() == DEAD_LETTERS {
+        "is that of the refused messages".to_owned()
+    } else if let Some(other) = others.iter().find(|other| other.name == table.name) {
+        format!("is declared by {} too", other.path.display())
+    } else {
+        return Ok(());
+    };
+    Err(Error::Declaration {
+        path: table.path.clone(),
+        message: format!("table \"{}\" {owner}; name the file otherwise", table.name),
+    })
 }
 
 type Read = (PathBuf, String, Header, String);
@@ -245,4 +262,45 @@ pub(crate) fn message_columns(shape: &Shape) -> SchemaRef {
         Field::new("value", DataType::Utf8, false),
         Field::new("message", shape.data_type(), false),
     ]))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono_tz::Europe::Paris;
+    use engine::query::Library;
+
+    use super::Declarations;
+
+    const FILE: &str = r#"--! description = "One number."
+--! topic       = "numbers"
+--! partition   = "dt"
+--! message     = { x = "double" }
+SELECT event_day(kafka_timestamp) AS dt, message['x'] AS x, kafka_topic, kafka_partition, kafka_offset FROM messages"#;
+
+    /// What is said of a library with these table files.
+    async fn load(files: &[&str]) -> Result<usize, String> {
+        let directory = tempfile::tempdir().expect("a directory");
+        for file in files {
+            let path = directory.path().join("tables").join(file);
+            std::fs::create_dir_all(path.parent().expect("a directory")).expect("created");
+            std::fs::write(path, FILE).expect("written");
+        }
+        let library = Library::new(directory.path().to_owned());
+        let declared = Declarations::load(&library, "weather-api", Paris).await;
+        let declared = declared.map_err(|error| error.to_string())?;
+        Ok(declared.tables().count())
+    }
+
+    #[tokio::test]
+    async fn a_name_stands_for_one_table() {
+        assert_eq!(load(&["a.sql", "more/b.sql"]).await, Ok(2));
+        let twice = load(&["a.sql", "more/a.sql"]).await.expect_err("twice");
+        assert!(
+            twice.contains("tables/more/a.sql: table \"a\" is declared by")
+                && twice.contains("tables/a.sql"),
+            "{twice}"
+        );
+        let taken = load(&["dead_letters.sql"]).await.expect_err("taken");
+        assert!(taken.contains("refused messages"), "{taken}");
+    }
 }

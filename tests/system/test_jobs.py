@@ -131,3 +131,48 @@ def test_runs_are_stamped_by_no_clock(lakes):
         lines = [lake.place.read(lake.aggregates_path(day)).decode() for day in DAYS]
         contents.append([re.sub(r"\d+\.\d+", lambda number: f"{float(number[0]):.9f}", text) for text in lines])
     assert contents[0] == contents[1]
+
+
+def test_a_day_whose_rows_were_deleted_leaves_every_output(lakes, kind):
+    lake, export = landed(lakes, kind)
+    lake.aggregate()
+    delta.table(lake.place, "weather").delete(f"dt = '{DAYS[1]}'")
+    lake.aggregate()
+    assert lake.aggregates(DAYS[1]) == []
+    rest = oracle.daily_weather_by_city(record for record in export.records if record.day != DAYS[1])
+    oracle.compare_daily(lake.rows(DAILY_TABLE), rest)
+    before = published(lake)
+    lake.aggregate()
+    assert published(lake) == before
+
+
+QUERY = """--! description = "a"
+--! params      = {{ dt = "date" }}
+--! partition   = "dt"
+--! [output.table]
+--! name        = "{table}"
+SELECT dt, {column} AS x FROM weather WHERE dt = $dt GROUP BY dt
+"""
+
+
+def test_an_output_that_belongs_to_another_is_refused(lakes, tmp_path):
+    """By `query check` and by `run`, naming both."""
+    isobar = lakes.landed("local").isobar
+    for name in ["one", "two"]:
+        (tmp_path / f"{name}.sql").write_text(QUERY.format(table="hottest", column="max(temp)"))
+    (tmp_path / "three.sql").write_text(QUERY.format(table="dead_letters", column="max(temp)"))
+    both = ["one", "two", "hottest"]
+    queries = ["--set", f"queries.path={tmp_path}"]
+    isobar.refused(*queries, "query", "check", code=1, says=[*both, "dead_letters"])
+    isobar.refused(*queries, "run", "two", "--all", code=1, says=both)
+    isobar.refused(*queries, "run", "three", "--all", code=1, says=["dead_letters"])
+    assert "hottest" not in isobar.ok("table", "list").stdout
+
+
+def test_a_column_that_no_output_holds_is_refused_before_a_run(lakes, tmp_path):
+    isobar = lakes.landed("local").isobar
+    (tmp_path / "listed.sql").write_text(QUERY.format(table="listed", column="array_agg(temp)"))
+    queries = ["--set", f"queries.path={tmp_path}"]
+    for command in [("query", "check"), ("run", "listed", "--all")]:
+        isobar.refused(*queries, *command, code=1, says=[r"column .*x.* of query .*listed.* is List", "array_to_string"])
+    assert "listed" not in isobar.ok("table", "list").stdout

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use clap::Subcommand;
-use engine::query::{Library, QueryFile, QueryName, Runner};
+use engine::query::{Judged, Library, QueryFile, QueryName, Runner};
 
 use crate::app::App;
 use crate::commands::land;
@@ -70,8 +70,8 @@ struct Line {
 
 impl Line {
     /// A broken file is listed too: it is there, and `check` says what is wrong with it.
-    fn of(library: &Library, name: QueryName) -> Self {
-        let Ok(query) = library.query(name.as_str()) else {
+    fn of((name, query): Judged) -> Self {
+        let Ok(query) = query else {
             let description = format!("broken; see `isobar query check {name}`");
             return Self {
                 name,
@@ -104,8 +104,8 @@ impl Line {
 }
 
 fn list(library: &Library, format: Format, out: &mut Output) -> anyhow::Result<()> {
-    let names = library.names()?.into_iter();
-    let lines: Vec<_> = names.map(|name| Line::of(library, name)).collect();
+    let queries = library.queries()?.into_iter();
+    let lines: Vec<_> = queries.map(Line::of).collect();
     if format == Format::Table {
         let mut listing =
             Listing::new(["name", "parameters", "partition", "outputs", "description"]);
@@ -141,12 +141,11 @@ async fn check(
     only: Option<&str>,
     out: &mut Output,
 ) -> anyhow::Result<()> {
-    let names = library.names()?;
     let asked = match only {
         Some(only) => vec![library.find(only)?],
-        None => names.clone(),
+        None => library.names()?,
     };
-    let mut faults = faults(app, library, &names).await?;
+    let mut faults = faults(app, library).await?;
     let mut broken = 0;
     for name in asked {
         let Some(error) = faults.remove(&name) else {
@@ -170,7 +169,7 @@ async fn check(
 type Faults = BTreeMap<QueryName, anyhow::Error>;
 
 /// Reads and plans every query.
-async fn faults(app: &App, library: &Library, names: &[QueryName]) -> anyhow::Result<Faults> {
+async fn faults(app: &App, library: &Library) -> anyhow::Result<Faults> {
     let lake = app.lake()?;
     let session = app.session(&lake)?;
     for table in land::declarations(app, library).await?.tables() {
@@ -184,10 +183,10 @@ async fn faults(app: &App, library: &Library, names: &[QueryName]) -> anyhow::Re
     };
     let mut faults = Faults::new();
     let mut queries = Vec::new();
-    for name in names {
-        match library.query(name.as_str()) {
+    for (name, query) in library.queries()? {
+        match query {
             Ok(query) => queries.push(query),
-            Err(error) => drop(faults.insert(name.clone(), error.into())),
+            Err(error) => drop(faults.insert(name, error.into())),
         }
     }
     // The tables that queries make are there for other queries, in whatever order: what cannot be

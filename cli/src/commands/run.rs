@@ -32,7 +32,7 @@ pub(crate) struct Run {
     /// … to this day, both included
     #[arg(long, value_name = "DAY", value_parser = day, requires = "from", conflicts_with_all = ["all", "changed"])]
     to: Option<NaiveDate>,
-    /// Every partition that the input has
+    /// Every partition that the input has, or that the output still has
     #[arg(long, conflicts_with = "changed")]
     all: bool,
     /// Every partition whose input has changed
@@ -121,6 +121,7 @@ pub(crate) fn print(report: &Report, out: &mut Output) -> anyhow::Result<()> {
         listing.row([
             run.partition.clone(),
             match run.published {
+                Published::Rows(0) => "emptied".to_owned(),
                 Published::Rows(rows) => format!("published {}", text::counted(rows as u64, "row")),
                 Published::Unchanged => "unchanged".to_owned(),
                 Published::Nothing => "nothing to publish".to_owned(),

@@ -133,52 +133,110 @@ impl QueryFile {
             statement,
             text: described.text,
         };
-        file.check_header()?;
+        file.check_partition()?;
+        file.check_parameters()?;
+        file.check_outputs()?;
         Ok(file)
     }
 
-    fn check_header(&self) -> Result<(), Error> {
-        let wrong = |message: String| {
-            Err(Error::Header {
-                path: self.path.clone(),
-                line: 1,
-                message,
-            })
+    /// Runs count days by the partition, and directories are named after them.
+    fn check_partition(&self) -> Result<(), Error> {
+        let Some(partition) = &self.header.partition else {
+            return Ok(());
         };
-        if let Some(partition) = &self.header.partition
-            && !self.header.params.contains_key(partition)
-        {
-            return wrong(format!(
+        let message = match self.header.params.get(partition) {
+            Some(ParameterType::Date) => return Ok(()),
+            Some(_) => format!(
+                "partition \"{partition}\" is a parameter of another type than date; partitions are days: write {partition} = \"date\" in params, or leave partition out"
+            ),
+            None => format!(
                 "partition \"{partition}\" is not a parameter; add it to params, for instance {{ {partition} = \"date\" }}"
-            ));
-        }
+            ),
+        };
+        Err(self.wrong("partition", message))
+    }
+
+    fn check_parameters(&self) -> Result<(), Error> {
+        let declared = &self.header.params;
         let used = self.statement.parameters();
-        if let Some(undeclared) = used
-            .iter()
-            .find(|name| !self.header.params.contains_key(*name))
-        {
-            return wrong(format!(
-                "the statement uses ${undeclared}, which params does not declare"
-            ));
-        }
-        if let Some(unused) = self.header.params.keys().find(|name| !used.contains(*name)) {
-            return wrong(format!(
-                "params declares \"{unused}\", but the statement does not use ${unused}"
-            ));
-        }
-        if self.header.output.jsonl.is_some() && self.header.partition.is_none() {
-            return wrong("output.jsonl needs a partition to know its directory".to_owned());
-        }
-        if let Some(JsonlOutput { file }) = &self.header.output.jsonl
-            && (file.is_empty() || file.contains(['/', ':']) || file.starts_with('.'))
-        {
-            return wrong(format!(
-                "output.jsonl.file is \"{file}\"; expected a plain file name"
-            ));
+        let message = if let Some(name) = used.iter().find(|name| !declared.contains_key(*name)) {
+            format!("the statement uses ${name}, which params does not declare")
+        } else if let Some(name) = declared.keys().find(|name| !used.contains(*name)) {
+            format!("params declares \"{name}\", but the statement does not use ${name}")
+        } else {
+            return Ok(());
+        };
+        Err(self.wrong("params", message))
+    }
+
+    fn check_outputs(&self) -> Result<(), Error> {
+        if let Some(JsonlOutput { file }) = &self.header.output.jsonl {
+            if self.header.partition.is_none() {
+                let message = "output.jsonl needs a partition to know its directory";
+                return Err(self.wrong("[output.jsonl]", message.to_owned()));
+            }
+            if file.is_empty() || file.contains(['/', ':']) || file.starts_with('.') {
+                let message =
+                    format!("output.jsonl.file is \"{file}\"; expected a plain file name");
+                return Err(self.wrong("file", message));
+            }
         }
         if let Some(table) = &self.header.output.table {
             table.name.parse::<crate::lake::TableName>()?;
         }
         Ok(())
+    }
+
+    /// A complaint about what the header says under `key`.
+    pub(super) fn wrong(&self, key: &str, message: String) -> Error {
+        Error::Header {
+            path: self.path.clone(),
+            line: header::line_of(&self.text, key),
+            message,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{QueryFile, QueryName};
+
+    fn complaint(text: &str) -> String {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("q.sql");
+        std::fs::write(&path, text).expect("written");
+        QueryFile::read(QueryName("q".to_owned()), &path)
+            .expect_err("it is wrong")
+            .to_string()
+    }
+
+    #[test]
+    fn a_partition_that_is_not_a_day_is_refused() {
+        for declared in ["bigint", "text", "timestamp"] {
+            let found = complaint(&format!(
+                "--! description = \"a\"\n--! params = {{ n = \"{declared}\" }}\n--! partition = \"n\"\nSELECT $n AS n"
+            ));
+            assert!(found.contains("q.sql:3: partition \"n\""), "{found}");
+            assert!(found.contains("n = \"date\""), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_complaint_of_the_header_names_the_line() {
+        let check = |header: &str, statement: &str, line: usize| {
+            let found = complaint(&format!("--! description = \"a\"\n{header}\n{statement}"));
+            assert!(found.contains(&format!("q.sql:{line}: ")), "{found}");
+        };
+        check("--!\n--! partition = \"dt\"", "SELECT 1", 3);
+        check("--! params = { x = \"text\" }", "SELECT 1", 2);
+        check("--! [params]\n--! x = \"text\"", "SELECT 1", 2);
+        check("--! params = {}", "SELECT $x", 2);
+        check("-- none", "SELECT $x", 1);
+        check("--! [output.jsonl]\n--! file = \"a.jsonl\"", "SELECT 1", 2);
+        check(
+            "--! params = { dt = \"date\" }\n--! partition = \"dt\"\n--! [output.jsonl]\n--! file = \"a/b\"",
+            "SELECT $dt AS dt",
+            5,
+        );
     }
 }

@@ -50,6 +50,20 @@ pub fn read<H: DeserializeOwned>(path: &Path, text: String) -> Result<Described<
     Ok(Described { header, text })
 }
 
+/// The line of `text` whose header says `key`: a key by its name, a section in its brackets. 1 when none does.
+pub(super) fn line_of(text: &str, key: &str) -> usize {
+    let says = |line: &str| {
+        let rest = line.strip_prefix(MARK).map(str::trim_start);
+        let rest = rest.and_then(|rest| {
+            // `[params]` says `params` as well as `params = …` does.
+            rest.strip_prefix(key)
+                .or_else(|| rest.strip_prefix('[')?.strip_prefix(key))
+        });
+        rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
+    };
+    text.lines().position(says).map_or(1, |index| index + 1)
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::file::{QueryFile, QueryName};
+use super::owners;
 use crate::error::Error;
 
 /// Below this directory of the library lie declarations of landed tables, not queries.
@@ -16,6 +17,9 @@ const SIMILARITY_MIN: f64 = 0.5;
 pub struct Library {
     root: PathBuf,
 }
+
+/// The name of a query with its file, or what is wrong with it.
+pub type Judged = (QueryName, Result<QueryFile, Error>);
 
 impl Library {
     pub fn new(root: PathBuf) -> Self {
@@ -54,9 +58,38 @@ impl Library {
     /// The query called `name`.
     ///
     /// # Errors
-    /// When there is none (the nearest name is suggested) or its file is wrong.
+    /// When there is none (the nearest name is suggested), its file is wrong, or an output of it is another
+    /// query's too.
     pub fn query(&self, name: &str) -> Result<QueryFile, Error> {
         let name = self.find(name)?;
+        let mut queries = self.queries()?.into_iter();
+        match queries.find(|(known, _)| *known == name) {
+            Some((_, query)) => query,
+            None => self.read(name),
+        }
+    }
+
+    /// All queries, in order; what is wrong with one does not keep the others from being read.
+    pub fn queries(&self) -> Result<Vec<Judged>, Error> {
+        let tables = self.table_files()?;
+        let names = self.names()?.into_iter();
+        let read: Vec<_> = names.map(|name| (name.clone(), self.read(name))).collect();
+        let sound: Vec<_> = read
+            .iter()
+            .filter_map(|(_, query)| query.as_ref().ok())
+            .cloned()
+            .collect();
+        let judged = read.into_iter().map(|(name, query)| {
+            let query = query.and_then(|query| {
+                owners::check(&query, &sound, &tables)?;
+                Ok(query)
+            });
+            (name, query)
+        });
+        Ok(judged.collect())
+    }
+
+    fn read(&self, name: QueryName) -> Result<QueryFile, Error> {
         let path = self.root.join(format!("{name}.sql"));
         QueryFile::read(name, &path)
     }

@@ -3,10 +3,12 @@
 mod file;
 mod header;
 mod library;
+mod owners;
 mod run;
 mod staleness;
 
 pub use self::file::{Header, Outputs, QueryFile, QueryName};
 pub use self::header::{Described, read as read_described};
-pub use self::library::Library;
+pub use self::library::{Judged, Library};
+pub use self::owners::DEAD_LETTERS;
 pub use self::run::{Days, PartitionRun, Published, Report, Runner, parse_date};

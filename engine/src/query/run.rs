@@ -1,11 +1,13 @@
 //! One run of a query: chosen partitions are computed side by side, published together.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::array::{ArrayRef, AsArray as _};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use chrono::{NaiveDate, Utc};
 use chrono_tz::Tz;
@@ -36,7 +38,7 @@ pub enum Days {
     One(NaiveDate),
     /// From the first to the last, both included.
     Range(NaiveDate, NaiveDate),
-    /// Every partition that the input tables have.
+    /// Every partition that the input tables have, or that the outputs still have.
     All,
 }
 
@@ -186,7 +188,7 @@ impl Runner {
         let Some(column) = &query.header.partition else {
             return Ok(vec![None]);
         };
-        let date = |date: &NaiveDate| Some(ScalarValue::Date32(Some(date.to_epoch_days())));
+        let date = |date: &NaiveDate| Some(date32(*date));
         Ok(match days {
             Days::Today => vec![date(&Utc::now().with_timezone(&self.zone).date_naive())],
             Days::One(day) => vec![date(day)],
@@ -196,19 +198,51 @@ impl Runner {
                 .map(|day| date(&day))
                 .collect(),
             Days::All => {
-                let mut values = Vec::new();
-                for table in self.session.tables_of(&query.statement).await? {
-                    if let Some(snapshot) = self.lake.snapshot(&table).await?
-                        && snapshot.partition_columns().next() == Some(column.as_str())
-                    {
-                        values.extend(snapshot.partition_values());
-                    }
-                }
-                values.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));
-                values.dedup();
-                values.into_iter().map(Some).collect()
+                let days = self.every_day(query, column).await?;
+                days.iter().map(date).collect()
             }
         })
+    }
+
+    /// Every day that the input tables have, or that the outputs still have from an earlier run: where
+    /// a day's input has gone, its output goes too.
+    async fn every_day(
+        &self,
+        query: &QueryFile,
+        column: &str,
+    ) -> Result<BTreeSet<NaiveDate>, Error> {
+        let mut tables = self.session.tables_of(&query.statement).await?;
+        if let Some(output) = &query.header.output.table {
+            tables.push(output.name.parse()?);
+        }
+        let mut days = BTreeSet::new();
+        for table in tables {
+            if let Some(snapshot) = self.lake.snapshot(&table).await?
+                && snapshot.partition_columns().next() == Some(column)
+            {
+                let values = snapshot.partition_values().into_iter();
+                days.extend(values.filter_map(|value| match value {
+                    ScalarValue::Date32(days) => NaiveDate::from_epoch_days(days?),
+                    _ => None,
+                }));
+            }
+        }
+        if query.header.output.jsonl.is_some() {
+            // A query may have no table, and a run may have been killed before it committed to it.
+            for directory in self.base_path.directories().await? {
+                let day = directory.strip_prefix(column);
+                let day = day.and_then(|rest| parse_date(column, rest.strip_prefix('=')?).ok());
+                if let Some(day) = day
+                    && !days.contains(&day)
+                    && self
+                        .has_lines(query, &key_of(query, Some(&date32(day))))
+                        .await?
+                {
+                    days.insert(day);
+                }
+            }
+        }
+        Ok(days)
     }
 
     /// The columns of the query's rows, of types that tables can hold.
@@ -232,6 +266,13 @@ impl Runner {
             .iter()
             .map(|field| Field::new(field.name(), storable(field.data_type()), true))
             .collect();
+        if let Some(field) = fields.iter().find(|field| !is_scalar(field.data_type())) {
+            return Err(Error::QueryColumnType {
+                query: query.name.to_string(),
+                column: field.name().clone(),
+                data_type: field.data_type().to_string(),
+            });
+        }
         let schema = Arc::new(Schema::new(fields));
         for column in query
             .header
@@ -280,7 +321,7 @@ impl Runner {
         again: bool,
     ) -> Result<Computed, Error> {
         let started = Instant::now();
-        let key = PartitionKey::of(query.header.partition.as_deref(), value.as_ref());
+        let key = key_of(query, value.as_ref());
         let planned = self
             .session
             .query_with(&query.statement, bind(query, value.as_ref(), given))
@@ -291,7 +332,8 @@ impl Runner {
             .map(|(name, value)| (name.clone(), value.to_string()))
             .chain([("partition".to_owned(), key.first().to_owned())])
             .collect();
-        let fingerprint = fingerprint(&query.text, &named, &plan, &state).map_err(Error::Plan)?;
+        let fingerprint = fingerprint(&query.text, &named, self.zone, &plan, &state);
+        let fingerprint = fingerprint.map_err(Error::Plan)?;
         let done = |published, file| Computed {
             run: PartitionRun {
                 partition: key.first().to_owned(),
@@ -311,7 +353,7 @@ impl Runner {
         let batches = self.session.collect(state, plan).await?;
         let batches = conform(query, schema, &key, batches)?;
         let rows = batches.iter().map(RecordBatch::num_rows).sum();
-        if rows == 0 && !is_fresh && !has_output(table, &key) {
+        if rows == 0 && !is_fresh && !has_rows(table, &key) && !self.has_lines(query, &key).await? {
             return Ok(done(Published::Nothing, None));
         }
         // Before anybody sees a row: here rows of another partition are refused.
@@ -359,6 +401,14 @@ impl Runner {
             // Somebody may have removed the file; then it is written again.
             Some(location) => Ok(location.head().await?.is_some()),
         }
+    }
+
+    /// Whether the partition's file of JSON Lines is there and not empty.
+    async fn has_lines(&self, query: &QueryFile, key: &PartitionKey) -> Result<bool, Error> {
+        let Some(location) = self.jsonl_location(query, key) else {
+            return Ok(false);
+        };
+        Ok(location.head().await?.is_some_and(|file| file.size > 0))
     }
 
     fn jsonl_location(&self, query: &QueryFile, key: &PartitionKey) -> Option<Location> {
@@ -417,7 +467,15 @@ fn application(query: &QueryFile, key: &PartitionKey) -> String {
     format!("isobar/run/{}/{}", query.name, key.first())
 }
 
-fn has_output(table: Option<&Table>, key: &PartitionKey) -> bool {
+fn key_of(query: &QueryFile, value: Option<&ScalarValue>) -> PartitionKey {
+    PartitionKey::of(query.header.partition.as_deref(), value)
+}
+
+fn date32(day: NaiveDate) -> ScalarValue {
+    ScalarValue::Date32(Some(day.to_epoch_days()))
+}
+
+fn has_rows(table: Option<&Table>, key: &PartitionKey) -> bool {
     table.is_some_and(|table| table.snapshot().data_files(key).next().is_some())
 }
 
@@ -449,6 +507,44 @@ async fn store(
     table.store(key, encoded).await
 }
 
+/// Whether every output can hold values of this type, and holds the same.
+fn is_scalar(data_type: &DataType) -> bool {
+    matches!(
+        data_type,
+        DataType::Boolean
+            | DataType::Int8
+            | DataType::Int16
+            | DataType::Int32
+            | DataType::Int64
+            | DataType::Float32
+            | DataType::Float64
+            | DataType::Decimal128(..)
+            | DataType::Utf8
+            | DataType::Binary
+            | DataType::Date32
+            | DataType::Timestamp(..)
+    )
+}
+
+/// `column` as values of `data_type`. What JSON has no number for, NaN and the infinities, is null in every
+/// output; a NaN in a data file would also lie outside the range that the file's statistics give.
+fn conform_column(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
+    let column = cast(column, data_type)?;
+    Ok(match data_type {
+        DataType::Float64 => {
+            let finite = |value: f64| value.is_finite().then_some(value);
+            let values = column.as_primitive::<Float64Type>();
+            Arc::new(values.unary_opt::<_, Float64Type>(finite))
+        }
+        DataType::Float32 => {
+            let finite = |value: f32| value.is_finite().then_some(value);
+            let values = column.as_primitive::<Float32Type>();
+            Arc::new(values.unary_opt::<_, Float32Type>(finite))
+        }
+        _ => column,
+    })
+}
+
 /// The rows in the output's types, checked as the header asks.
 fn conform(
     query: &QueryFile,
@@ -462,7 +558,7 @@ fn conform(
             .columns()
             .iter()
             .zip(schema.fields())
-            .map(|(column, field)| cast(column, field.data_type()))
+            .map(|(column, field)| conform_column(column, field.data_type()))
             .collect::<Result<_, _>>()
             .and_then(|columns| RecordBatch::try_new(Arc::clone(schema), columns))
             .map_err(|source| Error::Encode {

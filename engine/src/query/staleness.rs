@@ -1,11 +1,12 @@
 //! Whether an output is still that of its input.
 //!
-//! A partition of an output is stale when the data files its query would read, or the query itself,
-//! differ from those it was computed from. Late rows, backfill and missed runs are thereby one case,
+//! A partition of an output is stale when the data files its query would read, or the query, its
+//! parameters or the zone of its days, differ from those it was computed from. Late rows, backfill and missed runs are thereby one case,
 //! and no clock is asked. What it was computed from is one number, kept with the output.
 
 use std::collections::BTreeSet;
 
+use chrono_tz::Tz;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::datasource::source_as_provider;
 use datafusion::error::DataFusionError;
@@ -16,10 +17,11 @@ use sha2::{Digest as _, Sha256};
 
 use crate::lake::LakeTable;
 
-/// A number that stands for a query, its parameters and the data files it reads.
+/// A number that stands for a query, its parameters, the zone of its days and the data files it reads.
 pub(super) fn fingerprint(
     query: &str,
     parameters: &[(String, String)],
+    zone: Tz,
     plan: &LogicalPlan,
     state: &SessionState,
 ) -> Result<i64, DataFusionError> {
@@ -29,6 +31,7 @@ pub(super) fn fingerprint(
         hash.update(part);
     };
     feed(query);
+    feed(zone.name());
     for (name, value) in parameters {
         feed(name);
         feed(value);

@@ -1,3 +1,4 @@
 //! The lake in a local directory.
 
+mod runs;
 mod tables;
