@@ -101,12 +101,15 @@ exec_java() {
 get() { curl --silent --fail --noproxy '*' --max-time 5 "$@"; }
 
 # A process is known by its pid and the moment of its start, so that a pid file that outlived a reboot never hits a stranger.
-# process PID: its state letter and that moment.
+# process PID: its state letter and that moment; fails when it has ended.
 process() {
     local stat
     { stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 1
     # shellcheck disable=SC2086 # split into fields; the command name, which may hold blanks, is cut off
     set -- ${stat##*) }
+    # A zombie has ended and only waits for its parent to notice, unless it still has threads: a killed JVM's first thread
+    # is a zombie at once, and the others hold its ports until they are gone too.
+    [[ $1 != [ZX] ]] || [ "${18}" -gt 1 ] || return 1
     echo "$1 ${20}"
 }
 
@@ -115,8 +118,7 @@ state() {
     local pid moment now_state now_moment
     { read -r pid moment <"$stack/pids/$1"; } 2>/dev/null || return 1
     read -r now_state now_moment < <(process "$pid") || return 1
-    # A zombie has ended: it only waits for its parent to notice.
-    [ "$now_moment" = "$moment" ] && [[ $now_state != [ZX] ]] && echo "$now_state"
+    [ "$now_moment" = "$moment" ] && echo "$now_state"
 }
 
 alive() { state "$1" >/dev/null; }
