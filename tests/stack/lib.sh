@@ -1,8 +1,10 @@
 # Sourced by the commands beside it: places, ports, and the life of one server.
 #
 # A server is a file servers/NAME.sh that sets
-#   dist        the folder here that holds its pom.xml and conf/
+#   dist        the folder here that holds its pom.xml and conf/            (none: it comes with the system)
 #   listens     its ports, by their names in the table below
+#   needs       the servers that must be ready before it starts             (default: none)
+#   ends_by     the signal that ends it                                     (default: TERM)
 # and defines
 #   prepare     before a start: the first time, lay out its data            (optional)
 #   run         become the server, by exec
@@ -17,7 +19,7 @@ stack=${ISOBAR_STACK_DIR:-$cache/stack/dev}
 wait_s=${ISOBAR_STACK_WAIT_S:-120}
 
 # In the order of their start; they stop in reverse.
-servers=(namenode datanode)
+servers=(namenode datanode kafka)
 
 # Each port has a variable ISOBAR_STACK_<NAME>_PORT. ISOBAR_STACK_PORT_BASE moves all of them at once, by these offsets.
 while read -r name default offset; do
@@ -30,6 +32,8 @@ NAMENODE_HTTP 9870 1
 DATANODE_DATA 9866 2
 DATANODE_HTTP 9864 3
 DATANODE_IPC 9867 4
+KAFKA 9092 5
+KAFKA_CONTROLLER 9093 6
 PORTS
 
 say() { echo "$*" >&2; }
@@ -56,8 +60,19 @@ chosen() {
     done
 }
 
+# with_needs NAME...: these servers and those that they need, whatever the order.
+with_needs() {
+    local name
+    for name in "$@"; do
+        echo "$name"
+        # shellcheck disable=SC2046 # one word a server
+        with_needs $(on "$name" needs)
+    done
+}
+
 # load NAME: defines what a server's file defines. Only in a subshell, as the next server defines the same names.
 load() {
+    dist='' listens=() needs=() ends_by=TERM
     prepare() { :; }
     provision() { :; }
     client() { :; }
@@ -74,7 +89,9 @@ on() (
 
 # For `on`: the settings of a server's file.
 dist() { echo "$dist"; }
-listens() { printf '%s\n' "${listens[@]}"; }
+listens() { echo "${listens[*]}"; }
+needs() { echo "${needs[*]}"; }
+ends_by() { echo "$ends_by"; }
 
 # One command at a time changes a stack. Servers must not inherit the lock: `start` closes 9.
 lock() {
@@ -99,6 +116,14 @@ exec_java() {
 
 # get URL [CURL ARGUMENT...]: the body of a local page; fails on every answer but success.
 get() { curl --silent --fail --noproxy '*' --max-time 5 "$@"; }
+
+# ask PORT COUNT BYTES: sends bytes, written as for printf, to a local port and prints that many of the answer in hexadecimal.
+ask() {
+    exec 7<>"/dev/tcp/127.0.0.1/$(port "$1")"
+    # shellcheck disable=SC2059 # the bytes are a format on purpose
+    printf "$3" >&7
+    timeout 5 head -c "$2" <&7 | od -A n -t x1 -v | tr -d ' \n'
+}
 
 # A process is known by its pid and the moment of its start, so that a pid file that outlived a reboot never hits a stranger.
 # process PID: its state letter and that moment; fails when it has ended.

@@ -23,11 +23,18 @@ def isobar():
 
 @pytest.fixture(scope="session")
 def stack(request):
-    """The servers, started once for the session."""
+    """The servers, started once for the session: HDFS. What else a test needs it starts by asking for it, as below."""
     with session() as running:
         yield running
         if request.session.testsfailed:
             request.config.stash[KEPT_LOGS] = running.keep_logs()
+
+
+@pytest.fixture(scope="session")
+def kafka(stack):
+    """Kafka, started when first asked for; the variables with which a client finds it (BOOTSTRAP_SERVERS)."""
+    stack.start("kafka")
+    return stack.variables("kafka")
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,8 @@ import urllib.error
 import urllib.request
 
 import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from stack import sweep
 
@@ -37,6 +39,34 @@ def read(stack, path):
         return answer.read().decode()
 
 
+def client(kafka, **settings):
+    """The configuration of a Kafka client."""
+    return {"bootstrap.servers": kafka["BOOTSTRAP_SERVERS"], "log_level": 0} | settings
+
+
+def produce(kafka, topic, texts):
+    """Writes messages in this order, into a topic of one partition; returns once they are acknowledged."""
+    admin = AdminClient(client(kafka))
+    if topic not in admin.list_topics(timeout=10).topics:
+        admin.create_topics([NewTopic(topic, 1)])[topic].result()
+    producer = Producer(client(kafka))
+    for text in texts:
+        producer.produce(topic, text.encode())
+    assert producer.flush(30) == 0
+
+
+def consume(kafka, topic, count, timeout_s=30):
+    """The first messages of a topic of one partition; fails when there are fewer."""
+    consumer = Consumer(client(kafka, **{"group.id": "test", "enable.auto.commit": False}))
+    try:
+        consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=timeout_s)
+        consumer.assign([TopicPartition(topic, 0, 0)])
+        messages = consumer.consume(count, timeout=timeout_s)
+    finally:
+        consumer.close()
+    return [message.value().decode() for message in messages]
+
+
 def test_user_hdfs_owns_its_home_and_nothing_else(stack):
     assert webhdfs(stack, "PUT", "/user/hdfs/own", "MKDIRS") == {"boolean": True}
     assert webhdfs(stack, "PUT", "/elsewhere", "MKDIRS") == "AccessControlException"
@@ -49,6 +79,29 @@ def test_data_survive_a_kill(stack, names):
     stack.kill(*names)
     stack.start(*names)
     assert read(stack, path) == "still here"
+
+
+def test_messages_survive_a_kill(stack, kafka):
+    produce(kafka, "survives", ["still", "here"])
+    stack.kill("kafka")
+    stack.start("kafka")
+    produce(kafka, "survives", ["and", "taken"])
+    assert consume(kafka, "survives", 4) == ["still", "here", "and", "taken"]
+
+
+def test_a_stopped_kafka_is_silent_until_continued(stack, kafka):
+    produce(kafka, "stopped", ["before"])
+    stack.stop("kafka")
+    with pytest.raises(KafkaException):
+        consume(kafka, "stopped", 1, timeout_s=2)
+    stack.restore()
+    produce(kafka, "stopped", ["after"])
+    assert consume(kafka, "stopped", 2) == ["before", "after"]
+
+
+def test_a_topic_is_there_only_once_created(kafka):
+    missing = AdminClient(client(kafka)).list_topics("never-created", timeout=10).topics["never-created"]
+    assert missing.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
 
 
 def test_a_stopped_namenode_is_silent_until_continued(stack):
