@@ -11,6 +11,7 @@
 #   ready       true once it serves
 #   provision   after it is ready: what clients expect to find              (optional)
 #   client      print the variables that a client needs, as NAME=value      (optional)
+#   wipe        once it is gone, free what is not among its data            (optional)
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -19,7 +20,7 @@ stack=${ISOBAR_STACK_DIR:-$cache/stack/dev}
 wait_s=${ISOBAR_STACK_WAIT_S:-120}
 
 # In the order of their start; they stop in reverse.
-servers=(namenode datanode kafka)
+servers=(namenode datanode kafka postgres hbase thrift)
 
 # Each port has a variable ISOBAR_STACK_<NAME>_PORT. ISOBAR_STACK_PORT_BASE moves all of them at once, by these offsets.
 while read -r name default offset; do
@@ -34,6 +35,13 @@ DATANODE_HTTP 9864 3
 DATANODE_IPC 9867 4
 KAFKA 9092 5
 KAFKA_CONTROLLER 9093 6
+HBASE_MASTER 16000 7
+HBASE_MASTER_HTTP 16010 8
+HBASE_REGION 16020 9
+HBASE_REGION_HTTP 16030 10
+ZOOKEEPER 2181 11
+THRIFT 9095 12
+POSTGRES 5433 13
 PORTS
 
 say() { echo "$*" >&2; }
@@ -76,6 +84,7 @@ load() {
     prepare() { :; }
     provision() { :; }
     client() { :; }
+    wipe() { :; }
     # shellcheck source=/dev/null
     . "$here/servers/$1.sh"
 }
@@ -104,13 +113,14 @@ lock() {
 # and running servers keep theirs.
 dist_home() { echo "$cache/stack/dist/$1-$(sha256sum <"$here/$1/pom.xml" | cut -c1-12)"; }
 
-# exec_java DIST ARGUMENT...: becomes a JVM on the jars and the configuration of DIST, in a session of its own.
+# exec_java DIST ARGUMENT...: becomes a JVM on the jars, the configuration and the jvm.args of DIST, in a session of its own.
 exec_java() {
     local home java
     home=$(dist_home "$1")
     java=$("$here/../../scripts/java17") || die "no Java 17 found (scripts/setup stack installs it)"
     local flags=(-Xms32m -XX:+UseSerialGC -XX:MaxMetaspaceSize=160m -XX:-UsePerfData
         -Djava.net.preferIPv4Stack=true -Djava.io.tmpdir="$stack/tmp" -Dstack.dir="$stack")
+    [ ! -f "$here/$1/jvm.args" ] || flags+=("@$here/$1/jvm.args")
     exec setsid "$java/bin/java" "${flags[@]}" -cp "$here/$1/conf:$home:$home/lib/*" "${@:2}"
 }
 
@@ -129,7 +139,7 @@ ask() {
 # process PID: its state letter and that moment; fails when it has ended.
 process() {
     local stat
-    { stat=$(<"/proc/$1/stat"); } 2>/dev/null || return 1
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
     # shellcheck disable=SC2086 # split into fields; the command name, which may hold blanks, is cut off
     set -- ${stat##*) }
     # A zombie has ended and only waits for its parent to notice, unless it still has threads: a killed JVM's first thread
@@ -149,6 +159,12 @@ state() {
 alive() { state "$1" >/dev/null; }
 
 pid() { cut -d' ' -f1 "$stack/pids/$1"; }
+
+# family NAME: the pids of a server and of its children: PostgreSQL has one for each connection.
+family() {
+    pid "$1"
+    cat "/proc/$(pid "$1")/task/"*/children 2>/dev/null || true
+}
 
 now_ms() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
 

@@ -37,6 +37,20 @@ def kafka(stack):
     return stack.variables("kafka")
 
 
+@pytest.fixture(scope="session")
+def hbase(stack):
+    """HBase and its Thrift server, likewise (HBASE_HOST, HBASE_PORT). Namespace "weather" is there and no other, no table either."""
+    stack.start("hbase", "thrift")
+    return stack.variables("thrift")
+
+
+@pytest.fixture(scope="session")
+def postgres(stack):
+    """PostgreSQL, likewise (POSTGRES_HOST, _PORT, _DB, _USER, _PASSWORD). The database is there and empty."""
+    stack.start("postgres")
+    return stack.variables("postgres")
+
+
 @pytest.fixture(autouse=True)
 def _undisturbed(request):
     """A test that stops or kills a server leaves a whole stack to the next one, also when it fails half-way."""
