@@ -23,11 +23,32 @@ def isobar():
 
 @pytest.fixture(scope="session")
 def stack(request):
-    """The servers, started once for the session."""
+    """The servers, started once for the session: HDFS. What else a test needs it starts by asking for it, as below."""
     with session() as running:
         yield running
         if request.session.testsfailed:
             request.config.stash[KEPT_LOGS] = running.keep_logs()
+
+
+@pytest.fixture(scope="session")
+def kafka(stack):
+    """Kafka, started when first asked for; the variables with which a client finds it (BOOTSTRAP_SERVERS)."""
+    stack.start("kafka")
+    return stack.variables("kafka")
+
+
+@pytest.fixture(scope="session")
+def hbase(stack):
+    """HBase and its Thrift server, likewise (HBASE_HOST, HBASE_PORT). Namespace "weather" is there and no other, no table either."""
+    stack.start("hbase", "thrift")
+    return stack.variables("thrift")
+
+
+@pytest.fixture(scope="session")
+def postgres(stack):
+    """PostgreSQL, likewise (POSTGRES_HOST, _PORT, _DB, _USER, _PASSWORD). The database is there and empty."""
+    stack.start("postgres")
+    return stack.variables("postgres")
 
 
 @pytest.fixture(autouse=True)

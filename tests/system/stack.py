@@ -22,8 +22,11 @@ SESSIONS = CACHE / "stack/sessions"
 PORT_BLOCKS = range(20000, 32000, 20)
 
 
+HDFS = ("namenode", "datanode")
+
+
 class Stack:
-    """A running stack: where its servers are, and what can befall them."""
+    """Where its servers are, which of them run, and what can befall them."""
 
     def __init__(self, directory, port_base):
         self.directory = directory
@@ -33,15 +36,22 @@ class Stack:
             "ISOBAR_STACK_DIR": str(directory),
             "ISOBAR_STACK_PORT_BASE": str(port_base),
         }
-        # What a client needs in its environment to use this stack.
-        self.client = dict(line.removeprefix("export ").split("=", 1) for line in self._call("env").splitlines())
+        # What a client needs in its environment to use HDFS.
+        self.client = self.variables(*HDFS)
         lake = urlsplit(self.client["ISOBAR__LAKE__URL"])
         self.rpc_url = f"{lake.scheme}://{lake.netloc}"
         self.http_url = self.client["HDFS_URL"]
+        self._started = set()
         self._disturbed = self._in_safemode = False
 
+    def variables(self, *names):
+        """What a client needs in its environment to use these servers."""
+        lines = self._call("env", *names).splitlines()
+        return dict(line.removeprefix("export ").split("=", 1) for line in lines)
+
     def start(self, *names):
-        """Starts these servers, or all; returns when every running one is ready."""
+        """Starts these servers and what they need; returns when every running one is ready."""
+        self._started |= set(names)
         self._call("up", *names)
 
     def kill(self, *names):
@@ -69,7 +79,7 @@ class Stack:
             with contextlib.suppress(RuntimeError):  # a killed NameNode has left it
                 self.cont("namenode")
                 self.safemode(False)
-        self.start()
+        self.start(*self._started)
         self._disturbed = self._in_safemode = False
 
     def keep_logs(self):
@@ -96,14 +106,14 @@ class Stack:
 
 
 @contextlib.contextmanager
-def session():
-    """A stack for the length of a `with` block."""
+def session(*names):
+    """A stack for the length of a `with` block, with these servers started, or with HDFS."""
     SESSIONS.mkdir(parents=True, exist_ok=True)
     sweep()
     with _claim_free_ports() as (directory, port_base):
         stack = Stack(directory, port_base)
         try:
-            stack.start()
+            stack.start(*names or HDFS)
             yield stack
         finally:
             stack.wipe()

@@ -1,15 +1,22 @@
 """The servers themselves: what the other tests take for granted of them."""
 
+import contextlib
 import json
 import os
 import pathlib
+import select
 import subprocess
 import sys
 import textwrap
 import urllib.error
 import urllib.request
 
+import happybase
+import psycopg
 import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+from Hbase_thrift import IOError as HbaseError
 
 from stack import sweep
 
@@ -37,6 +44,54 @@ def read(stack, path):
         return answer.read().decode()
 
 
+def client(kafka, **settings):
+    """The configuration of a Kafka client."""
+    return {"bootstrap.servers": kafka["BOOTSTRAP_SERVERS"], "log_level": 0} | settings
+
+
+def produce(kafka, topic, texts):
+    """Writes messages in this order, into a topic of one partition; returns once they are acknowledged."""
+    admin = AdminClient(client(kafka))
+    if topic not in admin.list_topics(timeout=10).topics:
+        admin.create_topics([NewTopic(topic, 1)])[topic].result()
+    producer = Producer(client(kafka))
+    for text in texts:
+        producer.produce(topic, text.encode())
+    assert producer.flush(30) == 0
+
+
+def consume(kafka, topic, count, timeout_s=30):
+    """The first messages of a topic of one partition; fails when there are fewer."""
+    consumer = Consumer(client(kafka, **{"group.id": "test", "enable.auto.commit": False}))
+    try:
+        consumer.get_watermark_offsets(TopicPartition(topic, 0), timeout=timeout_s)
+        consumer.assign([TopicPartition(topic, 0, 0)])
+        messages = consumer.consume(count, timeout=timeout_s)
+    finally:
+        consumer.close()
+    return [message.value().decode() for message in messages]
+
+
+def thrift(hbase, timeout_s=30):
+    """A connection to HBase's Thrift server, for a `with` block."""
+    return contextlib.closing(
+        happybase.Connection(hbase["HBASE_HOST"], int(hbase["HBASE_PORT"]), timeout=timeout_s * 1000)
+    )
+
+
+def database(postgres, timeout_s=30):
+    """A connection to PostgreSQL that commits each statement, for a `with` block."""
+    return psycopg.connect(
+        host=postgres["POSTGRES_HOST"],
+        port=postgres["POSTGRES_PORT"],
+        dbname=postgres["POSTGRES_DB"],
+        user=postgres["POSTGRES_USER"],
+        password=postgres["POSTGRES_PASSWORD"],
+        connect_timeout=timeout_s,
+        autocommit=True,
+    )
+
+
 def test_user_hdfs_owns_its_home_and_nothing_else(stack):
     assert webhdfs(stack, "PUT", "/user/hdfs/own", "MKDIRS") == {"boolean": True}
     assert webhdfs(stack, "PUT", "/elsewhere", "MKDIRS") == "AccessControlException"
@@ -49,6 +104,86 @@ def test_data_survive_a_kill(stack, names):
     stack.kill(*names)
     stack.start(*names)
     assert read(stack, path) == "still here"
+
+
+def test_messages_survive_a_kill(stack, kafka):
+    produce(kafka, "survives", ["still", "here"])
+    stack.kill("kafka")
+    stack.start("kafka")
+    produce(kafka, "survives", ["and", "taken"])
+    assert consume(kafka, "survives", 4) == ["still", "here", "and", "taken"]
+
+
+def test_a_stopped_kafka_is_silent_until_continued(stack, kafka):
+    produce(kafka, "stopped", ["before"])
+    stack.stop("kafka")
+    with pytest.raises(KafkaException):
+        consume(kafka, "stopped", 1, timeout_s=2)
+    stack.restore()
+    produce(kafka, "stopped", ["after"])
+    assert consume(kafka, "stopped", 2) == ["before", "after"]
+
+
+def test_a_topic_is_there_only_once_created(kafka):
+    missing = AdminClient(client(kafka)).list_topics("never-created", timeout=10).topics["never-created"]
+    assert missing.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+
+
+@pytest.mark.parametrize("names", [["hbase"], ["thrift"], ["namenode", "datanode", "hbase", "thrift"]], ids="+".join)
+def test_rows_survive_a_kill(stack, hbase, names):
+    name = f"weather:survives-{'-'.join(names)}"
+    with thrift(hbase) as connection:
+        connection.create_table(name, {"agg": {}})
+        connection.table(name).put(b"2988507", {b"agg:temp": b"3.5"})
+    stack.kill(*names)
+    stack.start(*names)
+    with thrift(hbase) as connection:
+        connection.table(name).put(b"2996944", {b"agg:temp": b"4.5"})
+        assert [row for row, _ in connection.table(name).scan()] == [b"2988507", b"2996944"]
+
+
+@pytest.mark.parametrize("name", ["hbase", "thrift"])
+def test_a_stopped_hbase_is_silent_until_continued(stack, hbase, name):
+    stack.stop(name)
+    with pytest.raises(TimeoutError), thrift(hbase, timeout_s=2) as connection:
+        connection.tables()
+    stack.cont(name)
+    with thrift(hbase) as connection:
+        connection.tables()
+
+
+def test_hbase_has_the_namespace_of_the_aggregates_and_no_other(hbase):
+    with thrift(hbase) as connection:
+        connection.create_table("weather:may-be-created", {"agg": {}})
+        with pytest.raises(HbaseError, match="NamespaceNotFoundException"):
+            connection.create_table("elsewhere:may-not", {"agg": {}})
+
+
+def test_records_survive_a_kill(stack, postgres):
+    with database(postgres) as connection:
+        connection.execute("CREATE TABLE survives (city TEXT)")
+        connection.execute("INSERT INTO survives VALUES ('Paris')")
+        stack.kill("postgres")  # with a client connected
+    stack.start("postgres")
+    with database(postgres) as connection:
+        connection.execute("INSERT INTO survives VALUES ('Lyon')")
+        assert connection.execute("SELECT city FROM survives ORDER BY city").fetchall() == [("Lyon",), ("Paris",)]
+
+
+def test_a_stopped_postgres_is_silent_until_continued(stack, postgres):
+    with contextlib.closing(database(postgres)) as connection:
+        stack.stop("postgres")
+        with pytest.raises(psycopg.errors.ConnectionTimeout):
+            database(postgres, timeout_s=2)
+        connection.pgconn.send_query(b"SELECT 1")
+        assert not answers(connection, within_s=1)
+        stack.cont("postgres")
+        assert answers(connection, within_s=30)
+
+
+def answers(connection, within_s):
+    """Whether an open connection has something to read in that time."""
+    return bool(select.select([connection.fileno()], [], [], within_s)[0])
 
 
 def test_a_stopped_namenode_is_silent_until_continued(stack):
@@ -98,9 +233,10 @@ def test_sessions_do_not_meet_and_a_killed_one_is_swept_up(stack):
 
 
 def runs(pid):
-    """Whether the process is there and no zombie."""
+    """Whether the process is there: one whose first thread is a zombie still is while it has others."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] not in "ZX"
+            fields = file.read().rpartition(")")[2].split()
     except FileNotFoundError:
         return False
+    return fields[0] not in "ZX" or int(fields[17]) > 1

@@ -19,11 +19,7 @@ run() { hadoop -Xmx256m org.apache.hadoop.hdfs.server.namenode.NameNode; }
 
 ready() { webhdfs / GETFILESTATUS; }
 
-provision() {
-    # The owner is looked at, not the folder: an interrupted attempt may have left it without one.
-    webhdfs "$home" GETFILESTATUS 2>/dev/null | grep -q '"owner":"hdfs"' ||
-        { webhdfs "$home" MKDIRS -X PUT >/dev/null && webhdfs "$home" 'SETOWNER&owner=hdfs&group=hdfs' -X PUT; }
-}
+provision() { give "$home" hdfs; }
 
 client() {
     echo "ISOBAR__LAKE__URL=hdfs://localhost:$(port NAMENODE_RPC)$home/isobar"
@@ -37,6 +33,13 @@ safemode() { hadoop -Xmx128m org.apache.hadoop.hdfs.tools.DFSAdmin -safemode "$1
 hadoop() {
     export HADOOP_USER_NAME=$superuser
     exec_java hadoop "$@"
+}
+
+# give FOLDER USER: a folder of that user's own. The owner is looked at, not the folder: an interrupted attempt may have left
+# it without one.
+give() {
+    webhdfs "$1" GETFILESTATUS 2>/dev/null | grep -q "\"owner\":\"$2\"" ||
+        { webhdfs "$1" MKDIRS -X PUT >/dev/null && webhdfs "$1" "SETOWNER&owner=$2&group=$2" -X PUT; }
 }
 
 # webhdfs PATH OPERATION [CURL ARGUMENT...]
