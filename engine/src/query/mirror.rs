@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use chrono::Utc;
 use datafusion::logical_expr::{col, lit};
 use sha2::{Digest as _, Sha256};
 use tracing::info;
@@ -168,15 +169,16 @@ impl Runner {
         })
     }
 
-    /// When the newest version of the tables that `query` reads was committed, in milliseconds.
+    /// When the newest version of the tables that `query` reads was committed, in milliseconds; now, where none of
+    /// their logs says so.
     pub(super) async fn input_time(&self, query: &QueryFile) -> Result<i64, Error> {
-        let mut newest_ms = 0;
+        let mut newest_ms = None;
         for table in self.session.tables_of(&query.statement).await? {
             if let Some(snapshot) = self.lake.snapshot(&table).await? {
-                newest_ms = newest_ms.max(snapshot.committed_ms().unwrap_or_default());
+                newest_ms = newest_ms.max(snapshot.committed_ms());
             }
         }
-        Ok(newest_ms)
+        Ok(newest_ms.unwrap_or_else(|| Utc::now().timestamp_millis()))
     }
 }
 

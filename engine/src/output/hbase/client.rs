@@ -24,7 +24,7 @@ use crate::error::Error;
 /// The server may need a moment to accept, not longer.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 /// Of a single read or write. Creating a table takes a few seconds.
-const CALL_LIMIT: Duration = Duration::from_secs(20);
+const CALL_LIMIT: Duration = Duration::from_secs(15);
 /// How often a call is made when the connection breaks under it.
 const TRIES: usize = 3;
 /// Rows of one call.
