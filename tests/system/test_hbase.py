@@ -165,7 +165,8 @@ SELECT city_id, dt, {columns} FROM weather WHERE dt = $dt GROUP BY city_id, dt""
     lake = lakes.new("local", HBASE_ENABLED="true", ISOBAR__QUERIES__PATH=str(tmp_path), **hbase)
     lake.put(build(DAYS[:1], CITIES[:2]).files)
     lakes.new("local").isobar.having(ISOBAR__LAKE__URL=lake.place.lake_url).land(lake.place.export_url)
-    for name, columns, left in [("one", "max(temp) AS hot, 1 AS n", {"hot", "n"}), ("two", "max(temp) AS hot", {"hot"})]:
+    versions = [("one", "max(temp) AS hot, 1 AS n", {"hot", "n"}), ("two", "max(temp) AS hot", {"hot"})]
+    for name, columns, left in versions:
         (tmp_path / "q.sql").write_text(text.format(name=name, table=table, columns=columns))
         # The input changes too: it gives the cells their time.
         delete(lake, f"kafka_offset = {10 if name == 'two' else 11}")

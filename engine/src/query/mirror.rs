@@ -187,10 +187,10 @@ pub(super) fn time_of(application: &str) -> String {
     format!("{application}/time")
 }
 
-/// A number that stands for what is published, and where in HBase.
-fn mark(fingerprint: i64, output: &HbaseOutput, target: &Target) -> i64 {
+/// A number that stands for what is published, which the time of the cells tells, and for its place in HBase.
+fn mark(timestamp_ms: i64, output: &HbaseOutput, target: &Target) -> i64 {
     let mut hash = Sha256::new();
-    hash.update(fingerprint.to_le_bytes());
+    hash.update(timestamp_ms.to_le_bytes());
     hash.update(target.server());
     hash.update([0]);
     hash.update(target.table_called(&output.table));

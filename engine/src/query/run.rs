@@ -17,7 +17,7 @@ use tracing::info;
 
 use super::file::{ParameterType, QueryFile};
 use super::mirror::time_of;
-use super::staleness::fingerprint;
+use super::staleness::{Freshness, Input};
 use crate::error::Error;
 use crate::lake::{
     Change, DataFile, Lake, Location, Outcome, PartitionKey, Table, TableSchema, Transaction,
@@ -90,7 +90,8 @@ pub struct Runner {
 struct Computed {
     run: PartitionRun,
     key: PartitionKey,
-    fingerprint: i64,
+    input: Input,
+    freshness: Freshness,
     file: Option<DataFile>,
 }
 
@@ -352,8 +353,10 @@ impl Runner {
             .map(|(name, value)| (name.clone(), value.to_string()))
             .chain([("partition".to_owned(), key.first().to_owned())])
             .collect();
-        let fingerprint = fingerprint(&query.text, &named, self.zone, &plan, &state);
-        let fingerprint = fingerprint.map_err(Error::Plan)?;
+        let input = Input::of(&query.text, &named, self.zone, &plan, &state);
+        let input = input.map_err(Error::Plan)?;
+        let freshness = self.freshness(query, table, &key, &input).await?;
+        let is_fresh = freshness != Freshness::Stale;
         let done = |published, file| Computed {
             run: PartitionRun {
                 partition: key.first().to_owned(),
@@ -361,10 +364,10 @@ impl Runner {
                 elapsed: started.elapsed(),
             },
             key: key.clone(),
-            fingerprint,
+            input,
+            freshness,
             file,
         };
-        let is_fresh = self.is_fresh(query, table, &key, fingerprint).await?;
         // The attempt that was superseded may have written an older input's JSON Lines over those of
         // the run that came first, so then they are looked at whoever committed the table.
         if is_fresh && !again {
@@ -400,28 +403,24 @@ impl Runner {
     }
 
     /// Whether the outputs of this partition are there and were computed from the same input.
-    async fn is_fresh(
+    async fn freshness(
         &self,
         query: &QueryFile,
         table: Option<&Table>,
         key: &PartitionKey,
-        fingerprint: i64,
-    ) -> Result<bool, Error> {
+        input: &Input,
+    ) -> Result<Freshness, Error> {
         let Some(table) = table else {
-            return Ok(false);
+            return Ok(Freshness::Stale);
         };
-        let recorded = table
-            .snapshot()
-            .transaction(&application(query, key))
-            .await?;
-        if recorded != Some(fingerprint) {
-            return Ok(false);
+        // Somebody may have removed the file; then it is written again.
+        if let Some(location) = self.jsonl_location(query, key)
+            && location.head().await?.is_none()
+        {
+            return Ok(Freshness::Stale);
         }
-        match self.jsonl_location(query, key) {
-            None => Ok(true),
-            // Somebody may have removed the file; then it is written again.
-            Some(location) => Ok(location.head().await?.is_some()),
-        }
+        let application = application(query, key);
+        input.compare(table.snapshot(), &application).await
     }
 
     /// Whether an output may still have rows of a day that is in no table. An empty file of JSON Lines tells that
@@ -478,6 +477,13 @@ async fn publish(
     for computed in &changed {
         transactions.extend(records(query, table, computed, input_ms).await?);
     }
+    // What was only rewritten is no reason for a commit, but with one its new files are remembered, so that the
+    // log need not be asked again.
+    for computed in computed {
+        if computed.freshness == Freshness::Rewritten {
+            transactions.extend(computed.input.records(&application(query, &computed.key)));
+        }
+    }
     let change = Change {
         add: changed
             .iter()
@@ -513,10 +519,7 @@ async fn records(
             version,
         });
     }
-    records.push(Transaction {
-        application,
-        version: computed.fingerprint,
-    });
+    records.extend(computed.input.records(&application));
     Ok(records)
 }
 
