@@ -1,17 +1,19 @@
 //! What commits did to the data of a table, read from their entries in the log.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use datafusion::common::ScalarValue;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
+use super::name::TableName;
 use super::snapshot::Snapshot;
 use super::statistics;
 use crate::error::Error;
 
 /// One action of an entry, as far as it matters here.
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 struct Action {
     add: Option<File>,
     remove: Option<File>,
@@ -19,7 +21,7 @@ struct Action {
     metadata: Option<IgnoredAny>,
 }
 
-#[derive(Deserialize)]
+#[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct File {
     /// False where the file only holds, or held, rows that other files hold before and after.
@@ -28,31 +30,36 @@ struct File {
     partition_values: BTreeMap<String, Option<String>>,
 }
 
-impl Snapshot {
-    /// What tells this table from another one of its name.
-    pub(crate) fn table_id(&self) -> String {
-        self.state().metadata().id().to_owned()
-    }
+/// What commits did, each read once.
+#[derive(Debug, Default)]
+pub(crate) struct History {
+    entries: Mutex<HashMap<(TableName, u64), Entry>>,
+}
 
+/// The actions of a commit; `None` when its entry is gone or says what we do not understand.
+type Entry = Option<Arc<Vec<Action>>>;
+
+impl History {
     /// Whether nothing but rewriting happened to the rows of `partitions`, values of the first partition column,
-    /// after `version`. False also where the log does not say, because it begins later.
+    /// of `table` after `version`. False also where the log does not say, because it begins later.
     ///
     /// A file that was taken out counts for every partition: it may have held rows of one that has no file any more.
-    pub(crate) async fn is_only_rewritten_since(
+    pub(crate) async fn is_only_rewritten(
         &self,
+        table: &Snapshot,
         version: u64,
         partitions: &HashSet<Option<ScalarValue>>,
     ) -> Result<bool, Error> {
-        if version > self.version() {
+        if version > table.version() {
             return Ok(false);
         }
-        for version in version + 1..=self.version() {
-            let Some(actions) = self.actions(version).await? else {
+        for version in version + 1..=table.version() {
+            let Some(actions) = self.entry(table, version).await? else {
                 return Ok(false);
             };
             let changes = actions.iter().any(|action| {
                 let adds = action.add.as_ref().is_some_and(|file| {
-                    file.data_change && partitions.contains(&self.partition_of(file))
+                    file.data_change && partitions.contains(&table.partition_of(file))
                 });
                 let removes = action.remove.as_ref().is_some_and(|file| file.data_change);
                 adds || removes || action.metadata.is_some()
@@ -64,7 +71,28 @@ impl Snapshot {
         Ok(true)
     }
 
-    /// What the commit of `version` did; `None` when its entry is gone or says what we do not understand.
+    async fn entry(&self, table: &Snapshot, version: u64) -> Result<Entry, Error> {
+        let key = (table.name().clone(), version);
+        if let Some(known) = self.lock().get(&key) {
+            return Ok(known.clone());
+        }
+        let entry = table.actions(version).await?.map(Arc::new);
+        self.lock().insert(key, entry.clone());
+        Ok(entry)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<(TableName, u64), Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Snapshot {
+    /// What tells this table from another one of its name.
+    pub(crate) fn table_id(&self) -> String {
+        self.state().metadata().id().to_owned()
+    }
+
+    /// What the commit of `version` did.
     async fn actions(&self, version: u64) -> Result<Option<Vec<Action>>, Error> {
         let name = format!("{version:020}.json");
         let entry = self.location().join("_delta_log").join(&name);

@@ -22,6 +22,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use url::Url;
 
 pub use self::data_file::{DataFile, Encoded, encode};
+pub(crate) use self::history::History;
 pub use self::location::Location;
 pub use self::name::TableName;
 pub use self::provider::{InputFile, LakeTable};

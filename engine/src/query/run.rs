@@ -20,8 +20,8 @@ use super::mirror::time_of;
 use super::staleness::{Freshness, Input};
 use crate::error::Error;
 use crate::lake::{
-    Change, DataFile, Lake, Location, Outcome, PartitionKey, Table, TableSchema, Transaction,
-    encode, split,
+    Change, DataFile, History, Lake, Location, Outcome, PartitionKey, Table, TableSchema,
+    Transaction, encode, split,
 };
 use crate::output::hbase::{KeyFault, Target, check_keys};
 use crate::output::jsonl;
@@ -84,6 +84,16 @@ pub struct Runner {
     pub zone: Tz,
     /// Where the rows of `output.hbase` go; they go nowhere without it.
     pub hbase: Option<Target>,
+}
+
+/// What all partitions of an attempt have in common.
+struct Attempt<'a> {
+    query: &'a QueryFile,
+    given: &'a BTreeMap<String, ScalarValue>,
+    schema: SchemaRef,
+    /// Whether another one was superseded.
+    again: bool,
+    history: History,
 }
 
 /// A partition computed but not yet visible.
@@ -161,8 +171,15 @@ impl Runner {
             Some(_) => Some(self.input_time(query).await?),
             None => None,
         };
+        let attempt = Attempt {
+            query,
+            given,
+            schema,
+            again,
+            history: History::default(),
+        };
         let computed: Vec<Computed> = futures::stream::iter(values)
-            .map(|value| self.compute(query, &schema, table.as_ref(), value, given, again))
+            .map(|value| self.compute(&attempt, table.as_ref(), value))
             .buffered(CONCURRENCY)
             .inspect_ok(|computed| progress(&computed.run))
             .try_collect()
@@ -334,13 +351,17 @@ impl Runner {
 
     async fn compute(
         &self,
-        query: &QueryFile,
-        schema: &SchemaRef,
+        attempt: &Attempt<'_>,
         table: Option<&Table>,
         value: Option<ScalarValue>,
-        given: &BTreeMap<String, ScalarValue>,
-        again: bool,
     ) -> Result<Computed, Error> {
+        let Attempt {
+            query,
+            given,
+            schema,
+            again,
+            history,
+        } = attempt;
         let started = Instant::now();
         let key = key_of(query, value.as_ref());
         let planned = self
@@ -355,7 +376,7 @@ impl Runner {
             .collect();
         let input = Input::of(&query.text, &named, self.zone, &plan, &state);
         let input = input.map_err(Error::Plan)?;
-        let freshness = self.freshness(query, table, &key, &input).await?;
+        let freshness = self.freshness(query, table, &key, &input, history).await?;
         let is_fresh = freshness != Freshness::Stale;
         let done = |published, file| Computed {
             run: PartitionRun {
@@ -370,7 +391,7 @@ impl Runner {
         };
         // The attempt that was superseded may have written an older input's JSON Lines over those of
         // the run that came first, so then they are looked at whoever committed the table.
-        if is_fresh && !again {
+        if is_fresh && !*again {
             return Ok(done(Published::Unchanged, None));
         }
         let batches = self.session.collect(state, plan).await?;
@@ -409,6 +430,7 @@ impl Runner {
         table: Option<&Table>,
         key: &PartitionKey,
         input: &Input,
+        history: &History,
     ) -> Result<Freshness, Error> {
         let Some(table) = table else {
             return Ok(Freshness::Stale);
@@ -420,7 +442,8 @@ impl Runner {
             return Ok(Freshness::Stale);
         }
         let application = application(query, key);
-        input.compare(table.snapshot(), &application).await
+        let output = table.snapshot();
+        input.compare(output, &application, history).await
     }
 
     /// Whether an output may still have rows of a day that is in no table. An empty file of JSON Lines tells that

@@ -21,7 +21,7 @@ use datafusion::logical_expr::expr_rewriter::unnormalize_cols;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
-use crate::lake::{LakeTable, Snapshot, TableName, Transaction};
+use crate::lake::{History, LakeTable, Snapshot, TableName, Transaction};
 
 /// What a partition of an output is computed from.
 pub(super) struct Input {
@@ -83,6 +83,7 @@ impl Input {
         &self,
         output: &Snapshot,
         application: &str,
+        history: &History,
     ) -> Result<Freshness, Error> {
         let recorded = output.transaction(application).await?;
         if recorded == Some(self.fingerprint) {
@@ -97,9 +98,8 @@ impl Input {
             let Some(version) = version.and_then(|version| u64::try_from(version).ok()) else {
                 return Ok(Freshness::Stale);
             };
-            let snapshot = &read.snapshot;
-            if !snapshot
-                .is_only_rewritten_since(version, &read.partitions)
+            if !history
+                .is_only_rewritten(&read.snapshot, version, &read.partitions)
                 .await?
             {
                 return Ok(Freshness::Stale);
