@@ -240,3 +240,12 @@ def test_a_column_that_no_output_holds_is_refused_before_a_run(lakes, tmp_path):
         says = [r"column .*x.* of query .*listed.* is List", "array_to_string"]
         isobar.refused(*queries, *command, code=1, says=says)
     assert "listed" not in isobar.ok("table", "list").stdout
+
+
+def test_a_table_function_is_no_table_that_must_be_landed(lakes, tmp_path):
+    isobar = lakes.landed("local").isobar.having(ISOBAR__QUERIES__PATH=str(tmp_path))
+    text = QUERY.format(table="counted", column="sum(n.value)")
+    text = text.replace("FROM weather", "FROM weather CROSS JOIN generate_series(1, 3) n")
+    (tmp_path / "counted.sql").write_text(text)
+    isobar.ok("query", "check")
+    isobar.ok("run", "counted", "--dt", "2026-01-01")
