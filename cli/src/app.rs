@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use engine::config::{self, Config, Loaded, Log, LogFormat, Setting, Sources};
 use engine::lake::{Lake, Location, StoreOptions, Stores};
+use engine::output::hbase::Target;
 use engine::query::Library;
 use engine::session::Session;
 use tracing::Level;
@@ -82,6 +83,16 @@ impl App {
 
     pub(crate) fn base_path(&self, lake: &Lake) -> Result<Location, engine::Error> {
         lake.stores().locate(&self.config.export.base_path)
+    }
+
+    /// Where HBase is, if it is enabled.
+    pub(crate) fn hbase(&self) -> Option<Target> {
+        let hbase = &self.config.hbase;
+        hbase.enabled.then(|| Target {
+            host: hbase.host.clone(),
+            port: hbase.port,
+            table: hbase.table.clone(),
+        })
     }
 
     pub(crate) fn library(&self) -> anyhow::Result<Library> {

@@ -170,6 +170,65 @@ pub enum Error {
         "others kept committing to the output of query \"{query}\"; gave up after {tries} runs"
     )]
     RunContended { query: String, tries: usize },
+    #[error(
+        "query \"{query}\" publishes nothing: a row of partition \"{partition}\" has no \"{column}\", which output.hbase.row_key names"
+    )]
+    RowKeyNull {
+        query: String,
+        partition: String,
+        column: String,
+    },
+    #[error(
+        "query \"{query}\" publishes nothing: rows of partition \"{partition}\" share the row key \"{key}\"; let output.hbase.row_key name the columns that tell rows apart"
+    )]
+    RowKeyTaken {
+        query: String,
+        partition: String,
+        key: String,
+    },
+    #[error(
+        "the rows of query \"{query}\" are published, but not in HBase table \"{table}\"; the next run completes it"
+    )]
+    Mirror {
+        query: String,
+        table: String,
+        #[source]
+        source: Box<Error>,
+    },
+    #[error(
+        "HBase's Thrift server at {server} cannot be reached; check that it runs, then hbase.host (HBASE_HOST) and hbase.port (HBASE_PORT), or switch hbase.enabled (HBASE_ENABLED) off"
+    )]
+    HbaseUnreachable {
+        server: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(
+        "could not {attempt} HBase by its Thrift server at {server} within {}; check that HBase runs, then hbase.host (HBASE_HOST) and hbase.port (HBASE_PORT)",
+        humantime::format_duration(*limit)
+    )]
+    HbaseTimedOut {
+        attempt: &'static str,
+        server: String,
+        limit: std::time::Duration,
+    },
+    #[error(
+        "could not {attempt} HBase by its Thrift server at {server}; check that HBase runs, then hbase.host (HBASE_HOST) and hbase.port (HBASE_PORT)"
+    )]
+    Hbase {
+        attempt: &'static str,
+        server: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error(
+        "HBase has no namespace \"{namespace}\" for table \"{table}\", and its Thrift server cannot create one; run `echo \"create_namespace '{namespace}'\" | hbase shell -n`"
+    )]
+    HbaseNamespace { table: String, namespace: String },
+    #[error(
+        "HBase table \"{table}\" has no family \"{family}\", and its Thrift server cannot add one; run `echo \"alter '{table}', NAME => '{family}'\" | hbase shell -n`"
+    )]
+    HbaseFamily { table: String, family: &'static str },
     #[error("{message}\n  at {place}")]
     Syntax { message: String, place: Place },
     #[error("{origin} holds {found} statements where one is expected")]

@@ -124,15 +124,17 @@ impl Session {
         Ok(plan)
     }
 
-    /// Names of the lake's tables that `statement` reads, views and common table expressions aside.
+    /// Names of the lake's tables that `statement` reads, views, common table expressions and table
+    /// functions aside.
     pub async fn tables_of(&self, statement: &Statement) -> Result<Vec<TableName>, Error> {
-        let references = self
-            .context
-            .state()
+        let state = self.context.state();
+        let references = state
             .resolve_table_references(&statement.parsed())
             .map_err(Error::Plan)?;
+        let functions = state.table_functions();
         Ok(references
             .iter()
+            .filter(|reference| !functions.contains_key(reference.table()))
             .filter_map(|reference| reference.table().parse().ok())
             .collect())
     }

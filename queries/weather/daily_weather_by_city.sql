@@ -7,7 +7,7 @@
 --! [output.jsonl]
 --! file        = "aggregates.jsonl"
 --! [output.hbase]
---! table       = "weather:aggregates"
+--! table       = "@hbase.table"
 --! row_key     = ["city_id", "dt"]
 --! [check]
 --! not_null    = ["temp_avg"]

@@ -1,5 +1,6 @@
 //! `isobar check`: whether everything that is configured can be reached. Changes nothing.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,13 +41,14 @@ impl Check {
             place: app.config.queries.path.display().to_string(),
             outcome: queries(app),
         };
-        let (tables, exports, web) = tokio::join!(
+        let (tables, exports, web, hbase) = tokio::join!(
             probe("lake", &app.config.lake.url, tables(&lake)),
             probe("export", &app.config.export.base_path, exports(app, &lake)),
             web_hdfs(app),
+            hbase(app),
         );
         let mut failures = Vec::new();
-        for finding in [Some(queries), Some(tables), Some(exports), web]
+        for finding in [Some(queries), Some(tables), Some(exports), web, hbase]
             .into_iter()
             .flatten()
         {
@@ -76,7 +78,7 @@ impl Check {
 
 async fn probe(
     what: &'static str,
-    place: &Url,
+    place: &impl Display,
     look: impl Future<Output = anyhow::Result<String>>,
 ) -> Finding {
     let outcome = tokio::time::timeout(PATIENCE, look).await;
@@ -122,6 +124,19 @@ async fn exports(app: &App, lake: &Lake) -> anyhow::Result<String> {
         .filter(|name| name.starts_with("dt="))
         .count();
     Ok(text::counted(days as u64, "day"))
+}
+
+/// Whether HBase answers; only where it is enabled.
+async fn hbase(app: &App) -> Option<Finding> {
+    let target = app.hbase()?;
+    let look = async {
+        Ok(if target.has_table().await? {
+            format!("table {}", target.table)
+        } else {
+            format!("table {} comes with the first run", target.table)
+        })
+    };
+    Some(probe("hbase", &target.server(), look).await)
 }
 
 /// Whether the NameNode serves, asked over HTTP as the older pipeline did; only where an address is set.

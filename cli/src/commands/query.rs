@@ -178,6 +178,7 @@ async fn faults(app: &App, library: &Library) -> anyhow::Result<Faults> {
     let runner = Runner {
         base_path: app.base_path(&lake)?,
         zone: app.config.time.zone,
+        hbase: None,
         lake,
         session,
     };

@@ -104,6 +104,7 @@ pub(crate) async fn publish(
     let runner = Runner {
         base_path: app.base_path(&lake)?,
         zone: app.config.time.zone,
+        hbase: app.hbase(),
         lake,
         session,
     };

@@ -4,6 +4,7 @@
 //! [`LakeTable`] provider, and changed through a [`Table`], whose every change is one commit.
 
 mod data_file;
+mod history;
 mod location;
 mod name;
 mod provider;
@@ -23,9 +24,10 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use url::Url;
 
 pub use self::data_file::{DataFile, Encoded, encode};
+pub(crate) use self::history::History;
 pub use self::location::Location;
 pub use self::name::TableName;
-pub use self::provider::LakeTable;
+pub use self::provider::{InputFile, LakeTable};
 pub use self::snapshot::Snapshot;
 pub use self::store::{Counters, Failure, StoreOptions, Stores};
 pub use self::sweep::Swept;

@@ -42,6 +42,15 @@ pub struct LakeTable {
     columns: SchemaRef,
 }
 
+/// A data file that a scan reads.
+#[derive(Clone, Debug)]
+pub struct InputFile {
+    /// Below the table.
+    pub path: String,
+    /// Value of the first partition column, if there is one.
+    pub partition: Option<ScalarValue>,
+}
+
 /// What a scan reads, and what it has to ask of every row.
 struct Chosen<'a> {
     files: Vec<&'a SnapshotFile>,
@@ -73,14 +82,20 @@ impl LakeTable {
         Ok(Chosen { files, predicate })
     }
 
-    /// Paths, below the table, of the data files that a scan with `filters` would read.
-    pub fn input_files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<String>> {
+    /// The data files that a scan with `filters` would read.
+    pub fn input_files(&self, state: &dyn Session, filters: &[Expr]) -> Result<Vec<InputFile>> {
         let chosen = self.choose(state, filters)?;
-        let name = self.snapshot.name();
         let files = chosen.files.into_iter();
         Ok(files
-            .map(|file| format!("{name}/{}", file.relative))
+            .map(|file| InputFile {
+                path: file.relative.clone(),
+                partition: file.partition.first().cloned(),
+            })
             .collect())
+    }
+
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
     }
 
     /// Files that may hold rows for which `partition` and `predicate` are true.

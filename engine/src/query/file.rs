@@ -8,6 +8,7 @@ use serde::Deserialize;
 
 use super::header;
 use crate::error::Error;
+use crate::output::hbase::CONFIGURED_TABLE;
 use crate::sql::{self, Statement};
 
 /// The name of a query: its path below the queries directory without `.sql`.
@@ -100,12 +101,12 @@ pub struct JsonlOutput {
     pub file: String,
 }
 
-/// A table of HBase.
+/// A table of HBase; `@hbase.table` is the configured one.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HbaseOutput {
     pub table: String,
-    /// Columns joined by `#`.
+    /// Columns whose values, joined by `#`, are the key of a row.
     pub row_key: Vec<String>,
 }
 
@@ -184,7 +185,40 @@ impl QueryFile {
         if let Some(table) = &self.header.output.table {
             table.name.parse::<crate::lake::TableName>()?;
         }
-        Ok(())
+        let message = match &self.header.output.hbase {
+            Some(hbase) => self.hbase_fault(hbase),
+            None => None,
+        };
+        message.map_or(Ok(()), |message| Err(self.wrong("[output.hbase]", message)))
+    }
+
+    fn hbase_fault(&self, hbase: &HbaseOutput) -> Option<String> {
+        let Outputs { table, .. } = &self.header.output;
+        let part = |part: &str| {
+            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+            !part.is_empty() && part.chars().all(fits)
+        };
+        let named = hbase.table.as_str();
+        if table.is_none() {
+            Some("output.hbase needs output.table, whose rows it copies".to_owned())
+        } else if named != CONFIGURED_TABLE
+            && !named
+                .split_once(':')
+                .map_or(part(named), |(a, b)| part(a) && part(b))
+        {
+            Some(format!(
+                "output.hbase.table is \"{named}\"; expected namespace:table, or {CONFIGURED_TABLE} for the configured one"
+            ))
+        } else if hbase.row_key.is_empty() {
+            Some("output.hbase.row_key names no column".to_owned())
+        } else {
+            // Days that shared keys would overwrite each other.
+            let partition = self.header.partition.as_ref();
+            let partition = partition.filter(|partition| !hbase.row_key.contains(partition))?;
+            Some(format!(
+                "output.hbase.row_key lacks the partition \"{partition}\"; add it, or days overwrite each other's rows"
+            ))
+        }
     }
 
     /// A complaint about what the header says under `key`.
@@ -237,6 +271,25 @@ mod tests {
             "--! params = { dt = \"date\" }\n--! partition = \"dt\"\n--! [output.jsonl]\n--! file = \"a/b\"",
             "SELECT $dt AS dt",
             5,
+        );
+        let table = "--! [output.table]\n--! name = \"a\"\n";
+        let hbase = "--! [output.hbase]\n--! table = \"ns:t\"\n--! row_key = [\"id\"]";
+        check(hbase, "SELECT 1 AS id", 2);
+        check(
+            &format!("{table}{}", hbase.replace("ns:t", "a b")),
+            "SELECT 1 AS id",
+            4,
+        );
+        check(
+            &format!("{table}{}", hbase.replace("\"id\"", "")),
+            "SELECT 1 AS id",
+            4,
+        );
+        let partition = "--! params = { dt = \"date\" }\n--! partition = \"dt\"\n";
+        check(
+            &format!("{partition}{table}{hbase}"),
+            "SELECT $dt AS dt, 1 AS id",
+            6,
         );
     }
 }

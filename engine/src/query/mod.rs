@@ -3,6 +3,7 @@
 mod file;
 mod header;
 mod library;
+mod mirror;
 mod owners;
 mod run;
 mod staleness;

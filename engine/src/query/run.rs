@@ -16,19 +16,21 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tracing::info;
 
 use super::file::{ParameterType, QueryFile};
-use super::staleness::fingerprint;
+use super::mirror::time_of;
+use super::staleness::{Freshness, Input};
 use crate::error::Error;
 use crate::lake::{
-    Change, DataFile, Lake, Location, Outcome, PartitionKey, Table, TableSchema, Transaction,
-    encode, split,
+    Change, DataFile, History, Lake, Location, Outcome, PartitionKey, Table, TableSchema,
+    Transaction, encode, split,
 };
+use crate::output::hbase::{KeyFault, Target, check_keys};
 use crate::output::jsonl;
 use crate::session::{Session, storable};
 
 /// Partitions that are computed at the same time.
 const CONCURRENCY: usize = 4;
 /// How often a run is done anew because others committed to its output table meanwhile.
-const TRIES: usize = 5;
+pub(super) const TRIES: usize = 5;
 
 /// Which partitions a run computes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,13 +82,26 @@ pub struct Runner {
     /// Directory of `output.jsonl`.
     pub base_path: Location,
     pub zone: Tz,
+    /// Where the rows of `output.hbase` go; they go nowhere without it.
+    pub hbase: Option<Target>,
+}
+
+/// What all partitions of an attempt have in common.
+struct Attempt<'a> {
+    query: &'a QueryFile,
+    given: &'a BTreeMap<String, ScalarValue>,
+    schema: SchemaRef,
+    /// Whether another one was superseded.
+    again: bool,
+    history: History,
 }
 
 /// A partition computed but not yet visible.
 struct Computed {
     run: PartitionRun,
     key: PartitionKey,
-    fingerprint: i64,
+    input: Input,
+    freshness: Freshness,
     file: Option<DataFile>,
 }
 
@@ -151,19 +166,36 @@ impl Runner {
         let values = self.partitions(query, days).await?;
         let schema = self.output_schema(query, given).await?;
         let mut table = self.open_output(query, &schema).await?;
+        // Before the first partition is planned: what is committed meanwhile has a time of its own.
+        let input_ms = match &query.header.output.hbase {
+            Some(_) => Some(self.input_time(query).await?),
+            None => None,
+        };
+        let attempt = Attempt {
+            query,
+            given,
+            schema,
+            again,
+            history: History::default(),
+        };
         let computed: Vec<Computed> = futures::stream::iter(values)
-            .map(|value| self.compute(query, &schema, table.as_ref(), value, given, again))
+            .map(|value| self.compute(&attempt, table.as_ref(), value))
             .buffered(CONCURRENCY)
             .inspect_ok(|computed| progress(&computed.run))
             .try_collect()
             .await?;
         let mut version = None;
         if let Some(table) = &mut table {
-            match publish(query, table, &computed).await? {
+            match publish(query, table, &computed, input_ms).await? {
                 Some(Outcome::Superseded) => return Ok(None),
                 Some(Outcome::Committed(committed)) => version = Some(committed),
                 None => {}
             }
+            let keys: Vec<_> = computed
+                .iter()
+                .map(|computed| computed.key.clone())
+                .collect();
+            self.mirror(query, table, &keys).await?;
         }
         let files = computed
             .iter()
@@ -234,9 +266,7 @@ impl Runner {
                 let day = day.and_then(|rest| parse_date(column, rest.strip_prefix('=')?).ok());
                 if let Some(day) = day
                     && !days.contains(&day)
-                    && self
-                        .has_lines(query, &key_of(query, Some(&date32(day))))
-                        .await?
+                    && self.may_be_published(query, day).await?
                 {
                     days.insert(day);
                 }
@@ -279,6 +309,14 @@ impl Runner {
             .partition
             .iter()
             .chain(&query.header.check.not_null)
+            .chain(
+                query
+                    .header
+                    .output
+                    .hbase
+                    .iter()
+                    .flat_map(|hbase| &hbase.row_key),
+            )
         {
             if schema.index_of(column).is_err() {
                 return Err(Error::QueryColumn {
@@ -313,13 +351,17 @@ impl Runner {
 
     async fn compute(
         &self,
-        query: &QueryFile,
-        schema: &SchemaRef,
+        attempt: &Attempt<'_>,
         table: Option<&Table>,
         value: Option<ScalarValue>,
-        given: &BTreeMap<String, ScalarValue>,
-        again: bool,
     ) -> Result<Computed, Error> {
+        let Attempt {
+            query,
+            given,
+            schema,
+            again,
+            history,
+        } = attempt;
         let started = Instant::now();
         let key = key_of(query, value.as_ref());
         let planned = self
@@ -332,8 +374,10 @@ impl Runner {
             .map(|(name, value)| (name.clone(), value.to_string()))
             .chain([("partition".to_owned(), key.first().to_owned())])
             .collect();
-        let fingerprint = fingerprint(&query.text, &named, self.zone, &plan, &state);
-        let fingerprint = fingerprint.map_err(Error::Plan)?;
+        let input = Input::of(&query.text, &named, self.zone, &plan, &state);
+        let input = input.map_err(Error::Plan)?;
+        let freshness = self.freshness(query, table, &key, &input, history).await?;
+        let is_fresh = freshness != Freshness::Stale;
         let done = |published, file| Computed {
             run: PartitionRun {
                 partition: key.first().to_owned(),
@@ -341,13 +385,13 @@ impl Runner {
                 elapsed: started.elapsed(),
             },
             key: key.clone(),
-            fingerprint,
+            input,
+            freshness,
             file,
         };
-        let is_fresh = self.is_fresh(query, table, &key, fingerprint).await?;
         // The attempt that was superseded may have written an older input's JSON Lines over those of
         // the run that came first, so then they are looked at whoever committed the table.
-        if is_fresh && !again {
+        if is_fresh && !*again {
             return Ok(done(Published::Unchanged, None));
         }
         let batches = self.session.collect(state, plan).await?;
@@ -356,7 +400,8 @@ impl Runner {
         if rows == 0 && !is_fresh && !has_rows(table, &key) && !self.has_lines(query, &key).await? {
             return Ok(done(Published::Nothing, None));
         }
-        // Before anybody sees a row: here rows of another partition are refused.
+        // Before anybody sees a row: here rows of another partition, or without a key, are refused.
+        refuse_keyless(query, &key, &batches)?;
         let file = match table {
             Some(table) if rows > 0 && !is_fresh => {
                 Some(store(query, table, &key, &batches).await?)
@@ -379,27 +424,37 @@ impl Runner {
     }
 
     /// Whether the outputs of this partition are there and were computed from the same input.
-    async fn is_fresh(
+    async fn freshness(
         &self,
         query: &QueryFile,
         table: Option<&Table>,
         key: &PartitionKey,
-        fingerprint: i64,
-    ) -> Result<bool, Error> {
+        input: &Input,
+        history: &History,
+    ) -> Result<Freshness, Error> {
         let Some(table) = table else {
-            return Ok(false);
+            return Ok(Freshness::Stale);
         };
-        let recorded = table
-            .snapshot()
-            .transaction(&application(query, key))
-            .await?;
-        if recorded != Some(fingerprint) {
-            return Ok(false);
+        // Somebody may have removed the file; then it is written again.
+        if let Some(location) = self.jsonl_location(query, key)
+            && location.head().await?.is_none()
+        {
+            return Ok(Freshness::Stale);
         }
-        match self.jsonl_location(query, key) {
-            None => Ok(true),
-            // Somebody may have removed the file; then it is written again.
-            Some(location) => Ok(location.head().await?.is_some()),
+        let application = application(query, key);
+        let output = table.snapshot();
+        input.compare(output, &application, history).await
+    }
+
+    /// Whether an output may still have rows of a day that is in no table. An empty file of JSON Lines tells that
+    /// there was such a day, and HBase may not have heard yet that it has gone.
+    async fn may_be_published(&self, query: &QueryFile, day: NaiveDate) -> Result<bool, Error> {
+        let key = key_of(query, Some(&date32(day)));
+        match self.jsonl_location(query, &key) {
+            Some(location) if self.hbase.is_some() && query.header.output.hbase.is_some() => {
+                Ok(location.head().await?.is_some())
+            }
+            _ => self.has_lines(query, &key).await,
         }
     }
 
@@ -432,6 +487,7 @@ async fn publish(
     query: &QueryFile,
     table: &mut Table,
     computed: &[Computed],
+    input_ms: Option<i64>,
 ) -> Result<Option<Outcome>, Error> {
     let changed: Vec<_> = computed
         .iter()
@@ -439,6 +495,17 @@ async fn publish(
         .collect();
     if changed.is_empty() {
         return Ok(None);
+    }
+    let mut transactions = Vec::new();
+    for computed in &changed {
+        transactions.extend(records(query, table, computed, input_ms).await?);
+    }
+    // What was only rewritten is no reason for a commit, but with one its new files are remembered, so that the
+    // log need not be asked again.
+    for computed in computed {
+        if computed.freshness == Freshness::Rewritten {
+            transactions.extend(computed.input.records(&application(query, &computed.key)));
+        }
     }
     let change = Change {
         add: changed
@@ -449,21 +516,38 @@ async fn publish(
             .iter()
             .map(|computed| computed.key.clone())
             .collect(),
-        transactions: changed
-            .iter()
-            .map(|computed| Transaction {
-                application: application(query, &computed.key),
-                version: computed.fingerprint,
-            })
-            .collect(),
+        transactions,
     };
     let outcome = table.commit(&change).await?;
     info!(query = %query.name, table = %table.name(), partitions = changed.len(), ?outcome, "published");
     Ok(Some(outcome))
 }
 
+/// What is kept of a partition that is published: what it was computed from and, for a query with an output in
+/// HBase, the time of its cells there. That is the input's, and later than that of the cells before.
+async fn records(
+    query: &QueryFile,
+    table: &Table,
+    computed: &Computed,
+    input_ms: Option<i64>,
+) -> Result<Vec<Transaction>, Error> {
+    let application = application(query, &computed.key);
+    let mut records = Vec::new();
+    if let Some(input_ms) = input_ms {
+        let application = time_of(&application);
+        let before_ms = table.snapshot().transaction(&application).await?;
+        let version = before_ms.map_or(input_ms, |before_ms| input_ms.max(before_ms + 1));
+        records.push(Transaction {
+            application,
+            version,
+        });
+    }
+    records.extend(computed.input.records(&application));
+    Ok(records)
+}
+
 /// Under which name a partition's fingerprint is kept in the log of the output table.
-fn application(query: &QueryFile, key: &PartitionKey) -> String {
+pub(super) fn application(query: &QueryFile, key: &PartitionKey) -> String {
     format!("isobar/run/{}/{}", query.name, key.first())
 }
 
@@ -505,6 +589,35 @@ async fn store(
         .map_err(|source| failed(parquet::errors::ParquetError::External(source.into())))?
         .map_err(failed)?;
     table.store(key, encoded).await
+}
+
+/// Refuses rows that their keys in HBase do not tell apart.
+fn refuse_keyless(
+    query: &QueryFile,
+    key: &PartitionKey,
+    batches: &[RecordBatch],
+) -> Result<(), Error> {
+    let Some(output) = &query.header.output.hbase else {
+        return Ok(());
+    };
+    let fault = check_keys(batches, &output.row_key).map_err(|source| Error::Encode {
+        query: query.name.to_string(),
+        source: source.into(),
+    })?;
+    let (query, partition) = (query.name.to_string(), key.first().to_owned());
+    match fault {
+        None => Ok(()),
+        Some(KeyFault::Null(column)) => Err(Error::RowKeyNull {
+            query,
+            partition,
+            column,
+        }),
+        Some(KeyFault::Taken(key)) => Err(Error::RowKeyTaken {
+            query,
+            partition,
+            key,
+        }),
+    }
 }
 
 /// Whether every output can hold values of this type, and holds the same.

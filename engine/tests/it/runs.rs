@@ -96,6 +96,7 @@ impl World {
             session: Session::new(&self.lake, zone).expect("a session"),
             base_path: self.lake.stores().locate(&base).expect("a place"),
             zone,
+            hbase: None,
         }
     }
 

@@ -98,6 +98,7 @@ impl World {
             session: self.session.clone(),
             base_path: self.lake.stores().locate(&base).expect("a place"),
             zone: Paris,
+            hbase: None,
         };
         let query = self.library.query(name)?;
         runner.run(&query, days, parameters, &|_| ()).await
