@@ -137,7 +137,8 @@ impl<S: ObjectStore> ObjectStore for Guard<S> {
                 async move {
                     let location = location?;
                     let one = futures::stream::iter([Ok(location.clone())]).boxed();
-                    let call = async move { inner.delete_stream(one).try_collect::<Vec<_>>().await };
+                    let call =
+                        async move { inner.delete_stream(one).try_collect::<Vec<_>>().await };
                     let limit = context.limit;
                     context.call("delete", &location, limit, call).await?;
                     Ok(location)
@@ -282,5 +283,193 @@ impl MultipartUpload for GuardedUpload {
         self.context
             .call("delete", &self.location, limit, call)
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::BoxFuture;
+    use object_store::ObjectStoreExt as _;
+    use object_store::memory::InMemory;
+    use tokio::sync::Mutex;
+
+    use super::super::Failure;
+    use super::*;
+
+    /// Fails a test that hangs; far beyond what a busy machine needs.
+    const LIMIT: Duration = Duration::from_secs(10);
+    const STUCK: &str = "stuck";
+
+    /// Like hdfs-native: a call holds a lock of the whole store while it waits. One for [`STUCK`] waits
+    /// for ever.
+    #[derive(Debug, Default)]
+    struct OneLock {
+        inner: InMemory,
+        lock: Mutex<()>,
+    }
+
+    impl OneLock {
+        async fn wait(&self, location: &Path) {
+            let _held = self.lock.lock().await;
+            if location.as_ref() == STUCK {
+                std::future::pending::<()>().await;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    impl fmt::Display for OneLock {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("OneLock")
+        }
+    }
+
+    #[async_trait]
+    impl ObjectStore for OneLock {
+        async fn put_opts(
+            &self,
+            location: &Path,
+            payload: PutPayload,
+            options: PutOptions,
+        ) -> Result<PutResult> {
+            self.wait(location).await;
+            self.inner.put_opts(location, payload, options).await
+        }
+
+        async fn put_multipart_opts(
+            &self,
+            location: &Path,
+            options: PutMultipartOptions,
+        ) -> Result<Box<dyn MultipartUpload>> {
+            self.inner.put_multipart_opts(location, options).await
+        }
+
+        async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+            self.wait(location).await;
+            self.inner.get_opts(location, options).await
+        }
+
+        fn delete_stream(
+            &self,
+            locations: BoxStream<'static, Result<Path>>,
+        ) -> BoxStream<'static, Result<Path>> {
+            self.inner.delete_stream(locations)
+        }
+
+        fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+            self.inner.list(prefix)
+        }
+
+        async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+            self.wait(&Path::default()).await;
+            self.inner.list_with_delimiter(prefix).await
+        }
+
+        async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+            self.wait(from).await;
+            self.inner.copy_opts(from, to, options).await
+        }
+    }
+
+    fn guard(limit: Duration) -> Guard<OneLock> {
+        let context = Context {
+            server: "a store".to_owned(),
+            user: "somebody".to_owned(),
+            limit,
+            counters: Arc::default(),
+        };
+        Guard::new(OneLock::default(), context)
+    }
+
+    async fn read(store: &Guard<OneLock>, path: &Path) -> Result<Bytes> {
+        store.get(path).await?.bytes().await
+    }
+
+    /// Begins a call, looks at it once as a reader of many does, and reads while it is left waiting.
+    async fn check(
+        call: &str,
+        begin: for<'a> fn(&'a Guard<OneLock>, &'a Path) -> BoxFuture<'a, Result<()>>,
+    ) {
+        let (store, path) = (guard(LIMIT), Path::from("log"));
+        store.put(&path, "row".into()).await.unwrap();
+        let mut left = begin(&store, &path);
+        assert!(futures::poll!(&mut left).is_pending(), "{call}");
+        assert_eq!(read(&store, &path).await.expect(call), "row", "{call}");
+        left.await.expect(call);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_left_waiting_holds_up_no_other() {
+        check("read", |s, p| Box::pin(async { s.get(p).await.map(drop) })).await;
+        check("range", |s, p| {
+            Box::pin(async { s.get_range(p, 0..1).await.map(drop) })
+        })
+        .await;
+        check("look up", |s, p| {
+            Box::pin(async { s.head(p).await.map(drop) })
+        })
+        .await;
+        check("write", |s, p| {
+            Box::pin(async { s.put(p, "row".into()).await.map(drop) })
+        })
+        .await;
+        check("list", |s, _| {
+            Box::pin(async { s.list_with_delimiter(None).await.map(drop) })
+        })
+        .await;
+        check("copy", |s, p| {
+            Box::pin(async { s.copy(p, &Path::from("copy")).await })
+        })
+        .await;
+    }
+
+    /// Until a call in a task has got as far as the lock.
+    async fn lock_is_held(store: &Guard<OneLock>) {
+        while store.inner.lock.try_lock().is_ok() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_dropped_lets_go() {
+        let (store, path) = (guard(LIMIT), Path::from("log"));
+        store.put(&path, "row".into()).await.unwrap();
+        let stuck = Path::from(STUCK);
+        let mut left = Box::pin(store.get(&stuck));
+        assert!(futures::poll!(&mut left).is_pending());
+        lock_is_held(&store).await;
+        drop(left);
+        assert_eq!(read(&store, &path).await.unwrap(), "row");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_never_answers_fails_by_name_and_lets_go() {
+        let (store, path) = (guard(Duration::from_millis(100)), Path::from("log"));
+        store.put(&path, "row".into()).await.unwrap();
+        let failure = store.get(&Path::from(STUCK)).await.unwrap_err();
+        let failure = Failure::find(&failure).unwrap().to_string();
+        assert!(
+            failure.starts_with("a store did not finish \"read\" of \"/stuck\" within 100ms"),
+            "{failure}"
+        );
+        assert_eq!(store.context.counters.failures.get(), 1);
+        assert_eq!(read(&store, &path).await.unwrap(), "row");
+    }
+
+    #[tokio::test]
+    async fn deletes_each_file_of_a_stream_in_order() {
+        let store = guard(LIMIT);
+        let paths = ["a", "b"].map(Path::from);
+        for path in &paths {
+            store.put(path, "row".into()).await.unwrap();
+        }
+        let deleted: Vec<_> = store
+            .delete_stream(futures::stream::iter(paths.clone().map(Ok)).boxed())
+            .try_collect()
+            .await
+            .unwrap();
+        assert_eq!(deleted, paths);
+        assert!(store.head(&paths[0]).await.is_err());
+        assert_eq!(store.list(None).count().await, 0);
     }
 }
