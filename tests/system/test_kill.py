@@ -64,7 +64,7 @@ def kill_after_a_commit(lake: Lake, chance: random.Random) -> bool:
         time.sleep(0.002)
     time.sleep(chance.random() * 0.1)
     ended = process.poll()
-    assert ended in (None, 0), f"land failed by itself with {ended}"
+    assert ended in (None, 0), f"land failed by itself with {ended}: {process.said()}"
     process.kill()
     process.wait()
     return ended is None

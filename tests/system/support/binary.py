@@ -9,6 +9,7 @@ import re
 import select
 import signal
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -120,16 +121,9 @@ class Isobar:
             assert re.search(pattern, outcome.stderr, re.IGNORECASE), f"stderr does not say {pattern!r}: {outcome}"
         return outcome
 
-    def start(self, *arguments: str) -> subprocess.Popen:
-        """In the background, its output thrown away; the caller ends it."""
-        return subprocess.Popen(
-            [self.binary, *arguments],
-            cwd=self.directory,
-            env=self.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+    def start(self, *arguments: str) -> "Process":
+        """In the background; the caller ends it."""
+        return Process(self, *arguments)
 
     def land(self, path: str, **options) -> Outcome:
         return self.ok("land", "--from", "files", path, "--once", **options)
@@ -142,6 +136,29 @@ class Isobar:
         [row] = self.query(sql)
         [value] = row.values()
         return value
+
+
+class Process(subprocess.Popen):
+    """The binary in the background: its results are thrown away, what it says to stderr is kept."""
+
+    def __init__(self, isobar: Isobar, *arguments: str):
+        self._stderr = tempfile.TemporaryFile()
+        super().__init__(
+            [isobar.binary, *arguments],
+            cwd=isobar.directory,
+            env=isobar.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=self._stderr,
+        )
+
+    def said(self) -> str:
+        """What it has said to stderr so far."""
+        # Not by seek and read: the process writes at the position of the same open file.
+        file = self._stderr.fileno()
+        text = os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
+        assert_no_canary(text)
+        return text
 
 
 def parse_json(text: str) -> list[dict]:

@@ -1,22 +1,30 @@
-//! A time limit and a counter around every call of an [`ObjectStore`].
+//! A task, a time limit and a counter around every call of an [`ObjectStore`].
 //!
 //! hdfs-native has no limits inside: with a stopped DataNode a read or a write never returns. The
 //! limit is per call, and per chunk of a stream, so that a long transfer that moves is not cut.
+//!
+//! hdfs-native also holds locks of a whole client across its calls: one for the connection to the
+//! NameNode, one for the defaults of the server. A call that is begun and then left waiting while
+//! its caller waits for another keeps such a lock, or its place in the queue, and the other waits
+//! for ever. Readers of logs do this: they open many files at once and read the first that is open.
+//! So every call runs in a task of its own, and goes on whoever looks at it.
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::StreamExt as _;
 use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::path::Path;
 use object_store::{
     CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta,
     ObjectStore, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
     UploadPart,
 };
+use tokio_util::task::AbortOnDropHandle;
 
 use super::Context;
 use super::failure::absolute;
@@ -25,17 +33,23 @@ use super::failure::absolute;
 /// `n / BYTES_PER_SECOND_MIN` longer than the limit of a call.
 const BYTES_PER_SECOND_MIN: u64 = 8 << 20;
 
+/// Deletions of one stream that are under way together.
+const DELETES_AT_ONCE: usize = 10;
+
 /// An [`ObjectStore`] whose every call ends: with a result, or with a named
 /// [`Failure`](super::Failure) when the time limit has passed.
 #[derive(Debug)]
 pub(crate) struct Guard<S> {
-    inner: S,
+    inner: Arc<S>,
     context: Context,
 }
 
 impl<S> Guard<S> {
     pub(crate) fn new(inner: S, context: Context) -> Self {
-        Self { inner, context }
+        Self {
+            inner: Arc::new(inner),
+            context,
+        }
     }
 }
 
@@ -63,7 +77,8 @@ impl<S: ObjectStore> ObjectStore for Guard<S> {
         let size = payload.content_length() as u64;
         self.context.counters.bytes_written.add(size);
         let limit = limit_of(self.context.limit, size);
-        let call = self.inner.put_opts(location, payload, options);
+        let (inner, path) = (Arc::clone(&self.inner), location.clone());
+        let call = async move { inner.put_opts(&path, payload, options).await };
         self.context.call("write", location, limit, call).await
     }
 
@@ -72,11 +87,12 @@ impl<S: ObjectStore> ObjectStore for Guard<S> {
         location: &Path,
         options: PutMultipartOptions,
     ) -> Result<Box<dyn MultipartUpload>> {
-        let call = self.inner.put_multipart_opts(location, options);
+        let (inner, path) = (Arc::clone(&self.inner), location.clone());
+        let call = async move { inner.put_multipart_opts(&path, options).await };
         let limit = self.context.limit;
-        let inner = self.context.call("write", location, limit, call).await?;
+        let upload = self.context.call("write", location, limit, call).await?;
         Ok(Box::new(GuardedUpload {
-            inner,
+            inner: Some(upload),
             location: location.clone(),
             context: self.context.clone(),
         }))
@@ -84,7 +100,8 @@ impl<S: ObjectStore> ObjectStore for Guard<S> {
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
         let operation = if options.head { "look up" } else { "read" };
-        let call = self.inner.get_opts(location, options);
+        let (inner, path) = (Arc::clone(&self.inner), location.clone());
+        let call = async move { inner.get_opts(&path, options).await };
         let limit = self.context.limit;
         let mut result = self.context.call(operation, location, limit, call).await?;
         if let GetResultPayload::Stream(stream) = result.payload {
@@ -103,7 +120,8 @@ impl<S: ObjectStore> ObjectStore for Guard<S> {
         let size = ranges.iter().map(|range| range.end - range.start).sum();
         self.context.counters.bytes_read.add(size);
         let limit = limit_of(self.context.limit, size);
-        let call = self.inner.get_ranges(location, ranges);
+        let (inner, path, ranges) = (Arc::clone(&self.inner), location.clone(), ranges.to_vec());
+        let call = async move { inner.get_ranges(&path, &ranges).await };
         self.context.call("read", location, limit, call).await
     }
 
@@ -111,14 +129,23 @@ impl<S: ObjectStore> ObjectStore for Guard<S> {
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        let stream = self.inner.delete_stream(locations);
-        guard_stream(
-            stream,
-            self.context.clone(),
-            "delete",
-            Path::default(),
-            |_, _| (),
-        )
+        // Each on its own: the stream of the store has several under way between two of its items.
+        let (inner, context) = (Arc::clone(&self.inner), self.context.clone());
+        locations
+            .map(move |location| {
+                let (inner, context) = (Arc::clone(&inner), context.clone());
+                async move {
+                    let location = location?;
+                    let one = futures::stream::iter([Ok(location.clone())]).boxed();
+                    let call =
+                        async move { inner.delete_stream(one).try_collect::<Vec<_>>().await };
+                    let limit = context.limit;
+                    context.call("delete", &location, limit, call).await?;
+                    Ok(location)
+                }
+            })
+            .buffered(DELETES_AT_ONCE)
+            .boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -139,22 +166,32 @@ impl<S: ObjectStore> ObjectStore for Guard<S> {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let path = prefix.cloned().unwrap_or_default();
-        let call = self.inner.list_with_delimiter(prefix);
+        let (inner, prefix) = (Arc::clone(&self.inner), prefix.cloned());
+        let call = async move { inner.list_with_delimiter(prefix.as_ref()).await };
         let limit = self.context.limit;
         self.context.call("list", &path, limit, call).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        let call = self.inner.copy_opts(from, to, options);
+        let (inner, source, target) = (Arc::clone(&self.inner), from.clone(), to.clone());
+        let call = async move { inner.copy_opts(&source, &target, options).await };
         let limit = self.context.limit;
         self.context.call("copy", from, limit, call).await
     }
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        let call = self.inner.rename_opts(from, to, options);
+        let (inner, source, target) = (Arc::clone(&self.inner), from.clone(), to.clone());
+        let call = async move { inner.rename_opts(&source, &target, options).await };
         let limit = self.context.limit;
         self.context.call("rename", from, limit, call).await
     }
+}
+
+/// Runs `call` in a task of its own, which ends with the handle.
+pub(super) fn in_task<T: Send + 'static>(
+    call: impl Future<Output = T> + Send + 'static,
+) -> AbortOnDropHandle<T> {
+    AbortOnDropHandle::new(tokio::spawn(call))
 }
 
 /// Gives every item of `stream` the limit of one call; the stream ends after the first time-out.
@@ -170,22 +207,24 @@ fn guard_stream<T: Send + 'static>(
         let (context, path) = (context.clone(), path.clone());
         async move {
             let mut stream = stream?;
+            let limit = context.limit;
+            let next = in_task(async move {
+                let item = tokio::time::timeout(limit, stream.next()).await;
+                (item, stream)
+            });
             let attempt = || context.attempt(operation, absolute(&path));
-            match tokio::time::timeout(context.limit, stream.next()).await {
-                Ok(None) => None,
-                Ok(Some(Ok(item))) => {
+            let (error, stream) = match next.await {
+                Ok((Ok(None), _)) => return None,
+                Ok((Ok(Some(Ok(item))), stream)) => {
                     on_item(&context, &item);
-                    Some((Ok(item), Some(stream)))
+                    return Some((Ok(item), Some(stream)));
                 }
-                Ok(Some(Err(error))) => {
-                    context.counters.failures.add(1);
-                    Some((Err(attempt().failed(error)), Some(stream)))
-                }
-                Err(_elapsed) => {
-                    context.counters.failures.add(1);
-                    Some((Err(attempt().timed_out(context.limit)), None))
-                }
-            }
+                Ok((Ok(Some(Err(error))), stream)) => (attempt().failed(error), Some(stream)),
+                Ok((Err(_elapsed), _)) => (attempt().timed_out(limit), None),
+                Err(panicked) => (panicked.into(), None),
+            };
+            context.counters.failures.add(1);
+            Some((Err(error), stream))
         }
     })
     // Some readers of the log ask again after the end.
@@ -195,9 +234,23 @@ fn guard_stream<T: Send + 'static>(
 
 #[derive(Debug)]
 struct GuardedUpload {
-    inner: Box<dyn MultipartUpload>,
+    /// None once it was asked to end: the call that ends it has taken it along.
+    inner: Option<Box<dyn MultipartUpload>>,
     location: Path,
     context: Context,
+}
+
+impl GuardedUpload {
+    fn take(&mut self) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.take().ok_or_else(|| has_ended(&self.location))
+    }
+}
+
+fn has_ended(location: &Path) -> object_store::Error {
+    object_store::Error::Generic {
+        store: "guard",
+        source: format!("the upload of \"{}\" has ended", absolute(location)).into(),
+    }
 }
 
 #[async_trait]
@@ -207,13 +260,17 @@ impl MultipartUpload for GuardedUpload {
         self.context.counters.bytes_written.add(size);
         let limit = limit_of(self.context.limit, size);
         let (context, location) = (self.context.clone(), self.location.clone());
-        let call = self.inner.put_part(data);
+        // Asked for at once: the order of the calls is the order of the parts.
+        let Some(call) = self.inner.as_mut().map(|inner| inner.put_part(data)) else {
+            return Box::pin(async move { Err(has_ended(&location)) });
+        };
         Box::pin(async move { context.call("write", &location, limit, call).await })
     }
 
     async fn complete(&mut self) -> Result<PutResult> {
         let limit = self.context.limit;
-        let call = self.inner.complete();
+        let mut inner = self.take()?;
+        let call = async move { inner.complete().await };
         self.context
             .call("write", &self.location, limit, call)
             .await
@@ -221,9 +278,198 @@ impl MultipartUpload for GuardedUpload {
 
     async fn abort(&mut self) -> Result<()> {
         let limit = self.context.limit;
-        let call = self.inner.abort();
+        let mut inner = self.take()?;
+        let call = async move { inner.abort().await };
         self.context
             .call("delete", &self.location, limit, call)
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::BoxFuture;
+    use object_store::ObjectStoreExt as _;
+    use object_store::memory::InMemory;
+    use tokio::sync::Mutex;
+
+    use super::super::Failure;
+    use super::*;
+
+    /// Fails a test that hangs; far beyond what a busy machine needs.
+    const LIMIT: Duration = Duration::from_secs(10);
+    const STUCK: &str = "stuck";
+
+    /// Like hdfs-native: a call holds a lock of the whole store while it waits. One for [`STUCK`] waits
+    /// for ever.
+    #[derive(Debug, Default)]
+    struct OneLock {
+        inner: InMemory,
+        lock: Mutex<()>,
+    }
+
+    impl OneLock {
+        async fn wait(&self, location: &Path) {
+            let _held = self.lock.lock().await;
+            if location.as_ref() == STUCK {
+                std::future::pending::<()>().await;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    impl fmt::Display for OneLock {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("OneLock")
+        }
+    }
+
+    #[async_trait]
+    impl ObjectStore for OneLock {
+        async fn put_opts(
+            &self,
+            location: &Path,
+            payload: PutPayload,
+            options: PutOptions,
+        ) -> Result<PutResult> {
+            self.wait(location).await;
+            self.inner.put_opts(location, payload, options).await
+        }
+
+        async fn put_multipart_opts(
+            &self,
+            location: &Path,
+            options: PutMultipartOptions,
+        ) -> Result<Box<dyn MultipartUpload>> {
+            self.inner.put_multipart_opts(location, options).await
+        }
+
+        async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+            self.wait(location).await;
+            self.inner.get_opts(location, options).await
+        }
+
+        fn delete_stream(
+            &self,
+            locations: BoxStream<'static, Result<Path>>,
+        ) -> BoxStream<'static, Result<Path>> {
+            self.inner.delete_stream(locations)
+        }
+
+        fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+            self.inner.list(prefix)
+        }
+
+        async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+            self.wait(&Path::default()).await;
+            self.inner.list_with_delimiter(prefix).await
+        }
+
+        async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+            self.wait(from).await;
+            self.inner.copy_opts(from, to, options).await
+        }
+    }
+
+    fn guard(limit: Duration) -> Guard<OneLock> {
+        let context = Context {
+            server: "a store".to_owned(),
+            user: "somebody".to_owned(),
+            limit,
+            counters: Arc::default(),
+        };
+        Guard::new(OneLock::default(), context)
+    }
+
+    async fn read(store: &Guard<OneLock>, path: &Path) -> Result<Bytes> {
+        store.get(path).await?.bytes().await
+    }
+
+    /// Begins a call, looks at it once as a reader of many does, and reads while it is left waiting.
+    async fn check(
+        call: &str,
+        begin: for<'a> fn(&'a Guard<OneLock>, &'a Path) -> BoxFuture<'a, Result<()>>,
+    ) {
+        let (store, path) = (guard(LIMIT), Path::from("log"));
+        store.put(&path, "row".into()).await.unwrap();
+        let mut left = begin(&store, &path);
+        assert!(futures::poll!(&mut left).is_pending(), "{call}");
+        assert_eq!(read(&store, &path).await.expect(call), "row", "{call}");
+        left.await.expect(call);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_left_waiting_holds_up_no_other() {
+        check("read", |s, p| Box::pin(async { s.get(p).await.map(drop) })).await;
+        check("range", |s, p| {
+            Box::pin(async { s.get_range(p, 0..1).await.map(drop) })
+        })
+        .await;
+        check("look up", |s, p| {
+            Box::pin(async { s.head(p).await.map(drop) })
+        })
+        .await;
+        check("write", |s, p| {
+            Box::pin(async { s.put(p, "row".into()).await.map(drop) })
+        })
+        .await;
+        check("list", |s, _| {
+            Box::pin(async { s.list_with_delimiter(None).await.map(drop) })
+        })
+        .await;
+        check("copy", |s, p| {
+            Box::pin(async { s.copy(p, &Path::from("copy")).await })
+        })
+        .await;
+    }
+
+    /// Until a call in a task has got as far as the lock.
+    async fn lock_is_held(store: &Guard<OneLock>) {
+        while store.inner.lock.try_lock().is_ok() {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_call_that_is_dropped_lets_go() {
+        let (store, path) = (guard(LIMIT), Path::from("log"));
+        store.put(&path, "row".into()).await.unwrap();
+        let stuck = Path::from(STUCK);
+        let mut left = Box::pin(store.get(&stuck));
+        assert!(futures::poll!(&mut left).is_pending());
+        lock_is_held(&store).await;
+        drop(left);
+        assert_eq!(read(&store, &path).await.unwrap(), "row");
+    }
+
+    #[tokio::test]
+    async fn a_call_that_never_answers_fails_by_name_and_lets_go() {
+        let (store, path) = (guard(Duration::from_millis(100)), Path::from("log"));
+        store.put(&path, "row".into()).await.unwrap();
+        let failure = store.get(&Path::from(STUCK)).await.unwrap_err();
+        let failure = Failure::find(&failure).unwrap().to_string();
+        assert!(
+            failure.starts_with("a store did not finish \"read\" of \"/stuck\" within 100ms"),
+            "{failure}"
+        );
+        assert_eq!(store.context.counters.failures.get(), 1);
+        assert_eq!(read(&store, &path).await.unwrap(), "row");
+    }
+
+    #[tokio::test]
+    async fn deletes_each_file_of_a_stream_in_order() {
+        let store = guard(LIMIT);
+        let paths = ["a", "b"].map(Path::from);
+        for path in &paths {
+            store.put(path, "row".into()).await.unwrap();
+        }
+        let deleted: Vec<_> = store
+            .delete_stream(futures::stream::iter(paths.clone().map(Ok)).boxed())
+            .try_collect()
+            .await
+            .unwrap();
+        assert_eq!(deleted, paths);
+        assert!(store.head(&paths[0]).await.is_err());
+        assert_eq!(store.list(None).count().await, 0);
     }
 }

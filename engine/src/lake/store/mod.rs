@@ -1,5 +1,5 @@
-//! The storage below the lake: HDFS or a local directory, behind one type with a time limit and a
-//! counter around every call. Nothing else in the house opens a store.
+//! The storage below the lake: HDFS or a local directory, behind one type with a task, a time limit
+//! and a counter around every call. Nothing else in the house opens a store.
 
 mod failure;
 mod guard;
@@ -18,7 +18,7 @@ use url::Url;
 
 pub use self::failure::Failure;
 use self::failure::{Attempt, absolute};
-use self::guard::Guard;
+use self::guard::{Guard, in_task};
 use super::location::Location;
 use crate::error::Error;
 
@@ -83,18 +83,20 @@ impl Context {
         }
     }
 
-    async fn call<T>(
+    /// Runs `call` in a task of its own, within `limit`.
+    async fn call<T: Send + 'static>(
         &self,
         operation: &'static str,
         path: &Path,
         limit: Duration,
-        call: impl Future<Output = object_store::Result<T>>,
+        call: impl Future<Output = object_store::Result<T>> + Send + 'static,
     ) -> object_store::Result<T> {
         self.counters.calls.add(1);
-        let outcome = match tokio::time::timeout(limit, call).await {
-            Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => self.attempt(operation, absolute(path)).failed(error),
-            Err(_elapsed) => self.attempt(operation, absolute(path)).timed_out(limit),
+        let outcome = match in_task(tokio::time::timeout(limit, call)).await {
+            Ok(Ok(Ok(value))) => return Ok(value),
+            Ok(Ok(Err(error))) => self.attempt(operation, absolute(path)).failed(error),
+            Ok(Err(_elapsed)) => self.attempt(operation, absolute(path)).timed_out(limit),
+            Err(panicked) => panicked.into(),
         };
         self.counters.failures.add(1);
         Err(outcome)
