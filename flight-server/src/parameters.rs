@@ -1,0 +1,198 @@
+//! Parameters of a statement: which it has, and values for them. Values are bound to the plan and never become
+//! text.
+
+use std::collections::{BTreeMap, HashMap};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Field, Schema};
+use arrow::error::ArrowError;
+use arrow::ipc::reader::StreamReader;
+use arrow::ipc::writer::StreamWriter;
+use bytes::Bytes;
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use tonic::Status;
+
+use crate::wire::Wire;
+
+/// Most bytes of the values of one statement.
+pub(crate) const BYTES_MAX: usize = 1 << 20;
+
+/// Replaces each `?` by `$1`, `$2`, …: that is what JDBC and ODBC write and the planner does not know.
+pub(crate) fn numbered(text: &str) -> String {
+    if !text.contains('?') {
+        return text.to_owned();
+    }
+    // What cannot be taken apart is left for the parser to complain about.
+    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location() else {
+        return text.to_owned();
+    };
+    let places = tokens
+        .iter()
+        .filter(|token| begins_with_mark(&token.token))
+        .map(|token| (token.span.start.line, token.span.start.column));
+    let mut places = places.peekable();
+    let mut numbered = String::with_capacity(text.len() + 16);
+    let (mut line, mut column, mut count) = (1, 1, 0);
+    for character in text.chars() {
+        if places.peek() == Some(&(line, column)) {
+            places.next();
+            count += 1;
+            numbered.push_str(&format!("${count}"));
+        } else {
+            numbered.push(character);
+        }
+        if character == '\n' {
+            (line, column) = (line + 1, 1);
+        } else {
+            column += 1;
+        }
+    }
+    numbered
+}
+
+/// The tokenizer takes `?-` and the like for one operator.
+fn begins_with_mark(token: &Token) -> bool {
+    match token {
+        Token::SingleQuotedString(_) | Token::DoubleQuotedString(_) | Token::Word(_) => false,
+        Token::Whitespace(_) => false,
+        other => other.to_string().starts_with('?'),
+    }
+}
+
+/// The parameters of `plan`, in their order: numbered ones by number, else by name.
+pub(crate) fn schema(plan: &LogicalPlan) -> Result<Schema, datafusion::error::DataFusionError> {
+    let types = plan.get_parameter_types()?;
+    let ordered: BTreeMap<(usize, &str), &Option<DataType>> = types
+        .iter()
+        .map(|(id, data_type)| {
+            let name = id.trim_start_matches('$');
+            ((name.parse().unwrap_or(usize::MAX), name), data_type)
+        })
+        .collect();
+    let fields = ordered.into_iter().map(|((_, name), data_type)| {
+        // A driver needs some type to convert its value to; text becomes whatever the place asks for.
+        let data_type = data_type.clone().unwrap_or(DataType::Utf8);
+        Field::new(name, data_type, true)
+    });
+    let declared = Schema::new(fields.collect::<Vec<_>>());
+    Ok(Wire::of(&declared).schema().as_ref().clone())
+}
+
+/// The values of `row` for the parameters that `expected` names.
+pub(crate) fn values(row: &RecordBatch, expected: &Schema) -> Result<ParamValues, Status> {
+    if row.num_rows() != 1 || row.num_columns() != expected.fields().len() {
+        return Err(Status::invalid_argument(format!(
+            "the statement has {} parameters and takes one row of them; {} rows of {} values were bound",
+            expected.fields().len(),
+            row.num_rows(),
+            row.num_columns(),
+        )));
+    }
+    let scalars = row.columns().iter().map(|column| {
+        let scalar = ScalarValue::try_from_array(column, 0);
+        scalar.map_err(|error| Status::invalid_argument(error.strip_backtrace()))
+    });
+    let scalars = scalars.collect::<Result<Vec<_>, _>>()?;
+    let names: Vec<&String> = expected.fields().iter().map(|field| field.name()).collect();
+    if names.iter().all(|name| name.parse::<usize>().is_ok()) {
+        return Ok(ParamValues::from(scalars));
+    }
+    let given = row.schema();
+    let mut named: HashMap<String, ScalarValue> = given
+        .fields()
+        .iter()
+        .map(|field| field.name().trim_start_matches(['$', ':']).to_owned())
+        .zip(scalars)
+        .collect();
+    let chosen = names.into_iter().map(|name| match named.remove(name) {
+        Some(value) => Ok((name.clone(), value)),
+        None => Err(Status::invalid_argument(format!(
+            "no value was bound to parameter \"{name}\""
+        ))),
+    });
+    Ok(ParamValues::from(chosen.collect::<Result<Vec<_>, _>>()?))
+}
+
+/// Values as they lie in a ticket.
+pub(crate) fn encode(row: &RecordBatch) -> Result<Bytes, ArrowError> {
+    let mut writer = StreamWriter::try_new(Vec::new(), &row.schema())?;
+    writer.write(row)?;
+    Ok(writer.into_inner()?.into())
+}
+
+/// What [`encode`] wrote; `None` when nothing was bound.
+pub(crate) fn decode(encoded: &Bytes) -> Result<Option<RecordBatch>, ArrowError> {
+    if encoded.is_empty() {
+        return Ok(None);
+    }
+    StreamReader::try_new(encoded.as_ref(), None)?
+        .next()
+        .transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array, StringArray};
+
+    use super::*;
+
+    fn row() -> RecordBatch {
+        RecordBatch::try_from_iter([
+            ("b", Arc::new(Int64Array::from(vec![7])) as ArrayRef),
+            ("a", Arc::new(StringArray::from(vec!["x"])) as ArrayRef),
+        ])
+        .expect("a row")
+    }
+
+    fn expecting(names: [&str; 2]) -> Schema {
+        Schema::new(
+            names
+                .map(|name| Field::new(name, DataType::Utf8, true))
+                .to_vec(),
+        )
+    }
+
+    #[test]
+    fn question_marks_are_numbered_outside_of_quotes_and_comments() {
+        for (text, expected) in [
+            ("SELECT 1", "SELECT 1"),
+            ("SELECT ?, ?", "SELECT $1, $2"),
+            ("SELECT a=?-1", "SELECT a=$1-1"),
+            (
+                "SELECT '?', \"?\", ? -- ?\n, ?",
+                "SELECT '?', \"?\", $1 -- ?\n, $2",
+            ),
+            ("SELECT 'é?', /* ? */ ?", "SELECT 'é?', /* ? */ $1"),
+            ("SELECT 'open ?", "SELECT 'open ?"),
+        ] {
+            assert_eq!(numbered(text), expected);
+        }
+    }
+
+    #[test]
+    fn values_are_bound_by_position_or_by_name() {
+        let ParamValues::List(by_position) = values(&row(), &expecting(["1", "2"])).expect("two")
+        else {
+            panic!("not a list");
+        };
+        assert_eq!(by_position[0].value, ScalarValue::Int64(Some(7)));
+        let ParamValues::Map(by_name) = values(&row(), &expecting(["a", "b"])).expect("two") else {
+            panic!("not a map");
+        };
+        assert_eq!(by_name["b"].value, ScalarValue::Int64(Some(7)));
+        assert!(values(&row(), &expecting(["a", "c"])).is_err());
+        assert!(values(&row().slice(0, 0), &expecting(["1", "2"])).is_err());
+    }
+
+    #[test]
+    fn values_come_back_as_they_were() {
+        let encoded = encode(&row()).expect("written");
+        assert_eq!(decode(&encoded).expect("read"), Some(row()));
+        assert_eq!(decode(&Bytes::new()).expect("nothing"), None);
+    }
+}
