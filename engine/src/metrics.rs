@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn what_is_registered_is_shown_as_it_stands() {
         let metrics = Metrics::new("1.2.3");
-        let (rows, sent) = (ByLabel::<Counter>::default(), Counter::default());
+        let (rows, sent) = (ByLabel::<Counter>::default(), <Counter>::default());
         metrics.register("rows", "Rows", rows.clone());
         metrics.register_with_unit("sent", "Sent", Unit::Bytes, sent.clone());
         let stores = Stores::new(StoreOptions {
