@@ -9,8 +9,10 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
 use bytes::Bytes;
+use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use tonic::Status;
@@ -63,8 +65,9 @@ fn begins_with_mark(token: &Token) -> bool {
 }
 
 /// The parameters of `plan`, in their order: numbered ones by number, else by name.
-pub(crate) fn schema(plan: &LogicalPlan) -> Result<Schema, datafusion::error::DataFusionError> {
-    let types = plan.get_parameter_types()?;
+pub(crate) fn schema(plan: &LogicalPlan) -> Result<Schema, DataFusionError> {
+    let mut types = plan.get_parameter_types()?;
+    take_types_from_casts(plan, &mut types)?;
     let ordered: BTreeMap<(usize, &str), &Option<DataType>> = types
         .iter()
         .map(|(id, data_type)| {
@@ -79,6 +82,30 @@ pub(crate) fn schema(plan: &LogicalPlan) -> Result<Schema, datafusion::error::Da
     });
     let declared = Schema::new(fields.collect::<Vec<_>>());
     Ok(Wire::of(&declared).schema().as_ref().clone())
+}
+
+/// `CAST($1 AS BIGINT)` says what it wants, which the planner does not take as a hint.
+fn take_types_from_casts(
+    plan: &LogicalPlan,
+    types: &mut HashMap<String, Option<DataType>>,
+) -> Result<(), DataFusionError> {
+    let mut look = |expression: &Expr| {
+        let (inner, wanted) = match expression {
+            Expr::Cast(cast) => (&cast.expr, &cast.field),
+            Expr::TryCast(cast) => (&cast.expr, &cast.field),
+            _ => return Ok(TreeNodeRecursion::Continue),
+        };
+        if let Expr::Placeholder(placeholder) = inner.as_ref()
+            && let Some(unknown @ None) = types.get_mut(&placeholder.id)
+        {
+            *unknown = Some(wanted.data_type().clone());
+        }
+        Ok(TreeNodeRecursion::Continue)
+    };
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(|expression| expression.apply(&mut look))
+    })?;
+    Ok(())
 }
 
 /// The values of `row` for the parameters that `expected` names.
@@ -187,6 +214,31 @@ mod tests {
         assert_eq!(by_name["b"].value, ScalarValue::Int64(Some(7)));
         assert!(values(&row(), &expecting(["a", "c"])).is_err());
         assert!(values(&row().slice(0, 0), &expecting(["1", "2"])).is_err());
+    }
+
+    #[tokio::test]
+    async fn parameters_are_listed_in_order_with_the_types_that_their_places_ask_for() {
+        let check = |text: &'static str, expected: &'static [(&str, DataType)]| async move {
+            let context = datafusion::prelude::SessionContext::new();
+            let plan = context.state().create_logical_plan(text).await.expect(text);
+            let found = schema(&plan).expect(text);
+            let found: Vec<_> = found
+                .fields()
+                .iter()
+                .map(|field| (field.name().as_str(), field.data_type().clone()))
+                .collect();
+            assert_eq!(found, expected, "{text}");
+        };
+        check("SELECT 1", &[]).await;
+        let text = "SELECT CAST($2 AS BIGINT), $10, $1 + 1";
+        let expected = &[
+            ("1", DataType::Int64),
+            ("2", DataType::Int64),
+            ("10", DataType::Utf8),
+        ];
+        check(text, expected).await;
+        let text = "SELECT 1 WHERE DATE '2026-01-01' > $since";
+        check(text, &[("since", DataType::Date32)]).await;
     }
 
     #[test]
