@@ -11,6 +11,7 @@ use engine::metrics::Metrics;
 use engine::session::Session;
 use futures::FutureExt as _;
 use tokio::net::TcpListener;
+use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
@@ -40,6 +41,9 @@ pub struct Server {
     pub lake: Arc<Lake>,
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
+    /// The runtime that statements run on. Another than the one that [`run`] is called on, whose
+    /// clocks and connections must not wait for an operator that computes.
+    pub queries: Handle,
     /// Of the binary, for clients that ask.
     pub version: &'static str,
 }
@@ -100,6 +104,7 @@ pub async fn run(
         Arc::clone(&server.lake),
         Arc::clone(&running),
         Statements::new(prepared_max),
+        server.queries,
         about,
     )?;
     let ready = unless_stopping(shutdown.clone(), http::lake_answers(&server.lake));

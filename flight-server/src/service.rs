@@ -26,15 +26,16 @@ use engine::session::Session;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use prost::Message as _;
+use tokio::runtime::Handle;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::error::Error;
 use crate::metrics::Outcome;
 use crate::prepared::{Prepared, Statements};
-use crate::running::{Query, Running};
+use crate::running::Running;
 use crate::sql_info::{self, About};
 use crate::statements::{self, Planned};
-use crate::stream::{self as rows, Messages};
+use crate::stream::{self as rows, Made, Messages};
 use crate::ticket::Ticket as Run;
 use crate::{actions, metadata, parameters, status, type_info};
 
@@ -47,6 +48,8 @@ pub(crate) struct Service {
     pub(crate) prepared: Arc<Statements>,
     /// Longest time of one statement.
     pub(crate) query_timeout: Duration,
+    /// Where statements run, see [`crate::stream`].
+    queries: Handle,
     sql_info: Arc<SqlInfoData>,
     type_info: Arc<XdbcTypeInfoData>,
 }
@@ -57,6 +60,7 @@ impl Service {
         lake: Arc<Lake>,
         running: Arc<Running>,
         prepared: Statements,
+        queries: Handle,
         about: About,
     ) -> Result<Self, Error> {
         Ok(Self {
@@ -67,6 +71,7 @@ impl Service {
             lake,
             running,
             prepared: Arc::new(prepared),
+            queries,
         })
     }
 
@@ -101,8 +106,10 @@ impl Service {
     }
 
     pub(crate) async fn plan(&self, asked: &Prepared) -> Result<Planned, Status> {
-        let planning = statements::plan(&self.session, &asked.text, &asked.parameters);
-        tokio::time::timeout(self.query_timeout, Box::pin(planning))
+        let (session, asked) = (self.session.clone(), asked.clone());
+        let planning =
+            apart(async move { statements::plan(&session, &asked.text, &asked.parameters).await });
+        tokio::time::timeout(self.query_timeout, planning)
             .await
             .unwrap_or_else(|_elapsed| Err(rows::timed_out(self.query_timeout)))
     }
@@ -151,42 +158,23 @@ impl Service {
     async fn run(&self, run: Run) -> Result<Messages, Status> {
         let mut query = self.running.begin(run.id.clone())?;
         let deadline = query.started + self.query_timeout;
-        let started = tokio::select! {
-            started = Box::pin(self.start(&run)) => started,
+        let prepared = tokio::select! {
+            prepared = apart(prepare(self.session.clone(), run)) => prepared,
             () = query.token.cancelled() => Err(Status::cancelled("the statement was cancelled")),
             () = tokio::time::sleep_until(deadline.into()) => Err(rows::timed_out(self.query_timeout)),
         };
-        match started {
-            Ok((planned, stream)) => Ok(self.send(query, planned, stream)),
+        match prepared {
+            Ok(made) => Ok(rows::of_query(
+                query,
+                made,
+                self.query_timeout,
+                &self.queries,
+            )),
             Err(status) => {
                 query.outcome = Outcome::of(&status);
                 Err(status)
             }
         }
-    }
-
-    async fn start(
-        &self,
-        run: &Run,
-    ) -> Result<(Planned, datafusion::execution::SendableRecordBatchStream), Status> {
-        let planned = statements::plan(&self.session, &run.text, &run.parameters).await?;
-        planned.require_bound()?;
-        if !run.announced(planned.wire.schema()) {
-            return Err(Status::aborted(
-                "a table changed its columns since this ticket was given out; ask again",
-            ));
-        }
-        let stream = planned.frame.clone().execute_stream().await;
-        Ok((planned, stream.map_err(status::of_rows)?))
-    }
-
-    fn send(
-        &self,
-        query: Query,
-        planned: Planned,
-        stream: datafusion::execution::SendableRecordBatchStream,
-    ) -> Messages {
-        rows::of_query(query, stream, planned.wire, self.query_timeout)
     }
 
     /// Takes the values of a prepared statement's parameters.
@@ -364,6 +352,34 @@ impl FlightService for Service {
             "isobar exchanges no rows: it only sends them",
         ))
     }
+}
+
+/// Plans what a ticket asks for, down to what will run.
+async fn prepare(session: Session, run: Run) -> Result<Made, Status> {
+    let planned = statements::plan(&session, &run.text, &run.parameters).await?;
+    planned.require_bound()?;
+    if !run.announced(planned.wire.schema()) {
+        return Err(Status::aborted(
+            "a table changed its columns since this ticket was given out; ask again",
+        ));
+    }
+    let context = Arc::new(planned.frame.task_ctx());
+    let plan = Box::pin(planned.frame.create_physical_plan()).await;
+    Ok(Made {
+        plan: plan.map_err(|error| status::of(&engine::Error::Plan(error)))?,
+        context,
+        wire: planned.wire,
+    })
+}
+
+/// Plans on a thread of its own. The planner computes as long as a statement is large, without looking up, and must
+/// keep no connection waiting; nor must it wait for statements that run.
+async fn apart<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Status>> + Send + 'static,
+) -> Result<T, Status> {
+    let runtime = Handle::current();
+    let task = tokio::task::spawn_blocking(move || runtime.block_on(work));
+    task.await.unwrap_or_else(|_panic| Err(rows::broke_off()))
 }
 
 /// The command in a descriptor or a ticket.

@@ -4,6 +4,7 @@ use engine::metrics::Metrics;
 use flight_server::{Limits, Listeners, Server, http};
 use tracing::info;
 
+use crate::STACK_BYTES;
 use crate::app::App;
 use crate::signals::Signals;
 
@@ -37,6 +38,11 @@ impl Serve {
             lake = %lake.root(),
             "serving"
         );
+        let queries = tokio::runtime::Builder::new_multi_thread()
+            .thread_name("query")
+            .thread_stack_size(STACK_BYTES)
+            .enable_all()
+            .build()?;
         let server = Server {
             session: app.session(&lake)?,
             lake,
@@ -47,9 +53,13 @@ impl Serve {
                 shutdown_deadline: config.shutdown_deadline,
             },
             metrics,
+            queries: queries.handle().clone(),
             version: env!("CARGO_PKG_VERSION"),
         };
-        Box::pin(flight_server::run(server, listeners, signals.token())).await?;
+        let served = Box::pin(flight_server::run(server, listeners, signals.token())).await;
+        // A statement that was cancelled may still compute; it ends with the process.
+        queries.shutdown_background();
+        served?;
         // The signal was asked to end it, and it has: nothing was cut short.
         signals.forget();
         Ok(())
