@@ -236,10 +236,10 @@ def test_a_refusal_names_what_it_refuses(serving, jdbc):
     with server.connect() as connection, connection.cursor() as cursor:
         with pytest.raises(adbc_driver_manager.Error, match="INSERT is not allowed here"):
             cursor.executescript(insert)
-        with pytest.raises(adbc_driver_manager.Error, match="cannot be ingested into \"mine\""):
-            cursor.adbc_ingest("mine", pyarrow.table({"a": [1]}), mode="create")
         with pytest.raises(adbc_driver_manager.Error, match="not as an update"):
             cursor.executescript("SELECT 1")
+        with pytest.raises(adbc_driver_manager.Error, match="cannot be ingested into \"mine\""):
+            cursor.adbc_ingest("mine", pyarrow.table({"a": [1]}), mode="create")
 
 
 @pytest.mark.parametrize(
@@ -251,8 +251,8 @@ def test_a_refusal_names_what_it_refuses(serving, jdbc):
         ("SELECT 1; SELECT 2", "statement"),
         ("", "statement"),
         ("SELECT 1 / 0", "[Dd]ivide by zero"),
-        ("SELECT CAST(city AS BIGINT) FROM weather", "Cannot cast string 'Paris'"),
-        ("SELECT count(*) FROM weather VERSION AS OF 0", "version clause"),
+        ("SELECT CAST(city AS BIGINT) FROM weather", "Cannot cast string '"),
+        ("SELECT count(*) FROM weather VERSION AS OF 0", "statement:1:"),
         (f"SELECT '{'x' * 300_000}'", "bytes"),
     ],
     ids=["syntax", "column", "table", "two", "none", "division", "cast", "version", "length"],
