@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use arrow::datatypes::Schema;
+use arrow::error::ArrowError;
 use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::sql::{
     ActionCancelQueryRequest, ActionCancelQueryResult, ActionClosePreparedStatementRequest,
@@ -18,7 +19,9 @@ use prost::Message;
 use tonic::Status;
 
 use crate::prepared::Prepared;
-use crate::service::{Service, command, internal};
+use crate::rpc::command;
+use crate::service::Service;
+use crate::status::internal;
 use crate::ticket::Ticket;
 use crate::{options, parameters};
 
@@ -145,7 +148,7 @@ async fn prepare(
 fn ipc(schema: &Schema) -> Result<Bytes, Status> {
     let options = IpcWriteOptions::default();
     let message: Result<IpcMessage, _> = SchemaAsIpc::new(schema, &options).try_into();
-    Ok(message.map_err(internal)?.0)
+    Ok(message.map_err(|error: ArrowError| internal(&error))?.0)
 }
 
 /// Cancels the runs of all tickets of `info`. The numbers of both kinds of answer are the same.

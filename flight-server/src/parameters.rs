@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
-use arrow::error::ArrowError;
-use arrow::ipc::reader::StreamReader;
-use arrow::ipc::writer::StreamWriter;
+use arrow::ipc::root_as_message;
+use arrow_flight::FlightData;
+use arrow_flight::utils::flight_data_to_batches;
 use bytes::Bytes;
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
@@ -15,6 +15,7 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use prost::Message;
 use tonic::Status;
 
 use crate::wire::Wire;
@@ -143,21 +144,53 @@ pub(crate) fn values(row: &RecordBatch, expected: &Schema) -> Result<ParamValues
     Ok(ParamValues::from(chosen.collect::<Result<Vec<_>, _>>()?))
 }
 
-/// Values as they lie in a ticket.
-pub(crate) fn encode(row: &RecordBatch) -> Result<Bytes, ArrowError> {
-    let mut writer = StreamWriter::try_new(Vec::new(), &row.schema())?;
-    writer.write(row)?;
-    Ok(writer.into_inner()?.into())
+/// What a client sent as values: a message with the columns, then one with the row.
+#[derive(Clone, PartialEq, Message)]
+struct Sent {
+    #[prost(message, repeated, tag = "1")]
+    messages: Vec<FlightData>,
 }
 
-/// What [`encode`] wrote; `None` when nothing was bound.
-pub(crate) fn decode(encoded: &Bytes) -> Result<Option<RecordBatch>, ArrowError> {
-    if encoded.is_empty() {
+/// Values as they are kept and lie in a ticket.
+pub(crate) fn sealed(messages: Vec<FlightData>) -> Bytes {
+    Sent { messages }.encode_to_vec().into()
+}
+
+/// The row in what [`sealed`] returned; `None` when it has no columns, which is how some clients bind nothing.
+pub(crate) fn open(sealed: &Bytes) -> Result<Option<RecordBatch>, Status> {
+    let refused = |why: &str| Status::invalid_argument(format!("the values cannot be read: {why}"));
+    let sent = Sent::decode(sealed.as_ref()).map_err(|error| refused(&error.to_string()))?;
+    let Some(columns) = sent.messages.first() else {
+        return Ok(None);
+    };
+    for message in &sent.messages {
+        refuse_compressed(message)?;
+    }
+    let columns = Schema::try_from(columns).map_err(|error| refused(&error.to_string()))?;
+    if columns.fields().is_empty() {
         return Ok(None);
     }
-    StreamReader::try_new(encoded.as_ref(), None)?
-        .next()
-        .transpose()
+    let batches = flight_data_to_batches(&sent.messages);
+    let mut batches = batches.map_err(|error| refused(&error.to_string()))?;
+    match (batches.pop(), batches.len()) {
+        (Some(row), 0) if row.num_rows() == 1 => Ok(Some(row)),
+        _ => Err(Status::invalid_argument("bind one row of values at a time")),
+    }
+}
+
+/// The reader takes the size of what it unpacks from the message, whatever that says.
+fn refuse_compressed(message: &FlightData) -> Result<(), Status> {
+    let header = root_as_message(&message.data_header);
+    let rows = header.map(|header| header.header_as_record_batch());
+    match rows {
+        Ok(Some(rows)) if rows.compression().is_some() => Err(Status::invalid_argument(
+            "the values are compressed; bind them uncompressed",
+        )),
+        Ok(_) => Ok(()),
+        Err(error) => Err(Status::invalid_argument(format!(
+            "the values cannot be read: {error}"
+        ))),
+    }
 }
 
 #[cfg(test)]
@@ -165,6 +198,11 @@ mod tests {
     use std::sync::Arc;
 
     use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use arrow::ipc::CompressionType;
+    use arrow::ipc::writer::{
+        DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions,
+    };
+    use arrow_flight::SchemaAsIpc;
 
     use super::*;
 
@@ -241,10 +279,38 @@ mod tests {
         check(text, &[("since", DataType::Date32)]).await;
     }
 
+    fn sent(options: IpcWriteOptions, batch: &RecordBatch) -> Bytes {
+        let batch = batch.clone();
+        let mut messages: Vec<FlightData> =
+            vec![SchemaAsIpc::new(&batch.schema(), &options).into()];
+        let mut tracker = DictionaryTracker::new(false);
+        let (_, rows) = IpcDataGenerator::default()
+            .encode(
+                &batch,
+                &mut tracker,
+                &options,
+                &mut IpcWriteContext::default(),
+            )
+            .expect("it can be encoded");
+        messages.push(rows.into());
+        sealed(messages)
+    }
+
     #[test]
     fn values_come_back_as_they_were() {
-        let encoded = encode(&row()).expect("written");
-        assert_eq!(decode(&encoded).expect("read"), Some(row()));
-        assert_eq!(decode(&Bytes::new()).expect("nothing"), None);
+        let plain = IpcWriteOptions::default;
+        assert_eq!(open(&sent(plain(), &row())).expect("read"), Some(row()));
+        assert_eq!(open(&Bytes::new()).expect("nothing"), None);
+        assert!(open(&Bytes::from_static(b"\xff")).is_err());
+        assert!(open(&sent(plain(), &row().slice(0, 0))).is_err());
+    }
+
+    #[test]
+    fn values_that_would_have_to_be_unpacked_are_refused() {
+        let packing = IpcWriteOptions::default()
+            .try_with_compression(Some(CompressionType::LZ4_FRAME))
+            .expect("lz4 is known");
+        let refused = open(&sent(packing, &row())).expect_err("compressed");
+        assert!(refused.message().contains("compressed"), "{refused}");
     }
 }

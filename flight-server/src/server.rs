@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
 
+use crate::answers::Answers;
 use crate::error::Error;
 use crate::http::{self, Readiness};
 use crate::metrics::Counters;
@@ -99,14 +100,14 @@ pub async fn run(
         query_timeout,
         queries_max,
     };
-    let service = Service::new(
-        server.session,
-        Arc::clone(&server.lake),
-        Arc::clone(&running),
-        Statements::new(prepared_max),
-        server.queries,
-        about,
-    )?;
+    let service = Service {
+        answers: Answers::new(Arc::clone(&server.lake), &server.session, about)?,
+        session: server.session,
+        running: Arc::clone(&running),
+        prepared: Statements::new(prepared_max),
+        query_timeout,
+        queries: server.queries,
+    };
     let ready = unless_stopping(shutdown.clone(), http::lake_answers(&server.lake));
     let ended = CancellationToken::new();
     // Health and metrics are there as long as the last statement is.

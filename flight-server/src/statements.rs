@@ -31,8 +31,7 @@ pub(crate) async fn plan(session: &Session, text: &str, bound: &Bytes) -> Result
     let mut frame = frame.map_err(|error| status::of(&error))?;
     let planning_failed = |error| status::of(&Error::Plan(error));
     let mut expected = parameters::schema(frame.logical_plan()).map_err(planning_failed)?;
-    let bound = parameters::decode(bound).map_err(|error| status::internal(&error))?;
-    if let Some(row) = bound {
+    if let Some(row) = parameters::open(bound)? {
         let values = parameters::values(&row, &expected)?;
         frame = frame.with_param_values(values).map_err(planning_failed)?;
         expected = Schema::empty();

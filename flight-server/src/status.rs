@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 
 use arrow::error::ArrowError;
+use arrow_flight::sql::Command;
 use datafusion::error::DataFusionError;
 use engine::Error;
 use engine::lake::Failure;
@@ -33,6 +34,13 @@ pub(crate) fn internal(failure: &(dyn StdError + 'static)) -> Status {
     let message = told(failure);
     error!("{message}");
     Status::internal(shortened(message))
+}
+
+/// The status for a command that is not one of ours.
+pub(crate) fn unsupported(command: &Command) -> Status {
+    let name = command.type_url();
+    let name = name.rsplit(['.', '/']).next().unwrap_or(name);
+    Status::unimplemented(format!("isobar does not answer {name}"))
 }
 
 fn code_of(failure: &Error) -> Code {

@@ -18,7 +18,7 @@ pub(crate) struct Ticket {
     pub(crate) id: Bytes,
     #[prost(string, tag = "2")]
     pub(crate) text: String,
-    /// Values of its parameters, see [`crate::parameters`]; empty when none are bound.
+    /// Values of its parameters, see [`crate::parameters::sealed`]; empty when none are bound.
     #[prost(bytes = "bytes", tag = "3")]
     pub(crate) parameters: Bytes,
     /// Of the columns that were announced.

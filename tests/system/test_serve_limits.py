@@ -185,6 +185,31 @@ def test_memory_for_values_and_prepared_statements_is_bounded(isobar_alone):
             cursor.execute("SELECT length(?) AS n", ("x" * 1_100_000,))
 
 
+@pytest.mark.parametrize("packing", ["lz4", "zstd"])
+def test_values_that_would_have_to_be_unpacked_are_refused(server, packing):
+    """The reader would take the size of what comes out from the message, however large that says it is."""
+    values = pyarrow.table({"1": ["x" * 10_000]})
+    with server.client() as client:
+        handle = prepare(client, "SELECT length($1) AS n")
+        assert bound(client, handle, values, None).to_pylist() == [{"n": 10_000}]
+        with pytest.raises(pyarrow.ArrowInvalid, match="compressed"):
+            bound(client, handle, values, packing)
+        with pytest.raises(pyarrow.ArrowInvalid, match="one row"):
+            bound(client, handle, pyarrow.table({"1": ["x", "y"]}), None)
+        assert fetch(client, handle).to_pylist() == [{"n": 10_000}]
+
+
+def bound(client: pyarrow.flight.FlightClient, handle: bytes, values: pyarrow.Table, packing: str | None) -> pyarrow.Table:
+    command = pyarrow.flight.FlightDescriptor.for_command(packed("CommandPreparedStatementQuery", {1: handle}))
+    options = pyarrow.flight.FlightCallOptions(write_options=pyarrow.ipc.IpcWriteOptions(compression=packing))
+    writer, reader = client.do_put(command, values.schema, options=options)
+    with writer:
+        writer.write_table(values)
+        writer.done_writing()
+        reader.read()
+    return fetch(client, handle)
+
+
 def prepare(client: pyarrow.flight.FlightClient, sql: str) -> bytes:
     request = packed("ActionCreatePreparedStatementRequest", {1: sql})
     [result] = client.do_action(pyarrow.flight.Action("CreatePreparedStatement", request))
