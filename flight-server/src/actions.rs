@@ -18,12 +18,12 @@ use bytes::Bytes;
 use prost::Message;
 use tonic::Status;
 
+use crate::options;
 use crate::prepared::Prepared;
 use crate::rpc::command;
 use crate::service::Service;
 use crate::status::internal;
 use crate::ticket::Ticket;
-use crate::{options, parameters};
 
 /// What a client can ask for by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,15 +133,12 @@ async fn prepare(
     service: &Service,
     request: ActionCreatePreparedStatementRequest,
 ) -> Result<ActionCreatePreparedStatementResult, Status> {
-    let asked = Prepared {
-        text: parameters::numbered(&request.query),
-        parameters: Bytes::new(),
-    };
+    let asked = Prepared::new(&request.query);
     let planned = service.plan(&asked).await?;
     Ok(ActionCreatePreparedStatementResult {
         dataset_schema: ipc(planned.wire.schema())?,
         parameter_schema: ipc(&planned.parameters)?,
-        prepared_statement_handle: service.prepared.add(asked.text, Instant::now()),
+        prepared_statement_handle: service.prepared.add(asked, Instant::now()),
     })
 }
 

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use tonic::Status;
 use uuid::Uuid;
 
+use crate::parameters;
+
 /// One that nobody used for so long is forgotten.
 const AGE_MAX: Duration = Duration::from_secs(60 * 60);
 /// Most bytes of all texts and values together.
@@ -21,6 +23,14 @@ pub(crate) struct Prepared {
 }
 
 impl Prepared {
+    /// What a client wrote, without values.
+    pub(crate) fn new(text: &str) -> Self {
+        Self {
+            text: parameters::numbered(text),
+            parameters: Bytes::new(),
+        }
+    }
+
     fn bytes(&self) -> usize {
         self.text.len() + self.parameters.len()
     }
@@ -48,12 +58,8 @@ impl Statements {
     }
 
     /// Keeps a statement and returns its handle.
-    pub(crate) fn add(&self, text: String, now: Instant) -> Bytes {
+    pub(crate) fn add(&self, prepared: Prepared, now: Instant) -> Bytes {
         let handle = Uuid::new_v4();
-        let prepared = Prepared {
-            text,
-            parameters: Bytes::new(),
-        };
         let mut kept = self.lock();
         kept.insert(
             handle,
@@ -129,7 +135,7 @@ mod tests {
     #[test]
     fn a_statement_is_kept_until_it_is_closed() {
         let (statements, now) = (Statements::new(10), Instant::now());
-        let handle = statements.add("SELECT $1".to_owned(), now);
+        let handle = statements.add(Prepared::new("SELECT $1"), now);
         let values = Bytes::from_static(b"values");
         statements
             .bind(&handle, values.clone(), now)
@@ -148,21 +154,21 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let statements = Statements::new(2);
-        let first = statements.add("1".to_owned(), at(0));
-        let second = statements.add("2".to_owned(), at(1));
+        let first = statements.add(Prepared::new("1"), at(0));
+        let second = statements.add(Prepared::new("2"), at(1));
         statements
             .get(&first, at(2))
             .expect("used, so younger than the second");
-        let third = statements.add("3".to_owned(), at(3));
+        let third = statements.add(Prepared::new("3"), at(3));
         assert!(statements.get(&second, at(4)).is_err());
         assert!(statements.get(&first, at(4)).is_ok());
 
         let late = at(4) + AGE_MAX;
-        statements.add("4".to_owned(), late);
+        statements.add(Prepared::new("4"), late);
         assert!(statements.get(&third, late).is_err());
 
         let roomy = Statements::new(1000);
-        let large = || "x".repeat(BYTES_MAX / 2);
+        let large = || Prepared::new(&"x".repeat(BYTES_MAX / 2));
         let (a, _, c) = (
             roomy.add(large(), at(0)),
             roomy.add(large(), at(1)),

@@ -20,11 +20,12 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::actions;
+use crate::prepared::Prepared;
 use crate::service::Service;
 use crate::status::{internal, unsupported};
 use crate::stream::{self as rows, Messages};
 use crate::ticket::Ticket as Run;
-use crate::{actions, parameters, statements};
 
 #[async_trait]
 impl FlightService for Service {
@@ -83,18 +84,15 @@ impl FlightService for Service {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Messages>, Status> {
-        let messages = match command(&request.get_ref().ticket)? {
-            Command::TicketStatementQuery(sealed) => self.run(Run::open(&sealed)?).await?,
+        let command = command(&request.get_ref().ticket)?;
+        let messages = if let Command::TicketStatementQuery(sealed) = &command {
+            self.run(Run::open(sealed)?).await?
+        } else if let Some(asked) = self.statement(&command)? {
             // Some clients skip the announcement and fetch by the command itself.
-            asked @ (Command::CommandStatementQuery(_)
-            | Command::CommandPreparedStatementQuery(_)) => {
-                let (_, ticket) = self.announce(asked).await?;
-                let Command::TicketStatementQuery(sealed) = command(&ticket.ticket)? else {
-                    return Err(Status::internal("a statement's ticket is not one"));
-                };
-                self.run(Run::open(&sealed)?).await?
-            }
-            other => rows::of_batch(self.answers.rows(other).await?),
+            let (_, run) = self.announce_statement(asked).await?;
+            self.run(run).await?
+        } else {
+            rows::of_batch(self.answers.rows(command).await?)
         };
         Ok(Response::new(messages))
     }
@@ -123,13 +121,12 @@ impl FlightService for Service {
                 Ok(Response::new(answer.boxed()))
             }
             Command::CommandStatementUpdate(update) => {
-                let text = parameters::numbered(&update.query);
-                Err(statements::refuse_update(&self.session, &text).await)
+                Err(self.refuse_update(&Prepared::new(&update.query)).await)
             }
             Command::CommandPreparedStatementUpdate(update) => {
                 let handle = &update.prepared_statement_handle;
                 let prepared = self.prepared.get(handle, Instant::now())?;
-                Err(statements::refuse_update(&self.session, &prepared.text).await)
+                Err(self.refuse_update(&prepared).await)
             }
             Command::CommandStatementIngest(ingest) => Err(Status::invalid_argument(format!(
                 "rows cannot be ingested into \"{}\": SQL only reads the lake",

@@ -26,9 +26,10 @@ use crate::service::Service;
 use crate::sql_info::About;
 
 /// Largest message that a client may send: a statement, or values of its parameters.
-const REQUEST_BYTES_MAX: usize = 4 << 20;
-/// Requests of one connection that are answered at once.
+const REQUEST_BYTES_MAX: usize = 2 << 20;
+/// Results of one connection that are fetched at once, and requests that are.
 const STREAMS_MAX: u32 = 128;
+const REQUESTS_MAX: usize = 32;
 /// A connection whose other side answers nothing for so long is dead.
 const ALIVE_EVERY: Duration = Duration::from_secs(30);
 const ALIVE_WITHIN: Duration = Duration::from_secs(20);
@@ -150,6 +151,7 @@ async fn serve(
     // that they offer.
     let serving = tonic::transport::Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
+        .concurrency_limit_per_connection(REQUESTS_MAX)
         .http2_keepalive_interval(Some(ALIVE_EVERY))
         .http2_keepalive_timeout(Some(ALIVE_WITHIN))
         .add_service(service)

@@ -37,34 +37,48 @@ pub(crate) struct Service {
 }
 
 impl Service {
-    /// What `command` will return, and the ticket to get it with.
-    pub(crate) async fn announce(&self, command: Command) -> Result<(SchemaRef, Ticket), Status> {
-        match command {
-            Command::CommandStatementQuery(statement) => {
-                let prepared = Prepared {
-                    text: parameters::numbered(&statement.query),
-                    parameters: Bytes::new(),
-                };
-                self.announce_statement(prepared).await
-            }
+    /// The statement that `command` asks for, if it asks for one.
+    pub(crate) fn statement(&self, command: &Command) -> Result<Option<Prepared>, Status> {
+        Ok(match command {
+            Command::CommandStatementQuery(statement) => Some(Prepared::new(&statement.query)),
             Command::CommandPreparedStatementQuery(statement) => {
                 let handle = &statement.prepared_statement_handle;
-                self.announce_statement(self.prepared.get(handle, Instant::now())?)
-                    .await
+                Some(self.prepared.get(handle, Instant::now())?)
             }
-            other => {
-                let schema = self.answers.schema(&other)?;
-                Ok((schema, Ticket::new(other.into_any().encode_to_vec())))
-            }
-        }
+            _ => None,
+        })
     }
 
-    async fn announce_statement(&self, asked: Prepared) -> Result<(SchemaRef, Ticket), Status> {
+    /// What `command` will return, and the ticket to get it with.
+    pub(crate) async fn announce(&self, command: Command) -> Result<(SchemaRef, Ticket), Status> {
+        if let Some(asked) = self.statement(&command)? {
+            let (schema, run) = self.announce_statement(asked).await?;
+            return Ok((schema, run.sealed()));
+        }
+        let schema = self.answers.schema(&command)?;
+        Ok((schema, Ticket::new(command.into_any().encode_to_vec())))
+    }
+
+    /// The columns of a statement, and its run.
+    pub(crate) async fn announce_statement(
+        &self,
+        asked: Prepared,
+    ) -> Result<(SchemaRef, Run), Status> {
         let planned = self.plan(&asked).await?;
         planned.require_bound()?;
         let schema = Arc::clone(planned.wire.schema());
         let run = Run::new(asked.text, asked.parameters, &schema);
-        Ok((schema, run.sealed()))
+        Ok((schema, run))
+    }
+
+    /// Why `update`, which a client sent as one, is none: SQL only reads.
+    pub(crate) async fn refuse_update(&self, update: &Prepared) -> Status {
+        match self.plan(update).await {
+            Err(refusal) => refusal,
+            Ok(_) => Status::invalid_argument(
+                "the statement returns rows and changes nothing: ask it as a query, not as an update",
+            ),
+        }
     }
 
     pub(crate) async fn plan(&self, asked: &Prepared) -> Result<Planned, Status> {

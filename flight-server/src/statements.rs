@@ -43,16 +43,6 @@ pub(crate) async fn plan(session: &Session, text: &str, bound: &Bytes) -> Result
     })
 }
 
-/// Why `text`, which a client sent as an update, is not one: SQL only reads.
-pub(crate) async fn refuse_update(session: &Session, text: &str) -> Status {
-    match plan(session, text, &Bytes::new()).await {
-        Err(refusal) => refusal,
-        Ok(_) => Status::invalid_argument(
-            "the statement returns rows and changes nothing: ask it as a query, not as an update",
-        ),
-    }
-}
-
 impl Planned {
     /// That every parameter has a value.
     pub(crate) fn require_bound(&self) -> Result<(), Status> {
