@@ -60,7 +60,8 @@ class Bare(pyarrow.flight.FlightServerBase):
         self._batches = rows.to_batches(max_chunksize=CHUNK_ROWS)
 
     def do_get(self, _context, _ticket):
-        return pyarrow.flight.RecordBatchStream(pa.RecordBatchReader.from_batches(self._batches[0].schema, self._batches))
+        rows = pa.RecordBatchReader.from_batches(self._batches[0].schema, self._batches)
+        return pyarrow.flight.RecordBatchStream(rows)
 
 
 def main() -> int:
@@ -79,7 +80,10 @@ def main() -> int:
 
 def measure(binary: str, directory: Path, rows: int, rounds: int) -> list[Timing]:
     write_lake(directory / "lake" / TABLE, rows)
-    variables = {"ISOBAR__LAKE__URL": f"file://{directory}/lake", "ISOBAR__EXPORT__BASE_PATH": f"file://{directory}/export"}
+    variables = {
+        "ISOBAR__LAKE__URL": f"file://{directory}/lake",
+        "ISOBAR__EXPORT__BASE_PATH": f"file://{directory}/export",
+    }
     parent, child = multiprocessing.Pipe()
     # A new interpreter: a forked one would inherit gRPC's threads.
     bare = multiprocessing.get_context("spawn").Process(target=serve_bare, args=(directory / "lake" / TABLE, child))
@@ -107,10 +111,11 @@ def part(first: int, count: int) -> pa.Table:
     index = pa.array(range(first, first + count), pa.int64())
     scattered = pc.bit_wise_and(pc.multiply(index, 2_654_435_761), 0xFFFF)
     names = pa.array([f"city {n:03}" for n in range(256)])
+    microseconds = pc.add(pc.multiply(index, 1_000_000), 1_767_225_600_000_000)
     return pa.table(
         {
             "id": index,
-            "event_time": pc.cast(pc.add(pc.multiply(index, 1_000_000), 1_767_225_600_000_000), pa.timestamp("us", "UTC")),
+            "event_time": pc.cast(microseconds, pa.timestamp("us", "UTC")),
             "city": names.take(pc.bit_wise_and(scattered, 0xFF)),
             "temp": pc.subtract(pc.divide(pc.cast(scattered, pa.float64()), 1000.0), 20.0),
             "pressure": pc.add(pc.divide(pc.cast(scattered, pa.float64()), 500.0), 950.0),
@@ -171,7 +176,8 @@ def report(timings: list[Timing], rows: int, *, kept: bool) -> int:
     print(f"{figures.provenance()}\n{data}\n\n{table}")
     if not kept:
         return 0
-    figures.keep("bench:flight", "Streaming over Flight against a server from memory (`make bench`)", f"{data}\n\n{table}")
+    title = "Streaming over Flight against a server from memory (`make bench`)"
+    figures.keep("bench:flight", title, f"{data}\n\n{table}")
     missed = ours.rate < SHARE * bare.rate
     if missed:
         say(f"target missed: {ours.what}")

@@ -1,4 +1,4 @@
-"""`isobar serve`: what clients read is what the lake holds, by every road, and nothing that they send changes anything."""
+"""`isobar serve`: what clients read is what the lake holds, by every road, and nothing that they send changes it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -130,7 +130,8 @@ def test_jdbc_binds_values(serving, jdbc):
 
 def test_adbc_binds_values_and_never_writes_them_into_the_text(serving):
     _, server = serving("local")
-    values = (7, 2.5, "it's; DROP TABLE weather --", date(2026, 1, 15), datetime(2026, 1, 15, 12, tzinfo=UTC), True, None)
+    day, noon = date(2026, 1, 15), datetime(2026, 1, 15, 12, tzinfo=UTC)
+    values = (7, 2.5, "it's; DROP TABLE weather --", day, noon, True, None)
     [row] = server.rows("SELECT ? AS i, ? AS f, ? AS s, ? AS d, ? AS t, ? AS b, ? AS n", values)
     assert tuple(row.values()) == values
     with server.connect() as connection, connection.cursor() as cursor:

@@ -199,7 +199,9 @@ def test_values_that_would_have_to_be_unpacked_are_refused(server, packing):
         assert fetch(client, handle).to_pylist() == [{"n": 10_000}]
 
 
-def bound(client: pyarrow.flight.FlightClient, handle: bytes, values: pyarrow.Table, packing: str | None) -> pyarrow.Table:
+def bound(
+    client: pyarrow.flight.FlightClient, handle: bytes, values: pyarrow.Table, packing: str | None
+) -> pyarrow.Table:
     command = pyarrow.flight.FlightDescriptor.for_command(packed("CommandPreparedStatementQuery", {1: handle}))
     options = pyarrow.flight.FlightCallOptions(write_options=pyarrow.ipc.IpcWriteOptions(compression=packing))
     writer, reader = client.do_put(command, values.schema, options=options)

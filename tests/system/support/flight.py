@@ -170,7 +170,9 @@ def packed(name: str, fields: dict[int, str | bytes | bool | list] | None = None
     return message({1: f"type.googleapis.com/arrow.flight.protocol.sql.{name}", 2: message(fields or {})})
 
 
-def descriptor(name: str, fields: dict[int, str | bytes | bool | list] | None = None) -> pyarrow.flight.FlightDescriptor:
+def descriptor(
+    name: str, fields: dict[int, str | bytes | bool | list] | None = None
+) -> pyarrow.flight.FlightDescriptor:
     return pyarrow.flight.FlightDescriptor.for_command(packed(name, fields))
 
 
@@ -191,7 +193,8 @@ class Jdbc:
     """The JDBC driver in a Java process, asked line by line; see flight_jdbc/Probe.java for the requests."""
 
     def __init__(self, server: Server):
-        home = subprocess.run([REPOSITORY / "scripts" / "java17"], capture_output=True, text=True, check=True).stdout.strip()
+        found = subprocess.run([REPOSITORY / "scripts" / "java17"], capture_output=True, text=True, check=True)
+        home = found.stdout.strip()
         self._process = subprocess.Popen(
             [
                 f"{home}/bin/java",
