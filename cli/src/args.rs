@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use tracing::Level;
 
-use crate::commands::{check, completions, config, demo, land, query, run, sql, table};
+use crate::commands::{check, completions, config, demo, land, query, run, serve, sql, table};
 
 /// SQL analytics engine over HDFS, in one binary.
 ///
@@ -26,6 +26,7 @@ EXAMPLES:
   isobar land --from files exports --once       messages in files become tables
   isobar run weather/daily_weather_by_city      today's aggregates
   isobar sql -c 'SELECT count(*) FROM weather'  a question
+  isobar serve                                  the same for clients of Flight SQL
 
 `isobar help COMMAND` says more of each.";
 
@@ -88,6 +89,7 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Query(query::Query),
     Sql(sql::Sql),
+    Serve(serve::Serve),
     #[command(subcommand)]
     Table(table::Table),
     #[command(subcommand)]

@@ -8,6 +8,7 @@ pub mod config;
 pub mod error;
 pub mod functions;
 pub mod lake;
+pub mod metrics;
 pub mod output;
 pub mod query;
 pub mod session;

@@ -16,7 +16,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use crate::error::Error;
 
 /// Longest text of one call, bytes. Planning recurses, so what a stranger can send has an end.
-const TEXT_MAX: usize = 256 << 10;
+pub const TEXT_MAX: usize = 256 << 10;
 /// Most tokens of one text.
 const TOKENS_MAX: usize = 20_000;
 /// Most operators of one text: a chain of `+` nests as deep as it is long.

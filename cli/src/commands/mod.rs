@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod land;
 pub(crate) mod query;
 pub(crate) mod run;
+pub(crate) mod serve;
 pub(crate) mod sql;
 pub(crate) mod table;
 
@@ -26,12 +27,13 @@ pub(crate) fn run_without_configuration(command: &Command) -> Option<anyhow::Res
 
 pub(crate) async fn run(command: Command, app: App, signals: &Signals) -> anyhow::Result<()> {
     let mut out = Output::new();
-    // Landing finishes its commit when a signal comes, and a session outlives its statements;
+    // Landing finishes its commit when a signal comes, serving its statements, and a session outlives them;
     // everything else changes nothing before its last step and is simply dropped.
     match command {
         Command::Land(land) => land.run(&app, signals, &mut out).await?,
         Command::Demo(demo) => demo.run(&app, signals, &mut out).await?,
         Command::Sql(sql) => sql.run(&app, signals, &mut out).await?,
+        Command::Serve(serve) => serve.run(&app, signals).await?,
         other => {
             let done = Box::pin(run_to_the_end(other, &app, &mut out));
             signals.interrupting(done).await?;
@@ -47,7 +49,11 @@ async fn run_to_the_end(command: Command, app: &App, out: &mut Output) -> anyhow
         Command::Table(table) => table.run(app, out).await,
         Command::Config(config) => config.run(app, out),
         Command::Check(check) => check.run(app, out).await,
-        Command::Land(_) | Command::Sql(_) | Command::Demo(_) | Command::Completions(_) => {
+        Command::Land(_)
+        | Command::Sql(_)
+        | Command::Serve(_)
+        | Command::Demo(_)
+        | Command::Completions(_) => {
             unreachable!("runs elsewhere")
         }
     }

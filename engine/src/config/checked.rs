@@ -147,6 +147,12 @@ pub struct Schedule {
 pub struct Serve {
     pub flight_listen: SocketAddr,
     pub http_listen: SocketAddr,
+    /// From the request for a result to its last row.
+    pub query_timeout: Duration,
+    pub queries_max: usize,
+    pub prepared_max: usize,
+    /// From the signal to the end of the process.
+    pub shutdown_deadline: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -225,10 +231,7 @@ impl Config {
             schedule: Schedule {
                 http_listen: values.take("schedule.http_listen"),
             },
-            serve: Serve {
-                flight_listen: values.take("serve.flight_listen"),
-                http_listen: values.take("serve.http_listen"),
-            },
+            serve: Serve::new(values),
             log: Log {
                 level: values.take("log.level"),
                 format: values.take("log.format"),
@@ -303,6 +306,19 @@ impl Land {
             bytes_max: values.take("land.bytes_max"),
             interval: values.take("land.interval"),
             http_listen: values.take("land.http_listen"),
+        }
+    }
+}
+
+impl Serve {
+    fn new(values: &mut Values) -> Self {
+        Self {
+            flight_listen: values.take("serve.flight_listen"),
+            http_listen: values.take("serve.http_listen"),
+            query_timeout: values.take("serve.query_timeout"),
+            queries_max: values.number("serve.queries_max"),
+            prepared_max: values.number("serve.prepared_max"),
+            shutdown_deadline: values.take("serve.shutdown_deadline"),
         }
     }
 }

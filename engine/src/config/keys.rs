@@ -280,6 +280,30 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     http_listen("serve.http_listen", "127.0.0.1:9464"),
     Key::new(
+        "serve.query_timeout",
+        Kind::Duration,
+        Value("10m"),
+        "Longest time of one statement, until the client has its last row.",
+    ),
+    Key::new(
+        "serve.queries_max",
+        COUNT,
+        Value("64"),
+        "Most statements that run at once; one more is refused.",
+    ),
+    Key::new(
+        "serve.prepared_max",
+        COUNT,
+        Value("1000"),
+        "Most prepared statements; for one more, the one unused for the longest time is forgotten.",
+    ),
+    Key::new(
+        "serve.shutdown_deadline",
+        Kind::Duration,
+        Value("30s"),
+        "Longest time that running statements are given to end when the service is stopped.",
+    ),
+    Key::new(
         "log.level",
         Kind::Choice(&["error", "warn", "info", "debug", "trace"]),
         Value("info"),

@@ -1,0 +1,26 @@
+//! What can keep the service from running. What goes wrong with one request is a status of gRPC.
+
+use std::net::SocketAddr;
+
+/// An attempt of the service that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(
+        "serve.flight_listen is {address}, which others can reach: Flight SQL has neither TLS nor tokens yet, so it listens on a loopback address only, such as 127.0.0.1:{}",
+        address.port()
+    )]
+    NotLoopback { address: SocketAddr },
+    #[error("could not listen on {address}; set {key} to a free address")]
+    Listen {
+        key: &'static str,
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("could not serve Flight SQL")]
+    Flight(#[source] tonic::transport::Error),
+    #[error("could not serve health and metrics over HTTP")]
+    Http(#[source] std::io::Error),
+    #[error("could not describe the SQL that is served")]
+    Describe(#[source] arrow_flight::error::FlightError),
+}

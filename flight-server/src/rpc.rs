@@ -1,0 +1,194 @@
+//! The calls of Flight, each taken apart into a command of Flight SQL and handed to the [`Service`].
+//!
+//! arrow-flight's own `FlightSqlService` cannot be asked for a schema or polled, so this implements what lies
+//! below it. `GetFlightInfo`, `GetSchema` and `PollFlightInfo` then are one question in three forms.
+
+use std::time::Instant;
+
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use arrow::ipc::writer::IpcWriteOptions;
+use arrow_flight::flight_service_server::FlightService;
+use arrow_flight::sql::{Any, Command};
+use arrow_flight::{
+    Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo,
+    HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaAsIpc, SchemaResult, Ticket,
+};
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use prost::Message as _;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::actions;
+use crate::prepared::Prepared;
+use crate::service::Service;
+use crate::status::{internal, unsupported};
+use crate::stream::{self as rows, Messages};
+use crate::ticket::Ticket as Run;
+
+#[async_trait]
+impl FlightService for Service {
+    type HandshakeStream = BoxStream<'static, Result<HandshakeResponse, Status>>;
+    type ListFlightsStream = BoxStream<'static, Result<FlightInfo, Status>>;
+    type DoGetStream = Messages;
+    type DoPutStream = BoxStream<'static, Result<PutResult, Status>>;
+    type DoActionStream = BoxStream<'static, Result<arrow_flight::Result, Status>>;
+    type ListActionsStream = BoxStream<'static, Result<ActionType, Status>>;
+    type DoExchangeStream = BoxStream<'static, Result<FlightData, Status>>;
+
+    async fn handshake(
+        &self,
+        _request: Request<Streaming<HandshakeRequest>>,
+    ) -> Result<Response<Self::HandshakeStream>, Status> {
+        Err(Status::unimplemented(
+            "this server knows no users yet: connect without user and password",
+        ))
+    }
+
+    async fn list_flights(
+        &self,
+        _request: Request<Criteria>,
+    ) -> Result<Response<Self::ListFlightsStream>, Status> {
+        Ok(Response::new(stream::empty().boxed()))
+    }
+
+    async fn get_flight_info(
+        &self,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<FlightInfo>, Status> {
+        let descriptor = request.into_inner();
+        let (schema, ticket) = self.announce(command(&descriptor.cmd)?).await?;
+        flight_info(descriptor, &schema, ticket).map(Response::new)
+    }
+
+    async fn poll_flight_info(
+        &self,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<PollInfo>, Status> {
+        // Rows are made while they are fetched, so there is nothing to wait for: the first poll is the last.
+        let info = self.get_flight_info(request).await?.into_inner();
+        Ok(Response::new(PollInfo::new().with_info(info)))
+    }
+
+    async fn get_schema(
+        &self,
+        request: Request<FlightDescriptor>,
+    ) -> Result<Response<SchemaResult>, Status> {
+        let (schema, _) = self.announce(command(&request.get_ref().cmd)?).await?;
+        let options = IpcWriteOptions::default();
+        let schema = SchemaAsIpc::new(&schema, &options).try_into();
+        Ok(Response::new(
+            schema.map_err(|error: ArrowError| internal(&error))?,
+        ))
+    }
+
+    async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Messages>, Status> {
+        let command = command(&request.get_ref().ticket)?;
+        let messages = if let Command::TicketStatementQuery(sealed) = &command {
+            self.run(Run::open(sealed)?).await?
+        } else if let Some(asked) = self.statement(&command)? {
+            // Some clients skip the announcement and fetch by the command itself.
+            let (_, run) = self.announce_statement(asked).await?;
+            self.run(run).await?
+        } else {
+            rows::of_batch(self.answers.rows(command).await?)
+        };
+        Ok(Response::new(messages))
+    }
+
+    async fn do_put(
+        &self,
+        request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoPutStream>, Status> {
+        let mut messages = request.into_inner();
+        let Some(first) = messages.try_next().await? else {
+            return Err(Status::invalid_argument("nothing was put"));
+        };
+        let Some(descriptor) = first.flight_descriptor.clone() else {
+            return Err(Status::invalid_argument(
+                "the first message has no descriptor",
+            ));
+        };
+        match command(&descriptor.cmd)? {
+            Command::CommandPreparedStatementQuery(statement) => {
+                let messages = stream::iter([Ok(first)]).chain(messages).boxed();
+                let bound = self
+                    .bind(statement.prepared_statement_handle, messages)
+                    .await?;
+                let app_metadata = bound.encode_to_vec().into();
+                let answer = stream::iter([Ok(PutResult { app_metadata })]);
+                Ok(Response::new(answer.boxed()))
+            }
+            Command::CommandStatementUpdate(update) => {
+                Err(self.refuse_update(&Prepared::new(&update.query)).await)
+            }
+            Command::CommandPreparedStatementUpdate(update) => {
+                let handle = &update.prepared_statement_handle;
+                let prepared = self.prepared.get(handle, Instant::now())?;
+                Err(self.refuse_update(&prepared).await)
+            }
+            Command::CommandStatementIngest(ingest) => Err(Status::invalid_argument(format!(
+                "rows cannot be ingested into \"{}\": SQL only reads the lake",
+                ingest.table
+            ))),
+            other => Err(unsupported(&other)),
+        }
+    }
+
+    async fn do_action(
+        &self,
+        request: Request<Action>,
+    ) -> Result<Response<Self::DoActionStream>, Status> {
+        let results = actions::act(self, request.into_inner()).await?;
+        let results = results
+            .into_iter()
+            .map(|body| Ok(arrow_flight::Result::new(body)));
+        Ok(Response::new(
+            stream::iter(results.collect::<Vec<_>>()).boxed(),
+        ))
+    }
+
+    async fn list_actions(
+        &self,
+        _request: Request<Empty>,
+    ) -> Result<Response<Self::ListActionsStream>, Status> {
+        Ok(Response::new(stream::iter(actions::list().map(Ok)).boxed()))
+    }
+
+    async fn do_exchange(
+        &self,
+        _request: Request<Streaming<FlightData>>,
+    ) -> Result<Response<Self::DoExchangeStream>, Status> {
+        Err(Status::unimplemented(
+            "isobar exchanges no rows: it only sends them",
+        ))
+    }
+}
+
+/// The command in a descriptor or a ticket.
+pub(crate) fn command(message: &[u8]) -> Result<Command, Status> {
+    let any = Any::decode(message);
+    let any = any.map_err(|_| Status::invalid_argument("this is no message of Flight SQL"))?;
+    let name = any.type_url.clone();
+    Command::try_from(any)
+        .map_err(|_| Status::invalid_argument(format!("this is no message of type {name}")))
+}
+
+fn flight_info(
+    descriptor: FlightDescriptor,
+    schema: &SchemaRef,
+    ticket: Ticket,
+) -> Result<FlightInfo, Status> {
+    let info = FlightInfo::new()
+        .try_with_schema(schema)
+        .map_err(|error| internal(&error))?;
+    // No location: the rows are where they were asked for.
+    let endpoint = FlightEndpoint::new().with_ticket(ticket);
+    Ok(info
+        .with_descriptor(descriptor)
+        .with_endpoint(endpoint)
+        .with_total_records(-1)
+        .with_total_bytes(-1)
+        .with_ordered(true))
+}

@@ -1,0 +1,177 @@
+//! The service from its start to its end: listeners in, statements out, and at the signal a stop that lets
+//! running statements end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow_flight::flight_service_server::FlightServiceServer;
+use engine::lake::Lake;
+use engine::metrics::Metrics;
+use engine::session::Session;
+use futures::FutureExt as _;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
+use tracing::{info, warn};
+
+use crate::answers::Answers;
+use crate::error::Error;
+use crate::http::{self, Readiness};
+use crate::metrics::Counters;
+use crate::prepared::Statements;
+use crate::running::Running;
+use crate::service::Service;
+use crate::sql_info::About;
+
+/// Largest message that a client may send: a statement, or values of its parameters.
+const REQUEST_BYTES_MAX: usize = 2 << 20;
+/// Results of one connection that are fetched at once, and requests that are.
+const STREAMS_MAX: u32 = 128;
+const REQUESTS_MAX: usize = 32;
+/// A connection whose other side answers nothing for so long is dead.
+const ALIVE_EVERY: Duration = Duration::from_secs(30);
+const ALIVE_WITHIN: Duration = Duration::from_secs(20);
+/// What cancelled statements are given to tell their clients so.
+const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What is served.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub session: Session,
+    pub lake: Arc<Lake>,
+    pub limits: Limits,
+    pub metrics: Arc<Metrics>,
+    /// The runtime that statements run on. Another than the one that [`run`] is called on, whose
+    /// clocks and connections must not wait for an operator that computes.
+    pub queries: Handle,
+    /// Of the binary, for clients that ask.
+    pub version: &'static str,
+}
+
+/// What clients can ask for has an end.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// From the request for a result to its last row.
+    pub query_timeout: Duration,
+    pub queries_max: usize,
+    pub prepared_max: usize,
+    /// From the signal to the end of the process.
+    pub shutdown_deadline: Duration,
+}
+
+/// Where it is served.
+#[derive(Debug)]
+pub struct Listeners {
+    pub flight: TcpListener,
+    pub http: TcpListener,
+}
+
+/// Opens the address for Flight SQL. Without TLS and tokens only this machine may reach it.
+///
+/// # Errors
+/// When others could reach it, or it is taken.
+pub async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    if !address.ip().is_loopback() {
+        return Err(Error::NotLoopback { address });
+    }
+    http::listen("serve.flight_listen", address).await
+}
+
+/// Serves until `shutdown`; then takes no more, and ends when the running statements have, or the deadline has
+/// passed.
+///
+/// # Errors
+/// When a listener breaks.
+pub async fn run(
+    server: Server,
+    listeners: Listeners,
+    shutdown: CancellationToken,
+) -> Result<(), Error> {
+    let Limits {
+        query_timeout,
+        queries_max,
+        prepared_max,
+        shutdown_deadline,
+    } = server.limits;
+    let running = Running::new(queries_max, Counters::register(&server.metrics));
+    let about = About {
+        version: server.version,
+        query_timeout,
+        queries_max,
+    };
+    let service = Service {
+        answers: Answers::new(Arc::clone(&server.lake), &server.session, about)?,
+        session: server.session,
+        running: Arc::clone(&running),
+        prepared: Statements::new(prepared_max),
+        query_timeout,
+        queries: server.queries,
+    };
+    let ready = unless_stopping(shutdown.clone(), http::lake_answers(&server.lake));
+    let ended = CancellationToken::new();
+    // Health and metrics are there as long as the last statement is.
+    let http = http::run(listeners.http, ready, server.metrics, ended.clone());
+    let flight = async {
+        let flight = serve(
+            service,
+            listeners.flight,
+            &running,
+            shutdown,
+            shutdown_deadline,
+        );
+        let outcome = flight.await;
+        ended.cancel();
+        outcome
+    };
+    tokio::try_join!(http, flight).map(drop)
+}
+
+fn unless_stopping(shutdown: CancellationToken, ready: Readiness) -> Readiness {
+    Arc::new(move || {
+        if shutdown.is_cancelled() {
+            let stopping = Err("the service is being stopped".to_owned());
+            return std::future::ready(stopping).boxed();
+        }
+        ready()
+    })
+}
+
+async fn serve(
+    service: Service,
+    listener: TcpListener,
+    running: &Running,
+    shutdown: CancellationToken,
+    deadline: Duration,
+) -> Result<(), Error> {
+    let service = FlightServiceServer::new(service).max_decoding_message_size(REQUEST_BYTES_MAX);
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    // Windows and frame sizes are those of what clients send, which is little. What we send fills the windows
+    // that they offer.
+    let serving = tonic::transport::Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .concurrency_limit_per_connection(REQUESTS_MAX)
+        .http2_keepalive_interval(Some(ALIVE_EVERY))
+        .http2_keepalive_timeout(Some(ALIVE_WITHIN))
+        .add_service(service)
+        .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
+    let mut serving = Box::pin(serving);
+    let overdue = async {
+        shutdown.cancelled().await;
+        info!(statements = running.tasks.len(), ?deadline, "stopping");
+        tokio::time::sleep(deadline).await;
+    };
+    tokio::select! {
+        served = &mut serving => served.map_err(Error::Flight)?,
+        () = overdue => {
+            let statements = running.cancel_all();
+            warn!(statements, ?deadline, "cancelled what did not end in time");
+            // Connections that do not even close then are left to the end of the process.
+            let _ = tokio::time::timeout(FAREWELL, serving).await;
+        }
+    }
+    running.tasks.close();
+    let _ = tokio::time::timeout(FAREWELL, running.tasks.wait()).await;
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! What a request asks for, done: statements are announced, run and given values; everything else that can be
+//! asked for is answered by [`Answers`].
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::datatypes::SchemaRef;
+use arrow_flight::sql::{Command, DoPutPreparedStatementResult};
+use arrow_flight::{FlightData, Ticket};
+use bytes::Bytes;
+use engine::session::Session;
+use futures::TryStreamExt as _;
+use futures::stream::BoxStream;
+use prost::Message as _;
+use tokio::runtime::Handle;
+use tonic::Status;
+
+use crate::answers::Answers;
+use crate::metrics::Outcome;
+use crate::prepared::{Prepared, Statements};
+use crate::running::Running;
+use crate::statements::{self, Planned};
+use crate::stream::{self as rows, Made, Messages};
+use crate::ticket::Ticket as Run;
+use crate::{parameters, status};
+
+/// Flight SQL over one lake.
+pub(crate) struct Service {
+    pub(crate) session: Session,
+    pub(crate) answers: Answers,
+    pub(crate) running: Arc<Running>,
+    pub(crate) prepared: Statements,
+    /// Longest time of one statement.
+    pub(crate) query_timeout: Duration,
+    /// Where statements run, see [`crate::stream`].
+    pub(crate) queries: Handle,
+}
+
+impl Service {
+    /// The statement that `command` asks for, if it asks for one.
+    pub(crate) fn statement(&self, command: &Command) -> Result<Option<Prepared>, Status> {
+        Ok(match command {
+            Command::CommandStatementQuery(statement) => Some(Prepared::new(&statement.query)),
+            Command::CommandPreparedStatementQuery(statement) => {
+                let handle = &statement.prepared_statement_handle;
+                Some(self.prepared.get(handle, Instant::now())?)
+            }
+            _ => None,
+        })
+    }
+
+    /// What `command` will return, and the ticket to get it with.
+    pub(crate) async fn announce(&self, command: Command) -> Result<(SchemaRef, Ticket), Status> {
+        if let Some(asked) = self.statement(&command)? {
+            let (schema, run) = self.announce_statement(asked).await?;
+            return Ok((schema, run.sealed()));
+        }
+        let schema = self.answers.schema(&command)?;
+        Ok((schema, Ticket::new(command.into_any().encode_to_vec())))
+    }
+
+    /// The columns of a statement, and its run.
+    pub(crate) async fn announce_statement(
+        &self,
+        asked: Prepared,
+    ) -> Result<(SchemaRef, Run), Status> {
+        let planned = self.plan(&asked).await?;
+        planned.require_bound()?;
+        let schema = Arc::clone(planned.wire.schema());
+        let run = Run::new(asked.text, asked.parameters, &schema);
+        Ok((schema, run))
+    }
+
+    /// Why `update`, which a client sent as one, is none: SQL only reads.
+    pub(crate) async fn refuse_update(&self, update: &Prepared) -> Status {
+        match self.plan(update).await {
+            Err(refusal) => refusal,
+            Ok(_) => Status::invalid_argument(
+                "the statement returns rows and changes nothing: ask it as a query, not as an update",
+            ),
+        }
+    }
+
+    pub(crate) async fn plan(&self, asked: &Prepared) -> Result<Planned, Status> {
+        let (session, asked) = (self.session.clone(), asked.clone());
+        let planning =
+            apart(async move { statements::plan(&session, &asked.text, &asked.parameters).await });
+        tokio::time::timeout(self.query_timeout, planning)
+            .await
+            .unwrap_or_else(|_elapsed| Err(rows::timed_out(self.query_timeout)))
+    }
+
+    /// Runs a statement, and counts how it ended also when it does not get as far as rows.
+    pub(crate) async fn run(&self, run: Run) -> Result<Messages, Status> {
+        let mut query = self.running.begin(run.id.clone())?;
+        let deadline = query.started + self.query_timeout;
+        let prepared = tokio::select! {
+            prepared = apart(prepare(self.session.clone(), run)) => prepared,
+            () = query.token.cancelled() => Err(Status::cancelled("the statement was cancelled")),
+            () = tokio::time::sleep_until(deadline.into()) => Err(rows::timed_out(self.query_timeout)),
+        };
+        match prepared {
+            Ok(made) => Ok(rows::of_query(
+                query,
+                made,
+                self.query_timeout,
+                &self.queries,
+            )),
+            Err(status) => {
+                query.outcome = Outcome::of(&status);
+                Err(status)
+            }
+        }
+    }
+
+    /// Takes the values of a prepared statement's parameters.
+    pub(crate) async fn bind(
+        &self,
+        handle: Bytes,
+        mut messages: BoxStream<'static, Result<FlightData, Status>>,
+    ) -> Result<DoPutPreparedStatementResult, Status> {
+        let (mut sent, mut bytes) = (Vec::new(), 0);
+        while let Some(mut message) = messages.try_next().await? {
+            message.flight_descriptor = None;
+            bytes += message.encoded_len();
+            if bytes > parameters::BYTES_MAX {
+                return Err(Status::resource_exhausted(format!(
+                    "the values of one statement may have {} bytes",
+                    parameters::BYTES_MAX
+                )));
+            }
+            sent.push(message);
+        }
+        let sealed = parameters::sealed(sent);
+        let looked_at = sealed.clone();
+        let row = apart(async move { parameters::open(&looked_at) }).await?;
+        let bound = row.map_or_else(Bytes::new, |_| sealed);
+        self.prepared.bind(&handle, bound, Instant::now())?;
+        Ok(DoPutPreparedStatementResult {
+            prepared_statement_handle: Some(handle),
+        })
+    }
+}
+
+/// Plans what a ticket asks for, down to what will run.
+async fn prepare(session: Session, run: Run) -> Result<Made, Status> {
+    let planned = statements::plan(&session, &run.text, &run.parameters).await?;
+    planned.require_bound()?;
+    if !run.announced(planned.wire.schema()) {
+        return Err(Status::aborted(
+            "a table changed its columns since this ticket was given out; ask again",
+        ));
+    }
+    let context = Arc::new(planned.frame.task_ctx());
+    let plan = Box::pin(planned.frame.create_physical_plan()).await;
+    Ok(Made {
+        plan: plan.map_err(|error| status::of(&engine::Error::Plan(error)))?,
+        context,
+        wire: planned.wire,
+    })
+}
+
+/// Plans on a thread of its own. The planner computes as long as a statement is large, without looking up, and must
+/// keep no connection waiting; nor must it wait for statements that run.
+async fn apart<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Status>> + Send + 'static,
+) -> Result<T, Status> {
+    let runtime = Handle::current();
+    let task = tokio::task::spawn_blocking(move || runtime.block_on(work));
+    task.await.unwrap_or_else(|_panic| Err(rows::broke_off()))
+}

@@ -1,0 +1,296 @@
+//! What the service says of itself and of its SQL. Drivers and database browsers ask for all of it, and show
+//! empty trees where an answer is missing.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use arrow_flight::error::FlightError;
+use arrow_flight::sql::metadata::{SqlInfoData, SqlInfoDataBuilder};
+use arrow_flight::sql::{
+    SqlInfo as I, SqlNullOrdering, SqlOuterJoinsSupportLevel, SqlSupportedCaseSensitivity,
+    SqlSupportedResultSetConcurrency, SqlSupportedResultSetType, SqlSupportedTransaction,
+    SqlSupportsConvert, SqlTransactionIsolationLevel,
+};
+use engine::session::Session;
+
+/// Words of our SQL that the standard does not reserve.
+const KEYWORDS: [&str; 14] = [
+    "ANTI", "DESCRIBE", "EXCEPT", "EXCLUDE", "EXPLAIN", "ILIKE", "LIMIT", "OFFSET", "QUALIFY",
+    "REPLACE", "SEMI", "SHOW", "UNNEST", "VERBOSE",
+];
+
+/// What differs from one service to another.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct About {
+    pub(crate) version: &'static str,
+    pub(crate) query_timeout: Duration,
+    pub(crate) queries_max: usize,
+}
+
+pub(crate) fn build(session: &Session, about: About) -> Result<SqlInfoData, FlightError> {
+    let mut info = SqlInfoDataBuilder::new();
+    server(&mut info, about);
+    names(&mut info);
+    functions(&mut info, session);
+    clauses(&mut info);
+    limits(&mut info, about);
+    transactions(&mut info);
+    results(&mut info);
+    info.build()
+}
+
+fn server(info: &mut SqlInfoDataBuilder, about: About) {
+    info.append(I::FlightSqlServerName, "Isobar");
+    info.append(I::FlightSqlServerVersion, about.version);
+    info.append(I::FlightSqlServerArrowVersion, arrow::ARROW_VERSION);
+    info.append(I::FlightSqlServerReadOnly, true);
+    info.append(I::FlightSqlServerSql, true);
+    info.append(I::FlightSqlServerSubstrait, false);
+    info.append(I::FlightSqlServerSubstraitMinVersion, "");
+    info.append(I::FlightSqlServerSubstraitMaxVersion, "");
+    info.append(
+        I::FlightSqlServerTransaction,
+        SqlSupportedTransaction::None as i32,
+    );
+    info.append(I::FlightSqlServerCancel, true);
+    info.append(I::FlightSqlServerBulkIngestion, false);
+    info.append(I::FlightSqlServerIngestTransactionsSupported, false);
+    let timeout_ms = i32::try_from(about.query_timeout.as_millis()).unwrap_or(i32::MAX);
+    info.append(I::FlightSqlServerStatementTimeout, timeout_ms);
+    info.append(I::FlightSqlServerTransactionTimeout, 0);
+}
+
+fn names(info: &mut SqlInfoDataBuilder) {
+    for forbidden in [I::SqlDdlCatalog, I::SqlDdlSchema, I::SqlDdlTable] {
+        info.append(forbidden, false);
+    }
+    let folded = SqlSupportedCaseSensitivity::SqlCaseSensitivityLowercase;
+    info.append(I::SqlIdentifierCase, folded as i32);
+    info.append(I::SqlIdentifierQuoteChar, "\"");
+    // Quoted, a name stands for itself; the list of answers has no better word for that.
+    let exact = SqlSupportedCaseSensitivity::SqlCaseSensitivityUnknown;
+    info.append(I::SqlQuotedIdentifierCase, exact as i32);
+    info.append(I::SqlAllTablesAreSelectable, true);
+    info.append(
+        I::SqlNullOrdering,
+        SqlNullOrdering::SqlNullsSortedHigh as i32,
+    );
+    info.append(I::SqlKeywords, &KEYWORDS[..]);
+    info.append(I::SqlSearchStringEscape, "\\");
+    info.append(I::SqlExtraNameCharacters, "");
+    info.append(I::SqlSchemaTerm, "schema");
+    info.append(I::SqlProcedureTerm, "procedure");
+    info.append(I::SqlCatalogTerm, "catalog");
+    info.append(I::SqlCatalogAtStart, true);
+    // Schemas and catalogs may qualify a table in a query, and there is nothing else to name them in.
+    info.append(I::SqlSchemasSupportedActions, 0);
+    info.append(I::SqlCatalogsSupportedActions, 0);
+}
+
+/// The functions of the session, by the section of the manual that each belongs to.
+fn functions(info: &mut SqlInfoDataBuilder, session: &Session) {
+    let state = session.context().state();
+    let of = |section: &str| {
+        let functions = state.scalar_functions().iter();
+        let mut names: Vec<String> = functions
+            .filter(|(_, function)| {
+                let written = function.documentation();
+                written.is_some_and(|written| written.doc_section.label == section)
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        names.sort();
+        names
+    };
+    info.append(I::SqlNumericFunctions, of("Math Functions"));
+    info.append(I::SqlStringFunctions, of("String Functions"));
+    info.append(I::SqlSystemFunctions, of("Other Functions"));
+    info.append(I::SqlDatetimeFunctions, of("Time and Date Functions"));
+}
+
+fn clauses(info: &mut SqlInfoDataBuilder) {
+    for supported in [
+        I::SqlSupportsColumnAliasing,
+        I::SqlNullPlusNullIsNull,
+        I::SqlSupportsTableCorrelationNames,
+        I::SqlSupportsExpressionsInOrderBy,
+        I::SqlSupportsOrderByUnrelated,
+        I::SqlSupportsLikeEscapeClause,
+        I::SqlSupportsNonNullableColumns,
+        I::SqlCorrelatedSubqueriesSupported,
+    ] {
+        info.append(supported, true);
+    }
+    for missing in [
+        I::SqlSupportsDifferentTableCorrelationNames,
+        I::SqlSupportsIntegrityEnhancementFacility,
+        I::SqlSelectForUpdateSupported,
+        I::SqlStoredProceduresSupported,
+        I::SqlNamedParametersSupported,
+        I::SqlLocatorsUpdateCopy,
+        I::SqlStoredFunctionsUsingCallSyntaxSupported,
+    ] {
+        info.append(missing, false);
+    }
+    info.append(I::SqlSupportsConvert, conversions());
+    // Bit masks, whose bits the protocol lists: everything but by columns that are not there.
+    info.append(I::SqlSupportedGroupBy, 0b11);
+    info.append(I::SqlSupportedGrammar, 0b11);
+    info.append(I::SqlAnsi92SupportedLevel, 0b1);
+    info.append(I::SqlSupportedSubqueries, 0b111);
+    info.append(I::SqlSupportedUnions, 0b11);
+    info.append(I::SqlSupportedPositionedCommands, 0);
+    let joins = SqlOuterJoinsSupportLevel::SqlFullOuterJoins;
+    info.append(I::SqlOuterJoinsSupportLevel, joins as i32);
+}
+
+/// What CAST turns into what: numbers, texts and instants among themselves, and anything into text and back.
+fn conversions() -> BTreeMap<i32, Vec<i32>> {
+    use SqlSupportsConvert as C;
+    let numbers = [
+        C::SqlConvertBigint,
+        C::SqlConvertBit,
+        C::SqlConvertDecimal,
+        C::SqlConvertFloat,
+        C::SqlConvertInteger,
+        C::SqlConvertNumeric,
+        C::SqlConvertReal,
+        C::SqlConvertSmallint,
+        C::SqlConvertTinyint,
+    ];
+    let texts = [
+        C::SqlConvertChar,
+        C::SqlConvertVarchar,
+        C::SqlConvertLongvarchar,
+    ];
+    let instants = [C::SqlConvertDate, C::SqlConvertTime, C::SqlConvertTimestamp];
+    let codes = |groups: &[&[C]]| {
+        let all = groups.iter().flat_map(|group| group.iter());
+        all.map(|convert| *convert as i32).collect::<Vec<_>>()
+    };
+    let into_number = codes(&[&numbers, &texts]);
+    let into_any = codes(&[&numbers, &texts, &instants]);
+    let into_instant = codes(&[&[C::SqlConvertDate, C::SqlConvertTimestamp], &texts]);
+    let from_number = codes(&[&numbers])
+        .into_iter()
+        .map(|from| (from, into_number.clone()));
+    let from_text = codes(&[&texts])
+        .into_iter()
+        .map(|from| (from, into_any.clone()));
+    let from_instant = codes(&[&instants])
+        .into_iter()
+        .map(|from| (from, into_instant.clone()));
+    from_number.chain(from_text).chain(from_instant).collect()
+}
+
+/// Nought means that there is no limit, or none that is known.
+fn limits(info: &mut SqlInfoDataBuilder, about: About) {
+    for unlimited in [
+        I::SqlMaxBinaryLiteralLength,
+        I::SqlMaxCharLiteralLength,
+        I::SqlMaxColumnNameLength,
+        I::SqlMaxColumnsInGroupBy,
+        I::SqlMaxColumnsInIndex,
+        I::SqlMaxColumnsInOrderBy,
+        I::SqlMaxColumnsInSelect,
+        I::SqlMaxColumnsInTable,
+        I::SqlMaxConnections,
+        I::SqlMaxCursorNameLength,
+        I::SqlMaxIndexLength,
+        I::SqlDbSchemaNameLength,
+        I::SqlMaxProcedureNameLength,
+        I::SqlMaxCatalogNameLength,
+        I::SqlMaxRowSize,
+        I::SqlMaxTablesInSelect,
+        I::SqlMaxUsernameLength,
+    ] {
+        info.append(unlimited, 0_i64);
+    }
+    info.append(I::SqlMaxRowSizeIncludesBlobs, true);
+    info.append(I::SqlMaxStatementLength, engine::sql::TEXT_MAX as i64);
+    let statements = i64::try_from(about.queries_max).unwrap_or(i64::MAX);
+    info.append(I::SqlMaxStatements, statements);
+    info.append(I::SqlMaxTableNameLength, 128_i64);
+}
+
+fn transactions(info: &mut SqlInfoDataBuilder) {
+    let none = SqlTransactionIsolationLevel::SqlTransactionNone as i32;
+    info.append(I::SqlDefaultTransactionIsolation, none);
+    info.append(I::SqlTransactionsSupported, false);
+    info.append(I::SqlSupportedTransactionsIsolationLevels, 1 << none);
+    info.append(I::SqlDataDefinitionCausesTransactionCommit, false);
+    info.append(I::SqlDataDefinitionsInTransactionsIgnored, false);
+    info.append(I::SqlBatchUpdatesSupported, false);
+    info.append(I::SqlSavepointsSupported, false);
+}
+
+fn results(info: &mut SqlInfoDataBuilder) {
+    let forward = SqlSupportedResultSetType::SqlResultSetTypeForwardOnly as i32;
+    let reading = SqlSupportedResultSetConcurrency::SqlResultSetConcurrencyReadOnly as i32;
+    info.append(I::SqlSupportedResultSetTypes, 1 << forward);
+    info.append(I::SqlSupportedConcurrenciesForResultSetUnspecified, 0);
+    info.append(
+        I::SqlSupportedConcurrenciesForResultSetForwardOnly,
+        1 << reading,
+    );
+    info.append(I::SqlSupportedConcurrenciesForResultSetScrollSensitive, 0);
+    info.append(I::SqlSupportedConcurrenciesForResultSetScrollInsensitive, 0);
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::AsArray as _;
+    use arrow::datatypes::UInt32Type;
+    use engine::lake::{Lake, StoreOptions, Stores};
+
+    use super::*;
+
+    fn built() -> SqlInfoData {
+        let stores = Stores::new(StoreOptions {
+            user: String::new(),
+            limit: Duration::from_secs(1),
+        });
+        let lake = "file:///nowhere".parse().expect("an address");
+        let lake = Lake::new(&lake, stores).expect("a lake");
+        let session = Session::new(&lake, "UTC".parse().expect("a zone")).expect("a session");
+        let about = About {
+            version: "1.2.3",
+            query_timeout: Duration::from_secs(600),
+            queries_max: 64,
+        };
+        build(&session, about).expect("it can be built")
+    }
+
+    #[test]
+    fn everything_that_the_protocol_knows_has_an_answer() {
+        let all = built().record_batch([]).expect("all");
+        let answered = all.column(0).as_primitive::<UInt32Type>();
+        let known = (0..10_000).filter(|id| I::try_from(*id).is_ok());
+        let known: Vec<u32> = known
+            .map(|id| u32::try_from(id).expect("positive"))
+            .collect();
+        assert!(known.len() > 90, "{}", known.len());
+        assert_eq!(answered.values().to_vec(), known);
+    }
+
+    #[test]
+    fn one_answer_can_be_asked_for_alone() {
+        let name = I::FlightSqlServerName as u32;
+        let one = built().record_batch([name]).expect("one");
+        assert_eq!(one.num_rows(), 1);
+    }
+
+    #[test]
+    fn functions_are_those_of_the_session() {
+        let functions = I::SqlDatetimeFunctions as u32;
+        let one = built().record_batch([functions]).expect("one");
+        let value = one
+            .column(1)
+            .as_any()
+            .downcast_ref::<arrow::array::UnionArray>();
+        let names = value.expect("a union").value(0);
+        let names = names.as_list::<i32>().value(0);
+        let names = names.as_string::<i32>();
+        assert!(names.iter().flatten().any(|name| name == "date_trunc"));
+    }
+}

@@ -1,0 +1,63 @@
+//! Statements of clients: planned by the engine's session, which only reads, with values bound to parameters.
+
+use arrow::datatypes::Schema;
+use bytes::Bytes;
+use datafusion::dataframe::DataFrame;
+use engine::Error;
+use engine::session::Session;
+use engine::sql;
+use tonic::Status;
+
+use crate::wire::Wire;
+use crate::{parameters, status};
+
+/// What stands for the text in the place of a complaint.
+const ORIGIN: &str = "statement";
+
+/// A planned statement.
+#[derive(Debug)]
+pub(crate) struct Planned {
+    pub(crate) frame: DataFrame,
+    /// Its columns as they leave.
+    pub(crate) wire: Wire,
+    /// Parameters that have no value yet.
+    pub(crate) parameters: Schema,
+}
+
+/// Plans `text` with the values `bound` to its parameters; without any it can be described, and not be run.
+pub(crate) async fn plan(session: &Session, text: &str, bound: &Bytes) -> Result<Planned, Status> {
+    let statement = sql::parse_one(text, ORIGIN).map_err(|error| status::of(&error))?;
+    let frame = Box::pin(session.query(&statement)).await;
+    let mut frame = frame.map_err(|error| status::of(&error))?;
+    let planning_failed = |error| status::of(&Error::Plan(error));
+    let mut expected = parameters::schema(frame.logical_plan()).map_err(planning_failed)?;
+    if let Some(row) = parameters::open(bound)? {
+        let values = parameters::values(&row, &expected)?;
+        frame = frame.with_param_values(values).map_err(planning_failed)?;
+        expected = Schema::empty();
+    }
+    Ok(Planned {
+        wire: Wire::of(frame.schema().as_arrow()),
+        frame,
+        parameters: expected,
+    })
+}
+
+impl Planned {
+    /// That every parameter has a value.
+    pub(crate) fn require_bound(&self) -> Result<(), Status> {
+        let names: Vec<_> = self
+            .parameters
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        Err(Status::invalid_argument(format!(
+            "no value was bound to parameter {}; prepare the statement and bind one row of values",
+            names.join(", ")
+        )))
+    }
+}

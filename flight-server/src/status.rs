@@ -1,0 +1,161 @@
+//! What went wrong, as gRPC says it: a code that clients act on, and the whole chain of causes as the message.
+
+use std::error::Error as StdError;
+
+use arrow::error::ArrowError;
+use arrow_flight::sql::Command;
+use datafusion::error::DataFusionError;
+use engine::Error;
+use engine::lake::Failure;
+use tonic::{Code, Status};
+use tracing::error;
+
+/// Most bytes of a message. It travels as a header, and clients take 8 KiB of headers, in which a character may
+/// need three times its bytes.
+const MESSAGE_BYTES_MAX: usize = 2 << 10;
+
+/// The status for a failure of the engine.
+pub(crate) fn of(failure: &Error) -> Status {
+    let code = code_of(failure);
+    let message = told(failure);
+    if code == Code::Internal {
+        error!("{message}");
+    }
+    Status::new(code, shortened(message))
+}
+
+/// The status for a failure while rows are made.
+pub(crate) fn of_rows(failure: DataFusionError) -> Status {
+    of(&Error::Execute(failure))
+}
+
+/// The status for what should not happen.
+pub(crate) fn internal(failure: &(dyn StdError + 'static)) -> Status {
+    let message = told(failure);
+    error!("{message}");
+    Status::internal(shortened(message))
+}
+
+/// The status for a command that is not one of ours.
+pub(crate) fn unsupported(command: &Command) -> Status {
+    let name = command.type_url();
+    let name = name.rsplit(['.', '/']).next().unwrap_or(name);
+    Status::unimplemented(format!("isobar does not answer {name}"))
+}
+
+fn code_of(failure: &Error) -> Code {
+    if Failure::find(failure).is_some() {
+        return Code::Unavailable;
+    }
+    match failure {
+        Error::Plan(source) | Error::Execute(source) => code_of_plan(source),
+        Error::Syntax { .. }
+        | Error::StatementCount { .. }
+        | Error::StatementTooLarge { .. }
+        | Error::VersionClause { .. }
+        | Error::ReadOnly { .. }
+        | Error::TableName { .. }
+        | Error::NoSuchTable { .. }
+        | Error::UnsupportedTable { .. } => Code::InvalidArgument,
+        _ => Code::Internal,
+    }
+}
+
+fn code_of_plan(failure: &DataFusionError) -> Code {
+    match failure.find_root() {
+        DataFusionError::ResourcesExhausted(_) => Code::ResourceExhausted,
+        DataFusionError::External(source) => match source.downcast_ref::<Error>() {
+            Some(failure) => code_of(failure),
+            None => Code::Internal,
+        },
+        // Values that an expression cannot take: a division by zero, a text that is no number.
+        DataFusionError::Plan(_)
+        | DataFusionError::SchemaError(..)
+        | DataFusionError::SQL(..)
+        | DataFusionError::NotImplemented(_)
+        | DataFusionError::Configuration(_)
+        | DataFusionError::Execution(_) => Code::InvalidArgument,
+        DataFusionError::ArrowError(source, _) => match source.as_ref() {
+            ArrowError::CastError(_)
+            | ArrowError::ParseError(_)
+            | ArrowError::ComputeError(_)
+            | ArrowError::DivideByZero
+            | ArrowError::ArithmeticOverflow(_)
+            | ArrowError::InvalidArgumentError(_)
+            | ArrowError::NotYetImplemented(_) => Code::InvalidArgument,
+            _ => Code::Internal,
+        },
+        _ => Code::Internal,
+    }
+}
+
+/// The chain of causes in one text. A failure of the storage leads, because it names the server and the remedy;
+/// libraries print their source and have it, and nothing is told twice.
+pub(crate) fn told(failure: &(dyn StdError + 'static)) -> String {
+    let mut told: Vec<String> = Failure::find(failure)
+        .map(ToString::to_string)
+        .into_iter()
+        .collect();
+    let mut next = Some(failure);
+    while let Some(link) = next {
+        let line = link.to_string();
+        let repeats = told
+            .iter()
+            .any(|told| told.contains(&line) || line.contains(told));
+        if !repeats {
+            told.push(line);
+        }
+        next = link.source();
+    }
+    told.join(": ")
+}
+
+fn shortened(mut message: String) -> String {
+    if message.len() > MESSAGE_BYTES_MAX {
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES_MAX));
+        message.push('…');
+    }
+    message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_says_whose_mistake_it_is() {
+        let check = |failure: Error, code: Code, says: &str| {
+            let status = of(&failure);
+            assert_eq!(status.code(), code, "{failure:?}");
+            assert!(status.message().contains(says), "{}", status.message());
+        };
+        let exhausted = DataFusionError::ResourcesExhausted("too much".to_owned());
+        let exhausted = exhausted.context("sort");
+        check(
+            Error::Execute(exhausted),
+            Code::ResourceExhausted,
+            "too much",
+        );
+        let divided = DataFusionError::from(ArrowError::DivideByZero);
+        check(Error::Execute(divided), Code::InvalidArgument, "zero");
+        let unknown = DataFusionError::Plan("no table \"x\"".to_owned());
+        check(
+            Error::Plan(unknown),
+            Code::InvalidArgument,
+            "no table \"x\"",
+        );
+        let ours = DataFusionError::Internal("a bug".to_owned());
+        check(Error::Plan(ours), Code::Internal, "a bug");
+        let refused = Error::ReadOnly {
+            statement: "INSERT".to_owned(),
+        };
+        check(refused, Code::InvalidArgument, "INSERT");
+    }
+
+    #[test]
+    fn a_message_fits_into_a_header() {
+        let long = DataFusionError::Plan("é".repeat(10_000));
+        let message = of(&Error::Plan(long)).message().to_owned();
+        assert!(message.len() <= MESSAGE_BYTES_MAX + '…'.len_utf8() && message.ends_with('…'));
+    }
+}

@@ -1,0 +1,188 @@
+//! The way of rows to a client: one task makes and encodes them, a little ahead of the connection; another ends it
+//! when client, time or patience do.
+//!
+//! Rows are made on a runtime of their own: an operator may compute for seconds without looking up, and what
+//! keeps time, connections and health must not wait for it. That time is kept by a task and not by the
+//! connection has a reason too: one whose client does not read is never asked for more, and would hold the
+//! statement for ever.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use arrow_flight::FlightData;
+use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::error::FlightError;
+use datafusion::execution::TaskContext;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt as _, stream};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
+use tonic::Status;
+
+use crate::metrics::{Counters, Outcome};
+use crate::running::Query;
+use crate::status;
+use crate::wire::Wire;
+
+/// What leaves for a client.
+pub(crate) type Messages = BoxStream<'static, Result<FlightData, Status>>;
+
+/// Aimed at; clients take 4 MB by default, and rows differ in size.
+const MESSAGE_BYTES: usize = 2 << 20;
+/// Messages that wait for the connection.
+const AHEAD: usize = 2;
+
+/// Sends rows that are there already.
+pub(crate) fn of_batch(batch: RecordBatch) -> Messages {
+    let schema = batch.schema();
+    let encoded = FlightDataEncoderBuilder::new()
+        .with_schema(schema)
+        .build(stream::iter([Ok(batch)]));
+    encoded.map(|message| message.map_err(failed)).boxed()
+}
+
+/// A statement that is ready to run.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) plan: Arc<dyn ExecutionPlan>,
+    pub(crate) context: Arc<TaskContext>,
+    pub(crate) wire: Wire,
+}
+
+/// Sends the rows of `made`, which runs on the runtime `queries`, until `limit` after the start of `query` at the
+/// latest.
+pub(crate) fn of_query(query: Query, made: Made, limit: Duration, queries: &Handle) -> Messages {
+    let (sender, messages) = mpsc::channel(AHEAD);
+    let work = hand_over(made, sender.clone(), query.counters().clone());
+    let work = AbortOnDropHandle::new(queries.spawn(work));
+    let (end, ended) = oneshot::channel();
+    query.tasks().spawn(watch(query, work, sender, end, limit));
+    let outgoing = Outgoing {
+        messages,
+        ended: Some(ended),
+        end: None,
+    };
+    outgoing.boxed()
+}
+
+/// Runs a statement and hands over all its rows, unless nobody takes them.
+async fn hand_over(
+    made: Made,
+    sender: mpsc::Sender<FlightData>,
+    counters: Counters,
+) -> Result<(), Status> {
+    let Made {
+        plan,
+        context,
+        wire,
+    } = made;
+    // Here and not before: what it starts runs on the runtime that it is started on.
+    let rows = execute_stream(plan, context).map_err(status::of_rows)?;
+    let schema = Arc::clone(wire.schema());
+    let counted = counters.rows.clone();
+    let rows = rows.map(move |batch| {
+        let batch = batch.map_err(|error| FlightError::from(status::of_rows(error)))?;
+        counted.inc_by(batch.num_rows() as u64);
+        wire.convert(&batch).map_err(FlightError::from)
+    });
+    let mut encoded = FlightDataEncoderBuilder::new()
+        .with_schema(schema)
+        .with_max_flight_data_size(MESSAGE_BYTES)
+        .build(rows);
+    while let Some(message) = encoded.next().await {
+        let message = message.map_err(failed)?;
+        counters.bytes.inc_by(message.data_body.len() as u64);
+        if sender.send(message).await.is_err() {
+            return Err(gone());
+        }
+    }
+    Ok(())
+}
+
+/// Waits for the end of `work`, or ends it. The place of `query` is free when the work has really ended, which
+/// may be a while after it was told to: an operator looks up only now and then.
+async fn watch(
+    mut query: Query,
+    mut work: AbortOnDropHandle<Result<(), Status>>,
+    sender: mpsc::Sender<FlightData>,
+    end: oneshot::Sender<Result<(), Status>>,
+    limit: Duration,
+) {
+    let deadline = Instant::from_std(query.started) + limit;
+    let outcome = tokio::select! {
+        biased;
+        done = &mut work => done.unwrap_or_else(|_panic| Err(broke_off())),
+        () = query.token.cancelled() => Err(Status::cancelled("the statement was cancelled")),
+        () = sender.closed() => Err(gone()),
+        () = tokio::time::sleep_until(deadline) => Err(timed_out(limit)),
+    };
+    query.outcome = outcome.as_ref().map_or_else(Outcome::of, |()| Outcome::Ok);
+    if work.is_finished() {
+        // Before the client hears of the end, so that it finds the place free.
+        drop(query);
+        let _ = end.send(outcome);
+        return;
+    }
+    // A client that is gone hears nothing.
+    let _ = end.send(outcome);
+    work.abort();
+    let _ = work.await;
+}
+
+/// Messages as they are ready, then how it ended, also when the work still holds on to its side of the channel.
+struct Outgoing {
+    messages: mpsc::Receiver<FlightData>,
+    ended: Option<oneshot::Receiver<Result<(), Status>>>,
+    end: Option<Result<(), Status>>,
+}
+
+impl Stream for Outgoing {
+    type Item = Result<FlightData, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        loop {
+            if let Poll::Ready(Some(message)) = self.messages.poll_recv(context) {
+                return Poll::Ready(Some(Ok(message)));
+            }
+            if let Some(end) = self.end.take() {
+                return Poll::Ready(end.err().map(Err));
+            }
+            let Some(ended) = &mut self.ended else {
+                return Poll::Ready(None);
+            };
+            let end = ready!(Pin::new(ended).poll(context));
+            // What came between the two looks is sent before the end.
+            self.end = Some(end.unwrap_or_else(|_gone| Err(broke_off())));
+            self.ended = None;
+        }
+    }
+}
+
+/// The status of a statement that took longer than `limit`.
+pub(crate) fn timed_out(limit: Duration) -> Status {
+    Status::deadline_exceeded(format!(
+        "the statement did not end within {limit:?} (serve.query_timeout)"
+    ))
+}
+
+/// The status of a statement whose task is gone: it panicked, or the process ends.
+pub(crate) fn broke_off() -> Status {
+    Status::internal("the statement broke off")
+}
+
+fn gone() -> Status {
+    Status::cancelled("the client went away")
+}
+
+fn failed(error: FlightError) -> Status {
+    match error {
+        FlightError::Tonic(status) => *status,
+        error => status::internal(&error),
+    }
+}

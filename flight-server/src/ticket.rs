@@ -1,0 +1,95 @@
+//! What a client is given to fetch a result with. It holds all that is needed, so that the server remembers
+//! nothing between the two requests.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use arrow::datatypes::Schema;
+use arrow_flight::sql::{ProstMessageExt as _, TicketStatementQuery};
+use bytes::Bytes;
+use prost::Message;
+use tonic::Status;
+use uuid::Uuid;
+
+/// A statement to run. A client could as well have sent what it holds, so it is not sealed.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct Ticket {
+    /// Names the run, so that it can be cancelled.
+    #[prost(bytes = "bytes", tag = "1")]
+    pub(crate) id: Bytes,
+    #[prost(string, tag = "2")]
+    pub(crate) text: String,
+    /// Values of its parameters, see [`crate::parameters::sealed`]; empty when none are bound.
+    #[prost(bytes = "bytes", tag = "3")]
+    pub(crate) parameters: Bytes,
+    /// Of the columns that were announced.
+    #[prost(fixed64, tag = "4")]
+    pub(crate) fingerprint: u64,
+}
+
+impl Ticket {
+    /// A ticket for rows of `schema`.
+    pub(crate) fn new(text: String, parameters: Bytes, schema: &Schema) -> Self {
+        Self {
+            id: Bytes::copy_from_slice(Uuid::new_v4().as_bytes()),
+            text,
+            parameters,
+            fingerprint: fingerprint(schema),
+        }
+    }
+
+    /// As it travels.
+    pub(crate) fn sealed(&self) -> arrow_flight::Ticket {
+        let statement_handle = self.encode_to_vec().into();
+        let statement = TicketStatementQuery { statement_handle };
+        arrow_flight::Ticket::new(statement.as_any().encode_to_vec())
+    }
+
+    /// Reads what a client sent back.
+    pub(crate) fn open(sealed: &TicketStatementQuery) -> Result<Self, Status> {
+        Self::decode(&*sealed.statement_handle)
+            .map_err(|_| Status::invalid_argument("this is no ticket of ours"))
+    }
+
+    /// Whether rows of `schema` are what was announced.
+    pub(crate) fn announced(&self, schema: &Schema) -> bool {
+        self.fingerprint == fingerprint(schema)
+    }
+}
+
+/// The same for the same names and types of columns.
+fn fingerprint(schema: &Schema) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for field in schema.fields() {
+        (field.name(), field.data_type(), field.is_nullable()).hash(&mut hasher);
+    }
+    hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::{DataType, Field, Schema};
+    use arrow_flight::sql::{Any, Command};
+
+    use super::*;
+
+    fn columns(data_type: DataType) -> Schema {
+        Schema::new(vec![Field::new("a", data_type, true)])
+    }
+
+    #[test]
+    fn a_ticket_comes_back_as_it_left() {
+        let schema = columns(DataType::Int64);
+        let ticket = Ticket::new("SELECT 1".to_owned(), Bytes::from_static(b"p"), &schema);
+        let any = Any::decode(&*ticket.sealed().ticket).expect("a message");
+        let Ok(Command::TicketStatementQuery(sealed)) = Command::try_from(any) else {
+            panic!("not a ticket of a statement");
+        };
+        let opened = Ticket::open(&sealed).expect("ours");
+        assert_eq!(opened, ticket);
+        assert!(opened.announced(&schema) && !opened.announced(&columns(DataType::Int32)));
+        let other = TicketStatementQuery {
+            statement_handle: Bytes::from_static(b"\xff\xff"),
+        };
+        assert!(Ticket::open(&other).is_err());
+    }
+}

@@ -1,0 +1,270 @@
+"""`isobar serve` under clients that ask for too much, read slowly, vanish or never end, and under a signal."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow
+import pyarrow.flight
+import pytest
+
+from support.flight import Server, eventually, fields, message, packed, statement
+
+# Forty thousand million rows, 640 GB; and a count of them, which has nothing to show for a long time.
+ENDLESS = "SELECT a.value AS a, b.value AS b FROM generate_series(1, 2000) a CROSS JOIN generate_series(1, 20000000) b"
+SILENT = f"SELECT count(*) AS n FROM ({ENDLESS}) WHERE a + b < 0"
+# A client that reads one batch, says so, and keeps the stream open until it is killed.
+CLIENT = """
+import sys, pyarrow.flight as flight
+client = flight.connect("grpc://" + sys.argv[1])
+reader = client.do_get(flight.Ticket(bytes.fromhex(sys.argv[2])))
+reader.read_chunk()
+print("reading", flush=True)
+sys.stdin.read()
+"""
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def isobar_alone(lakes):
+    """The binary over a lake without tables: these statements make their own rows."""
+    return lakes.new("local").isobar
+
+
+@pytest.fixture
+def server(isobar_alone) -> Iterator[Server]:
+    with Server(isobar_alone) as server:
+        yield server
+
+
+def ticket(client: pyarrow.flight.FlightClient, sql: str) -> pyarrow.flight.Ticket:
+    [endpoint] = client.get_flight_info(statement(sql)).endpoints
+    return endpoint.ticket
+
+
+def all_ended(server: Server) -> None:
+    eventually(lambda: server.running() == 0, "no statement runs")
+
+
+@pytest.mark.parametrize("sql", [ENDLESS, SILENT], ids=["streaming", "silent"])
+def test_the_time_limit_ends_a_statement(isobar_alone, sql):
+    with Server(isobar_alone, ISOBAR__SERVE__QUERY_TIMEOUT="2s") as server, server.client() as client:
+        with pytest.raises(pyarrow.flight.FlightTimedOutError, match=r"within 2s \(serve.query_timeout\)"):
+            for _ in client.do_get(ticket(client, sql)):
+                pass
+        all_ended(server)
+        assert server.metric('isobar_queries_total{outcome="timed_out"}') == 1
+        assert server.rows("SELECT 1 AS a") == [{"a": 1}]
+
+
+def test_the_time_limit_holds_for_a_client_that_does_not_read(isobar_alone):
+    with Server(isobar_alone, ISOBAR__SERVE__QUERY_TIMEOUT="2s") as server, server.client() as client:
+        reader = client.do_get(ticket(client, ENDLESS))
+        reader.read_chunk()
+        all_ended(server)
+        with pytest.raises(pyarrow.flight.FlightTimedOutError):
+            for _ in reader:
+                pass
+
+
+def test_a_cancelled_call_frees_its_place(server):
+    with server.client() as client:
+        reader = client.do_get(ticket(client, ENDLESS))
+        reader.read_chunk()
+        assert server.running() == 1
+        reader.cancel()
+        all_ended(server)
+    assert server.metric('isobar_queries_total{outcome="cancelled"}') == 1
+
+
+@pytest.mark.parametrize("action", ["CancelFlightInfo", "CancelQuery"])
+def test_an_action_cancels_a_statement(server, action):
+    with server.client() as client, server.client() as other:
+        info = client.get_flight_info(statement(ENDLESS))
+        request = message({1: info.serialize()})
+        if action == "CancelQuery":
+            request = packed("ActionCancelQueryRequest", {1: info.serialize()})
+        not_yet = answer(other, action, request)
+        reader = client.do_get(info.endpoints[0].ticket)
+        reader.read_chunk()
+        assert answer(other, action, request) == 1 and not_yet == 3
+        with pytest.raises(pyarrow.flight.FlightCancelledError, match="cancelled"):
+            for _ in reader:
+                pass
+        all_ended(server)
+
+
+def answer(client: pyarrow.flight.FlightClient, action: str, request: bytes) -> int:
+    [result] = client.do_action(pyarrow.flight.Action(action, request))
+    body = fields(result.body.to_pybytes())
+    return (fields(body[2][0]) if action == "CancelQuery" else body)[1][0]
+
+
+def test_a_client_that_is_killed_frees_its_place(server):
+    with server.client() as client:
+        sealed = ticket(client, ENDLESS).ticket.hex()
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, server.flight, sealed], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "reading\n"
+    assert server.running() == 1
+    process.kill()
+    process.communicate()
+    all_ended(server)
+
+
+def test_no_more_statements_run_than_may(isobar_alone):
+    with Server(isobar_alone, ISOBAR__SERVE__QUERIES_MAX="2") as server, server.client() as client:
+        readers = [client.do_get(ticket(client, ENDLESS)) for _ in range(2)]
+        for reader in readers:
+            reader.read_chunk()
+        with pytest.raises(pyarrow.ArrowException, match="2 statements run already"):
+            client.do_get(ticket(client, "SELECT 1")).read_all()
+        assert server.metric("isobar_queries_overloaded_total") == 1
+        readers[0].cancel()
+        eventually(lambda: server.running() == 1, "one has ended")
+        assert client.do_get(ticket(client, "SELECT 1")).read_all().num_rows == 1
+        readers[1].cancel()
+
+
+def test_statements_that_compute_keep_nobody_else_waiting(isobar_alone):
+    """More of them than there are cores, none of which looks up for a while."""
+    with Server(isobar_alone, ISOBAR__SERVE__QUERY_TIMEOUT="5s") as server, server.client() as client:
+        tickets = [ticket(client, SILENT) for _ in range(2 * os.cpu_count())]
+        with ThreadPoolExecutor(len(tickets)) as threads:
+            ends = [threads.submit(lambda given: client.do_get(given).read_all(), given) for given in tickets]
+            eventually(lambda: server.running() == len(tickets), "all run")
+            assert server.get("/healthz")[0] == server.get("/readyz")[0] == 200
+            assert client.get_flight_info(statement("SELECT 1 AS a")).schema.names == ["a"]
+            for end in ends:
+                with pytest.raises(pyarrow.flight.FlightTimedOutError):
+                    end.result()
+
+
+def test_memory_stays_bounded_while_a_client_reads_slowly(server, figures):
+    with server.client() as client:
+        client.do_get(ticket(client, "SELECT 1")).read_all()
+        before = server.resident_bytes()
+        reader = client.do_get(ticket(client, ENDLESS))
+        most = 0
+        for _ in range(200):
+            reader.read_chunk()
+            most = max(most, server.resident_bytes())
+        # Now it reads no more, and the server must not go on by itself.
+        sent = [server.metric("isobar_sent_bytes_total")]
+        eventually(lambda: unchanged(sent, server.metric("isobar_sent_bytes_total")), "nothing more is sent")
+        most = max(most, server.resident_bytes())
+        reader.cancel()
+    all_ended(server)
+    figures.record("serve: memory above idle while a slow client reads 640 GB", f"{(most - before) / MIB:.0f} MiB")
+    assert most - before < 256 * MIB
+
+
+def unchanged(seen: list[float], now: float) -> bool:
+    """Whether the last thirty looks saw the same."""
+    seen.append(now)
+    return len(seen) > 30 and len(set(seen[-30:])) == 1
+
+
+def test_memory_for_values_and_prepared_statements_is_bounded(isobar_alone):
+    with Server(isobar_alone, ISOBAR__SERVE__PREPARED_MAX="2") as server, server.client() as client:
+        handles = [prepare(client, f"SELECT {n} AS n") for n in range(3)]
+        with pytest.raises(pyarrow.ArrowKeyError, match="prepare it again"):
+            fetch(client, handles[0])
+        assert [fetch(client, handle).to_pylist() for handle in handles[1:]] == [[{"n": 1}], [{"n": 2}]]
+        close = packed("ActionClosePreparedStatementRequest", {1: handles[1]})
+        assert list(client.do_action(pyarrow.flight.Action("ClosePreparedStatement", close))) == []
+        with pytest.raises(pyarrow.ArrowKeyError):
+            fetch(client, handles[1])
+    with Server(isobar_alone) as server, server.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT length(?) AS n", ("x" * 900_000,))
+        assert cursor.fetchone() == (900_000,)
+        with pytest.raises(Exception, match="values of one statement"):
+            cursor.execute("SELECT length(?) AS n", ("x" * 1_100_000,))
+
+
+@pytest.mark.parametrize("packing", ["lz4", "zstd"])
+def test_values_that_would_have_to_be_unpacked_are_refused(server, packing):
+    """The reader would take the size of what comes out from the message, however large that says it is."""
+    values = pyarrow.table({"1": ["x" * 10_000]})
+    with server.client() as client:
+        handle = prepare(client, "SELECT length($1) AS n")
+        assert bound(client, handle, values, None).to_pylist() == [{"n": 10_000}]
+        with pytest.raises(pyarrow.ArrowInvalid, match="compressed"):
+            bound(client, handle, values, packing)
+        with pytest.raises(pyarrow.ArrowInvalid, match="one row"):
+            bound(client, handle, pyarrow.table({"1": ["x", "y"]}), None)
+        assert fetch(client, handle).to_pylist() == [{"n": 10_000}]
+
+
+def bound(
+    client: pyarrow.flight.FlightClient, handle: bytes, values: pyarrow.Table, packing: str | None
+) -> pyarrow.Table:
+    command = pyarrow.flight.FlightDescriptor.for_command(packed("CommandPreparedStatementQuery", {1: handle}))
+    options = pyarrow.flight.FlightCallOptions(write_options=pyarrow.ipc.IpcWriteOptions(compression=packing))
+    writer, reader = client.do_put(command, values.schema, options=options)
+    with writer:
+        writer.write_table(values)
+        writer.done_writing()
+        reader.read()
+    return fetch(client, handle)
+
+
+def prepare(client: pyarrow.flight.FlightClient, sql: str) -> bytes:
+    request = packed("ActionCreatePreparedStatementRequest", {1: sql})
+    [result] = client.do_action(pyarrow.flight.Action("CreatePreparedStatement", request))
+    envelope = fields(result.body.to_pybytes())
+    return fields(envelope[2][0])[1][0]
+
+
+def fetch(client: pyarrow.flight.FlightClient, handle: bytes) -> pyarrow.Table:
+    command = packed("CommandPreparedStatementQuery", {1: handle})
+    [endpoint] = client.get_flight_info(pyarrow.flight.FlightDescriptor.for_command(command)).endpoints
+    return client.do_get(endpoint.ticket).read_all()
+
+
+def test_a_ticket_outlives_its_server(isobar_alone):
+    """Nothing is remembered between announcement and rows."""
+    with Server(isobar_alone) as first, first.client() as client:
+        given = ticket(client, "SELECT 42 AS n")
+    with Server(isobar_alone) as second, second.client() as client:
+        assert client.do_get(given).read_all().to_pylist() == [{"n": 42}]
+
+
+def test_a_signal_lets_running_statements_end(server):
+    rows = 3_000_000
+    with server.client() as client:
+        sql = f"SELECT value, value * 2 AS twice FROM generate_series(1, {rows})"
+        reader = client.do_get(ticket(client, sql))
+        read = reader.read_chunk().data.num_rows
+        server.stop()
+        server.wait_for("stopping")
+        status, reason = server.get("/readyz")
+        assert status == 503 and "stopped" in reason
+        with server.client() as late, pytest.raises(pyarrow.flight.FlightError):
+            ticket(late, "SELECT 1")
+        read += sum(chunk.data.num_rows for chunk in reader)
+    assert read == rows
+    assert server.ended() == 0
+
+
+@pytest.mark.parametrize("sql", [ENDLESS, SILENT], ids=["streaming", "silent"])
+def test_a_statement_that_does_not_end_holds_the_signal_up_no_longer_than_the_deadline(isobar_alone, sql):
+    with Server(isobar_alone, ISOBAR__SERVE__SHUTDOWN_DEADLINE="1s") as server, server.client() as client:
+        reader = client.do_get(ticket(client, sql))
+        eventually(lambda: server.running() == 1, "it runs")
+        server.stop()
+        server.wait_for("cancelled what did not end in time")
+        with pytest.raises(pyarrow.ArrowException):
+            for _ in reader:
+                pass
+        assert server.ended() == 0
+
+
+def test_an_idle_service_ends_at_the_signal(server):
+    with server.client() as client:
+        client.do_get(ticket(client, "SELECT 1")).read_all()
+        server.stop()
+        assert server.ended() == 0
