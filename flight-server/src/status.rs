@@ -52,7 +52,7 @@ fn code_of(failure: &Error) -> Code {
         Error::Syntax { .. }
         | Error::StatementCount { .. }
         | Error::StatementTooLarge { .. }
-        | Error::VersionClause { .. }
+        | Error::StatementTooDeep { .. }
         | Error::ReadOnly { .. }
         | Error::TableName { .. }
         | Error::NoSuchTable { .. }

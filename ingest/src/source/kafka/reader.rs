@@ -62,12 +62,11 @@ pub(crate) fn read(
             ));
         }
         match polled {
-            None => {}
-            Some(Ok(message)) => {
-                if missing.take(message.partition(), message.offset()) {
-                    block.push(&message);
-                }
+            Some(Ok(message)) if missing.take(message.partition(), message.offset()) => {
+                block.push(&message);
             }
+            // Nothing came, or what came after the end.
+            None | Some(Ok(_)) => {}
             Some(Err(KafkaError::PartitionEOF(partition))) => missing.end(partition),
             Some(Err(error)) => tolerate(connection, error)?,
         }
