@@ -179,6 +179,7 @@ def test_a_landing_outlives_the_restart_of_servers(lakes, stack, topic, servers,
     for n in range(RESTARTS):
         records = weather([date(2026, 1, 1 + n)], CITIES[:2])
         topic.produce(records[:150])
+        wait_until(lambda: all(version > 0 for version in versions(lake)), "the first commits")
         stack.kill(*servers)
         stack.start(*servers)
         topic.produce(records[150:])

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::time::Duration;
 
+use buoyant_kernel::Error as KernelError;
 use hdfs_native::HdfsError;
 use object_store::path::Path;
 
@@ -91,7 +92,11 @@ impl Failure {
             if let Some(found) = error.downcast_ref::<Self>() {
                 return Some(found);
             }
-            next = error.source();
+            next = match error.downcast_ref::<KernelError>() {
+                // This one prints its cause, and does not name it as its source.
+                Some(KernelError::ObjectStore(cause)) => Some(cause),
+                _ => error.source(),
+            };
         }
         None
     }
