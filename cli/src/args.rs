@@ -101,7 +101,7 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it runs until it is asked to stop.
     pub(crate) fn is_service(&self) -> bool {
-        matches!(self, Self::Land(land) if !land.once)
+        matches!(self, Self::Serve(_)) || matches!(self, Self::Land(land) if !land.once)
     }
 }
 

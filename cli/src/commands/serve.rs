@@ -60,8 +60,6 @@ impl Serve {
         // A statement that was cancelled may still compute; it ends with the process.
         queries.shutdown_background();
         served?;
-        // The signal was asked to end it, and it has: nothing was cut short.
-        signals.forget();
         Ok(())
     }
 }
