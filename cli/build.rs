@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 fn main() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../queries");
-    println!("cargo::rerun-if-changed={}", root.display());
+    // Asked when the script runs: checkouts that share a target directory share the compiled script too.
+    let root = from_cargo("CARGO_MANIFEST_DIR").join("../queries");
+    println!("cargo::rerun-if-changed=../queries");
     let mut files = Vec::new();
     collect(&root, &mut files);
     files.sort();
@@ -16,12 +17,12 @@ fn main() {
         writeln!(list, "    ({name:?}, include_str!({path:?})),").expect("a string takes all");
     }
     list.push(']');
-    std::fs::write(output_directory().join("queries.rs"), list).expect("the output directory");
+    std::fs::write(from_cargo("OUT_DIR").join("queries.rs"), list).expect("the output directory");
 }
 
 #[allow(clippy::disallowed_methods, reason = "cargo tells build scripts so")]
-fn output_directory() -> PathBuf {
-    PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets it for build scripts"))
+fn from_cargo(name: &str) -> PathBuf {
+    PathBuf::from(std::env::var_os(name).expect("cargo sets it for build scripts"))
 }
 
 fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
