@@ -239,7 +239,7 @@ impl Envelopes {
             .collect()
     }
 
-    /// The messages to keep as [`message_columns`].
+    /// The messages to keep, in the columns that tables select from.
     fn batch(
         &self,
         topic: &Topic,
