@@ -117,7 +117,7 @@ def test_a_closed_pipe_is_no_failure(lake):
 )
 def test_a_landing_that_is_told_to_end_loses_nothing(lakes, kind, options, number, code):
     """One that was to end by itself was interrupted; a service ends no other way."""
-    lake = lakes.new(kind, ISOBAR__LAND__ROWS_MAX="40")
+    lake = lakes.new(kind, ISOBAR__LAND__ROWS_MAX="100")
     export = build(day_range(date(2026, 1, 1), 5), CITIES[:2], malformed=["no weather"], file_hours=3)
     lake.put(export.files)
     process = lake.isobar.start("land", "--from", "files", lake.place.export_url, *options)
