@@ -261,7 +261,7 @@ pub(crate) const KEYS: &[Key] = &[
     )
     .older("MR_PROCESS_ONLY_TODAY"),
     Key::new("land.rows_max", COUNT, Value("500000"), "Most messages in one commit."),
-    Key::new("land.bytes_max", Kind::Size, Value("128MiB"), "Most bytes of messages in one commit."),
+    Key::new("land.bytes_max", Kind::Size, Value("256MiB"), "Most bytes of messages in one commit."),
     Key::new(
         "land.interval",
         Kind::Duration,

@@ -126,7 +126,7 @@ fn nothing_at_all_gives_the_defaults() {
     assert!(run.only_today);
     assert_eq!(
         (land.rows_max, land.bytes_max, land.interval),
-        (500_000, ByteSize(128 << 20), Duration::from_secs(60))
+        (500_000, ByteSize(256 << 20), Duration::from_secs(60))
     );
 }
 
@@ -362,7 +362,7 @@ fn wrong_values_are_refused_with_an_example() {
          \"metric\"; did you mean \"metric\"?",
         "isobar.toml:11: run.only_today = 1: expected true or false, such as true",
         "isobar.toml:13: land.bytes_max = \"256\": expected a size above zero with its unit (B, KiB, MiB, GiB, kB, \
-         MB, GB), such as \"128MiB\"",
+         MB, GB), such as \"256MiB\"",
         "isobar.toml:14: land.rows_max = -1: expected a whole number from 1 to 4294967295, such as 500000",
     ];
     let refused = place.refused();
