@@ -243,9 +243,12 @@ def test_a_column_that_no_output_holds_is_refused_before_a_run(lakes, tmp_path):
 
 
 def test_a_table_function_is_no_table_that_must_be_landed(lakes, tmp_path):
-    isobar = lakes.landed("local").isobar.having(ISOBAR__QUERIES__PATH=str(tmp_path))
+    lake = lakes.new("local")
+    lake.put(build([date(2026, 1, 15)], CITIES[:1]).files)
+    lake.land()
+    isobar = lake.isobar.having(ISOBAR__QUERIES__PATH=str(tmp_path))
     text = QUERY.format(table="counted", column="sum(n.value)")
     text = text.replace("FROM weather", "FROM weather CROSS JOIN generate_series(1, 3) n")
     (tmp_path / "counted.sql").write_text(text)
     isobar.ok("query", "check")
-    isobar.ok("run", "counted", "--dt", "2026-01-01")
+    isobar.ok("run", "counted", "--dt", "2026-01-15")
