@@ -9,7 +9,9 @@ use clap::ValueEnum;
 use engine::lake::{Lake, Location};
 use engine::query::Library;
 use ingest::declaration::Declarations;
-use ingest::land::{FileLanding, KafkaLanding, Limits, Progress, from_files, from_kafka};
+use ingest::land::{
+    Destination, FileLanding, KafkaLanding, Limits, Progress, from_files, from_kafka,
+};
 use ingest::source::kafka::KafkaOptions;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -107,20 +109,14 @@ impl Land {
         topic: &str,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Progress> {
-        let library = app.library()?;
         let kafka = &app.config.kafka;
         let landing = KafkaLanding {
-            lake,
-            session: &app.session(lake)?,
-            declarations: &declarations(app, &library).await?,
-            tables: &library.root().join("tables"),
+            into: destination(app, lake).await?,
             kafka: KafkaOptions {
                 bootstrap_servers: kafka.bootstrap_servers.clone(),
                 group_id: kafka.group_id.clone(),
                 topic: topic.to_owned(),
             },
-            zone: app.config.time.zone,
-            limits: limits(app),
             once: self.once,
             accept_loss: self.accept_loss,
         };
@@ -134,12 +130,21 @@ impl Land {
     }
 }
 
-fn limits(app: &App) -> Limits {
-    Limits {
-        rows_max: app.config.land.rows_max,
-        bytes_max: app.config.land.bytes_max.0,
-        interval: app.config.land.interval,
-    }
+/// Where landed messages go, as configured.
+async fn destination(app: &App, lake: &Arc<Lake>) -> anyhow::Result<Destination> {
+    let library = app.library()?;
+    Ok(Destination {
+        lake: Arc::clone(lake),
+        session: app.session(lake)?,
+        declarations: declarations(app, &library).await?,
+        tables: library.root().join("tables"),
+        zone: app.config.time.zone,
+        limits: Limits {
+            rows_max: app.config.land.rows_max,
+            bytes_max: app.config.land.bytes_max.0,
+            interval: app.config.land.interval,
+        },
+    })
 }
 
 /// What a landing did, for a person.
@@ -166,16 +171,10 @@ pub(crate) async fn land_files(
     watch: bool,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Progress> {
-    let library = app.library()?;
     let landing = FileLanding {
-        lake,
-        session: &app.session(lake)?,
-        declarations: &declarations(app, &library).await?,
-        tables: &library.root().join("tables"),
+        into: destination(app, lake).await?,
         topic,
-        zone: app.config.time.zone,
         place,
-        limits: limits(app),
         watch,
     };
     info!(from = %landing.place, into = %lake.root(), watch, "landing");

@@ -1,20 +1,18 @@
 //! The coordinator of a landing: leaves out what has landed, and has the rest committed.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::array::{AsArray as _, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type};
-use engine::lake::{Lake, TableName};
-use engine::session::Session;
+use engine::lake::TableName;
 use tokio::sync::mpsc;
 
 use super::landed::{Identities, Refused};
 use super::workers::Processed;
 use super::writer::{Buffer, Committer, Tables};
-use super::{Limits, Progress, dead_letters};
+use super::{Destination, Limits, Progress, dead_letters};
 use crate::declaration::{IDENTITY, Topic};
 use crate::error::Error;
 use crate::source::kafka::{Connection, Extent, Positions};
@@ -56,10 +54,8 @@ pub(crate) struct Landing {
 impl Landing {
     /// Opens the tables of `topic` for messages from `source`.
     pub(crate) async fn open(
-        lake: &Arc<Lake>,
-        session: &Session,
+        into: &Destination,
         topic: &Topic,
-        limits: Limits,
         source: Source,
     ) -> Result<Self, Error> {
         let mut schemas: Vec<_> = topic
@@ -69,7 +65,7 @@ impl Landing {
             .collect();
         schemas.push((dead_letters::table_name(), dead_letters::schema()));
         // Before the identities are read: who commits in between is noticed by the first commit.
-        let mut tables = Tables::open(lake, &topic.name, &schemas).await?;
+        let mut tables = Tables::open(&into.lake, &topic.name, &schemas).await?;
         let mut positions = match &source {
             Source::Files => vec![Positions::new(); schemas.len()],
             Source::Kafka {
@@ -96,7 +92,7 @@ impl Landing {
         let mut landed = Vec::new();
         for (table, positions) in topic.tables.iter().zip(positions) {
             let below = Identities::below(positions);
-            landed.push(below.read(session, &table.name, &topic.name).await?);
+            landed.push(below.read(&into.session, &table.name, &topic.name).await?);
         }
         Ok(Self {
             source,
@@ -106,9 +102,9 @@ impl Landing {
             buffer: Buffer::new(schemas.len()),
             names: schemas.into_iter().map(|(name, _)| name).collect(),
             committer: Committer::new(tables),
-            limits,
+            limits: into.limits,
             landed,
-            refused: Refused::read(session, &topic.name, refused).await?,
+            refused: Refused::read(&into.session, &topic.name, refused).await?,
             progress: Progress::default(),
         })
     }

@@ -4,32 +4,23 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use chrono_tz::Tz;
-use engine::lake::Lake;
-use engine::session::Session;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::coordinator::{Landing, Source};
 use super::outlive::outlive;
-use super::workers::Decoders;
-use super::{Limits, Progress, topic_of};
-use crate::declaration::{Declarations, Topic};
+use super::workers::{Decoders, join_all};
+use super::{Destination, Progress};
+use crate::declaration::Topic;
 use crate::error::Error;
 use crate::source::Block;
 use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Positions, Reading};
 
 /// A landing from a Kafka topic.
 #[derive(Debug)]
-pub struct KafkaLanding<'a> {
-    pub lake: &'a Arc<Lake>,
-    pub session: &'a Session,
-    pub declarations: &'a Declarations,
-    /// Directory of `queries/tables`, for messages.
-    pub tables: &'a std::path::Path,
+pub struct KafkaLanding {
+    pub into: Destination,
     pub kafka: KafkaOptions,
-    pub zone: Tz,
-    pub limits: Limits,
     /// Whether to end when what the topic held at the beginning has landed.
     pub once: bool,
     /// Whether to go on behind messages that are gone from Kafka.
@@ -45,12 +36,11 @@ pub struct KafkaLanding<'a> {
 /// When no table is declared for the topic, there is no such topic, it is another one than before, or messages are
 /// gone from it. Of a landing that is to end also when the storage or Kafka fails.
 pub async fn from_kafka(
-    landing: KafkaLanding<'_>,
+    landing: KafkaLanding,
     shutdown: CancellationToken,
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Progress, Error> {
-    let name = &landing.kafka.topic;
-    let topic = topic_of(landing.declarations, name, landing.zone, landing.tables)?;
+    let topic = landing.into.topic(&landing.kafka.topic)?;
     let land = async |progress: &(dyn Fn(&Progress) + Sync)| {
         land(&landing, &topic, &shutdown, progress).await
     };
@@ -63,7 +53,7 @@ pub async fn from_kafka(
 
 /// Lands from what the tables say until the end, or the first error.
 async fn land(
-    landing: &KafkaLanding<'_>,
+    landing: &KafkaLanding,
     topic: &Arc<Topic>,
     shutdown: &CancellationToken,
     progress: &(dyn Fn(&Progress) + Sync),
@@ -74,8 +64,7 @@ async fn land(
         connection: connection.clone(),
         extents: extents.clone(),
     };
-    let (lake, session) = (landing.lake, landing.session);
-    let mut coordinator = Landing::open(lake, session, topic, landing.limits, source).await?;
+    let mut coordinator = Landing::open(&landing.into, topic, source).await?;
     let from = start(
         connection.topic(),
         &coordinator.resume,
@@ -95,33 +84,25 @@ async fn land(
     // However this ends, the thread that reads ends too.
     let stop = shutdown.child_token();
     let _stop = stop.clone().drop_guard();
-    let Decoders {
-        tasks,
-        blocks,
-        processed: failures,
-    } = decoders;
-    let mut reader = {
+    let (tasks, blocks) = decoders.into_parts();
+    let reader = {
         let connection = connection.clone();
         tokio::task::spawn_blocking(move || {
             let send = |records| blocks.blocking_send(Block::Records(records)).is_ok();
-            if let Err(error) = kafka::read(&connection, &reading, send, &stop) {
-                // Nobody receives any more when another error came first.
-                let _ = failures.blocking_send(Err(error));
-            }
+            kafka::read(&connection, &reading, send, &stop)
         })
     };
-    match coordinator.take(processed, progress).await {
-        Err(Error::OffsetsGone { .. }) => {
-            // What was read before is in no one's hands but ours.
-            coordinator.finish(progress).await?;
-            return Err(why_gone(&connection, &coordinator.committed()).await);
-        }
-        outcome => outcome?,
-    }
+    coordinator.take(processed, progress).await?;
+    join_all(tasks).await?;
+    // Also when reading failed: what was read before may be in no one's hands but ours.
     coordinator.finish(progress).await?;
-    (&mut reader).await.map_err(Error::Task)?;
-    drop(tasks);
-    Ok(coordinator.progress())
+    match reader.await.map_err(Error::Task)? {
+        Ok(()) => Ok(coordinator.progress()),
+        Err(Error::OffsetsGone { .. }) => {
+            Err(why_gone(&connection, &coordinator.committed()).await)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Where to begin to read each topic partition.

@@ -14,6 +14,7 @@ pub(crate) mod transform;
 mod workers;
 mod writer;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -44,20 +45,26 @@ pub struct Limits {
     pub interval: Duration,
 }
 
+/// Where messages go, whatever road they come by.
+#[derive(Debug)]
+pub struct Destination {
+    pub lake: Arc<Lake>,
+    pub session: Session,
+    pub declarations: Declarations,
+    /// Directory of `queries/tables`, for messages.
+    pub tables: PathBuf,
+    pub zone: Tz,
+    pub limits: Limits,
+}
+
 /// A landing from export files.
 #[derive(Debug)]
 pub struct FileLanding<'a> {
-    pub lake: &'a Arc<Lake>,
-    pub session: &'a Session,
-    pub declarations: &'a Declarations,
-    /// Directory of `queries/tables`, for messages.
-    pub tables: &'a std::path::Path,
+    pub into: Destination,
     /// The topic that the files were exported from.
     pub topic: &'a str,
-    pub zone: Tz,
     /// A file, or a directory of files.
     pub place: Location,
-    pub limits: Limits,
     /// Whether to go on looking for new files after the present ones.
     pub watch: bool,
 }
@@ -92,7 +99,7 @@ pub async fn from_files(
     shutdown: CancellationToken,
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Progress, Error> {
-    let topic = topic_of(files.declarations, files.topic, files.zone, files.tables)?;
+    let topic = files.into.topic(files.topic)?;
     let land = async |progress: &(dyn Fn(&Progress) + Sync)| {
         land(&files, &topic, &shutdown, progress).await
     };
@@ -117,8 +124,7 @@ async fn land(
             path: files.place.to_string(),
         });
     }
-    let (lake, session) = (files.lake, files.session);
-    let mut landing = Landing::open(lake, session, topic, files.limits, Source::Files).await?;
+    let mut landing = Landing::open(&files.into, topic, Source::Files).await?;
     loop {
         let chosen = if files.watch {
             watch.choose(found)
@@ -144,17 +150,14 @@ async fn land(
     }
 }
 
-/// What is declared of the topic called `name`; `tables` is the directory of the declarations.
-fn topic_of(
-    declarations: &Declarations,
-    name: &str,
-    zone: Tz,
-    tables: &std::path::Path,
-) -> Result<Arc<Topic>, Error> {
-    let topic = declarations.topic(name, zone)?;
-    let topic = topic.ok_or_else(|| Error::NoTables {
-        topic: name.to_owned(),
-        tables: tables.to_owned(),
-    })?;
-    Ok(Arc::new(topic))
+impl Destination {
+    /// What is declared of the topic called `name`.
+    fn topic(&self, name: &str) -> Result<Arc<Topic>, Error> {
+        let topic = self.declarations.topic(name, self.zone)?;
+        let topic = topic.ok_or_else(|| Error::NoTables {
+            topic: name.to_owned(),
+            tables: self.tables.clone(),
+        })?;
+        Ok(Arc::new(topic))
+    }
 }

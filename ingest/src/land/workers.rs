@@ -51,11 +51,11 @@ pub(crate) struct Reach {
 /// The tasks that decode and transform. Blocks in flight are bounded: a source waits when they are behind, and they
 /// wait when the coordinator commits.
 pub(crate) struct Decoders {
-    pub(crate) tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
     /// Where sources send what they read; the decoders end when all clones are gone.
-    pub(crate) blocks: mpsc::Sender<Block>,
+    blocks: mpsc::Sender<Block>,
     /// For errors of the sources; what becomes of the blocks arrives at the same receiver.
-    pub(crate) processed: mpsc::Sender<Result<Processed, Error>>,
+    processed: mpsc::Sender<Result<Processed, Error>>,
 }
 
 impl Decoders {
@@ -87,6 +87,12 @@ impl Decoders {
             processed,
         };
         Ok((decoders, receiver_of_processed))
+    }
+
+    /// The tasks and the way to them, for a source that tells its errors otherwise: nothing arrives any more once the
+    /// last block is processed.
+    pub(crate) fn into_parts(self) -> (JoinSet<()>, mpsc::Sender<Block>) {
+        (self.tasks, self.blocks)
     }
 }
 
@@ -141,11 +147,17 @@ impl Readers {
         while let Some(ended) = self.readers.join_next().await {
             held.extend(ended.map_err(Error::Task)?);
         }
-        while let Some(ended) = self.decoders.join_next().await {
-            ended.map_err(Error::Task)?;
-        }
+        join_all(self.decoders).await?;
         Ok(held)
     }
+}
+
+/// Waits for tasks, and fails when one of them ended early.
+pub(crate) async fn join_all(mut tasks: JoinSet<()>) -> Result<(), Error> {
+    while let Some(ended) = tasks.join_next().await {
+        ended.map_err(Error::Task)?;
+    }
+    Ok(())
 }
 
 /// One of those that share the files out among themselves.

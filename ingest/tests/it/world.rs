@@ -12,7 +12,7 @@ use engine::lake::{Lake, StoreOptions, Stores};
 use engine::query::{Days, Library, Report, Runner};
 use engine::session::Session;
 use ingest::declaration::Declarations;
-use ingest::land::{FileLanding, Limits, Progress, from_files};
+use ingest::land::{Destination, FileLanding, Limits, Progress, from_files};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -68,18 +68,20 @@ impl World {
     pub(crate) async fn land(&self, place: &Path) -> Result<Progress, ingest::Error> {
         let url = Url::from_file_path(place).expect("a URL");
         let files = FileLanding {
-            lake: &self.lake,
-            session: &self.session,
-            declarations: &self.declarations,
-            tables: self.library.root(),
-            topic: "weather-api",
-            zone: Paris,
-            place: self.lake.stores().locate(&url).expect("a place"),
-            limits: Limits {
-                rows_max: 100_000,
-                bytes_max: 64 << 20,
-                interval: Duration::from_secs(60),
+            into: Destination {
+                lake: Arc::clone(&self.lake),
+                session: self.session.clone(),
+                declarations: self.declarations.clone(),
+                tables: self.library.root().to_owned(),
+                zone: Paris,
+                limits: Limits {
+                    rows_max: 100_000,
+                    bytes_max: 64 << 20,
+                    interval: Duration::from_secs(60),
+                },
             },
+            topic: "weather-api",
+            place: self.lake.stores().locate(&url).expect("a place"),
             watch: false,
         };
         from_files(files, CancellationToken::new(), &|_| ()).await
