@@ -9,9 +9,12 @@ use arrow::datatypes::{Int32Type, Int64Type};
 use engine::lake::TableName;
 use tokio::sync::mpsc;
 
+use super::buffer::Buffer;
+use super::committer::Committer;
 use super::landed::{Identities, Refused};
+use super::stage::Stage;
+use super::tables::Tables;
 use super::workers::Processed;
-use super::writer::{Buffer, Committer, Tables};
 use super::{Destination, Limits, Progress, dead_letters};
 use crate::declaration::{IDENTITY, Topic};
 use crate::error::Error;
@@ -42,6 +45,7 @@ pub(crate) struct Landing {
     next: u64,
     /// Of the tables, `dead_letters` last.
     names: Vec<TableName>,
+    stage: Stage,
     committer: Committer,
     buffer: Buffer,
     limits: Limits,
@@ -101,6 +105,7 @@ impl Landing {
             next: 0,
             buffer: Buffer::new(schemas.len()),
             names: schemas.into_iter().map(|(name, _)| name).collect(),
+            stage: tables.stage(),
             committer: Committer::new(tables),
             limits: into.limits,
             landed,
@@ -163,6 +168,7 @@ impl Landing {
                 }
                 _ = look.tick() => self.source.refuse_another().await?,
             }
+            self.buffer.stage_if_due(&self.stage).await?;
             if self.buffer.count >= self.limits.rows_max
                 || self.buffer.bytes >= self.limits.bytes_max
             {
@@ -190,7 +196,7 @@ impl Landing {
         }
         // Asked last, so that nothing is committed that may be of another topic.
         self.source.refuse_another().await?;
-        match self.buffer.seal() {
+        match self.buffer.seal(&self.stage).await? {
             Some(sealed) => self.committer.start(sealed).await,
             None => Ok(()),
         }

@@ -1,8 +1,11 @@
 //! Landing: messages become rows of the tables that their topic declares, each exactly once.
 //!
 //! Blocks of lines are read and decoded side by side. One coordinator, `Landing`, takes the rows, leaves out
-//! those whose message a table has already, and commits them when enough have come or enough time has passed.
+//! those whose message a table has already, has them staged as data files in lots, and commits them when enough have
+//! come or enough time has passed.
 
+mod buffer;
+mod committer;
 mod coordinator;
 mod dead_letters;
 mod decode;
@@ -10,9 +13,10 @@ mod event_time;
 mod kafka;
 mod landed;
 mod outlive;
+mod stage;
+mod tables;
 pub(crate) mod transform;
 mod workers;
-mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
