@@ -295,32 +295,36 @@ mod tests {
         let directory = TempDir::new().expect("a directory");
         let lake = lake(&directory);
         let mut one = open(&lake, "one").await;
-        let file = staged(&one).await;
-        let path = directory.path().join("dead_letters").join(file.file.path());
-        assert!(path.exists());
+        // The later one is for a commit that follows the one that notices.
+        let (file, later) = (staged(&one).await, staged(&one).await);
+        let place = directory.path().join("dead_letters");
+        let paths = [&file, &later].map(|staged| place.join(staged.file.path()));
+        assert!(paths.iter().all(|path| path.exists()));
         let mut other = open(&lake, "other").await;
-        assert!(!path.exists(), "it was swept");
+        assert!(!paths.iter().any(|path| path.exists()), "they were swept");
         let others = staged(&other).await;
         other.0[0]
             .commit(vec![others], &Positions::new())
             .await
             .expect("committed");
-        one.0[0]
-            .commit(vec![file], &Positions::new())
-            .await
-            .expect("committed");
-        assert_eq!(one.0[0].table.snapshot().size().0, 2);
+        for file in [file, later] {
+            one.0[0]
+                .commit(vec![file], &Positions::new())
+                .await
+                .expect("committed");
+        }
+        assert_eq!(one.0[0].table.snapshot().size().0, 3);
         // Nothing is left to sweep: each file there is one that the table names.
         let swept = one.0[0].table.sweep().await.expect("swept");
         assert_eq!(swept, Swept::default());
-        let there = std::fs::read_dir(path.parent().expect("a directory")).expect("listed");
+        let there = std::fs::read_dir(place).expect("listed");
         let data_file = |name: &str| name.ends_with(".parquet");
         let names = there.map(|entry| entry.expect("an entry").file_name());
         assert_eq!(
             names
                 .filter(|name| name.to_str().is_some_and(data_file))
                 .count(),
-            2
+            3
         );
     }
 

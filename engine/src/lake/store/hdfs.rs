@@ -150,7 +150,8 @@ impl ObjectStore for Hdfs {
             PutMode::Update(_) => return self.inner.put_opts(location, payload, options).await,
         };
         let path = absolute(location);
-        self.put(&path, payload, overwrite).await.map_err(failed)?;
+        let put = Box::pin(self.put(&path, payload, overwrite));
+        put.await.map_err(failed)?;
         Ok(PutResult {
             e_tag: None,
             version: None,
@@ -202,5 +203,28 @@ impl ObjectStore for Hdfs {
 
     async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
         self.inner.rename_opts(from, to, options).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::sync::oneshot;
+
+    use super::{BREATH, with_breaths};
+
+    #[tokio::test]
+    async fn a_call_goes_on_a_breath_after_what_it_waited_for() {
+        let (sender, receiver) = oneshot::channel::<Instant>();
+        let call = async { receiver.await.expect("sent").elapsed() };
+        tokio::spawn(async { sender.send(Instant::now()).expect("awaited") });
+        assert!(with_breaths(call).await >= BREATH);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_waits_for_nothing_is_not_held_up() {
+        let call = std::pin::pin!(with_breaths(async { 1 }));
+        assert_eq!(futures::poll!(call), std::task::Poll::Ready(1));
     }
 }
