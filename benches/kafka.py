@@ -15,7 +15,7 @@ from datetime import date
 from pathlib import Path
 
 from comparison import Comparison, Timing, arguments, as_percent, per_second, say
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 from stack import Stack, session
 from support.binary import HDFS_USER, Isobar
 from support.lake import Lake
@@ -66,7 +66,7 @@ def fill(topic: Topic, cities: int, days: int) -> Filled:
     with multiprocessing.get_context("spawn").Pool() as pool:
         sizes = pool.starmap(produce_day, parts, chunksize=1)
     # In a new topic the offsets tell the messages.
-    identities = [(n, offset) for n, high in enumerate(ends(topic)) for offset in range(high)]
+    identities = [(n, offset) for n, extent in enumerate(topic.extents()) for offset in range(*extent)]
     count, size = (sum(column) for column in zip(*sizes, strict=True))
     assert len(identities) == count, f"the topic holds {len(identities)} of {count} messages"
     say(f"{count} messages, {size / 1e6:.0f} MB made and produced in {time.perf_counter() - started:.0f} s")
@@ -79,21 +79,12 @@ def produce_day(servers: str, topic: str, partitions: int, day: date, cities: in
     count = size = 0
     for record in weather([day], many_cities(cities)):
         raw = encode(record.value)
-        partition = record.partition % partitions
-        producer.produce(topic, raw, str(record.partition), partition, timestamp=record.event_at * 1000)
+        city = record.value["weather"]["id"]
+        producer.produce(topic, raw, str(city), city % partitions, timestamp=record.event_at * 1000)
         producer.poll(0)
         count, size = count + 1, size + len(raw)
     assert producer.flush(60) == 0
     return count, size
-
-
-def ends(topic: Topic) -> list[int]:
-    consumer = Consumer({"bootstrap.servers": topic.servers, "group.id": "bench"})
-    try:
-        partitions = [TopicPartition(topic.name, n) for n in range(topic.partitions)]
-        return [consumer.get_watermark_offsets(partition, timeout=30)[1] for partition in partitions]
-    finally:
-        consumer.close()
 
 
 def measure(stack: Stack, binary: str, directory: Path, filled: Filled, rounds: int) -> list[Timing]:
