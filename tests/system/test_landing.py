@@ -6,8 +6,11 @@ import pytest
 
 from support import delta
 from support.fixtures import LONG, everything
-from support.weather_data import CITIES, build, date, export_line
+from support.flight import eventually
+from support.weather_data import CITIES, Export, build, date, day_range, export_line
 
+RESTARTS = 5 if LONG else 1
+COUNT = "SELECT count(*) AS n FROM weather"
 TABLES = ["weather", "weather_forecast", "dead_letters"]
 
 
@@ -87,6 +90,21 @@ def test_small_commits_land_the_same(lakes, kind):
     lake.must_have_landed(export.records, export.bad)
 
 
+def test_a_hundred_commits_leave_a_checkpoint_that_tells_what_has_landed(lakes):
+    """Whoever opens the table then reads it and what came after, not the whole log."""
+    export = build(day_range(date(2026, 1, 15), 5), CITIES[:1], file_hours=1)
+    lake = lakes.new("local", ISOBAR__LAND__ROWS_MAX="6")
+    lake.put(export.files)
+    lake.land()
+    version = delta.version(lake.place, "weather")
+    assert version >= 100
+    log = lake.place.names("lake/weather/_delta_log")
+    assert any(name.endswith(".checkpoint.parquet") for name in log) and "_last_checkpoint" in log
+    lake.land()
+    assert delta.version(lake.place, "weather") == version
+    lake.must_have_landed(export.records, export.bad)
+
+
 def test_the_message_is_kept_as_text(lakes, kind):
     lake = lakes.landed(kind)
     rows = lake.rows("weather", ["kafka_partition", "kafka_offset", "value"])
@@ -115,3 +133,27 @@ def test_a_redelivery_with_other_content_is_the_same_message(lakes):
     lake.put({"dt=2026-01-16/weather_again.json": changed + b"\n"})
     lake.land()
     lake.must_have_landed(export.records, [])
+
+
+def test_a_watched_folder_lands_what_comes_and_outlives_restarts_of_the_namenode(lakes, stack, figures):
+    lake = lakes.new("hdfs", ISOBAR__LAND__ROWS_MAX="100", ISOBAR__HDFS__TIMEOUT="3s")
+    lake.place.make_directory("weather")
+    process = lake.isobar.start("land", "--from", "files", lake.place.export_url)
+    truth = Export()
+    for n, day in enumerate(day_range(date(2026, 1, 15), RESTARTS)):
+        today = build([day], CITIES[:2], malformed=["no weather"], first_offset=n * 1000)
+        truth.records += today.records
+        truth.bad += today.bad
+        commits = delta.versions_seen(lake.place, "weather")
+        lake.put(today.files)
+        eventually(lambda: delta.versions_seen(lake.place, "weather") > commits, "a commit", within_s=120)
+        stack.kill("namenode")
+        stack.start("namenode")
+        eventually(lambda: lake.isobar.scalar(COUNT) == len(truth.records), "all rows", within_s=120)
+        assert process.poll() is None
+    process.terminate()
+    assert process.wait(timeout=60) == 0
+    lake.must_have_landed(truth.records, truth.bad)
+    figures.record(
+        "restart of namenode under land from files", f"{RESTARTS} times, {len(truth.records)} rows: 0 lost, 0 double"
+    )
