@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import os
 import random
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from support.fixtures import LONG, everything
 from support.lake import DAILY_TABLE, Lake
 from support.malformed import OF_MESSAGES
 from support.topic import Topic, compare_dead_letters, weather
-from support.weather_data import CITIES, Record, day_range, export_line
+from support.weather_data import CITIES, Record, day_range, encode, export_line
 
 KILLS = 30 if LONG else 4
 RESTARTS = 5 if LONG else 1
@@ -30,6 +31,10 @@ MALFORMED = (OF_MESSAGES * 3)[:200] if LONG else OF_MESSAGES
 IDENTIFIED = ["no weather", "Kelvin", "value is null", "value is the API's 429"]
 RECREATED = "deleted and created again"
 TABLES = ["weather", "weather_forecast", "dead_letters"]
+# Messages with forecasts, 19 KB each; in the long test twice as much of them as the memory that a landing may take.
+LARGE_MESSAGES = 60_000 if LONG else 5_000
+MIB = 1 << 20
+MEMORY_MAX = 512 * MIB
 # How messages come while servers or landings are killed.
 PER_SECOND, BURST = 2_000, 400
 PATIENCE_S = 120
@@ -234,6 +239,23 @@ def must_stop(process: Process, says: list[str]) -> float:
     for text in says:
         assert text in process.said()
     return time.monotonic() - started
+
+
+def test_memory_stays_bounded_however_much_the_topic_holds(lakes, topic, figures):
+    large = weather([date(2026, 1, 15)], CITIES[:3], forecasts=40)
+    while len(topic.records) < LARGE_MESSAGES:
+        topic.produce(large)
+    lake = lake_of(lakes, "local", topic, ISOBAR__LAND__BYTES_MAX="16MiB")
+    process = lake.isobar.start("land", "--from", "kafka", "--once")
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, process.said()
+    assert lake.identities() == oracle.identities(topic.records)
+    held = sum(len(encode(record.value)) for record in large) * len(topic.records) // len(large)
+    figures.record(
+        "memory of land from Kafka, commits of 16 MiB", f"{used.ru_maxrss >> 10} MiB for {held // MIB} MiB of messages"
+    )
+    assert used.ru_maxrss << 10 < MEMORY_MAX
 
 
 def test_a_recreated_topic_is_refused_and_nothing_written(lakes, kind, topic):
