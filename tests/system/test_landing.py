@@ -10,7 +10,6 @@ from support.flight import eventually
 from support.weather_data import CITIES, Export, build, date, day_range, export_line
 
 RESTARTS = 5 if LONG else 1
-COUNT = "SELECT count(*) AS n FROM weather"
 TABLES = ["weather", "weather_forecast", "dead_letters"]
 
 
@@ -151,7 +150,7 @@ def test_a_watched_folder_lands_what_comes_and_outlives_restarts_of_the_namenode
         eventually(lambda: delta.versions_seen(lake.place, "weather") > commits, "a commit", within_s=120)
         stack.kill("namenode")
         stack.start("namenode")
-        eventually(lambda: lake.isobar.scalar(COUNT) == len(truth.records), "all rows", within_s=120)
+        eventually(lambda: delta.count(lake.place, "weather") == len(truth.records), "all rows", within_s=120)
         assert process.poll() is None
     process.terminate()
     assert process.wait(timeout=60) == 0
