@@ -1,4 +1,4 @@
-"""What the suites share: how they are called, and how the times of several rounds become a table, a verdict and a record.
+"""What the suites share: how they are called, and how the times of rounds become a table, a verdict and a record.
 
 A suite compares ways of doing one and the same work. The first is the yardstick; another may have a target, which says
 how many times as fast as the yardstick it must be at least.

@@ -31,8 +31,8 @@ MALFORMED = (OF_MESSAGES * 3)[:200] if LONG else OF_MESSAGES
 IDENTIFIED = ["no weather", "Kelvin", "value is null", "value is the API's 429"]
 RECREATED = "deleted and created again"
 TABLES = ["weather", "weather_forecast", "dead_letters"]
-# Messages with forecasts, 19 KB each; in the long test twice as much of them as the memory that a landing may take.
-LARGE_MESSAGES = 60_000 if LONG else 5_000
+# Messages with forecasts, 19 KB each; in the long test more of them than the memory that a landing may take.
+LARGE_MESSAGES = 30_000 if LONG else 5_000
 MIB = 1 << 20
 MEMORY_MAX = 512 * MIB
 # How messages come while servers or landings are killed.
@@ -230,15 +230,6 @@ def test_a_landing_outlives_the_restart_of_servers(lakes, stack, topic, servers,
     )
 
 
-def must_stop(process: Process, says: list[str]) -> float:
-    """By itself and by name; the seconds that it took."""
-    started = time.monotonic()
-    assert process.wait(timeout=STOPS_WITHIN_S) == 1, process.said()
-    for text in says:
-        assert text in process.said()
-    return time.monotonic() - started
-
-
 def test_memory_stays_bounded_however_much_the_topic_holds(lakes, topic, figures):
     large = weather([date(2026, 1, 15)], CITIES[:3], forecasts=40)
     while len(topic.records) < LARGE_MESSAGES:
@@ -254,6 +245,15 @@ def test_memory_stays_bounded_however_much_the_topic_holds(lakes, topic, figures
         "memory of land from Kafka, commits of 16 MiB", f"{used.ru_maxrss >> 10} MiB for {held // MIB} MiB of messages"
     )
     assert used.ru_maxrss << 10 < MEMORY_MAX
+
+
+def must_stop(process: Process, says: list[str]) -> float:
+    """By itself and by name; the seconds that it took."""
+    started = time.monotonic()
+    assert process.wait(timeout=STOPS_WITHIN_S) == 1, process.said()
+    for text in says:
+        assert text in process.said()
+    return time.monotonic() - started
 
 
 def test_a_recreated_topic_is_refused_and_nothing_written(lakes, kind, topic):
