@@ -1,11 +1,12 @@
 """A Kafka topic under test: what is produced to it, under which identities, is the truth to land."""
 
 import dataclasses
+import json
 import random
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 
 from support.malformed import KINDS, NOON_1999, NOON_2126, Text
@@ -38,8 +39,7 @@ class Topic:
         self.create()
 
     def create(self) -> None:
-        # Idempotent: a broker that is killed between taking a message and saying so must not get it twice.
-        self._producer = Producer(self._client() | {"linger.ms": 5, "enable.idempotence": True})
+        self._producer = Producer(self._client() | {"linger.ms": 5})
         # As a broker does that trusts the clocks of producers: else it refuses what comes from the future.
         trusting = {"message.timestamp.after.max.ms": str(2**63 - 1)}
         new = NewTopic(self.name, self.partitions, config=trusting | self.configuration)
@@ -85,6 +85,33 @@ class Topic:
                 at = TIMES.get(kind, record.event_at)
                 self._send(dataclasses.replace(record, event_at=at), spoiled(kind, record), kind)
         assert self._producer.flush(120) == 0
+
+    def take_stock(self) -> int:
+        """A broker that is killed may have taken a message that its producer then sends again: in the topic that is two
+        messages. Reads the topic for those that nobody told us of; returns how many there are."""
+        told = {record.identity for record in self.records} | {bad.identity for bad in self.bad}
+        found = {(message.partition(), message.offset()): message for message in self._messages()}
+        assert told <= found.keys(), "the broker lost messages"
+        for identity in found.keys() - told:
+            raw, (_, at_ms) = found[identity].value(), found[identity].timestamp()
+            try:
+                self.records.append(Record(*identity, at_ms // 1000, json.loads(raw)))
+            except ValueError:
+                self.bad.append(BadMessage(identity, "taken twice", raw))
+        return len(found) - len(told)
+
+    def _messages(self) -> Iterator[Message]:
+        consumer = Consumer(self._client() | {"group.id": "stock", "enable.auto.commit": False})
+        left = sum(high - low for low, high in self.extents())
+        try:
+            consumer.assign([TopicPartition(self.name, number, OFFSET_BEGINNING) for number in range(self.partitions)])
+            while left > 0:
+                messages = consumer.consume(min(left, 10_000), timeout=30)
+                assert messages and not any(message.error() for message in messages)
+                yield from messages
+                left -= len(messages)
+        finally:
+            consumer.close()
 
     def _send(self, record: Record, raw: bytes | None, kind: str | None) -> None:
         def delivered(error, sent):
