@@ -9,7 +9,6 @@ use arrow_flight::flight_service_server::FlightServiceServer;
 use engine::lake::Lake;
 use engine::metrics::Metrics;
 use engine::session::Session;
-use futures::FutureExt as _;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
@@ -18,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::answers::Answers;
 use crate::error::Error;
-use crate::http::{self, Readiness};
+use crate::http;
 use crate::metrics::Counters;
 use crate::prepared::Statements;
 use crate::running::Running;
@@ -109,7 +108,7 @@ pub async fn run(
         query_timeout,
         queries: server.queries,
     };
-    let ready = unless_stopping(shutdown.clone(), http::lake_answers(&server.lake));
+    let ready = http::unless_stopping(shutdown.clone(), http::lake_answers(&server.lake));
     let ended = CancellationToken::new();
     // Health and metrics are there as long as the last statement is.
     let http = http::run(listeners.http, ready, server.metrics, ended.clone());
@@ -126,16 +125,6 @@ pub async fn run(
         outcome
     };
     tokio::try_join!(http, flight).map(drop)
-}
-
-fn unless_stopping(shutdown: CancellationToken, ready: Readiness) -> Readiness {
-    Arc::new(move || {
-        if shutdown.is_cancelled() {
-            let stopping = Err("the service is being stopped".to_owned());
-            return std::future::ready(stopping).boxed();
-        }
-        ready()
-    })
 }
 
 async fn serve(

@@ -47,7 +47,7 @@ pub async fn from_kafka(
     if landing.once {
         land(progress).await
     } else {
-        outlive(&shutdown, progress, land).await
+        outlive(&shutdown, &landing.into.counters, progress, land).await
     }
 }
 

@@ -12,6 +12,7 @@ use engine::config::FILE_NAME;
 use engine::lake::{Lake, PartitionKey};
 use engine::query::{Days, Published, Report};
 use flight_server::Listeners;
+use ingest::land::Counters;
 
 use crate::app::App;
 use crate::commands::{land, run, serve, sql};
@@ -92,6 +93,7 @@ impl Demo {
             &app.config.kafka.topic,
             place,
             false,
+            Counters::default(),
             signals.token(),
         );
         let landed = Box::pin(landing).await?;
