@@ -241,6 +241,18 @@ def test_offsets_lost_to_retention_are_named_until_the_loss_is_accepted(lakes, k
     assert lake.identities() == oracle.identities(kept)
 
 
+def test_check_asks_the_brokers_for_the_topics_of_the_tables(lakes, topic):
+    outcome = lake_of(lakes, "local", topic).isobar.ok("check")
+    assert f"ok      kafka    {topic.servers}  topic {topic.name}, 3 partitions\n" in outcome.stdout
+    missing = lakes.new("local", BOOTSTRAP_SERVERS=topic.servers, TOPIC_NAME="not-there").isobar
+    create = f"kafka-topics.sh --bootstrap-server {topic.servers} --create --topic not-there"
+    missing.refused("check", code=1, says=["there is no topic", create])
+    away = lakes.new("local", BOOTSTRAP_SERVERS="127.0.0.1:1").isobar
+    away.refused("check", code=1, says=["no Kafka broker answers at 127.0.0.1:1", "BOOTSTRAP_SERVERS"])
+    # A topic alone is no Kafka: export files are of one too.
+    assert "kafka" not in lakes.new("local", TOPIC_NAME=topic.name).isobar.ok("check").stdout
+
+
 def test_no_broker_no_topic_and_a_path_are_refused_by_name(lakes, kafka):
     lake = lakes.new("local", BOOTSTRAP_SERVERS="127.0.0.1:1")
     lake.isobar.refused(

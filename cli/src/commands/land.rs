@@ -138,7 +138,8 @@ impl Land {
             let total = progress.records_total.max(progress.records_done);
             bar.at(progress.records_done, total, String::new());
         };
-        let landing = async { Ok(from_kafka(landing, shutdown.clone(), &progress).await?) };
+        let landing = from_kafka(landing, shutdown.clone(), &progress);
+        let landing = Box::pin(async { Ok(landing.await?) });
         health.beside(ready, shutdown.clone(), landing).await
     }
 }
