@@ -221,6 +221,29 @@ def test_a_topic_that_is_recreated_under_a_landing_stops_it(lakes, topic):
     assert versions(lake) == before
 
 
+def test_partitions_that_are_added_under_a_landing_are_read_from_their_beginning(lakes, kind, topic):
+    lake = lake_of(lakes, kind, topic, ISOBAR__LAND__INTERVAL="200ms")
+    days, cities = day_range(date(2026, 1, 15), 4), CITIES[:6]
+    topic.produce(weather(days[:1], cities)[:100], kinds=WHOLE[:2])
+    process = lake.isobar.start("land", "--from", "kafka")
+    try:
+        wait_until(lambda: count(lake) == 100, "the first rows")
+        old = topic.partitions
+        topic.add_partitions(2)
+        # Before they are noticed, and while they are.
+        for day in days[1:]:
+            topic.produce(weather([day], cities)[:100], kinds=PARTS[:2])
+        assert {record.partition for record in topic.records} - set(range(old)), "nothing is in the new ones"
+        wait_until(lambda: len(lake.identities()) >= len(topic.records), "the rows of all partitions")
+        topic.produce(weather(days[:1], cities)[100:200])
+        wait_until(lambda: len(lake.identities()) >= len(topic.records), "what came after")
+        assert end(process) == 0, process.said()
+    finally:
+        process.kill()
+        process.wait()
+    must_hold(lake, topic)
+
+
 def test_offsets_lost_to_retention_are_named_until_the_loss_is_accepted(lakes, kind, topic):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:2]))
     lake = lake_of(lakes, kind, topic)

@@ -2,11 +2,12 @@
 
 import dataclasses
 import random
+import time
 import uuid
 from collections.abc import Iterable
 
 from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 
 from support.malformed import KINDS
 from support.weather_data import City, Record, encode, envelope, message, polls
@@ -49,6 +50,17 @@ class Topic:
     def create(self) -> None:
         new = NewTopic(self.name, self.partitions, config=self.configuration)
         self.admin.create_topics([new])[self.name].result(30)
+
+    def add_partitions(self, count: int) -> None:
+        """Returns when producers can know of them."""
+        self.partitions += count
+        grown = NewPartitions(self.name, self.partitions)
+        self.admin.create_partitions([grown])[self.name].result(30)
+        for _ in range(300):
+            if len(self.admin.list_topics(self.name, timeout=10).topics[self.name].partitions) == self.partitions:
+                return
+            time.sleep(0.1)
+        raise TimeoutError(f"{self.name} has no {self.partitions} partitions within 30 s")
 
     def delete(self) -> None:
         self.admin.delete_topics([self.name])[self.name].result(30)

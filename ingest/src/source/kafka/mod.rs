@@ -216,7 +216,10 @@ impl Connection {
                 RDKafkaErrorCode::BrokerTransportFailure
                 | RDKafkaErrorCode::AllBrokersDown
                 | RDKafkaErrorCode::OperationTimedOut
-                | RDKafkaErrorCode::Resolve,
+                | RDKafkaErrorCode::Resolve
+                // The broker of a partition is away, or does not know yet that it is the one.
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::NotLeaderForPartition,
             ) => Error::KafkaConnect { servers, source },
             _ => Error::Kafka {
                 attempt,
