@@ -9,13 +9,16 @@ use arrow_flight::flight_service_server::FlightServiceServer;
 use engine::lake::Lake;
 use engine::metrics::Metrics;
 use engine::session::Session;
+use futures::StreamExt as _;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
 
 use crate::answers::Answers;
+use crate::connections::Connections;
 use crate::error::Error;
 use crate::http;
 use crate::metrics::Counters;
@@ -54,6 +57,7 @@ pub struct Server {
 pub struct Limits {
     /// From the request for a result to its last row.
     pub query_timeout: Duration,
+    pub connections_max: usize,
     pub queries_max: usize,
     pub prepared_max: usize,
     /// From the signal to the end of the process.
@@ -90,11 +94,14 @@ pub async fn run(
 ) -> Result<(), Error> {
     let Limits {
         query_timeout,
+        connections_max,
         queries_max,
         prepared_max,
         shutdown_deadline,
     } = server.limits;
-    let running = Running::new(queries_max, Counters::register(&server.metrics));
+    let counters = Counters::register(&server.metrics);
+    let connections = Connections::new(connections_max, counters.clone());
+    let running = Running::new(queries_max, counters);
     let about = About {
         version: server.version,
         query_timeout,
@@ -116,6 +123,7 @@ pub async fn run(
         let flight = serve(
             service,
             listeners.flight,
+            connections,
             &running,
             shutdown,
             shutdown_deadline,
@@ -130,12 +138,19 @@ pub async fn run(
 async fn serve(
     service: Service,
     listener: TcpListener,
+    connections: Connections,
     running: &Running,
     shutdown: CancellationToken,
     deadline: Duration,
 ) -> Result<(), Error> {
     let service = FlightServiceServer::new(service).max_decoding_message_size(REQUEST_BYTES_MAX);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let opening = connections.clone();
+    let incoming = incoming.filter_map(move |accepted| {
+        let opened = accepted.map(|stream| opening.open(stream)).transpose();
+        std::future::ready(opened)
+    });
+    let admit = move |request| connections.admit(request);
     // Windows and frame sizes are those of what clients send, which is little. What we send fills the windows
     // that they offer.
     let serving = tonic::transport::Server::builder()
@@ -143,7 +158,7 @@ async fn serve(
         .concurrency_limit_per_connection(REQUESTS_MAX)
         .http2_keepalive_interval(Some(ALIVE_EVERY))
         .http2_keepalive_timeout(Some(ALIVE_WITHIN))
-        .add_service(service)
+        .add_service(InterceptedService::new(service, admit))
         .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     let mut serving = Box::pin(serving);
     let overdue = async {

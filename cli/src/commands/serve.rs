@@ -69,6 +69,7 @@ pub(crate) async fn serve(
         lake,
         limits: Limits {
             query_timeout: config.query_timeout,
+            connections_max: config.connections_max,
             queries_max: config.queries_max,
             prepared_max: config.prepared_max,
             shutdown_deadline: config.shutdown_deadline,
