@@ -101,7 +101,12 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it runs until it is asked to stop.
     pub(crate) fn is_service(&self) -> bool {
-        matches!(self, Self::Serve(_)) || matches!(self, Self::Land(land) if !land.once)
+        match self {
+            Self::Serve(_) => true,
+            Self::Land(land) => !land.once,
+            Self::Demo(demo) => !demo.once,
+            _ => false,
+        }
     }
 }
 

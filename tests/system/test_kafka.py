@@ -313,6 +313,29 @@ def test_segments_that_expire_before_they_are_read_stop_a_landing(lakes, kind, t
     figures.record(f"segments expired under land, {kind}: until it stops", f"{seconds:.1f} s")
 
 
+def test_partitions_that_are_added_under_a_landing_are_read_from_their_beginning(lakes, kind, topic):
+    lake = lake_of(lakes, kind, topic, ISOBAR__LAND__INTERVAL="200ms")
+    days, cities = day_range(date(2026, 1, 15), 4), CITIES[:6]
+    topic.produce(weather(days[:1], cities)[:100], kinds=WHOLE[:2])
+    process = lake.isobar.start("land", "--from", "kafka")
+    try:
+        wait_until(lambda: count(lake) == 100, "the first rows")
+        old = topic.partitions
+        topic.add_partitions(2)
+        # Before they are noticed, and while they are.
+        for day in days[1:]:
+            topic.produce(weather([day], cities)[:100], kinds=PARTS[:2])
+        assert {record.partition for record in topic.records} - set(range(old)), "nothing is in the new ones"
+        wait_until(lambda: len(lake.identities()) >= len(topic.records), "the rows of all partitions")
+        topic.produce(weather(days[:1], cities)[100:200])
+        wait_until(lambda: len(lake.identities()) >= len(topic.records), "what came after")
+        assert end(process) == 0, process.said()
+    finally:
+        process.kill()
+        process.wait()
+    must_hold(lake, topic)
+
+
 def test_offsets_lost_to_retention_are_named_until_the_loss_is_accepted(lakes, kind, topic):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:2]))
     lake = lake_of(lakes, kind, topic)
@@ -331,6 +354,18 @@ def test_offsets_lost_to_retention_are_named_until_the_loss_is_accepted(lakes, k
     gone = range(next_offset, next_offset + 10)
     kept = [record for record in topic.records if record.partition != partition or record.offset not in gone]
     assert lake.identities() == oracle.identities(kept)
+
+
+def test_check_asks_the_brokers_for_the_topics_of_the_tables(lakes, topic):
+    outcome = lake_of(lakes, "local", topic).isobar.ok("check")
+    assert f"ok      kafka    {topic.servers}  topic {topic.name}, 3 partitions\n" in outcome.stdout
+    missing = lakes.new("local", BOOTSTRAP_SERVERS=topic.servers, TOPIC_NAME="not-there").isobar
+    create = f"kafka-topics.sh --bootstrap-server {topic.servers} --create --topic not-there"
+    missing.refused("check", code=1, says=["there is no topic", create])
+    away = lakes.new("local", BOOTSTRAP_SERVERS="127.0.0.1:1").isobar
+    away.refused("check", code=1, says=["no Kafka broker answers at 127.0.0.1:1", "BOOTSTRAP_SERVERS"])
+    # A topic alone is no Kafka: export files are of one too.
+    assert "kafka" not in lakes.new("local", TOPIC_NAME=topic.name).isobar.ok("check").stdout
 
 
 def test_no_broker_no_topic_and_a_path_are_refused_by_name(lakes, kafka):

@@ -6,7 +6,7 @@ import pytest
 
 from support import delta
 from support.fixtures import LONG, everything
-from support.flight import eventually
+from support.web import eventually
 from support.weather_data import CITIES, Export, build, date, day_range, export_line
 
 RESTARTS = 5 if LONG else 1

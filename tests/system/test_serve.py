@@ -12,9 +12,10 @@ import pytest
 
 from support import columns, delta
 from support.fixtures import everything
-from support.flight import Jdbc, Server, ask, descriptor, eventually, packed, statement
+from support.flight import Jdbc, Server, ask, descriptor, packed, statement
 from support.lake import DAILY_TABLE, Lake
 from support.weather_data import CITIES, build
+from support.web import eventually
 from test_sql import WRITES
 
 # What a row is found by.

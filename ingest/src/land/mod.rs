@@ -12,6 +12,7 @@ mod decode;
 mod event_time;
 mod kafka;
 mod landed;
+mod metrics;
 mod outlive;
 mod stage;
 mod tables;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::coordinator::{Landing, Source};
 pub use self::kafka::{KafkaLanding, from_kafka};
+pub use self::metrics::Counters;
 use self::outlive::outlive;
 use self::workers::{Decoders, read_files};
 use crate::declaration::{Declarations, Topic};
@@ -59,6 +61,7 @@ pub struct Destination {
     pub tables: PathBuf,
     pub zone: Tz,
     pub limits: Limits,
+    pub counters: Counters,
 }
 
 /// A landing from export files.
@@ -108,7 +111,7 @@ pub async fn from_files(
         land(&files, &topic, &shutdown, progress).await
     };
     if files.watch {
-        outlive(&shutdown, progress, land).await
+        outlive(&shutdown, &files.into.counters, progress, land).await
     } else {
         land(progress).await
     }

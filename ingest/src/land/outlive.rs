@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::Progress;
+use super::{Counters, Progress};
 use crate::error::Error;
 
 /// How long a service waits before it tries again, from the first time to the longest, in seconds.
@@ -17,6 +17,7 @@ const PAUSES_S: [u64; 5] = [1, 2, 5, 10, 30];
 /// anew from what its tables say, so that nothing is lost or doubled in between.
 pub(crate) async fn outlive(
     shutdown: &CancellationToken,
+    counters: &Counters,
     progress: &(dyn Fn(&Progress) + Sync),
     land: impl AsyncFn(&(dyn Fn(&Progress) + Sync)) -> Result<Progress, Error>,
 ) -> Result<Progress, Error> {
@@ -41,6 +42,7 @@ pub(crate) async fn outlive(
             ?pause,
             "the landing stopped, and will begin anew from what its tables say"
         );
+        counters.restarts.inc();
         tokio::select! {
             () = shutdown.cancelled() => return Ok(Progress::default()),
             () = tokio::time::sleep(pause) => {}

@@ -8,10 +8,7 @@ import queue
 import signal
 import subprocess
 import threading
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import adbc_driver_flightsql.dbapi as adbc
@@ -19,12 +16,13 @@ import pyarrow
 import pyarrow.flight
 
 from support.binary import PATIENCE_S, REPOSITORY, Isobar, assert_no_canary
+from support.web import Web
 
 CACHE = Path(os.environ.get("ISOBAR_CACHE") or Path.home() / ".cache/isobar")
 DRIVER = "18.3.0"
 
 
-class Server:
+class Server(Web):
     """A running `isobar serve` on free ports of its own."""
 
     def __init__(self, isobar: Isobar, *arguments: str, **variables: str):
@@ -44,7 +42,8 @@ class Server:
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
         line = json.loads(self.wait_for("serving"))
-        self.flight, self.http = line["flight"], line["http"]
+        super().__init__(line["http"])
+        self.flight = line["flight"]
 
     def __enter__(self) -> "Server":
         return self
@@ -90,20 +89,6 @@ class Server:
     def client(self) -> pyarrow.flight.FlightClient:
         return pyarrow.flight.connect(f"grpc://{self.flight}")
 
-    def get(self, path: str) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(f"http://{self.http}{path}", timeout=60) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-
-    def metric(self, name: str) -> float:
-        """Of one series; none is nought."""
-        status, text = self.get("/metrics")
-        assert status == 200 and text.endswith("# EOF\n"), text
-        found = [line.rsplit(" ", 1)[1] for line in text.splitlines() if line.rsplit(" ", 1)[0] == name]
-        return float(found[0]) if found else 0.0
-
     def running(self) -> int:
         return int(self.metric("isobar_queries_running"))
 
@@ -111,14 +96,6 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         [line] = [line for line in status.splitlines() if line.startswith("VmRSS:")]
         return int(line.split()[1]) << 10
-
-
-def eventually(condition: Callable[[], bool], what: str, within_s: float = 60) -> None:
-    """Asks again and again until it is so."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
-        time.sleep(0.02)
 
 
 def message(fields: dict[int, str | bytes | bool | list]) -> bytes:

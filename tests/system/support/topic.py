@@ -3,11 +3,12 @@
 import dataclasses
 import json
 import random
+import time
 import uuid
 from collections.abc import Iterable, Iterator
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic
 
 from support.malformed import KINDS, NOON_1999, NOON_2126, Text
 from support.weather_data import City, Record, encode, envelope, message, polls
@@ -39,11 +40,24 @@ class Topic:
         self.create()
 
     def create(self) -> None:
-        self._producer = Producer(self._client() | {"linger.ms": 5})
+        self._connect()
         # As a broker does that trusts the clocks of producers: else it refuses what comes from the future.
         trusting = {"message.timestamp.after.max.ms": str(2**63 - 1)}
         new = NewTopic(self.name, self.partitions, config=trusting | self.configuration)
         self.admin.create_topics([new])[self.name].result(30)
+
+    def add_partitions(self, count: int) -> None:
+        """Returns when producers can know of them."""
+        self.partitions += count
+        grown = NewPartitions(self.name, self.partitions)
+        self.admin.create_partitions([grown])[self.name].result(30)
+        for _ in range(300):
+            if len(self.admin.list_topics(self.name, timeout=10).topics[self.name].partitions) == self.partitions:
+                # One that has produced before knows the old ones only.
+                self._connect()
+                return
+            time.sleep(0.1)
+        raise TimeoutError(f"{self.name} has no {self.partitions} partitions within 30 s")
 
     def delete(self) -> None:
         self.admin.delete_topics([self.name])[self.name].result(30)
@@ -127,6 +141,9 @@ class Topic:
         partition = city % self.partitions
         self._producer.produce(self.name, raw, str(city), partition, on_delivery=delivered, timestamp=timestamp)
         self._producer.poll(0)
+
+    def _connect(self) -> None:
+        self._producer = Producer(self._client() | {"linger.ms": 5})
 
     def _client(self) -> dict:
         return {"bootstrap.servers": self.servers, "log_level": 0}

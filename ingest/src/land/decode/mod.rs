@@ -7,9 +7,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder,
+    ArrayRef, AsArray as _, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder,
     TimestampMicrosecondArray,
 };
+use arrow::datatypes::TimestampMicrosecondType;
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
@@ -34,6 +35,11 @@ pub(crate) struct Decoded {
 }
 
 impl Decoded {
+    pub(crate) fn newest_event_us(&self) -> Option<i64> {
+        let instants = self.messages.column_by_name("kafka_timestamp")?;
+        arrow::compute::max(instants.as_primitive::<TimestampMicrosecondType>())
+    }
+
     /// The dead letter of a message that was refused after it had been decoded.
     pub(crate) fn letter(&self, index: usize, reason: &str, detail: String) -> DeadLetter {
         let origin = self.origins[index].clone();

@@ -1,0 +1,52 @@
+//! Health, readiness and metrics over HTTP, beside work that answers nobody itself.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use engine::lake::Lake;
+use engine::metrics::Metrics;
+use flight_server::http::{self, Readiness};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+/// The open address, and what is told there.
+pub(crate) struct Health {
+    listener: TcpListener,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Health {
+    /// Opens the address that `key` of the configuration names. The storage of `lake` is counted from now on.
+    pub(crate) async fn listen(
+        key: &'static str,
+        address: SocketAddr,
+        lake: &Lake,
+    ) -> anyhow::Result<Self> {
+        let listener = http::listen(key, address).await?;
+        info!(http = %listener.local_addr()?, "listening");
+        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+        metrics.watch(lake.stores());
+        Ok(Self { listener, metrics })
+    }
+
+    /// Does `work`, and answers as long as it lasts; from `shutdown` on that it is not ready.
+    pub(crate) async fn beside<T>(
+        self,
+        ready: Readiness,
+        shutdown: CancellationToken,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let ended = CancellationToken::new();
+        let ready = http::unless_stopping(shutdown, ready);
+        let answering = http::run(self.listener, ready, self.metrics, ended.clone());
+        let answering = async { Ok(answering.await?) };
+        let work = async {
+            let done = work.await;
+            ended.cancel();
+            done
+        };
+        let ((), done) = tokio::try_join!(answering, work)?;
+        Ok(done)
+    }
+}
