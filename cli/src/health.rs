@@ -10,9 +10,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// The open address, and what is told there.
+/// The open address, if there is one, and what is told there.
 pub(crate) struct Health {
-    listener: TcpListener,
+    listener: Option<TcpListener>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -25,9 +25,20 @@ impl Health {
     ) -> anyhow::Result<Self> {
         let listener = http::listen(key, address).await?;
         info!(http = %listener.local_addr()?, "listening");
+        Ok(Self {
+            listener: Some(listener),
+            ..Self::silent(lake)
+        })
+    }
+
+    /// Tells nobody.
+    pub(crate) fn silent(lake: &Lake) -> Self {
         let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
         metrics.watch(lake.stores());
-        Ok(Self { listener, metrics })
+        Self {
+            listener: None,
+            metrics,
+        }
     }
 
     /// Does `work`, and answers as long as it lasts; from `shutdown` on that it is not ready.
@@ -37,9 +48,12 @@ impl Health {
         shutdown: CancellationToken,
         work: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<T> {
+        let Some(listener) = self.listener else {
+            return work.await;
+        };
         let ended = CancellationToken::new();
         let ready = http::unless_stopping(shutdown, ready);
-        let answering = http::run(self.listener, ready, self.metrics, ended.clone());
+        let answering = http::run(listener, ready, self.metrics, ended.clone());
         let answering = async { Ok(answering.await?) };
         let work = async {
             let done = work.await;

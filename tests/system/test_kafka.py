@@ -316,7 +316,7 @@ def test_segments_that_expire_before_they_are_read_stop_a_landing(lakes, kind, t
 def test_partitions_that_are_added_under_a_landing_are_read_from_their_beginning(lakes, kind, topic):
     lake = lake_of(lakes, kind, topic, ISOBAR__LAND__INTERVAL="200ms")
     days, cities = day_range(date(2026, 1, 15), 4), CITIES[:6]
-    topic.produce(weather(days[:1], cities)[:100], kinds=WHOLE[:2])
+    topic.produce(weather(days[:1], cities)[:100], kinds=OF_MESSAGES[:2])
     process = lake.isobar.start("land", "--from", "kafka")
     try:
         wait_until(lambda: count(lake) == 100, "the first rows")
@@ -324,7 +324,7 @@ def test_partitions_that_are_added_under_a_landing_are_read_from_their_beginning
         topic.add_partitions(2)
         # Before they are noticed, and while they are.
         for day in days[1:]:
-            topic.produce(weather([day], cities)[:100], kinds=PARTS[:2])
+            topic.produce(weather([day], cities)[:100], kinds=OF_MESSAGES[-2:])
         assert {record.partition for record in topic.records} - set(range(old)), "nothing is in the new ones"
         wait_until(lambda: len(lake.identities()) >= len(topic.records), "the rows of all partitions")
         topic.produce(weather(days[:1], cities)[100:200])

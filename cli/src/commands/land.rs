@@ -15,7 +15,7 @@ use ingest::land::{
 };
 use ingest::source::kafka::{KafkaOptions, Probe};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 use url::Url;
 
 use crate::app::App;
@@ -87,7 +87,7 @@ impl Land {
             (Source::Files, path) => {
                 let path = path.as_deref().unwrap_or_default();
                 let place = lake.stores().locate(&address(path, &app.directory)?)?;
-                let (health, counters) = listen(app, &lake).await?;
+                let (health, counters) = self.listen(app, &lake).await?;
                 let shutdown = signals.token();
                 let landing = land_files(
                     app,
@@ -116,6 +116,21 @@ impl Land {
         out.line(format_args!("{} in {elapsed}", summary(&done)))
     }
 
+    /// Where this landing tells of itself, and what it counts there.
+    async fn listen(&self, app: &App, lake: &Lake) -> anyhow::Result<(Health, Counters)> {
+        let listening = Health::listen("land.http_listen", app.config.land.http_listen, lake);
+        let health = match listening.await {
+            // A service has the address, most likely; that is no reason not to land once beside it.
+            Err(error) if self.once => {
+                warn!("{error:#}; landing without telling of it");
+                Health::silent(lake)
+            }
+            listening => listening?,
+        };
+        let counters = Counters::register(&health.metrics);
+        Ok((health, counters))
+    }
+
     async fn land_kafka(
         &self,
         app: &App,
@@ -124,7 +139,7 @@ impl Land {
         shutdown: CancellationToken,
     ) -> anyhow::Result<Progress> {
         let kafka = kafka_options(app, topic);
-        let (health, counters) = listen(app, lake).await?;
+        let (health, counters) = self.listen(app, lake).await?;
         let ready = both(http::lake_answers(lake), brokers_answer(&kafka)?);
         info!(from = %kafka.bootstrap_servers.join(","), topic, into = %lake.root(), "landing");
         let landing = KafkaLanding {
@@ -142,13 +157,6 @@ impl Land {
         let landing = Box::pin(async { Ok(landing.await?) });
         health.beside(ready, shutdown.clone(), landing).await
     }
-}
-
-/// Where a landing tells of itself, and what it counts there.
-async fn listen(app: &App, lake: &Lake) -> anyhow::Result<(Health, Counters)> {
-    let health = Health::listen("land.http_listen", app.config.land.http_listen, lake).await?;
-    let counters = Counters::register(&health.metrics);
-    Ok((health, counters))
 }
 
 /// How to reach `topic`, as configured.
