@@ -142,7 +142,7 @@ pub enum Error {
         source: KafkaError,
     },
     #[error(
-        "{waiting} messages did not reach Kafka; they are kept in the spool at {}, and sent by the next `isobar produce`", spool.display()
+        "messages that did not reach Kafka: {waiting}; they are kept in the spool at {}, and sent by the next `isobar produce`", spool.display()
     )]
     NotDelivered {
         waiting: usize,
@@ -150,6 +150,8 @@ pub enum Error {
         #[source]
         source: Option<Box<Error>>,
     },
+    #[error("Kafka refused messages for good, which are lost: {refused}; the log says why")]
+    Refused { refused: u64 },
     #[error("Kafka did not take a message within {limit:?}")]
     Unanswered { limit: Duration },
     #[error("could not send a message to topic \"{topic}\"")]

@@ -12,8 +12,9 @@ import pytest
 
 from support import columns, delta
 from support.fixtures import everything
-from support.flight import Jdbc, Server, ask, descriptor, eventually, packed, statement
+from support.flight import Jdbc, Server, ask, descriptor, packed, statement
 from support.lake import DAILY_TABLE, Lake
+from support.service import eventually
 from support.weather_data import CITIES, build
 from test_sql import WRITES
 

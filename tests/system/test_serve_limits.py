@@ -10,7 +10,8 @@ import pyarrow
 import pyarrow.flight
 import pytest
 
-from support.flight import Server, eventually, fields, message, packed, statement
+from support.flight import Server, fields, message, packed, statement
+from support.service import eventually
 
 # Forty thousand million rows, 640 GB; and a count of them, which has nothing to show for a long time.
 ENDLESS = "SELECT a.value AS a, b.value AS b FROM generate_series(1, 2000) a CROSS JOIN generate_series(1, 20000000) b"

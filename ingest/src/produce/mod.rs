@@ -13,7 +13,6 @@ mod spool;
 mod status;
 mod topic;
 
-use std::fmt;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::time::Duration;
@@ -140,7 +139,8 @@ impl Producer {
     /// Polls once, and sends what it fetched and what was left in the spool.
     ///
     /// # Errors
-    /// When a city could not be polled, though the others were sent, or when Kafka did not take everything.
+    /// When a city could not be polled, though the others were sent, or when Kafka did not take everything. What it
+    /// did not answer to stays in the spool.
     pub async fn once(&self, shutdown: &CancellationToken) -> Result<Produced, Error> {
         let polled = self.poll(shutdown).await;
         self.spool.close();
@@ -160,6 +160,10 @@ impl Producer {
                 spool: self.spool.directory().to_owned(),
                 source: source.map(Box::new),
             });
+        }
+        let refused = self.status.refused();
+        if refused > 0 {
+            return Err(Error::Refused { refused });
         }
         let failed = polled.failures.len();
         match polled.failures.into_iter().next() {
@@ -206,12 +210,14 @@ impl Producer {
                 }
                 Err(failure) => {
                     self.status.city_failed();
-                    warn!(%city, error = told(&failure), "could not poll a city");
+                    let error = told(&failure);
                     let is_key = matches!(failure, openweather::Error::InvalidKey { .. });
                     polled.failures.push(failure);
                     if is_key {
+                        error!(%city, error, "could not poll any city");
                         break;
                     }
+                    warn!(%city, error, "could not poll a city");
                 }
             }
         }
@@ -242,13 +248,6 @@ impl Producer {
             delivered: self.status.delivered(),
             waiting: self.spool.waiting(),
         }
-    }
-}
-
-impl fmt::Display for Produced {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { delivered, waiting } = self;
-        write!(f, "{delivered} messages produced, {waiting} waiting")
     }
 }
 

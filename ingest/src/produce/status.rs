@@ -58,6 +58,11 @@ impl Status {
         self.delivered.inc() == 0 || was_away
     }
 
+    /// Messages that Kafka will never take.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.get()
+    }
+
     pub(super) fn message_refused(&self) {
         self.refused.inc();
     }
@@ -89,7 +94,11 @@ impl Status {
         let troubles = self.troubles();
         let all = [&troubles.kafka, &troubles.spool, &troubles.poll];
         let told: Vec<&str> = all.into_iter().filter_map(Option::as_deref).collect();
-        (!told.is_empty()).then(|| told.join("; "))
+        match told[..] {
+            [] if self.delivered() == 0 => Some("no message has reached Kafka yet".to_owned()),
+            [] => None,
+            _ => Some(told.join("; ")),
+        }
     }
 
     pub(super) fn register(&self, metrics: &Metrics, spool: &Spool, calls: &openweather::Counters) {
@@ -166,7 +175,8 @@ mod tests {
     #[test]
     fn a_change_is_news_once_and_what_is_wrong_is_told_together() {
         let status = Status::default();
-        assert_eq!(status.trouble(), None);
+        let at_first = "no message has reached Kafka yet";
+        assert_eq!(status.trouble().as_deref(), Some(at_first));
         assert!(status.kafka_went("no broker".to_owned()));
         assert!(!status.kafka_went("still none".to_owned()));
         assert!(status.skipped("the spool is full") && !status.skipped("the spool is full"));

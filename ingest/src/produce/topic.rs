@@ -87,9 +87,14 @@ impl Topic {
                 info!(topic, "created the topic");
                 Ok(())
             }
-            Some(Err((_, code))) => Err(Error::CreateTopic {
+            Some(Err((_, code))) if is_refusal(code) => Err(Error::CreateTopic {
                 topic: topic.to_owned(),
                 servers: self.kafka.bootstrap_servers.join(","),
+                source: KafkaError::AdminOp(code),
+            }),
+            Some(Err((_, code))) => Err(Error::Kafka {
+                attempt: "create",
+                topic: topic.to_owned(),
                 source: KafkaError::AdminOp(code),
             }),
         }
@@ -101,6 +106,20 @@ impl Topic {
             source,
         }
     }
+}
+
+/// Whether the brokers will say the same the next time.
+fn is_refusal(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::InvalidTopic
+            | RDKafkaErrorCode::InvalidPartitions
+            | RDKafkaErrorCode::InvalidReplicationFactor
+            | RDKafkaErrorCode::InvalidConfig
+            | RDKafkaErrorCode::PolicyViolation
+            | RDKafkaErrorCode::TopicAuthorizationFailed
+            | RDKafkaErrorCode::ClusterAuthorizationFailed
+    )
 }
 
 /// What librdkafka says of its connections is for those who look closely: we say ourselves when Kafka is away.

@@ -4,80 +4,29 @@ import contextlib
 import fcntl
 import json
 import os
-import queue
-import signal
 import subprocess
 import threading
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import adbc_driver_flightsql.dbapi as adbc
 import pyarrow
 import pyarrow.flight
 
-from support.binary import PATIENCE_S, REPOSITORY, Isobar, assert_no_canary
+from support.binary import REPOSITORY, Isobar
+from support.service import Service
 
 CACHE = Path(os.environ.get("ISOBAR_CACHE") or Path.home() / ".cache/isobar")
 DRIVER = "18.3.0"
 
 
-class Server:
+class Server(Service):
     """A running `isobar serve` on free ports of its own."""
 
     def __init__(self, isobar: Isobar, *arguments: str, **variables: str):
         own = {"ISOBAR__SERVE__FLIGHT_LISTEN": "127.0.0.1:0", "ISOBAR__SERVE__HTTP_LISTEN": "127.0.0.1:0"}
-        isobar = isobar.having(**own | variables)
-        self.log: list[str] = []
-        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
-        self.process = subprocess.Popen(
-            [isobar.binary, "serve", *arguments],
-            cwd=isobar.directory,
-            env=isobar.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
-        line = json.loads(self.wait_for("serving"))
-        self.flight, self.http = line["flight"], line["http"]
-
-    def __enter__(self) -> "Server":
-        return self
-
-    def __exit__(self, *_) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        self._reader.join()
-        log = "\n".join(self.log)
-        assert_no_canary(log)
-        assert "panicked at" not in log, log
-
-    def _read(self) -> None:
-        for line in self.process.stderr:
-            self.log.append(line.rstrip("\n"))
-            self._lines.put(line)
-        self._lines.put(None)
-
-    def wait_for(self, message: str) -> str:
-        """The next line of the log that has this message."""
-        while True:
-            line = self._lines.get(timeout=PATIENCE_S)
-            assert line is not None, f"ended without saying {message!r}:\n" + "\n".join(self.log)
-            if f'"message":"{message}"' in line:
-                return line
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGTERM)
-
-    def ended(self) -> int:
-        """The exit code."""
-        return self.process.wait(timeout=PATIENCE_S)
+        super().__init__(isobar.having(**own | variables), "serve", *arguments)
+        self.flight = self.said["flight"]
 
     def connect(self, **options: str) -> adbc.Connection:
         return adbc.connect(f"grpc://{self.flight}", db_kwargs=options, autocommit=True)
@@ -90,20 +39,6 @@ class Server:
     def client(self) -> pyarrow.flight.FlightClient:
         return pyarrow.flight.connect(f"grpc://{self.flight}")
 
-    def get(self, path: str) -> tuple[int, str]:
-        try:
-            with urllib.request.urlopen(f"http://{self.http}{path}", timeout=60) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read().decode()
-
-    def metric(self, name: str) -> float:
-        """Of one series; none is nought."""
-        status, text = self.get("/metrics")
-        assert status == 200 and text.endswith("# EOF\n"), text
-        found = [line.rsplit(" ", 1)[1] for line in text.splitlines() if line.rsplit(" ", 1)[0] == name]
-        return float(found[0]) if found else 0.0
-
     def running(self) -> int:
         return int(self.metric("isobar_queries_running"))
 
@@ -111,14 +46,6 @@ class Server:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         [line] = [line for line in status.splitlines() if line.startswith("VmRSS:")]
         return int(line.split()[1]) << 10
-
-
-def eventually(condition: Callable[[], bool], what: str, within_s: float = 60) -> None:
-    """Asks again and again until it is so."""
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {within_s} s: {what}"
-        time.sleep(0.02)
 
 
 def message(fields: dict[int, str | bytes | bool | list]) -> bytes:
