@@ -69,7 +69,8 @@ def must_hold(api: OpenWeather, topic: ProducedTopic) -> int:
 def test_once_sends_a_message_for_each_way_to_name_a_city(producer, topic, lakes):
     with OpenWeather(CITIES) as api:
         paris, etienne, london, canada, kathmandu, svalbard = CITIES
-        names = ["Paris", "Saint-Étienne", "London,GB", "london, ca", str(kathmandu.id), f"{svalbard.lat}, {svalbard.lon}"]
+        place = f"{svalbard.lat}, {svalbard.lon}"
+        names = ["Paris", "Saint-Étienne", "London,GB", "london, ca", str(kathmandu.id), place]
         before_ms = time.time() * 1000
         said = producer(api, topic, CITY=";".join(names)).ok("produce", "--once").stdout
         assert said == f"6 messages produced to topic {topic.name}, 0 waiting\n"
@@ -247,7 +248,8 @@ def test_nothing_that_was_kept_is_lost_by_kill_nine(producer, topic, figures):
     # Confirmed when killed and not yet removed: a batch at most.
     assert twice <= len(api.cities) * KILLS
     figures.record(
-        "kill -9 under produce", f"{KILLS} kills, {len(counts)} messages: {len(kept)} found in the spool, 0 of them lost, {twice} double"
+        "kill -9 under produce",
+        f"{KILLS} kills, {len(counts)} messages: {len(kept)} found in the spool, 0 of them lost, {twice} double",
     )
 
 

@@ -125,15 +125,28 @@ impl Producer {
             ending.cancel();
             sent
         };
+        let (polled, sent) = tokio::join!(
+            self.by_deadline(&ending, polling),
+            self.by_deadline(&ending, sending)
+        );
+        sent.unwrap_or(Ok(())).and(polled.unwrap_or(Ok(())))?;
+        Ok(self.produced())
+    }
+
+    /// Drops `work` when the deadline has passed since `ending`. That loses nothing that is in the spool.
+    async fn by_deadline<T>(
+        &self,
+        ending: &CancellationToken,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
         let deadline = async {
             ending.cancelled().await;
             tokio::time::sleep(self.shutdown_deadline).await;
         };
-        let ended = tokio::select! {
-            (polled, sent) = async { tokio::join!(polling, sending) } => sent.and(polled),
-            () = deadline => Ok(()),
-        };
-        ended.map(|()| self.produced())
+        tokio::select! {
+            done = work => Some(done),
+            () = deadline => None,
+        }
     }
 
     /// Polls once, and sends what it fetched and what was left in the spool.

@@ -1,7 +1,7 @@
-"""An OpenWeather API for tests: the weather of `weather_data` over HTTP, with failures, latency and a limit as they are asked for.
+"""An OpenWeather API for tests: the weather of `weather_data` over HTTP, with failures, latency and a limit as asked for.
 
-It keeps what it served, so that a test knows what was fetched without asking who fetched it. Every current weather carries a number
-of its own, `served`, which the real API has not.
+It keeps what it served, so that a test knows what was fetched without asking who fetched it. Every current weather
+carries a number of its own, `served`, which the real API has not.
 """
 
 import json
@@ -123,7 +123,8 @@ class OpenWeather:
 
     def take(self, path: str, query: dict[str, str]) -> tuple[Call, Answer | str]:
         """The answer to a call, or the kind of failure that it meets."""
-        call = Call(path, query.get("q") or query.get("id") or f"{query.get('lat')},{query.get('lon')}", time.monotonic())
+        city = query.get("q") or query.get("id") or f"{query.get('lat')},{query.get('lon')}"
+        call = Call(path, city, time.monotonic())
         with self._lock:
             self.calls.append(call)
             if query.get("appid") != KEY:
@@ -182,8 +183,8 @@ class OpenWeather:
     def _city(self, query: dict[str, str]) -> City | None:
         if name := query.get("q"):
             wanted = [part.casefold() for part in name.split(",")]
-            matches = [c for c in self.cities if wanted in ([c.name.casefold()], [c.name.casefold(), c.country.casefold()])]
-            return matches[0] if matches else None
+            full = ((city, [city.name.casefold(), city.country.casefold()]) for city in self.cities)
+            return next((city for city, names in full if names[: len(wanted)] == wanted), None)
         if number := query.get("id"):
             return next((city for city in self.cities if str(city.id) == number), None)
         place = float(query["lat"]), float(query["lon"])
@@ -233,7 +234,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, answer: Answer, length: int) -> None:
         self.send_response(answer.status)
-        for name, value in (answer.headers | {"Content-Type": "application/json", "Content-Length": str(length)}).items():
+        own = {"Content-Type": "application/json", "Content-Length": str(length)}
+        for name, value in (answer.headers | own).items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(answer.body)

@@ -78,8 +78,8 @@ class ProducedTopic:
 
 
 def must_be_what_was_served(messages: list[Message], api: OpenWeather) -> None:
-    """Every section as the API sent it, byte for byte; the two derived ones as the older producer derived them, but for its
-    wrong offsets."""
+    """Every section as the API sent it, byte for byte; the two derived ones as the older producer derived them, but for
+    its wrong offsets."""
     for message in messages:
         value, raw = message.value, message.raw
         assert list(value) == ["sun_info", "precipitations_info", "air_pollution", "forecast", "weather"]

@@ -176,6 +176,22 @@ async fn a_final_failure_is_not_tried_again() {
 }
 
 #[tokio::test]
+async fn a_server_that_asks_for_a_long_pause_is_not_asked_again_meanwhile() {
+    let gateway = Gateway::start(once(limited("Retry-After: 3600\r\n"))).await;
+    let client = client(&gateway.url);
+    for name in ["Paris", "Sydney", "48.85,2.35"] {
+        let error = client
+            .observe(&city(name))
+            .await
+            .expect_err("no observation");
+        assert!(matches!(error, Error::RateLimited { .. }), "{error:?}");
+    }
+    assert_eq!(gateway.requests().len(), 1);
+    let counters = client.counters();
+    assert_eq!((counters.calls.get(), counters.limited.get()), (1, 1));
+}
+
+#[tokio::test]
 async fn an_unreachable_server_is_named_with_its_port() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
