@@ -178,13 +178,16 @@ impl Error {
     }
 }
 
-/// An error with its causes, on one line.
+/// An error with its causes, on one line. Libraries print their source and have it; nothing is told twice.
 pub(crate) fn told(error: &dyn StdError) -> String {
     let mut told = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
-        told.push_str(": ");
-        told.push_str(&cause.to_string());
+        let line = cause.to_string();
+        if !told.contains(&line) {
+            told.push_str(": ");
+            told.push_str(&line);
+        }
         source = cause.source();
     }
     told

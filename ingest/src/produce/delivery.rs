@@ -67,6 +67,7 @@ pub(super) async fn connect_and_send(
     let opened = tokio::select! {
         opened = Connection::open(topic) => opened?,
         () = ending.cancelled(), if status.kafka_is_away() => return Ok(()),
+        () = spool.finished() => return Ok(()),
     };
     let mut most = BATCH_MAX;
     while let Some(batch) = spool.batch(most).await {
@@ -84,7 +85,7 @@ fn away(spool: &Spool, status: &Status, error: &Error) {
     if status.kafka_went(told(error)) {
         let (waiting, spool) = (spool.waiting(), spool.directory().display());
         let error = told(error);
-        warn!(error, waiting, %spool, "Kafka takes no messages: they wait in the spool");
+        warn!(error, waiting, %spool, "no messages can be sent; they wait in the spool");
     }
 }
 
@@ -122,7 +123,8 @@ impl<'a> Connection<'a> {
         Ok(Self { topic, producer })
     }
 
-    /// Sends a batch, and waits until Kafka has confirmed all of it.
+    /// Sends a batch, and waits until Kafka has said of each message what became of it: one that is still under way
+    /// must not be sent a second time.
     async fn send(
         &self,
         spool: &Spool,
@@ -130,33 +132,23 @@ impl<'a> Connection<'a> {
         batch: &[Waiting],
         ending: &CancellationToken,
     ) -> Result<Sent, Error> {
-        let mut sending = FuturesUnordered::new();
-        for waiting in batch {
-            match spool.load(waiting).await? {
-                Some(message) => {
-                    sending.push(async move { (waiting, self.send_one(message).await) });
-                }
-                None => {
-                    warn!(
-                        city_id = waiting.city_id,
-                        "a message was removed from the spool"
-                    );
-                    spool.remove(waiting);
-                }
-            }
-        }
-        let (mut heard, mut sent) = (Instant::now(), Sent::All);
+        let mut sending: FuturesUnordered<_> = load(spool, batch)
+            .await?
+            .into_iter()
+            .map(|(waiting, message)| async move { (waiting, self.send_one(message).await) })
+            .collect();
+        let (mut heard, mut sent, mut failed) = (Instant::now(), Sent::All, None);
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 done = sending.next() => match done {
-                    None => return Ok(sent),
+                    None => return failed.map_or(Ok(sent), |error| Err(self.failed(error))),
                     Some((waiting, Ok(()))) => {
                         heard = Instant::now();
                         spool.remove(waiting);
                         if status.message_delivered() {
-                            info!(waiting = spool.waiting(), "Kafka takes messages");
+                            info!(waiting = spool.waiting(), "messages are sent");
                         }
                     }
                     Some((waiting, Err(error))) if is_refusal(&error) => {
@@ -165,7 +157,7 @@ impl<'a> Connection<'a> {
                             refuse(spool, status, waiting, &error);
                         }
                     }
-                    Some((_, Err(error))) => return Err(self.failed(error)),
+                    Some((_, Err(error))) => failed = Some(error),
                 },
                 _ = look.tick() => {
                     if heard.elapsed() >= AWAY_AFTER {
@@ -202,6 +194,25 @@ impl<'a> Connection<'a> {
             source,
         }
     }
+}
+
+/// The messages of a batch, without those that somebody has removed.
+async fn load<'a>(
+    spool: &Spool,
+    batch: &'a [Waiting],
+) -> Result<Vec<(&'a Waiting, Outgoing)>, Error> {
+    let mut loaded = Vec::new();
+    for waiting in batch {
+        match spool.load(waiting).await? {
+            Some(message) => loaded.push((waiting, message)),
+            None => {
+                let city_id = waiting.city_id;
+                warn!(city_id, "a message was removed from the spool");
+                spool.remove(waiting);
+            }
+        }
+    }
+    Ok(loaded)
 }
 
 /// Gives up a message that Kafka will never take, so that those behind it are not held up.

@@ -198,6 +198,19 @@ impl Spool {
         }
     }
 
+    /// Returns when nothing waits or will come.
+    pub(crate) async fn finished(&self) {
+        loop {
+            {
+                let state = self.lock();
+                if state.is_closed && state.waiting.is_empty() {
+                    return;
+                }
+            }
+            self.changed.notified().await;
+        }
+    }
+
     /// The message itself; none if somebody removed its file.
     pub(crate) async fn load(&self, waiting: &Waiting) -> Result<Option<Outgoing>, Error> {
         let value = match &waiting.unwritten {

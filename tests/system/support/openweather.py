@@ -6,6 +6,7 @@ carries a number of its own, `served`, which the real API has not.
 
 import json
 import random
+import sys
 import threading
 import time
 from collections import Counter, deque
@@ -200,6 +201,10 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 100
     world: OpenWeather
+
+    def handle_error(self, request, client_address) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client may be killed or lose patience
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

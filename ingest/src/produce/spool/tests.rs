@@ -132,6 +132,7 @@ async fn a_reader_is_woken_by_a_message_and_by_the_end() {
     }
     spool.close();
     assert_eq!(reader.await.expect("the reader ends"), 3);
+    spool.finished().await;
 }
 
 #[tokio::test]
