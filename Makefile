@@ -9,7 +9,7 @@ DENY := $(ISOBAR_CACHE)/tools/bin/cargo-deny
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-long check bench bless stack-up stack-down clean
-.PHONY: setup-test fmt clippy unit doc deny system
+.PHONY: setup-test setup-bench fmt clippy unit doc deny system
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -28,7 +28,7 @@ test-long: ## the same suites with the full counts
 
 check: fmt clippy unit doc deny ## formatting, lints, unit and golden tests, documentation, dependency rules
 
-bench: setup-test ## release build, then what each speed claim runs (benches/)
+bench: setup-bench ## release build, then what each speed claim runs (benches/)
 	@$(STEP) "release build" cargo build $(LOCKED) --release --package isobar
 	@ISOBAR_BIN=$(CARGO_TARGET_DIR)/release/isobar $(STEP) bench benches/run
 
@@ -49,6 +49,9 @@ clean: ## delete what was built, and ./demo; downloads stay
 
 setup-test:
 	@scripts/setup test
+
+setup-bench:
+	@scripts/setup bench
 
 fmt: setup-test
 	@$(STEP) fmt cargo fmt --all --check

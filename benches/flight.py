@@ -4,14 +4,10 @@ Claim, over 10 million rows of five columns in a Delta table on a local disk, on
 least half the bytes a second. The rows are compared before anything is timed for the record.
 """
 
-import argparse
 import multiprocessing
-import os
-import statistics
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -19,37 +15,14 @@ import deltalake
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.flight
-
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests" / "system"))
-
-from support import figures  # noqa: E402
-from support.binary import Isobar  # noqa: E402
-from support.flight import Server, statement  # noqa: E402
+from comparison import Comparison, Timing, arguments, as_percent, per_second, say
+from support.binary import Isobar
+from support.flight import Server, statement
 
 TABLE, FILES = "measurements", 8
-SHARE = 0.5
+TARGET = 0.5
 # What the bare server sends at once; about 2 MB, as we do.
 CHUNK_ROWS = 1 << 15
-
-
-@dataclass(frozen=True)
-class Timing:
-    what: str
-    seconds: list[float]
-    size: int
-
-    @property
-    def rate(self) -> float:
-        """MB/s of the median round."""
-        return self.size / statistics.median(self.seconds) / 1e6
-
-    def cells(self, bare: "Timing") -> tuple[str, ...]:
-        spread = f"{min(self.seconds):.2f} to {max(self.seconds):.2f} s, {len(self.seconds)} rounds"
-        if self is bare:
-            return self.what, f"{self.rate:.0f} MB/s", spread, "", ""
-        verdict = "met" if self.rate >= SHARE * bare.rate else "MISSED"
-        return self.what, f"{self.rate:.0f} MB/s", spread, f"{self.rate / bare.rate:.0%}", f"{SHARE:.0%}: {verdict}"
 
 
 class Bare(pyarrow.flight.FlightServerBase):
@@ -65,20 +38,22 @@ class Bare(pyarrow.flight.FlightServerBase):
 
 
 def main() -> int:
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--rows", type=int, default=10_000_000)
-    arguments.add_argument("--rounds", type=int, default=7)
-    arguments.add_argument("--try-out", action="store_true", help="any size; neither judged nor kept")
-    given = arguments.parse_args()
-    binary = os.environ.get("ISOBAR_BIN")
-    if not binary:
-        arguments.error("ISOBAR_BIN names no binary: run `make bench`")
+    given = arguments(__doc__, rows=10_000_000, rounds=7)
     with tempfile.TemporaryDirectory(prefix="isobar-bench-") as directory:
-        timings = measure(binary, Path(directory), given.rows, given.rounds)
-    return report(timings, given.rows, kept=not given.try_out)
+        timings, size = measure(given.binary, Path(directory), given.rows, given.rounds)
+    comparison = Comparison(
+        suite="flight",
+        title="Streaming over Flight against a server from memory",
+        work=f"{given.rows} rows of 5 columns, {size / 1e6:.0f} MB, one client",
+        against="of the bare server",
+        speed_in_words=as_percent,
+        median_in_words=per_second(size / 1e6, "MB"),
+    )
+    return comparison.report(timings, kept=given.kept)
 
 
-def measure(binary: str, directory: Path, rows: int, rounds: int) -> list[Timing]:
+def measure(binary: str, directory: Path, rows: int, rounds: int) -> tuple[list[Timing], int]:
+    """The times, and the bytes that each round streams."""
     write_lake(directory / "lake" / TABLE, rows)
     variables = {
         "ISOBAR__LAKE__URL": f"file://{directory}/lake",
@@ -131,7 +106,7 @@ def serve_bare(path: Path, ready: Connection) -> None:
 
 def compare(
     ours: pyarrow.flight.FlightClient, theirs: pyarrow.flight.FlightClient, rows: int, rounds: int
-) -> list[Timing]:
+) -> tuple[list[Timing], int]:
     [endpoint] = ours.get_flight_info(statement(f"SELECT * FROM {TABLE}")).endpoints
     mine, bare = endpoint.ticket, pyarrow.flight.Ticket(b"")
     assert digest(ours, mine) == digest(theirs, bare), "the two servers send different rows"
@@ -144,10 +119,11 @@ def compare(
             into.append(time.perf_counter() - started)
             assert count == rows
         say(f"round {n + 1}: bare {times[0][-1]:.2f} s, isobar {times[1][-1]:.2f} s")
-    return [
-        Timing("bare pyarrow Flight server, rows in memory", times[0], size),
-        Timing("`isobar serve`, `SELECT *` over the lake on a local disk", times[1], size),
+    timings = [
+        Timing("bare pyarrow Flight server, rows in memory", times[0]),
+        Timing("`isobar serve`, `SELECT *` over the lake on a local disk", times[1], TARGET),
     ]
+    return timings, size
 
 
 def drain(client: pyarrow.flight.FlightClient, ticket: pyarrow.flight.Ticket) -> tuple[int, int]:
@@ -166,26 +142,6 @@ def digest(client: pyarrow.flight.FlightClient, ticket: pyarrow.flight.Ticket) -
     cities = sorted((row["values"], row["counts"]) for row in pc.value_counts(rows["city"]).to_pylist())
     times = pc.min_max(rows["event_time"]).as_py()
     return rows.num_rows, rows.schema.names, *(round(value, 3) for value in sums), cities, times
-
-
-def report(timings: list[Timing], rows: int, *, kept: bool) -> int:
-    [bare, ours] = timings
-    head = ["what", "median", "from to", "of the bare server", "target"]
-    table = figures.table(head, [timing.cells(bare) for timing in timings])
-    data = f"{rows} rows of 5 columns, {bare.size / 1e6:.0f} MB, one client"
-    print(f"{figures.provenance()}\n{data}\n\n{table}")
-    if not kept:
-        return 0
-    title = "Streaming over Flight against a server from memory (`make bench`)"
-    figures.keep("bench:flight", title, f"{data}\n\n{table}")
-    missed = ours.rate < SHARE * bare.rate
-    if missed:
-        say(f"target missed: {ours.what}")
-    return 1 if missed else 0
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

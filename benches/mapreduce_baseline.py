@@ -9,9 +9,6 @@ It is written to be quick for what it is: whole files per request, plain json, n
 import json
 import sys
 import time
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "system"))
 
 from support.webhdfs import WebHdfs
 

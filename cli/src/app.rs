@@ -21,6 +21,8 @@ pub(crate) struct App {
     pub(crate) config: Config,
     /// Every key's value and origin.
     pub(crate) settings: Vec<Setting>,
+    /// What `--set` said, in its order.
+    pub(crate) overrides: Vec<(String, String)>,
     pub(crate) show: Show,
     /// The working directory.
     pub(crate) directory: PathBuf,
@@ -62,6 +64,7 @@ impl App {
         Self {
             config: loaded.config,
             settings: loaded.settings,
+            overrides: sources.overrides.clone(),
             show,
             directory: sources.directory.clone(),
             state_directory,

@@ -106,9 +106,11 @@ impl Command {
     /// Whether it runs until it is asked to stop.
     pub(crate) fn is_service(&self) -> bool {
         match self {
+            Self::Serve(_) => true,
             Self::Produce(produce) => produce.is_service(),
             Self::Land(land) => !land.once,
-            other => matches!(other, Self::Serve(_)),
+            Self::Demo(demo) => !demo.once,
+            _ => false,
         }
     }
 }

@@ -29,6 +29,10 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// grow without end.
 pub type ByLabel<M> = Family<[(&'static str, &'static str); 1], M>;
 
+/// One metric for each combination of values of `N` labels. Values are names of which configuration and
+/// declarations have so many: tables, topic partitions.
+pub type ByName<M, const N: usize = 1> = Family<[(&'static str, String); N], M>;
+
 /// The registry of a process.
 #[derive(Debug)]
 pub struct Metrics(Mutex<Registry>);

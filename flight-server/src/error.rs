@@ -10,7 +10,9 @@ pub enum Error {
         address.port()
     )]
     NotLoopback { address: SocketAddr },
-    #[error("could not listen on {address}; set {key} to a free address")]
+    #[error(
+        "could not listen on {address}; set {key} to a free address of this machine, with port 0 for any that is free"
+    )]
     Listen {
         key: &'static str,
         address: SocketAddr,

@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use engine::lake::Lake;
 use engine::metrics::{CONTENT_TYPE, Metrics};
+use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +36,17 @@ pub fn lake_answers(lake: &Arc<Lake>) -> Readiness {
             let listed = lake.root().directories().await;
             listed.map(drop).map_err(|error| status::told(&error))
         })
+    })
+}
+
+/// Ready as long as `shutdown` has not come, and `ready` says so.
+pub fn unless_stopping(shutdown: CancellationToken, ready: Readiness) -> Readiness {
+    Arc::new(move || {
+        if shutdown.is_cancelled() {
+            let stopping = Err("the service is being stopped".to_owned());
+            return std::future::ready(stopping).boxed();
+        }
+        ready()
     })
 }
 

@@ -4,13 +4,14 @@
 //! `service` does what it asks for, `actions` what it asks for by name; questions about the lake are `answers`,
 //! from `metadata`, `sql_info` and `type_info`; a statement is planned in `statements`, with values bound by
 //! `parameters` and columns in types that every client reads (`wire`), and its rows leave through `stream`. What a
-//! client could fill the memory with has an end: `running`, `prepared`, and a `ticket` that the server need not
+//! client could fill the memory with has an end: `connections`, `running`, `prepared`, and a `ticket` that the server need not
 //! remember. `status` says to the client what went wrong.
 //!
 //! There is no session: nothing but prepared statements is kept between two requests.
 
 mod actions;
 mod answers;
+mod connections;
 mod error;
 pub mod http;
 mod metadata;

@@ -54,6 +54,8 @@ pub(crate) struct Counters {
     seconds: Histogram,
     pub(crate) running: Gauge,
     pub(crate) overloaded: Counter,
+    pub(crate) connections: Gauge,
+    pub(crate) connections_refused: Counter,
     pub(crate) rows: Counter,
     pub(crate) bytes: Counter,
 }
@@ -65,6 +67,8 @@ impl Counters {
             seconds: Histogram::new(SECONDS),
             running: Gauge::default(),
             overloaded: Counter::default(),
+            connections: Gauge::default(),
+            connections_refused: Counter::default(),
             rows: Counter::default(),
             bytes: Counter::default(),
         };
@@ -88,6 +92,16 @@ impl Counters {
             "queries_overloaded",
             "Statements refused because too many ran",
             counters.overloaded.clone(),
+        );
+        metrics.register(
+            "connections",
+            "Connections of Flight SQL that are open now",
+            counters.connections.clone(),
+        );
+        metrics.register(
+            "connections_refused",
+            "Connections closed and requests refused because too many connections were open",
+            counters.connections_refused.clone(),
         );
         metrics.register("sent_rows", "Rows sent to clients", counters.rows.clone());
         metrics.register_with_unit(

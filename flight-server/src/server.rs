@@ -9,16 +9,18 @@ use arrow_flight::flight_service_server::FlightServiceServer;
 use engine::lake::Lake;
 use engine::metrics::Metrics;
 use engine::session::Session;
-use futures::FutureExt as _;
+use futures::StreamExt as _;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
 
 use crate::answers::Answers;
+use crate::connections::Connections;
 use crate::error::Error;
-use crate::http::{self, Readiness};
+use crate::http;
 use crate::metrics::Counters;
 use crate::prepared::Statements;
 use crate::running::Running;
@@ -55,6 +57,7 @@ pub struct Server {
 pub struct Limits {
     /// From the request for a result to its last row.
     pub query_timeout: Duration,
+    pub connections_max: usize,
     pub queries_max: usize,
     pub prepared_max: usize,
     /// From the signal to the end of the process.
@@ -91,11 +94,14 @@ pub async fn run(
 ) -> Result<(), Error> {
     let Limits {
         query_timeout,
+        connections_max,
         queries_max,
         prepared_max,
         shutdown_deadline,
     } = server.limits;
-    let running = Running::new(queries_max, Counters::register(&server.metrics));
+    let counters = Counters::register(&server.metrics);
+    let connections = Connections::new(connections_max, counters.clone());
+    let running = Running::new(queries_max, counters);
     let about = About {
         version: server.version,
         query_timeout,
@@ -109,7 +115,7 @@ pub async fn run(
         query_timeout,
         queries: server.queries,
     };
-    let ready = unless_stopping(shutdown.clone(), http::lake_answers(&server.lake));
+    let ready = http::unless_stopping(shutdown.clone(), http::lake_answers(&server.lake));
     let ended = CancellationToken::new();
     // Health and metrics are there as long as the last statement is.
     let http = http::run(listeners.http, ready, server.metrics, ended.clone());
@@ -117,6 +123,7 @@ pub async fn run(
         let flight = serve(
             service,
             listeners.flight,
+            connections,
             &running,
             shutdown,
             shutdown_deadline,
@@ -128,25 +135,22 @@ pub async fn run(
     tokio::try_join!(http, flight).map(drop)
 }
 
-fn unless_stopping(shutdown: CancellationToken, ready: Readiness) -> Readiness {
-    Arc::new(move || {
-        if shutdown.is_cancelled() {
-            let stopping = Err("the service is being stopped".to_owned());
-            return std::future::ready(stopping).boxed();
-        }
-        ready()
-    })
-}
-
 async fn serve(
     service: Service,
     listener: TcpListener,
+    connections: Connections,
     running: &Running,
     shutdown: CancellationToken,
     deadline: Duration,
 ) -> Result<(), Error> {
     let service = FlightServiceServer::new(service).max_decoding_message_size(REQUEST_BYTES_MAX);
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let opening = connections.clone();
+    let incoming = incoming.filter_map(move |accepted| {
+        let opened = accepted.map(|stream| opening.open(stream)).transpose();
+        std::future::ready(opened)
+    });
+    let admit = move |request| connections.admit(request);
     // Windows and frame sizes are those of what clients send, which is little. What we send fills the windows
     // that they offer.
     let serving = tonic::transport::Server::builder()
@@ -154,7 +158,7 @@ async fn serve(
         .concurrency_limit_per_connection(REQUESTS_MAX)
         .http2_keepalive_interval(Some(ALIVE_EVERY))
         .http2_keepalive_timeout(Some(ALIVE_WITHIN))
-        .add_service(service)
+        .add_service(InterceptedService::new(service, admit))
         .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     let mut serving = Box::pin(serving);
     let overdue = async {

@@ -64,7 +64,7 @@ pub enum Error {
         source: KafkaError,
     },
     #[error(
-        "there is no topic \"{topic}\" in Kafka at {servers}; check kafka.topic (TOPIC_NAME), or create it"
+        "there is no topic \"{topic}\" in Kafka at {servers}; check kafka.topic (TOPIC_NAME), or create it: kafka-topics.sh --bootstrap-server {servers} --create --topic {topic} --partitions 3"
     )]
     NoTopic { topic: String, servers: String },
     #[error("could not {attempt} topic \"{topic}\"")]

@@ -1,15 +1,21 @@
-"""`isobar demo --once`: a person sees the right table, its files, and what to try next; Python counts after it."""
+"""`isobar demo`: a person sees the right table, its files, and what to try next, and is served; Python counts after it."""
 
+import ast
 import json
+import os
 import re
 import shlex
+import signal
+import socket
+import subprocess
+import sys
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from support import delta, oracle
-from support.binary import Isobar
+from support.binary import PATIENCE_S, Isobar
 from support.lake import DAILY_TABLE
 from support.places import LocalPlace
 from support.weather_data import PARIS, Record
@@ -88,6 +94,76 @@ def test_what_is_offered_works(demo):
         variables = dict(word.split("=", 1) for word in words if re.match("[A-Z_]+=", word))
         arguments = words[len(variables) + 1 :]
         command.having(**variables).ok(*arguments)
+
+
+FREE = ["--set", "serve.flight_listen=127.0.0.1:0", "--set", "serve.http_listen=127.0.0.1:0"]
+
+
+def test_without_once_it_serves_and_the_three_lines_that_it_prints_work(demo):
+    _, directory, command = demo
+    process = subprocess.Popen(
+        [command.binary, "demo", "--dir", str(directory), *FREE],
+        cwd=command.directory,
+        env=command.environment(),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        shell, python, curl = [copied(line, command) for line in to_copy(process.stdout)]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=PATIENCE_S) == 0
+    finally:
+        process.kill()
+        process.communicate()
+    hottest: dict[str, float] = {}
+    for row in delta.rows(lake_of(directory), "weather", ["city", "temp"]):
+        hottest[row["city"]] = max(row["temp"], hottest.get(row["city"], -100.0))
+    assert [ast.literal_eval(line) for line in python.splitlines()] == sorted(hottest.items(), key=lambda it: -it[1])
+    assert all(re.search(rf"\| {city} +\| {temp} +\|", shell) for city, temp in hottest.items()), shell
+    assert 'isobar_queries_total{outcome="ok"} 1\n' in curl and curl.endswith("# EOF\n"), curl
+
+
+def to_copy(stdout) -> list[str]:
+    """The lines that are offered for another shell: one for isobar, one for Python, one for curl."""
+    lines = []
+    for line in stdout:
+        if re.match(r"  (\S*/)?(isobar|python3|curl) ", line):
+            lines.append(line.strip())
+        if len(lines) == 3:
+            return lines
+    raise AssertionError(f"it ended, and said no more than {lines}")
+
+
+def copied(line: str, command: Isobar) -> str:
+    """What the line prints in a shell that finds the Python of the tests."""
+    python = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=command.directory,
+        env=command.environment() | {"PATH": python},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, ""), f"{line}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.mark.parametrize("key", ["serve.flight_listen", "serve.http_listen"])
+def test_an_address_that_is_taken_is_told_before_the_work(demo, tmp_path, key):
+    _, _, command = demo
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        arguments = ["demo", "--dir", str(tmp_path / "demo"), *FREE, "--set", f"{key}={address}"]
+        command.refused(*arguments, code=1, says=[key, address, "--once", f"--set {key}="])
+    assert not (tmp_path / "demo" / "weather").exists()
+
+
+def test_what_the_demo_does_not_take_by_flag_is_refused(demo, tmp_path):
+    _, _, command = demo
+    arguments = ["demo", "--dir", str(tmp_path / "demo"), "--set", "time.zone=UTC"]
+    command.refused(*arguments, code=1, says=["time.zone", "isobar.toml"])
 
 
 def test_a_second_demo_in_the_same_directory_is_fine(demo):

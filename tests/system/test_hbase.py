@@ -19,6 +19,7 @@ from support.weather_data import CITIES, Record, build, date, day_range, message
 
 DAYS = day_range(date(2026, 1, 15), 3)
 LIMIT_S = 30
+on_hdfs = pytest.mark.parametrize("lake", ["hdfs"], indirect=True)
 
 
 @contextlib.contextmanager
@@ -67,9 +68,10 @@ def table() -> str:
 
 
 @pytest.fixture
-def lake(lakes, hbase, table) -> Lake:
-    """Three days of two cities, landed."""
-    lake = lakes.new("local", HBASE_ENABLED="true", ISOBAR__HBASE__TABLE=table, **hbase)
+def lake(request, lakes, hbase, table) -> Lake:
+    """Three days of two cities, landed: in a local directory, where a test may change tables, or `on_hdfs`."""
+    kind = getattr(request, "param", "local")
+    lake = lakes.new(kind, HBASE_ENABLED="true", ISOBAR__HBASE__TABLE=table, **hbase)
     lake.put(build(DAYS, CITIES[:2]).files)
     lake.land()
     return lake
@@ -106,6 +108,7 @@ def test_a_run_writes_what_is_documented(lakes, hbase, table):
         assert list(connection.table(table).families()) == [b"agg"]
 
 
+@on_hdfs
 def test_a_second_run_leaves_hbase_cell_for_cell_the_same(lake, hbase, table):
     lake.aggregate()
     before, version = cells(hbase, table), delta.version(lake.place, DAILY_TABLE)
@@ -186,7 +189,7 @@ def test_hbase_that_is_switched_on_later_is_completed(lake, hbase, table):
     assert delta.live_files(lake.place, DAILY_TABLE) == files
 
 
-def published_on_hdfs(lake: Lake) -> None:
+def must_be_published(lake: Lake) -> None:
     """The other outputs are there, whatever became of HBase."""
     assert len(lake.rows(DAILY_TABLE)) == 6
     assert all(len(lake.aggregates(day)) == 2 for day in DAYS)
@@ -198,23 +201,25 @@ def free_port() -> int:
         return free.getsockname()[1]
 
 
+@on_hdfs
 def test_without_a_server_the_other_outputs_stay_and_the_next_run_completes(lake, hbase, table):
     port = free_port()
     elsewhere = lake.isobar.having(HBASE_PORT=str(port))
     says = [rf"{hbase['HBASE_HOST']}:{port}", "HBASE_HOST", "HBASE_PORT", "HBASE_ENABLED", "next run completes"]
     for _ in range(2):  # the second has nothing to compute
         elsewhere.refused("run", DAILY, "--all", code=1, says=says, within_s=LIMIT_S)
-        published_on_hdfs(lake)
+        must_be_published(lake)
     lake.aggregate()
     must_hold_the_table(lake, hbase, table)
 
 
+@on_hdfs
 def test_a_killed_and_a_frozen_server(stack, lake, hbase, table):
     says = [rf"{hbase['HBASE_HOST']}:{hbase['HBASE_PORT']}", "HBASE_HOST", "HBASE_PORT"]
     for disturb in [stack.kill, stack.stop]:
         disturb("thrift")
         lake.isobar.refused("run", DAILY, "--all", code=1, says=says, within_s=LIMIT_S)
-        published_on_hdfs(lake)
+        must_be_published(lake)
         lake.isobar.refused("check", code=1, says=says, within_s=LIMIT_S)
         stack.restore()
     lake.aggregate()
@@ -271,11 +276,12 @@ def test_a_server_that_is_killed_in_the_middle(lakes, hbase, table):
     assert cut >= 8, "the places lie within the conversation"
 
 
+@on_hdfs
 def test_a_missing_namespace_prints_the_command_that_creates_it(lake, hbase):
     elsewhere = lake.isobar.having(ISOBAR__HBASE__TABLE="nowhere:aggregates")
     says = ["create_namespace 'nowhere'", "hbase shell"]
     elsewhere.refused("run", DAILY, "--all", code=1, says=says, within_s=LIMIT_S)
-    published_on_hdfs(lake)
+    must_be_published(lake)
 
 
 def test_a_table_without_the_family_prints_the_command_that_adds_it(lake, hbase, table):

@@ -103,6 +103,15 @@ def test_the_namenode_is_frozen(lake, stack, arguments):
         lake.isobar.refused(*arguments, code=1, says=WHERE, within_s=LIMIT_S)
 
 
+def test_the_namenode_is_frozen_for_a_landing(lakes, stack, tmp_path):
+    lake = lakes.new("hdfs")
+    (tmp_path / "one.json").write_bytes(next(iter(build([date(2026, 1, 15)], CITIES[:1]).files.values())))
+    land = ["land", "--from", "files", str(tmp_path / "one.json"), "--once"]
+    with frozen(stack, "namenode"):
+        lake.isobar.refused(*land, code=1, says=WHERE, within_s=LIMIT_S)
+    assert lake.place.names("lake") == []
+
+
 def test_the_datanode_is_frozen_while_we_read(lake, stack):
     with frozen(stack, "datanode"):
         lake.isobar.refused("sql", "-c", COUNT, code=1, says=WHERE, within_s=LIMIT_S)

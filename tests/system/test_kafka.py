@@ -1,24 +1,45 @@
 """Landing from Kafka: each message once, whatever is killed, restarted or landed by another road."""
 
+import contextlib
+import itertools
+import json
+import os
 import random
 import signal
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import date
+from operator import itemgetter
 
 import pytest
 
 from support import delta, oracle
-from support.fixtures import LONG
+from support.binary import Process
+from support.fixtures import LONG, everything
 from support.lake import DAILY_TABLE, Lake
-from support.topic import PARTS, WHOLE, Topic, compare_dead_letters, weather
-from support.weather_data import AUTUMN, CITIES, SPRING, day_range, export_line
+from support.malformed import OF_MESSAGES
+from support.topic import Topic, compare_dead_letters, weather
+from support.weather_data import CITIES, Record, day_range, encode, export_line
 
 KILLS = 30 if LONG else 4
 RESTARTS = 5 if LONG else 1
+MALFORMED = (OF_MESSAGES * 3)[:200] if LONG else OF_MESSAGES
+# A few whose export line would still say which message it is.
+IDENTIFIED = ["no weather", "Kelvin", "value is null", "value is the API's 429"]
+RECREATED = "deleted and created again"
 TABLES = ["weather", "weather_forecast", "dead_letters"]
+# Messages with forecasts, 19 KB each; in the long test more of them than the memory that a landing may take.
+LARGE_MESSAGES = 30_000 if LONG else 5_000
+MIB = 1 << 20
+MEMORY_MAX = 512 * MIB
+# How messages come while servers or landings are killed.
+PER_SECOND, BURST = 2_000, 400
 PATIENCE_S = 120
+# A landing that must not go on says so within 10 s; a short test asserts no duration.
+STOPS_WITHIN_S = 10 if LONG else PATIENCE_S
 
 
 @pytest.fixture
@@ -35,10 +56,15 @@ def land(lake: Lake) -> str:
 
 
 def must_hold(lake: Lake, topic: Topic) -> None:
-    assert lake.identities() == oracle.identities(topic.records)
-    oracle.compare_observations(lake.rows("weather"), topic.records)
-    oracle.compare_forecasts(lake.rows("weather_forecast"), topic.records)
+    must_hold_rows(lake, topic)
     compare_dead_letters(lake.rows("dead_letters"), topic.bad, topic.name)
+
+
+def must_hold_rows(lake: Lake, topic: Topic) -> None:
+    assert lake.identities() == oracle.identities(topic.records)
+    columns = ["kafka_partition", "kafka_offset", *oracle.observation(topic.records[0])]
+    oracle.compare_observations(lake.rows("weather", columns), topic.records)
+    oracle.compare_forecasts(lake.rows("weather_forecast"), topic.records)
 
 
 def versions(lake: Lake) -> list[int]:
@@ -59,8 +85,8 @@ def end(process: subprocess.Popen, number: int = signal.SIGTERM) -> int:
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
 def test_tables_and_aggregates_are_what_the_oracle_says(lakes, kind, topic, zone, figures):
-    days = [date(2026, 1, 15), SPRING, AUTUMN]
-    topic.produce(weather(days, CITIES[:3], forecasts=2), kinds=WHOLE + PARTS)
+    export = everything()
+    topic.produce(export.records, kinds=MALFORMED)
     lake = lake_of(lakes, kind, topic, TZ=zone)
     land(lake)
     must_hold(lake, topic)
@@ -68,81 +94,96 @@ def test_tables_and_aggregates_are_what_the_oracle_says(lakes, kind, topic, zone
     oracle.compare_daily(lake.rows(DAILY_TABLE), oracle.daily_weather_by_city(topic.records))
     figures.record(
         f"landed from Kafka as the oracle says, {kind}, TZ={zone}",
-        f"{len(topic.records)} rows, {len(topic.bad)} dead letters, {len(days)} days",
+        f"{len(topic.records)} rows, {len(topic.bad)} dead letters, {len(export.days)} days",
     )
 
 
 def test_a_second_landing_goes_on_where_the_first_ended(lakes, kind, topic):
-    topic.produce(weather([date(2026, 1, 15)], CITIES[:2]), kinds=WHOLE[:2])
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:2]), kinds=["cut short", "Kelvin"])
     lake = lake_of(lakes, kind, topic)
     land(lake)
     before = versions(lake)
     assert "0 messages landed" in land(lake)
     assert versions(lake) == before
-    topic.produce(weather([date(2026, 1, 16)], CITIES[:2]), kinds=PARTS[:2])
+    topic.produce(weather([date(2026, 1, 16)], CITIES[:2]), kinds=["no weather", "no value"])
     land(lake)
     must_hold(lake, topic)
 
 
 @pytest.mark.parametrize("first", ["files", "kafka"])
-def test_one_message_by_two_roads_is_one_row(lakes, kind, topic, first):
-    topic.produce(weather([date(2026, 1, 15)], CITIES[:2], forecasts=1))
+def test_one_message_by_two_roads_stands_once(lakes, kind, topic, first):
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:2], forecasts=1), kinds=IDENTIFIED)
     lake = lake_of(lakes, kind, topic)
-    lines = [export_line(record) + b"\n" for record in topic.records]
+    at = topic.records[0].event_at
+    refused = [Record(*bad.identity, at, json.loads(bad.raw)) for bad in topic.bad]
     # The export lacks what came last, and Kafka has all of it.
-    lake.put({"dt=2026-01-15/weather_1.json": b"".join(lines[: len(lines) * 2 // 3])})
+    exported = refused + topic.records[: len(topic.records) * 2 // 3]
+    lake.put({"dt=2026-01-15/weather_1.json": b"".join(export_line(record) + b"\n" for record in exported)})
     for road in [first, "kafka" if first == "files" else "files"]:
         if road == "files":
             lake.land()
         else:
             land(lake)
-    must_hold(lake, topic)
+    must_hold_rows(lake, topic)
+    letters = lake.rows("dead_letters", ["kafka_partition", "kafka_offset", "source"])
+    found = sorted((row["kafka_partition"], row["kafka_offset"], row["source"]) for row in letters)
+    assert found == sorted((*bad.identity, first) for bad in topic.bad)
 
 
 def test_nothing_is_lost_or_doubled_by_kill_nine(lakes, kind, topic, figures):
     chance = random.Random(9)
     lake = lake_of(lakes, kind, topic, ISOBAR__LAND__INTERVAL="100ms")
-    records = weather(day_range(date(2026, 1, 1), 60 if LONG else 12), CITIES[:3])
-    done = threading.Event()
-    producing = threading.Thread(target=produce_slowly, args=(topic, records, done))
-    producing.start()
-    try:
+    started = time.monotonic()
+    with producing(topic):
         for _ in range(KILLS):
             kill_after_a_commit(lake, chance)
-    finally:
-        done.set()
-        producing.join()
+    rate = len(topic.records) / (time.monotonic() - started)
     land(lake)
     must_hold(lake, topic)
     figures.record(
-        f"kill -9 of land from Kafka, {kind}", f"{KILLS} kills, {len(topic.records)} rows: 0 lost, 0 double"
+        f"kill -9 of land from Kafka, {kind}",
+        f"{KILLS} kills, {len(topic.records)} rows at {rate:.0f}/s: 0 lost, 0 double",
     )
 
 
-def produce_slowly(topic: Topic, records: list, done: threading.Event) -> None:
-    """About 2,000 messages a second, until told to end."""
-    for start in range(0, len(records), 200):
-        if done.is_set():
+@contextlib.contextmanager
+def producing(topic: Topic) -> Iterator[None]:
+    """Messages come, some of them malformed, for as long as the block lasts."""
+    done = threading.Event()
+    with ThreadPoolExecutor(1) as thread:
+        produced = thread.submit(produce_steadily, topic, done)
+        try:
+            yield
+        finally:
+            done.set()
+        produced.result()
+
+
+def produce_steadily(topic: Topic, done: threading.Event) -> None:
+    records = weather(day_range(date(2026, 1, 1), 12), CITIES[:3])
+    started = time.monotonic()
+    for n in itertools.count():
+        start = n * BURST % len(records)
+        topic.produce(records[start : start + BURST], kinds=["cut short"], seed=n)
+        if done.wait(max(0.0, started + (n + 1) * BURST / PER_SECOND - time.monotonic())):
             return
-        topic.produce(records[start : start + 200], kinds=["cut short"], seed=start)
-        time.sleep(0.1)
-    # The kills need new commits for as long as they last.
-    while not done.is_set():
-        topic.produce(records[:20])
-        time.sleep(0.1)
 
 
 def kill_after_a_commit(lake: Lake, chance: random.Random) -> None:
     """Kill a landing some random time after a new commit of it."""
-    before = delta.versions_seen(lake.place, "weather")
     process = lake.isobar.start("land", "--from", "kafka")
     try:
-        wait_until(lambda: delta.versions_seen(lake.place, "weather") > before, "a commit")
-        time.sleep(chance.random() * 0.3)
-        assert process.poll() is None, "land ended by itself"
+        some_time_after_a_commit(lake, process, chance)
     finally:
         process.kill()
         process.wait()
+
+
+def some_time_after_a_commit(lake: Lake, process: Process, chance: random.Random) -> None:
+    before = delta.versions_seen(lake.place, "weather")
+    wait_until(lambda: delta.versions_seen(lake.place, "weather") > before, "a commit")
+    time.sleep(chance.random() * 0.3)
+    assert process.poll() is None, f"land ended by itself: {process.said()}"
 
 
 def test_a_quiet_topic_lands_and_sigterm_lands_what_is_in_hand(lakes, kind, topic):
@@ -161,9 +202,7 @@ def test_a_quiet_topic_lands_and_sigterm_lands_what_is_in_hand(lakes, kind, topi
 
 
 def count(lake: Lake) -> int:
-    if "weather" not in lake.isobar.ok("table", "list").stdout:
-        return 0
-    return lake.isobar.scalar("SELECT count(*) AS n FROM weather")
+    return delta.count(lake.place, "weather") if delta.versions_seen(lake.place, "weather") else 0
 
 
 def reads(process: subprocess.Popen) -> bool:
@@ -176,20 +215,47 @@ def reads(process: subprocess.Popen) -> bool:
 def test_a_landing_outlives_the_restart_of_servers(lakes, stack, topic, servers, figures):
     lake = lake_of(lakes, "hdfs", topic, ISOBAR__LAND__INTERVAL="200ms", ISOBAR__HDFS__TIMEOUT="3s")
     process = lake.isobar.start("land", "--from", "kafka")
-    for n in range(RESTARTS):
-        records = weather([date(2026, 1, 1 + n)], CITIES[:2])
-        topic.produce(records[:150])
-        wait_until(lambda: all(version > 0 for version in versions(lake)), "the first commits")
-        stack.kill(*servers)
-        stack.start(*servers)
-        topic.produce(records[150:])
-        wait_until(lambda: len(lake.identities()) >= len(topic.records), "all rows after a restart")
-        assert process.poll() is None
+    chance = random.Random(5)
+    with producing(topic):
+        for _ in range(RESTARTS):
+            some_time_after_a_commit(lake, process, chance)
+            stack.kill(*servers)
+            stack.start(*servers)
+        some_time_after_a_commit(lake, process, chance)
+    twice = topic.take_stock()
+    wait_until(lambda: count(lake) >= len(topic.records), "all rows")
     assert end(process) == 0
     must_hold(lake, topic)
     figures.record(
-        f"restart of {'+'.join(servers)} under land", f"{RESTARTS} times, {len(topic.records)} rows: 0 lost, 0 double"
+        f"restart of {'+'.join(servers)} under land",
+        f"{RESTARTS} times, {len(topic.records)} rows, {twice} that the producer had to send twice: 0 lost, 0 double",
     )
+
+
+def test_memory_stays_bounded_however_much_the_topic_holds(lakes, topic, figures):
+    large = weather([date(2026, 1, 15)], CITIES[:3], forecasts=40)
+    while len(topic.records) < LARGE_MESSAGES:
+        topic.produce(large)
+    lake = lake_of(lakes, "local", topic, ISOBAR__LAND__BYTES_MAX="16MiB")
+    process = lake.isobar.start("land", "--from", "kafka", "--once")
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, process.said()
+    assert lake.identities() == oracle.identities(topic.records)
+    held = sum(len(encode(record.value)) for record in large) * len(topic.records) // len(large)
+    figures.record(
+        "memory of land from Kafka, commits of 16 MiB", f"{used.ru_maxrss >> 10} MiB for {held // MIB} MiB of messages"
+    )
+    assert used.ru_maxrss << 10 < MEMORY_MAX
+
+
+def must_stop(process: Process, says: list[str]) -> float:
+    """By itself and by name; the seconds that it took."""
+    started = time.monotonic()
+    assert process.wait(timeout=STOPS_WITHIN_S) == 1, process.said()
+    for text in says:
+        assert text in process.said()
+    return time.monotonic() - started
 
 
 def test_a_recreated_topic_is_refused_and_nothing_written(lakes, kind, topic):
@@ -202,13 +268,13 @@ def test_a_recreated_topic_is_refused_and_nothing_written(lakes, kind, topic):
     topic.create()
     topic.produce(weather([date(2026, 2, 1)], CITIES[:2]))
     lake.isobar.refused(
-        "land", "--from", "kafka", "--once", code=1, says=[topic.name, "deleted and created again"], within_s=30
+        "land", "--from", "kafka", "--once", code=1, says=[topic.name, RECREATED], within_s=STOPS_WITHIN_S
     )
     assert versions(lake) == before
 
 
-def test_a_topic_that_is_recreated_under_a_landing_stops_it(lakes, topic):
-    lake = lake_of(lakes, "local", topic, ISOBAR__LAND__INTERVAL="200ms")
+def test_a_topic_that_is_recreated_under_a_landing_stops_it(lakes, kind, topic, figures):
+    lake = lake_of(lakes, kind, topic, ISOBAR__LAND__INTERVAL="200ms")
     topic.produce(weather([date(2026, 1, 15)], CITIES[:2])[:100])
     process = lake.isobar.start("land", "--from", "kafka")
     wait_until(lambda: count(lake) == 100, "the first rows")
@@ -217,8 +283,57 @@ def test_a_topic_that_is_recreated_under_a_landing_stops_it(lakes, topic):
     wait_until(lambda: topic.name not in topic.admin.list_topics(timeout=10).topics, "the end of the topic")
     topic.create()
     topic.produce(weather([date(2026, 2, 1)], CITIES[:2]))
-    assert process.wait(timeout=30) == 1
+    seconds = must_stop(process, [topic.name, RECREATED])
     assert versions(lake) == before
+    figures.record(f"topic recreated under land, {kind}: until it stops", f"{seconds:.1f} s")
+
+
+def test_segments_that_expire_before_they_are_read_stop_a_landing(lakes, kind, topic, figures):
+    first = weather([date(2026, 1, 15)], CITIES[:2])
+    topic.produce(first)
+    lake = lake_of(lakes, kind, topic, ISOBAR__LAND__INTERVAL="200ms")
+    process = lake.isobar.start("land", "--from", "kafka")
+    wait_until(lambda: count(lake) == len(first), "the first rows")
+    # It sleeps, as on a machine that was suspended, and what comes meanwhile is gone when it wakes.
+    process.send_signal(signal.SIGSTOP)
+    # Whatever its last request brings it, it can bring one of these only.
+    for day in (16, 17):
+        topic.produce(weather([date(2026, 1, day)], CITIES[:2]))
+    topic.expire()
+    wait_until(lambda: all(low == high for low, high in topic.extents()), "the end of the segments")
+    process.send_signal(signal.SIGCONT)
+    lost = [topic.name, "--accept-loss"]
+    seconds = must_stop(process, lost)
+    before, landed = versions(lake), lake.identities()
+    for _, identities in itertools.groupby(landed, key=itemgetter(0)):
+        offsets = [offset for _, offset in identities]
+        assert offsets == list(range(len(offsets))), "something landed from behind the gap"
+    lake.isobar.refused("land", "--from", "kafka", "--once", code=1, says=lost, within_s=STOPS_WITHIN_S)
+    assert versions(lake) == before
+    figures.record(f"segments expired under land, {kind}: until it stops", f"{seconds:.1f} s")
+
+
+def test_partitions_that_are_added_under_a_landing_are_read_from_their_beginning(lakes, kind, topic):
+    lake = lake_of(lakes, kind, topic, ISOBAR__LAND__INTERVAL="200ms")
+    days, cities = day_range(date(2026, 1, 15), 4), CITIES[:6]
+    topic.produce(weather(days[:1], cities)[:100], kinds=OF_MESSAGES[:2])
+    process = lake.isobar.start("land", "--from", "kafka")
+    try:
+        wait_until(lambda: count(lake) == 100, "the first rows")
+        old = topic.partitions
+        topic.add_partitions(2)
+        # Before they are noticed, and while they are.
+        for day in days[1:]:
+            topic.produce(weather([day], cities)[:100], kinds=OF_MESSAGES[-2:])
+        assert {record.partition for record in topic.records} - set(range(old)), "nothing is in the new ones"
+        wait_until(lambda: len(lake.identities()) >= len(topic.records), "the rows of all partitions")
+        topic.produce(weather(days[:1], cities)[100:200])
+        wait_until(lambda: len(lake.identities()) >= len(topic.records), "what came after")
+        assert end(process) == 0, process.said()
+    finally:
+        process.kill()
+        process.wait()
+    must_hold(lake, topic)
 
 
 def test_offsets_lost_to_retention_are_named_until_the_loss_is_accepted(lakes, kind, topic):
@@ -239,6 +354,18 @@ def test_offsets_lost_to_retention_are_named_until_the_loss_is_accepted(lakes, k
     gone = range(next_offset, next_offset + 10)
     kept = [record for record in topic.records if record.partition != partition or record.offset not in gone]
     assert lake.identities() == oracle.identities(kept)
+
+
+def test_check_asks_the_brokers_for_the_topics_of_the_tables(lakes, topic):
+    outcome = lake_of(lakes, "local", topic).isobar.ok("check")
+    assert f"ok      kafka    {topic.servers}  topic {topic.name}, 3 partitions\n" in outcome.stdout
+    missing = lakes.new("local", BOOTSTRAP_SERVERS=topic.servers, TOPIC_NAME="not-there").isobar
+    create = f"kafka-topics.sh --bootstrap-server {topic.servers} --create --topic not-there"
+    missing.refused("check", code=1, says=["there is no topic", create])
+    away = lakes.new("local", BOOTSTRAP_SERVERS="127.0.0.1:1").isobar
+    away.refused("check", code=1, says=["no Kafka broker answers at 127.0.0.1:1", "BOOTSTRAP_SERVERS"])
+    # A topic alone is no Kafka: export files are of one too.
+    assert "kafka" not in lakes.new("local", TOPIC_NAME=topic.name).isobar.ok("check").stdout
 
 
 def test_no_broker_no_topic_and_a_path_are_refused_by_name(lakes, kafka):

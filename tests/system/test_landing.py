@@ -6,8 +6,10 @@ import pytest
 
 from support import delta
 from support.fixtures import LONG, everything
-from support.weather_data import CITIES, build, date, export_line
+from support.web import eventually
+from support.weather_data import CITIES, Export, build, date, day_range, export_line
 
+RESTARTS = 5 if LONG else 1
 TABLES = ["weather", "weather_forecast", "dead_letters"]
 
 
@@ -87,6 +89,23 @@ def test_small_commits_land_the_same(lakes, kind):
     lake.must_have_landed(export.records, export.bad)
 
 
+def test_commits_leave_checkpoints_that_tell_what_has_landed(lakes):
+    """Whoever opens the table then reads one and what came after it, not the whole log. Here every third, not every 100th."""
+    first, second = (build([date(2026, 1, n)], CITIES[:1], first_offset=n * 1000) for n in (15, 16))
+    lake = lakes.new("local", ISOBAR__LAND__ROWS_MAX="30")
+    lake.put(first.files)
+    lake.land()
+    delta.table(lake.place, "weather").alter.set_table_properties({"delta.checkpointInterval": "3"})
+    lake.put(second.files)
+    lake.land()
+    log = lake.place.names("lake/weather/_delta_log")
+    assert any(name.endswith(".checkpoint.parquet") for name in log) and "_last_checkpoint" in log
+    version = delta.version(lake.place, "weather")
+    lake.land()
+    assert delta.version(lake.place, "weather") == version
+    lake.must_have_landed(first.records + second.records, [])
+
+
 def test_the_message_is_kept_as_text(lakes, kind):
     lake = lakes.landed(kind)
     rows = lake.rows("weather", ["kafka_partition", "kafka_offset", "value"])
@@ -115,3 +134,27 @@ def test_a_redelivery_with_other_content_is_the_same_message(lakes):
     lake.put({"dt=2026-01-16/weather_again.json": changed + b"\n"})
     lake.land()
     lake.must_have_landed(export.records, [])
+
+
+def test_a_watched_folder_lands_what_comes_and_outlives_restarts_of_the_namenode(lakes, stack, figures):
+    lake = lakes.new("hdfs", ISOBAR__LAND__ROWS_MAX="100", ISOBAR__HDFS__TIMEOUT="3s")
+    lake.place.make_directory("weather")
+    process = lake.isobar.start("land", "--from", "files", lake.place.export_url)
+    truth = Export()
+    for n, day in enumerate(day_range(date(2026, 1, 15), RESTARTS)):
+        today = build([day], CITIES[:2], malformed=["no weather"], first_offset=n * 1000)
+        truth.records += today.records
+        truth.bad += today.bad
+        commits = delta.versions_seen(lake.place, "weather")
+        lake.put(today.files)
+        eventually(lambda: delta.versions_seen(lake.place, "weather") > commits, "a commit", within_s=120)
+        stack.kill("namenode")
+        stack.start("namenode")
+        eventually(lambda: delta.count(lake.place, "weather") == len(truth.records), "all rows", within_s=120)
+        assert process.poll() is None
+    process.terminate()
+    assert process.wait(timeout=60) == 0
+    lake.must_have_landed(truth.records, truth.bad)
+    figures.record(
+        "restart of namenode under land from files", f"{RESTARTS} times, {len(truth.records)} rows: 0 lost, 0 double"
+    )

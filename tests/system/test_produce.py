@@ -14,8 +14,9 @@ from support.binary import CANARIES, Isobar
 from support.fixtures import LONG
 from support.openweather import OpenWeather
 from support.produced import ProducedTopic, must_be_in_order, must_be_what_was_served
-from support.service import Service, eventually
+from support.service import Service
 from support.weather_data import CITIES, many_cities
+from support.web import eventually
 
 KILLS = 20 if LONG else 3
 DAY_S = 86_400

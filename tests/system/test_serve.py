@@ -14,8 +14,8 @@ from support import columns, delta
 from support.fixtures import everything
 from support.flight import Jdbc, Server, ask, descriptor, packed, statement
 from support.lake import DAILY_TABLE, Lake
-from support.service import eventually
 from support.weather_data import CITIES, build
+from support.web import eventually
 from test_sql import WRITES
 
 # What a row is found by.
@@ -69,23 +69,26 @@ def test_flight_announces_what_it_streams(serving, kind, table):
 
 def test_jdbc_reads_what_the_lake_holds(serving, jdbc):
     lake, _ = serving("local")
-    chosen = ["kafka_partition", "kafka_offset", "dt", "event_time", "city_id", "city", "temp", "wind_gust"]
-    found = jdbc.ask("query", f"SELECT {', '.join(chosen)} FROM weather")
-    read = {
-        "kafka_partition": int,
-        "kafka_offset": int,
+    texts = {
         "dt": date.fromisoformat,
         "event_time": lambda text: datetime.fromisoformat(text).replace(tzinfo=UTC),
-        "city_id": int,
         "city": str,
+        "country": str,
         "temp": float,
         "wind_gust": float,
+        "temp_avg": float,
+        "rain_1h_sum": float,
+        "aqi_avg": float,
     }
-    found = [{name: None if row[name] is None else read[name](row[name]) for name in chosen} for row in found]
-    assert in_order("weather", found) == in_order("weather", lake.rows("weather", chosen))
-    [daily] = jdbc.ask("query", f"SELECT count(*) AS n, sum(observations) AS rows FROM {DAILY_TABLE}")
-    rows = lake.rows(DAILY_TABLE)
-    assert (int(daily["n"]), int(daily["rows"])) == (len(rows), sum(row["observations"] for row in rows))
+    for table, chosen in {
+        "weather": ["kafka_partition", "kafka_offset", "dt", "event_time", "city_id", "city", "temp", "wind_gust"],
+        DAILY_TABLE: ["dt", "city_id", "city", "country", "observations", "temp_avg", "rain_1h_sum", "aqi_avg"],
+    }.items():
+        found = [
+            {name: None if text is None else texts.get(name, int)(text) for name, text in row.items()}
+            for row in jdbc.ask("query", f"SELECT {', '.join(chosen)} FROM {table}")
+        ]
+        assert in_order(table, found) == in_order(table, lake.rows(table, chosen))
 
 
 def test_jdbc_browses_the_lake(serving, jdbc):

@@ -1,6 +1,8 @@
 """`isobar serve` under clients that ask for too much, read slowly, vanish or never end, and under a signal."""
 
+import contextlib
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +13,7 @@ import pyarrow.flight
 import pytest
 
 from support.flight import Server, fields, message, packed, statement
-from support.service import eventually
+from support.web import eventually
 
 # Forty thousand million rows, 640 GB; and a count of them, which has nothing to show for a long time.
 ENDLESS = "SELECT a.value AS a, b.value AS b FROM generate_series(1, 2000) a CROSS JOIN generate_series(1, 20000000) b"
@@ -128,6 +130,45 @@ def test_no_more_statements_run_than_may(isobar_alone):
         eventually(lambda: server.running() == 1, "one has ended")
         assert client.do_get(ticket(client, "SELECT 1")).read_all().num_rows == 1
         readers[1].cancel()
+
+
+# Clients of one process share a connection, unless they are told not to.
+ALONE = [("grpc.use_local_subchannel_pool", 1)]
+
+
+def test_no_more_connections_are_served_than_may(isobar_alone):
+    with Server(isobar_alone, ISOBAR__SERVE__CONNECTIONS_MAX="2") as server, contextlib.ExitStack() as exits:
+
+        def client() -> pyarrow.flight.FlightClient:
+            return exits.enter_context(pyarrow.flight.connect(f"grpc://{server.flight}", generic_options=ALONE))
+
+        def one(of: pyarrow.flight.FlightClient) -> int:
+            return of.do_get(ticket(of, "SELECT 1")).read_all().num_rows
+
+        first, second, third = client(), client(), client()
+        assert one(first) == one(second) == 1
+        with pytest.raises(pyarrow.ArrowException, match=r"2 connections are open already \(serve.connections_max\)"):
+            one(third)
+        assert server.metric("isobar_connections_refused_total") == 1
+        assert one(first) == one(second) == 1, "those that have a place keep it"
+        first.close()
+        eventually(lambda: server.metric("isobar_connections") == 2, "one is closed")
+        assert one(third) == 1, "on the same connection"
+
+
+def test_a_flood_of_connections_is_closed_as_it_comes(isobar_alone):
+    with Server(isobar_alone, ISOBAR__SERVE__CONNECTIONS_MAX="1") as server, contextlib.ExitStack() as exits:
+        host, port = server.flight.split(":")
+        flood = [exits.enter_context(socket.create_connection((host, int(port)))) for _ in range(100)]
+        eventually(lambda: server.metric("isobar_connections_refused_total") == 35, "what is too much is closed")
+        assert server.metric("isobar_connections") == 65
+        for connection in flood[65:]:
+            connection.settimeout(60)
+            assert connection.recv(1) == b""
+        for connection in flood:
+            connection.close()
+        eventually(lambda: server.metric("isobar_connections") == 0, "all are closed")
+        assert server.rows("SELECT 1 AS a") == [{"a": 1}]
 
 
 def test_statements_that_compute_keep_nobody_else_waiting(isobar_alone):

@@ -1,19 +1,26 @@
 //! `isobar check`: whether everything that is configured can be reached. Changes nothing.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
+use engine::config::Origin;
 use engine::lake::Lake;
+use ingest::source::kafka::Probe;
 use url::Url;
 
 use crate::app::App;
+use crate::commands::land;
 use crate::failure::Story;
 use crate::output::Output;
 use crate::text;
 
 /// Check the configuration and every connection
+///
+/// The lake, the export directory and the query files always; WebHDFS and Kafka where their addresses are set
+/// (hdfs.url, kafka.bootstrap_servers), HBase where it is enabled.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Check {}
@@ -25,6 +32,9 @@ EXAMPLES:
 
 /// No connection is waited for longer, whatever its own limits are.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Says whether Kafka is part of this installation.
+const SERVERS: &str = "kafka.bootstrap_servers";
 
 /// What was found of one connection.
 struct Finding {
@@ -41,16 +51,24 @@ impl Check {
             place: app.config.queries.path.display().to_string(),
             outcome: queries(app),
         };
-        let (tables, exports, web, hbase) = tokio::join!(
+        let (tables, exports, web, kafka, hbase) = tokio::join!(
             probe("lake", &app.config.lake.url, tables(&lake)),
             probe("export", &app.config.export.base_path, exports(app, &lake)),
             web_hdfs(app),
+            kafka(app),
             hbase(app),
         );
         let mut failures = Vec::new();
-        for finding in [Some(queries), Some(tables), Some(exports), web, hbase]
-            .into_iter()
-            .flatten()
+        for finding in [
+            Some(queries),
+            Some(tables),
+            Some(exports),
+            web,
+            kafka,
+            hbase,
+        ]
+        .into_iter()
+        .flatten()
         {
             let Finding {
                 what,
@@ -124,6 +142,29 @@ async fn exports(app: &App, lake: &Lake) -> anyhow::Result<String> {
         .filter(|name| name.starts_with("dt="))
         .count();
     Ok(text::counted(days as u64, "day"))
+}
+
+/// Whether the brokers answer and have what is landed; only where their address is set.
+async fn kafka(app: &App) -> Option<Finding> {
+    let servers = app.settings.iter().find(|set| set.key == SERVERS)?;
+    if servers.origin == Origin::Default {
+        return None;
+    }
+    let servers = app.config.kafka.bootstrap_servers.join(",");
+    Some(probe("kafka", &servers, topics(app)).await)
+}
+
+/// The topics of the declared tables, each of which must be there.
+async fn topics(app: &App) -> anyhow::Result<String> {
+    let declarations = land::declarations(app, &app.library()?).await?;
+    let topics: BTreeSet<_> = declarations.tables().map(|table| &table.topic).collect();
+    let mut found = Vec::new();
+    for topic in topics {
+        let probe = Probe::new(land::kafka_options(app, topic))?;
+        let partitions = text::counted(probe.partitions().await? as u64, "partition");
+        found.push(format!("topic {topic}, {partitions}"));
+    }
+    Ok(found.join("; "))
 }
 
 /// Whether HBase answers; only where it is enabled.

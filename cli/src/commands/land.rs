@@ -8,16 +8,18 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::ValueEnum;
 use engine::lake::{Lake, Location};
 use engine::query::Library;
+use flight_server::http::{self, Readiness};
 use ingest::declaration::Declarations;
 use ingest::land::{
-    Destination, FileLanding, KafkaLanding, Limits, Progress, from_files, from_kafka,
+    Counters, Destination, FileLanding, KafkaLanding, Limits, Progress, from_files, from_kafka,
 };
-use ingest::source::kafka::KafkaOptions;
+use ingest::source::kafka::{KafkaOptions, Probe};
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 use url::Url;
 
 use crate::app::App;
+use crate::health::Health;
 use crate::output::Output;
 use crate::progress::Bar;
 use crate::signals::Signals;
@@ -25,7 +27,8 @@ use crate::text;
 
 /// Land messages as rows of the lake's tables, each exactly once
 ///
-/// Messages that are in the tables already are skipped; what is malformed goes to `dead_letters`.
+/// Messages that are in the tables already are skipped; what is malformed goes to `dead_letters`. Meanwhile
+/// health, readiness and metrics are served over HTTP at land.http_listen: /healthz, /readyz, /metrics.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Land {
@@ -84,8 +87,19 @@ impl Land {
             (Source::Files, path) => {
                 let path = path.as_deref().unwrap_or_default();
                 let place = lake.stores().locate(&address(path, &app.directory)?)?;
-                let landing = land_files(app, &lake, topic, place, !self.once, signals.token());
-                Box::pin(landing).await?
+                let (health, counters) = self.listen(app, &lake).await?;
+                let shutdown = signals.token();
+                let landing = land_files(
+                    app,
+                    &lake,
+                    topic,
+                    place,
+                    !self.once,
+                    counters,
+                    shutdown.clone(),
+                );
+                let served = health.beside(http::lake_answers(&lake), shutdown, landing);
+                Box::pin(served).await?
             }
         };
         let elapsed = text::seconds(started.elapsed());
@@ -102,6 +116,22 @@ impl Land {
         out.line(format_args!("{} in {elapsed}", summary(&done)))
     }
 
+    /// Where this landing tells of itself, and what it counts there.
+    async fn listen(&self, app: &App, lake: &Lake) -> anyhow::Result<(Health, Counters)> {
+        let listening = Health::listen("land.http_listen", app.config.land.http_listen);
+        let health = match listening.await {
+            // A service has the address, most likely; that is no reason not to land once beside it.
+            Err(error) if self.once => {
+                warn!("{error:#}; landing without telling of it");
+                Health::silent()
+            }
+            listening => listening?,
+        };
+        let health = health.watching(lake);
+        let counters = Counters::register(&health.metrics);
+        Ok((health, counters))
+    }
+
     async fn land_kafka(
         &self,
         app: &App,
@@ -109,29 +139,63 @@ impl Land {
         topic: &str,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Progress> {
-        let kafka = &app.config.kafka;
+        let kafka = kafka_options(app, topic);
+        let (health, counters) = self.listen(app, lake).await?;
+        let ready = both(http::lake_answers(lake), brokers_answer(&kafka)?);
+        info!(from = %kafka.bootstrap_servers.join(","), topic, into = %lake.root(), "landing");
         let landing = KafkaLanding {
-            into: destination(app, lake).await?,
-            kafka: KafkaOptions {
-                bootstrap_servers: kafka.bootstrap_servers.clone(),
-                group_id: kafka.group_id.clone(),
-                topic: topic.to_owned(),
-            },
+            into: destination(app, lake, counters).await?,
+            kafka,
             once: self.once,
             accept_loss: self.accept_loss,
         };
-        info!(from = %kafka.bootstrap_servers.join(","), topic, into = %lake.root(), "landing");
         let bar = Bar::new(app.show, "landing", 0, "messages");
         let progress = |progress: &Progress| {
             let total = progress.records_total.max(progress.records_done);
             bar.at(progress.records_done, total, String::new());
         };
-        Ok(from_kafka(landing, shutdown, &progress).await?)
+        let landing = from_kafka(landing, shutdown.clone(), &progress);
+        let landing = Box::pin(async { Ok(landing.await?) });
+        health.beside(ready, shutdown.clone(), landing).await
     }
 }
 
+/// How to reach `topic`, as configured.
+pub(crate) fn kafka_options(app: &App, topic: &str) -> KafkaOptions {
+    let kafka = &app.config.kafka;
+    KafkaOptions {
+        bootstrap_servers: kafka.bootstrap_servers.clone(),
+        group_id: kafka.group_id.clone(),
+        topic: topic.to_owned(),
+    }
+}
+
+/// Ready means that the brokers answer and have the topic.
+fn brokers_answer(kafka: &KafkaOptions) -> Result<Readiness, ingest::Error> {
+    let probe = Probe::new(kafka.clone())?;
+    Ok(Arc::new(move || {
+        let probe = probe.clone();
+        Box::pin(async move {
+            let answered = probe.partitions().await;
+            answered.map(drop).map_err(|error| error.to_string())
+        })
+    }))
+}
+
+/// Ready when `one` and `other` are.
+fn both(one: Readiness, other: Readiness) -> Readiness {
+    Arc::new(move || {
+        let (one, other) = (one(), other());
+        Box::pin(async { tokio::try_join!(one, other).map(drop) })
+    })
+}
+
 /// Where landed messages go, as configured.
-async fn destination(app: &App, lake: &Arc<Lake>) -> anyhow::Result<Destination> {
+async fn destination(
+    app: &App,
+    lake: &Arc<Lake>,
+    counters: Counters,
+) -> anyhow::Result<Destination> {
     let library = app.library()?;
     Ok(Destination {
         lake: Arc::clone(lake),
@@ -144,6 +208,7 @@ async fn destination(app: &App, lake: &Arc<Lake>) -> anyhow::Result<Destination>
             bytes_max: app.config.land.bytes_max.0,
             interval: app.config.land.interval,
         },
+        counters,
     })
 }
 
@@ -169,10 +234,11 @@ pub(crate) async fn land_files(
     topic: &str,
     place: Location,
     watch: bool,
+    counters: Counters,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Progress> {
     let landing = FileLanding {
-        into: destination(app, lake).await?,
+        into: destination(app, lake, counters).await?,
         topic,
         place,
         watch,

@@ -5,17 +5,17 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use engine::metrics::Metrics;
-use flight_server::http::{self, Readiness};
+use flight_server::http::Readiness;
 use futures::StreamExt as _;
 use ingest::openweather::{self, ApiKey, City, Client};
-use ingest::produce::{Options, Producer, Topic};
-use ingest::source::kafka::KafkaOptions;
+use ingest::produce::{Options, Produced, Producer, Topic};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::app::App;
+use crate::commands::land::kafka_options;
 use crate::failure::report;
+use crate::health::Health;
 use crate::output::Output;
 use crate::signals::Signals;
 use crate::text;
@@ -84,26 +84,13 @@ async fn serve(
     producer: &Arc<Producer>,
     app: &App,
     shutdown: CancellationToken,
-) -> anyhow::Result<ingest::produce::Produced> {
-    let address = app.config.produce.http_listen;
-    let listener = http::listen("produce.http_listen", address).await?;
-    info!(http = %listener.local_addr()?, "serving");
-    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-    producer.register(&metrics);
-    // It answers until the last message is sent.
-    let http = http::run(
-        listener,
-        readiness(producer),
-        metrics,
-        CancellationToken::new(),
-    );
-    tokio::select! {
-        produced = producer.run(shutdown) => Ok(produced?),
-        broken = http => match broken {
-            Err(error) => Err(error.into()),
-            Ok(()) => bail!("health and metrics ended before the service"),
-        },
-    }
+) -> anyhow::Result<Produced> {
+    let health = Health::listen("produce.http_listen", app.config.produce.http_listen).await?;
+    producer.register(&health.metrics);
+    let producing = async { Ok(producer.run(shutdown.clone()).await?) };
+    health
+        .beside(readiness(producer), shutdown.clone(), producing)
+        .await
 }
 
 /// Ready means that cities are polled and Kafka takes what they say.
@@ -141,7 +128,7 @@ async fn print(
 }
 
 fn options(app: &App, cities: Vec<City>) -> anyhow::Result<Options> {
-    let (kafka, produce) = (&app.config.kafka, &app.config.produce);
+    let produce = &app.config.produce;
     let spool = produce
         .spool_path
         .clone()
@@ -152,11 +139,7 @@ fn options(app: &App, cities: Vec<City>) -> anyhow::Result<Options> {
         cities,
         interval: app.config.openweather.interval,
         topic: Topic {
-            kafka: KafkaOptions {
-                bootstrap_servers: kafka.bootstrap_servers.clone(),
-                group_id: kafka.group_id.clone(),
-                topic: kafka.topic.clone(),
-            },
+            kafka: kafka_options(app, &app.config.kafka.topic),
             partitions: produce.topic_partitions,
             replication: produce.topic_replication,
             retention: produce.topic_retention,

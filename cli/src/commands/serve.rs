@@ -1,7 +1,11 @@
 //! `isobar serve`: the lake for clients of Flight SQL.
 
+use std::sync::Arc;
+
+use engine::lake::Lake;
 use engine::metrics::Metrics;
 use flight_server::{Limits, Listeners, Server, http};
+use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::STACK_BYTES;
@@ -24,42 +28,58 @@ EXAMPLES:
 
 impl Serve {
     pub(crate) async fn run(&self, app: &App, signals: &Signals) -> anyhow::Result<()> {
-        let config = &app.config.serve;
         let lake = app.lake()?;
-        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-        metrics.watch(lake.stores());
-        let listeners = Listeners {
-            flight: flight_server::listen(config.flight_listen).await?,
-            http: http::listen("serve.http_listen", config.http_listen).await?,
-        };
-        info!(
-            flight = %listeners.flight.local_addr()?,
-            http = %listeners.http.local_addr()?,
-            lake = %lake.root(),
-            "serving"
-        );
-        let queries = tokio::runtime::Builder::new_multi_thread()
-            .thread_name("query")
-            .thread_stack_size(STACK_BYTES)
-            .enable_all()
-            .build()?;
-        let server = Server {
-            session: app.session(&lake)?,
-            lake,
-            limits: Limits {
-                query_timeout: config.query_timeout,
-                queries_max: config.queries_max,
-                prepared_max: config.prepared_max,
-                shutdown_deadline: config.shutdown_deadline,
-            },
-            metrics,
-            queries: queries.handle().clone(),
-            version: env!("CARGO_PKG_VERSION"),
-        };
-        let served = Box::pin(flight_server::run(server, listeners, signals.token())).await;
-        // A statement that was cancelled may still compute; it ends with the process.
-        queries.shutdown_background();
-        served?;
-        Ok(())
+        let listeners = listen(app).await?;
+        serve(app, lake, listeners, signals.token()).await
     }
+}
+
+/// Opens the configured addresses.
+pub(crate) async fn listen(app: &App) -> Result<Listeners, flight_server::Error> {
+    let config = &app.config.serve;
+    Ok(Listeners {
+        flight: flight_server::listen(config.flight_listen).await?,
+        http: http::listen("serve.http_listen", config.http_listen).await?,
+    })
+}
+
+/// Serves the tables of `lake` until `shutdown`.
+pub(crate) async fn serve(
+    app: &App,
+    lake: Arc<Lake>,
+    listeners: Listeners,
+    shutdown: CancellationToken,
+) -> anyhow::Result<()> {
+    info!(
+        flight = %listeners.flight.local_addr()?,
+        http = %listeners.http.local_addr()?,
+        lake = %lake.root(),
+        "serving"
+    );
+    let config = &app.config.serve;
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
+    metrics.watch(lake.stores());
+    let queries = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("query")
+        .thread_stack_size(STACK_BYTES)
+        .enable_all()
+        .build()?;
+    let server = Server {
+        session: app.session(&lake)?,
+        lake,
+        limits: Limits {
+            query_timeout: config.query_timeout,
+            connections_max: config.connections_max,
+            queries_max: config.queries_max,
+            prepared_max: config.prepared_max,
+            shutdown_deadline: config.shutdown_deadline,
+        },
+        metrics,
+        queries: queries.handle().clone(),
+        version: env!("CARGO_PKG_VERSION"),
+    };
+    let served = Box::pin(flight_server::run(server, listeners, shutdown)).await;
+    // A statement that was cancelled may still compute; it ends with the process.
+    queries.shutdown_background();
+    Ok(served?)
 }

@@ -159,6 +159,7 @@ pub struct Serve {
     pub http_listen: SocketAddr,
     /// From the request for a result to its last row.
     pub query_timeout: Duration,
+    pub connections_max: usize,
     pub queries_max: usize,
     pub prepared_max: usize,
     /// From the signal to the end of the process.
@@ -360,6 +361,7 @@ impl Serve {
             flight_listen: values.take("serve.flight_listen"),
             http_listen: values.take("serve.http_listen"),
             query_timeout: values.take("serve.query_timeout"),
+            connections_max: values.number("serve.connections_max"),
             queries_max: values.number("serve.queries_max"),
             prepared_max: values.number("serve.prepared_max"),
             shutdown_deadline: values.take("serve.shutdown_deadline"),

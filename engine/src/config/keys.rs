@@ -329,6 +329,12 @@ pub(crate) const KEYS: &[Key] = &[
         "Longest time of one statement, until the client has its last row.",
     ),
     Key::new(
+        "serve.connections_max",
+        COUNT,
+        Value("256"),
+        "Most connections of Flight SQL at once; what one more asks is refused.",
+    ),
+    Key::new(
         "serve.queries_max",
         COUNT,
         Value("64"),

@@ -84,8 +84,8 @@ pub enum Outcome {
     Superseded,
 }
 
-/// A table as its writer sees it.
-#[derive(Debug)]
+/// A table as its writer sees it. A clone stores files for it as well, and stays at the version it was cloned at.
+#[derive(Clone, Debug)]
 pub struct Table {
     location: Location,
     snapshot: Arc<Snapshot>,

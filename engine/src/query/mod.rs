@@ -1,10 +1,12 @@
 //! Described SQL files: what they say of themselves, and their runs.
 
+mod conform;
 mod file;
 mod header;
 mod library;
 mod mirror;
 mod owners;
+mod parameters;
 mod run;
 mod staleness;
 
@@ -12,4 +14,5 @@ pub use self::file::{Header, Outputs, QueryFile, QueryName};
 pub use self::header::{Described, read as read_described};
 pub use self::library::{Judged, Library};
 pub use self::owners::DEAD_LETTERS;
-pub use self::run::{Days, PartitionRun, Published, Report, Runner, parse_date};
+pub use self::parameters::parse_date;
+pub use self::run::{Days, PartitionRun, Published, Report, Runner};

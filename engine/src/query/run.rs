@@ -1,29 +1,28 @@
 //! One run of a query: chosen partitions are computed side by side, published together.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, AsArray as _};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema, SchemaRef};
-use arrow::error::ArrowError;
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use chrono::{NaiveDate, Utc};
 use chrono_tz::Tz;
-use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::common::ScalarValue;
 use futures::{StreamExt as _, TryStreamExt as _};
 use tracing::info;
 
+use super::conform::{conform, is_scalar, refuse_keyless};
 use super::file::{ParameterType, QueryFile};
 use super::mirror::time_of;
+use super::parameters::{bind, data_type, parameters, parse_date};
 use super::staleness::{Freshness, Input};
 use crate::error::Error;
 use crate::lake::{
     Change, DataFile, History, Lake, Location, Outcome, PartitionKey, Table, TableSchema,
     Transaction, encode, split,
 };
-use crate::output::hbase::{KeyFault, Target, check_keys};
+use crate::output::hbase::Target;
 use crate::output::jsonl;
 use crate::session::{Session, storable};
 
@@ -589,218 +588,4 @@ async fn store(
         .map_err(|source| failed(parquet::errors::ParquetError::External(source.into())))?
         .map_err(failed)?;
     table.store(key, encoded).await
-}
-
-/// Refuses rows that their keys in HBase do not tell apart.
-fn refuse_keyless(
-    query: &QueryFile,
-    key: &PartitionKey,
-    batches: &[RecordBatch],
-) -> Result<(), Error> {
-    let Some(output) = &query.header.output.hbase else {
-        return Ok(());
-    };
-    let fault = check_keys(batches, &output.row_key).map_err(|source| Error::Encode {
-        query: query.name.to_string(),
-        source: source.into(),
-    })?;
-    let (query, partition) = (query.name.to_string(), key.first().to_owned());
-    match fault {
-        None => Ok(()),
-        Some(KeyFault::Null(column)) => Err(Error::RowKeyNull {
-            query,
-            partition,
-            column,
-        }),
-        Some(KeyFault::Taken(key)) => Err(Error::RowKeyTaken {
-            query,
-            partition,
-            key,
-        }),
-    }
-}
-
-/// Whether every output can hold values of this type, and holds the same.
-fn is_scalar(data_type: &DataType) -> bool {
-    matches!(
-        data_type,
-        DataType::Boolean
-            | DataType::Int8
-            | DataType::Int16
-            | DataType::Int32
-            | DataType::Int64
-            | DataType::Float32
-            | DataType::Float64
-            | DataType::Decimal128(..)
-            | DataType::Utf8
-            | DataType::Binary
-            | DataType::Date32
-            | DataType::Timestamp(..)
-    )
-}
-
-/// `column` as values of `data_type`. What JSON has no number for, NaN and the infinities, is null in every
-/// output; a NaN in a data file would also lie outside the range that the file's statistics give.
-fn conform_column(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
-    let column = cast(column, data_type)?;
-    Ok(match data_type {
-        DataType::Float64 => {
-            let finite = |value: f64| value.is_finite().then_some(value);
-            let values = column.as_primitive::<Float64Type>();
-            Arc::new(values.unary_opt::<_, Float64Type>(finite))
-        }
-        DataType::Float32 => {
-            let finite = |value: f32| value.is_finite().then_some(value);
-            let values = column.as_primitive::<Float32Type>();
-            Arc::new(values.unary_opt::<_, Float32Type>(finite))
-        }
-        _ => column,
-    })
-}
-
-/// The rows in the output's types, checked as the header asks.
-fn conform(
-    query: &QueryFile,
-    schema: &SchemaRef,
-    key: &PartitionKey,
-    batches: Vec<RecordBatch>,
-) -> Result<Vec<RecordBatch>, Error> {
-    let mut conformed = Vec::with_capacity(batches.len());
-    for batch in batches {
-        let columns = batch
-            .columns()
-            .iter()
-            .zip(schema.fields())
-            .map(|(column, field)| conform_column(column, field.data_type()))
-            .collect::<Result<_, _>>()
-            .and_then(|columns| RecordBatch::try_new(Arc::clone(schema), columns))
-            .map_err(|source| Error::Encode {
-                query: query.name.to_string(),
-                source: source.into(),
-            })?;
-        for column in &query.header.check.not_null {
-            let nulls = columns
-                .column_by_name(column)
-                .map_or(0, |values| values.null_count());
-            if nulls > 0 {
-                return Err(Error::CheckFailed {
-                    query: query.name.to_string(),
-                    partition: key.first().to_owned(),
-                    column: column.clone(),
-                    nulls,
-                });
-            }
-        }
-        conformed.push(columns);
-    }
-    Ok(conformed)
-}
-
-/// The values of `given` by the types that the query declares.
-fn parameters(
-    query: &QueryFile,
-    given: &BTreeMap<String, String>,
-) -> Result<BTreeMap<String, ScalarValue>, Error> {
-    let declared = &query.header.params;
-    for name in given.keys() {
-        if !declared.contains_key(name) {
-            let known: Vec<_> = declared.keys().map(String::as_str).collect();
-            return Err(Error::UnknownParameter {
-                query: query.name.to_string(),
-                name: name.clone(),
-                known: known.join(", "),
-            });
-        }
-    }
-    let partition = query.header.partition.as_ref();
-    let mut values = BTreeMap::new();
-    for (name, kind) in declared {
-        match given.get(name) {
-            // The chosen days would overrule it without a word.
-            Some(_) if partition == Some(name) => {
-                return Err(Error::PartitionParameter {
-                    query: query.name.to_string(),
-                    name: name.clone(),
-                });
-            }
-            Some(text) => {
-                values.insert(name.clone(), parse_parameter(name, *kind, text)?);
-            }
-            None if partition == Some(name) => {}
-            None => {
-                return Err(Error::MissingParameter {
-                    query: query.name.to_string(),
-                    name: name.clone(),
-                });
-            }
-        }
-    }
-    Ok(values)
-}
-
-/// A parameter's value from its text.
-fn parse_parameter(name: &str, kind: ParameterType, text: &str) -> Result<ScalarValue, Error> {
-    let invalid = |expected| Error::ParameterValue {
-        name: name.to_owned(),
-        value: text.to_owned(),
-        expected,
-    };
-    match kind {
-        ParameterType::Date => {
-            parse_date(name, text).map(|date| ScalarValue::Date32(Some(date.to_epoch_days())))
-        }
-        ParameterType::Text => Ok(ScalarValue::from(text)),
-        kind => ScalarValue::try_from_string(text.to_owned(), &data_type(kind)).map_err(|_| {
-            invalid(match kind {
-                ParameterType::Bigint => "a whole number such as 42",
-                ParameterType::Double => "a number such as 1.5",
-                ParameterType::Boolean => "true or false",
-                _ => "an instant such as 2026-01-15T10:00:00Z",
-            })
-        }),
-    }
-}
-
-/// A calendar day as people and paths write it.
-///
-/// # Errors
-/// When `text` is not the name of a day that exists; `name` says what it was given for.
-pub fn parse_date(name: &str, text: &str) -> Result<NaiveDate, Error> {
-    let date = (text.len() == "2026-01-15".len())
-        .then(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok())
-        .flatten();
-    date.ok_or_else(|| Error::ParameterValue {
-        name: name.to_owned(),
-        value: text.to_owned(),
-        expected: "a day that exists, such as 2026-01-15",
-    })
-}
-
-fn data_type(kind: ParameterType) -> DataType {
-    match kind {
-        ParameterType::Date => DataType::Date32,
-        ParameterType::Timestamp => {
-            DataType::Timestamp(arrow::datatypes::TimeUnit::Microsecond, Some("UTC".into()))
-        }
-        ParameterType::Bigint => DataType::Int64,
-        ParameterType::Double => DataType::Float64,
-        ParameterType::Text => DataType::Utf8,
-        ParameterType::Boolean => DataType::Boolean,
-    }
-}
-
-/// Every parameter of the query with its value.
-fn bind(
-    query: &QueryFile,
-    partition: Option<&ScalarValue>,
-    given: &BTreeMap<String, ScalarValue>,
-) -> ParamValues {
-    let mut values: HashMap<String, ScalarValue> = given
-        .iter()
-        .map(|(name, value)| (name.clone(), value.clone()))
-        .collect();
-    if let (Some(column), Some(value)) = (&query.header.partition, partition) {
-        values.insert(column.clone(), value.clone());
-    }
-    ParamValues::from(values)
 }

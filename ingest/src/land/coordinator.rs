@@ -9,9 +9,13 @@ use arrow::datatypes::{Int32Type, Int64Type};
 use engine::lake::TableName;
 use tokio::sync::mpsc;
 
+use super::buffer::Buffer;
+use super::committer::Committer;
 use super::landed::{Identities, Refused};
+use super::metrics::Tally;
+use super::stage::Stage;
+use super::tables::Tables;
 use super::workers::Processed;
-use super::writer::{Buffer, Committer, Tables};
 use super::{Destination, Limits, Progress, dead_letters};
 use crate::declaration::{IDENTITY, Topic};
 use crate::error::Error;
@@ -42,6 +46,7 @@ pub(crate) struct Landing {
     next: u64,
     /// Of the tables, `dead_letters` last.
     names: Vec<TableName>,
+    stage: Stage,
     committer: Committer,
     buffer: Buffer,
     limits: Limits,
@@ -49,6 +54,7 @@ pub(crate) struct Landing {
     landed: Vec<Identities>,
     refused: Refused,
     progress: Progress,
+    tally: Tally,
 }
 
 impl Landing {
@@ -94,13 +100,16 @@ impl Landing {
             let below = Identities::below(positions);
             landed.push(below.read(&into.session, &table.name, &topic.name).await?);
         }
+        let names: Vec<_> = schemas.into_iter().map(|(name, _)| name).collect();
         Ok(Self {
             source,
             resume,
             arrived: BTreeMap::new(),
             next: 0,
-            buffer: Buffer::new(schemas.len()),
-            names: schemas.into_iter().map(|(name, _)| name).collect(),
+            buffer: Buffer::new(names.len()),
+            tally: Tally::new(into.counters.clone(), &names),
+            names,
+            stage: tables.stage(),
             committer: Committer::new(tables),
             limits: into.limits,
             landed,
@@ -159,10 +168,15 @@ impl Landing {
                 // A commit that fails is told at once, and not when the next one is due.
                 finished = self.committer.finish(), if self.committer.is_busy() => {
                     finished?;
+                    self.count();
                     self.source.display(&self.committer.committed);
                 }
-                _ = look.tick() => self.source.refuse_another().await?,
+                _ = look.tick() => {
+                    self.source.refuse_another().await?;
+                    self.count();
+                }
             }
+            self.buffer.stage_if_due(&self.stage).await?;
             if self.buffer.count >= self.limits.rows_max
                 || self.buffer.bytes >= self.limits.bytes_max
             {
@@ -178,6 +192,7 @@ impl Landing {
     ) -> Result<(), Error> {
         self.commit().await?;
         self.committer.finish().await?;
+        self.count();
         self.source.display(&self.committer.committed);
         progress(&self.progress());
         Ok(())
@@ -190,9 +205,34 @@ impl Landing {
         }
         // Asked last, so that nothing is committed that may be of another topic.
         self.source.refuse_another().await?;
-        match self.buffer.seal() {
-            Some(sealed) => self.committer.start(sealed).await,
+        match self.buffer.seal(&self.stage).await? {
+            Some(sealed) => {
+                self.committer.start(sealed).await?;
+                self.count();
+                self.tally.seal();
+                Ok(())
+            }
             None => Ok(()),
+        }
+    }
+
+    /// Counts what has been committed, and what has not yet.
+    fn count(&mut self) {
+        self.tally.settle(self.committer.commits);
+        let Source::Kafka {
+            connection,
+            extents,
+        } = &self.source
+        else {
+            return;
+        };
+        let committed = self.committed();
+        for (number, extent) in extents {
+            let end = connection.known_end(*number).unwrap_or(extent.high);
+            let next = committed.get(number).copied().unwrap_or(extent.low);
+            let lag = (end - next).max(0);
+            let counters = &self.tally.counters;
+            counters.show_lag(connection.topic(), *number, lag);
         }
     }
 
@@ -224,6 +264,7 @@ impl Landing {
         self.progress.records_done += processed.records;
         self.progress.skipped += processed.repeated;
         self.buffer.weigh(processed.bytes);
+        self.tally.event(processed.newest_event_us);
         let mut verdicts: HashMap<(i32, i64), bool> = HashMap::new();
         for (table, rows) in processed.rows.into_iter().enumerate() {
             let landed = &mut self.landed[table];
@@ -235,6 +276,7 @@ impl Landing {
                     table: self.names[table].clone(),
                     source: source.into(),
                 })?;
+                self.tally.rows(table, new.num_rows());
                 self.buffer.push(table, new);
             }
             for (identity, new) in claimed {
@@ -257,6 +299,8 @@ impl Landing {
                 table: dead_letters::table_name(),
                 source: source.into(),
             })?;
+            self.tally.rows(self.landed.len(), rows.num_rows());
+            self.tally.letters(&letters_new);
             self.buffer.push(self.landed.len(), rows);
         }
         Ok(())

@@ -2,7 +2,9 @@
 //! how far it was read.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -15,6 +17,9 @@ use crate::declaration::Topic;
 use crate::error::Error;
 use crate::source::Block;
 use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Positions, Reading};
+
+/// How often a landing looks whether the topic has partitions that it does not read.
+const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A landing from a Kafka topic.
 #[derive(Debug)]
@@ -30,7 +35,8 @@ pub struct KafkaLanding {
 /// Lands a topic until it has landed what was there, or for ever; `shutdown` commits what is in hand and ends it.
 /// `progress` hears of each block.
 ///
-/// A landing for ever outlives a storage or brokers that are away.
+/// A landing for ever outlives a storage or brokers that are away, and reads partitions that the topic is given
+/// meanwhile.
 ///
 /// # Errors
 /// When no table is declared for the topic, there is no such topic, it is another one than before, or messages are
@@ -42,13 +48,25 @@ pub async fn from_kafka(
 ) -> Result<Progress, Error> {
     let topic = landing.into.topic(&landing.kafka.topic)?;
     let land = async |progress: &(dyn Fn(&Progress) + Sync)| {
-        land(&landing, &topic, &shutdown, progress).await
+        loop {
+            if let Ended::Done(done) = land(&landing, &topic, &shutdown, progress).await? {
+                return Ok(done);
+            }
+        }
     };
     if landing.once {
         land(progress).await
     } else {
-        outlive(&shutdown, progress, land).await
+        outlive(&shutdown, &landing.into.counters, progress, land).await
     }
+}
+
+/// How reading came to its end.
+enum Ended {
+    /// There is nothing more to read, or nobody wants it.
+    Done(Progress),
+    /// The topic has got partitions that are not read. All that was read is committed.
+    Grown,
 }
 
 /// Lands from what the tables say until the end, or the first error.
@@ -57,7 +75,7 @@ async fn land(
     topic: &Arc<Topic>,
     shutdown: &CancellationToken,
     progress: &(dyn Fn(&Progress) + Sync),
-) -> Result<Progress, Error> {
+) -> Result<Ended, Error> {
     let connection = Connection::open(landing.kafka.clone()).await?;
     let extents = connection.extents().await?;
     let source = Source::Kafka {
@@ -86,22 +104,56 @@ async fn land(
     let _stop = stop.clone().drop_guard();
     let (tasks, blocks) = decoders.into_parts();
     let reader = {
-        let connection = connection.clone();
+        let (connection, stop) = (connection.clone(), stop.clone());
         tokio::task::spawn_blocking(move || {
             let send = |records| blocks.blocking_send(Block::Records(records)).is_ok();
             kafka::read(&connection, &reading, send, &stop)
         })
     };
-    coordinator.take(processed, progress).await?;
+    let grown = {
+        let mut taken = pin!(coordinator.take(processed, progress));
+        tokio::select! {
+            ended = &mut taken => {
+                ended?;
+                false
+            }
+            // Which partitions are read is settled when reading begins, so it begins anew.
+            () = grows(&connection, &extents), if !landing.once => {
+                stop.cancel();
+                taken.await?;
+                !shutdown.is_cancelled()
+            }
+        }
+    };
     join_all(tasks).await?;
     // Also when reading failed: what was read before may be in no one's hands but ours.
     coordinator.finish(progress).await?;
     match reader.await.map_err(Error::Task)? {
-        Ok(()) => Ok(coordinator.progress()),
+        Ok(()) if grown => Ok(Ended::Grown),
+        Ok(()) => Ok(Ended::Done(coordinator.progress())),
         Err(Error::OffsetsGone { .. }) => {
             Err(why_gone(&connection, &coordinator.committed()).await)
         }
         Err(error) => Err(error),
+    }
+}
+
+/// Waits until the topic has partitions that are not among `known`, and can say what they hold.
+async fn grows(connection: &Connection, known: &BTreeMap<i32, Extent>) {
+    loop {
+        tokio::time::sleep(LOOK_INTERVAL).await;
+        // When the brokers do not answer, the reader says so; here they are asked again.
+        let found = connection.partitions().await.unwrap_or_default();
+        let new: Vec<_> = found.iter().filter(|n| !known.contains_key(n)).collect();
+        // A partition may be listed before its broker knows of it.
+        if !new.is_empty() && connection.extents().await.is_ok() {
+            info!(
+                topic = connection.topic(),
+                ?new,
+                "the topic has new partitions"
+            );
+            return;
+        }
     }
 }
 

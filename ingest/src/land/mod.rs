@@ -1,18 +1,23 @@
 //! Landing: messages become rows of the tables that their topic declares, each exactly once.
 //!
 //! Blocks of lines are read and decoded side by side. One coordinator, `Landing`, takes the rows, leaves out
-//! those whose message a table has already, and commits them when enough have come or enough time has passed.
+//! those whose message a table has already, has them staged as data files in lots, and commits them when enough have
+//! come or enough time has passed.
 
+mod buffer;
+mod committer;
 mod coordinator;
 mod dead_letters;
 mod decode;
 mod event_time;
 mod kafka;
 mod landed;
+mod metrics;
 mod outlive;
+mod stage;
+mod tables;
 pub(crate) mod transform;
 mod workers;
-mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::coordinator::{Landing, Source};
 pub use self::kafka::{KafkaLanding, from_kafka};
+pub use self::metrics::Counters;
 use self::outlive::outlive;
 use self::workers::{Decoders, read_files};
 use crate::declaration::{Declarations, Topic};
@@ -55,6 +61,7 @@ pub struct Destination {
     pub tables: PathBuf,
     pub zone: Tz,
     pub limits: Limits,
+    pub counters: Counters,
 }
 
 /// A landing from export files.
@@ -104,7 +111,7 @@ pub async fn from_files(
         land(&files, &topic, &shutdown, progress).await
     };
     if files.watch {
-        outlive(&shutdown, progress, land).await
+        outlive(&shutdown, &files.into.counters, progress, land).await
     } else {
         land(progress).await
     }

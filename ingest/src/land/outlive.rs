@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::Progress;
+use super::{Counters, Progress};
 use crate::error::{Error, told};
 
 /// How long a service waits before it tries again, from the first time to the longest, in seconds.
@@ -16,6 +16,7 @@ const PAUSES_S: [u64; 5] = [1, 2, 5, 10, 30];
 /// anew from what its tables say, so that nothing is lost or doubled in between.
 pub(crate) async fn outlive(
     shutdown: &CancellationToken,
+    counters: &Counters,
     progress: &(dyn Fn(&Progress) + Sync),
     land: impl AsyncFn(&(dyn Fn(&Progress) + Sync)) -> Result<Progress, Error>,
 ) -> Result<Progress, Error> {
@@ -40,6 +41,7 @@ pub(crate) async fn outlive(
             ?pause,
             "the landing stopped, and will begin anew from what its tables say"
         );
+        counters.restarts.inc();
         tokio::select! {
             () = shutdown.cancelled() => return Ok(Progress::default()),
             () = tokio::time::sleep(pause) => {}

@@ -37,6 +37,8 @@ pub(crate) struct Processed {
     /// Of Kafka.
     pub(crate) records: u64,
     pub(crate) ends_file: bool,
+    /// Of its messages.
+    pub(crate) newest_event_us: Option<i64>,
     pub(crate) reach: Option<Reach>,
 }
 
@@ -208,6 +210,7 @@ async fn process(topic: &Topic, transform: &Transform, block: Block) -> Result<P
         table: dead_letters::table_name(),
         source: source.into(),
     })?;
+    processed.newest_event_us = decoded.newest_event_us();
     let Transformed { rows, refused } = transform.apply(&decoded.messages).await;
     let mut letters = std::mem::take(&mut decoded.refused);
     letters.extend(

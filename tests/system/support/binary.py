@@ -74,6 +74,8 @@ class Isobar:
             "RUST_BACKTRACE": "0",
             "HDFS_USER": HDFS_USER,
             "ISOBAR__QUERIES__PATH": str(REPOSITORY / "queries"),
+            # Several landings run side by side.
+            "ISOBAR__LAND__HTTP_LISTEN": "127.0.0.1:0",
         }
         given = basic | CANARIES | self.variables
         return {name: value for name, value in given.items() if value is not None}
@@ -151,6 +153,12 @@ class Process(subprocess.Popen):
             stdout=subprocess.DEVNULL,
             stderr=self._stderr,
         )
+
+    def __exit__(self, *exception) -> None:
+        """Whatever happened, it ends here."""
+        if self.poll() is None:
+            self.kill()
+        super().__exit__(*exception)
 
     def said(self) -> str:
         """What it has said to stderr so far."""

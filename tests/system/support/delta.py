@@ -50,6 +50,11 @@ def rows(place: Place, name: str, columns: list[str] | None = None) -> list[dict
     return within_limits(lambda: opened.to_pyarrow_table(columns=columns)).to_pylist()
 
 
+def count(place: Place, name: str) -> int:
+    """How many rows there are, by the statistics in the log: cheap, and asks no isobar."""
+    return sum(table(place, name).get_add_actions(flatten=True).column("num_records").to_pylist())
+
+
 def version(place: Place, name: str) -> int:
     return table(place, name).version()
 

@@ -4,6 +4,8 @@ import contextlib
 import fcntl
 import json
 import os
+import queue
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -13,20 +15,68 @@ import adbc_driver_flightsql.dbapi as adbc
 import pyarrow
 import pyarrow.flight
 
-from support.binary import REPOSITORY, Isobar
-from support.service import Service
+from support.binary import PATIENCE_S, REPOSITORY, Isobar, assert_no_canary
+from support.web import Web
 
 CACHE = Path(os.environ.get("ISOBAR_CACHE") or Path.home() / ".cache/isobar")
 DRIVER = "18.3.0"
 
 
-class Server(Service):
+class Server(Web):
     """A running `isobar serve` on free ports of its own."""
 
     def __init__(self, isobar: Isobar, *arguments: str, **variables: str):
         own = {"ISOBAR__SERVE__FLIGHT_LISTEN": "127.0.0.1:0", "ISOBAR__SERVE__HTTP_LISTEN": "127.0.0.1:0"}
-        super().__init__(isobar.having(**own | variables), "serve", *arguments)
-        self.flight = self.said["flight"]
+        isobar = isobar.having(**own | variables)
+        self.log: list[str] = []
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self.process = subprocess.Popen(
+            [isobar.binary, "serve", *arguments],
+            cwd=isobar.directory,
+            env=isobar.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        line = json.loads(self.wait_for("serving"))
+        super().__init__(line["http"])
+        self.flight = line["flight"]
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self._reader.join()
+        log = "\n".join(self.log)
+        assert_no_canary(log)
+        assert "panicked at" not in log, log
+
+    def _read(self) -> None:
+        for line in self.process.stderr:
+            self.log.append(line.rstrip("\n"))
+            self._lines.put(line)
+        self._lines.put(None)
+
+    def wait_for(self, message: str) -> str:
+        """The next line of the log that has this message."""
+        while True:
+            line = self._lines.get(timeout=PATIENCE_S)
+            assert line is not None, f"ended without saying {message!r}:\n" + "\n".join(self.log)
+            if f'"message":"{message}"' in line:
+                return line
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def ended(self) -> int:
+        """The exit code."""
+        return self.process.wait(timeout=PATIENCE_S)
 
     def connect(self, **options: str) -> adbc.Connection:
         return adbc.connect(f"grpc://{self.flight}", db_kwargs=options, autocommit=True)

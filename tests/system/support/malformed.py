@@ -30,9 +30,14 @@ class Damaged:
 Damage = Callable[[dict], Damaged]
 
 
-def line(edit: Callable[[bytes], bytes]) -> Damage:
-    """Spoil the bytes of the line."""
-    return lambda envelope: Damaged(edit(_encode(envelope)), identified=False)
+@dataclass(frozen=True)
+class Text:
+    """Spoil the bytes of the whole text: the line, or the message alone where there are no lines."""
+
+    edit: Callable[[bytes], bytes]
+
+    def __call__(self, envelope: dict) -> Damaged:
+        return Damaged(self.edit(_encode(envelope)), identified=False)
 
 
 def literal(path: str, text: str | bytes) -> Damage:
@@ -86,18 +91,18 @@ def _edited(envelope: dict, changes: dict) -> dict:
 
 
 NOT_JSON: dict[str, Damage] = {
-    "cut short": line(lambda text: text[: len(text) // 2]),
-    "the gateway's HTML": line(lambda _: b"<html><head><title>502 Bad Gateway</title></head></html>"),
-    "binary bytes": line(lambda _: b"\x00\x93NUMPY\x01\x00\xfe\xff\x80"),
-    "an empty line": line(lambda _: b""),
-    "a line of spaces": line(lambda _: b"  \t "),
-    "a byte-order mark": line(lambda text: b"\xef\xbb\xbf" + text),
-    "bytes after the end": line(lambda text: text + b" xyz"),
-    "a comma after the end": line(lambda text: text + b","),
-    "two values in one line": line(lambda text: text + text),
-    "single quotes": line(lambda text: repr(json.loads(text)).encode()),
-    "a comma before the brace": line(lambda text: text[:-1] + b",}"),
-    "a comment": line(lambda text: text + b" // the last one"),
+    "cut short": Text(lambda text: text[: len(text) // 2]),
+    "the gateway's HTML": Text(lambda _: b"<html><head><title>502 Bad Gateway</title></head></html>"),
+    "binary bytes": Text(lambda _: b"\x00\x93NUMPY\x01\x00\xfe\xff\x80"),
+    "an empty line": Text(lambda _: b""),
+    "a line of spaces": Text(lambda _: b"  \t "),
+    "a byte-order mark": Text(lambda text: b"\xef\xbb\xbf" + text),
+    "bytes after the end": Text(lambda text: text + b" xyz"),
+    "a comma after the end": Text(lambda text: text + b","),
+    "two values in one line": Text(lambda text: text + text),
+    "single quotes": Text(lambda text: repr(json.loads(text)).encode()),
+    "a comma before the brace": Text(lambda text: text[:-1] + b",}"),
+    "a comment": Text(lambda text: text + b" // the last one"),
     "invalid UTF-8 in a name": literal("value.weather.name", b'"Saint-\xc9tienne"'),
     "invalid UTF-8 nobody reads": literal(UNREAD, b'"sta\xfftions"'),
     "UTF-8 of a surrogate": literal(UNREAD, b'"\xed\xa0\xbd"'),
@@ -122,7 +127,6 @@ JSON_BUT_REFUSED: dict[str, Damage] = {
     "a key twice": literal(TEMP, '7.5, "temp": 7.5'),
     "a key twice, once escaped": literal(TEMP, r'7.5, "\u0074emp": 7.5'),
     "a key twice nobody reads": literal(UNREAD, '{"deep": [{"a": 1, "a": 2}]}'),
-    "a key twice in the envelope": line(lambda text: text[:-1] + b', "kafka_offset": 7}'),
     "arrays nested over 64": literal(UNREAD, "[" * 100 + "]" * 100),
     "objects nested over 64": literal(UNREAD, '{"a":' * 100 + "1" + "}" * 100),
     "arrays nested very deep": literal(UNREAD, "[" * 20_000 + "]" * 20_000),
@@ -216,6 +220,7 @@ IMPLAUSIBLE: dict[str, Damage] = {
 }
 
 ENVELOPE: dict[str, Damage] = {
+    "a key twice in the envelope": Text(lambda text: text[:-1] + b', "kafka_offset": 7}'),
     "event time is a word": put({"event_time": "yesterday"}),
     "event time of a thirteenth month": put({"event_time": "2026-13-45 00:00:00"}),
     "event time on 30 February": put({"event_time": "2026-02-30 12:00:00"}),
@@ -231,10 +236,13 @@ ENVELOPE: dict[str, Damage] = {
     "offset is negative": put({"kafka_offset": -1}),
     "offset is a fraction": put({"kafka_offset": 12.5}),
     "partition is negative": put({"kafka_partition": -1}),
-    "the line is an array": line(lambda text: b"[" + text + b"]"),
-    "the line is null": line(lambda _: b"null"),
+    "the line is an array": Text(lambda text: b"[" + text + b"]"),
+    "the line is null": Text(lambda _: b"null"),
 }
 
 KINDS: dict[str, Damage] = (
     NOT_JSON | JSON_BUT_REFUSED | NO_MESSAGE | SECTIONS | WRONG_TYPE | NECESSARY | IMPLAUSIBLE | ENVELOPE
 )
+
+# What can befall a message on any road.
+OF_MESSAGES = [kind for kind in KINDS if kind not in ENVELOPE]

@@ -1,27 +1,20 @@
 """A Kafka topic under test: what is produced to it, under which identities, is the truth to land."""
 
 import dataclasses
+import json
 import random
+import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic
 
-from support.malformed import KINDS
+from support.malformed import KINDS, NOON_1999, NOON_2126, Text
 from support.weather_data import City, Record, encode, envelope, message, polls
 
-# Kinds of malformed messages, by how they spoil one: the whole text of the message, or a part of it.
-WHOLE = [
-    "cut short", "the gateway's HTML", "binary bytes", "an empty line", "a byte-order mark", "bytes after the end",
-    "two values in one line", "single quotes", "a comma before the brace",
-]  # fmt: skip
-PARTS = [
-    "invalid UTF-8 in a name", "a lone high surrogate", "NaN", "Infinity", "a leading zero", "a key twice",
-    "arrays nested over 64", "a number too large", "a string over 64 KiB", "value is a number", "value is an array",
-    "value is the API's 401", "value is the API's 404", "no weather", "weather is an error body", "no air_pollution",
-    "no forecast", "forecast is null", "temperature is a text", "city id is a text",
-]  # fmt: skip
+# What is wrong with these is the time that Kafka has of them.
+TIMES = {"event time before 2000": NOON_1999, "event time a century ahead": NOON_2126}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +40,24 @@ class Topic:
         self.create()
 
     def create(self) -> None:
-        new = NewTopic(self.name, self.partitions, config=self.configuration)
+        self._connect()
+        # As a broker does that trusts the clocks of producers: else it refuses what comes from the future.
+        trusting = {"message.timestamp.after.max.ms": str(2**63 - 1)}
+        new = NewTopic(self.name, self.partitions, config=trusting | self.configuration)
         self.admin.create_topics([new])[self.name].result(30)
+
+    def add_partitions(self, count: int) -> None:
+        """Returns when producers can know of them."""
+        self.partitions += count
+        grown = NewPartitions(self.name, self.partitions)
+        self.admin.create_partitions([grown])[self.name].result(30)
+        for _ in range(300):
+            if len(self.admin.list_topics(self.name, timeout=10).topics[self.name].partitions) == self.partitions:
+                # One that has produced before knows the old ones only.
+                self._connect()
+                return
+            time.sleep(0.1)
+        raise TimeoutError(f"{self.name} has no {self.partitions} partitions within 30 s")
 
     def delete(self) -> None:
         self.admin.delete_topics([self.name])[self.name].result(30)
@@ -59,21 +68,66 @@ class Topic:
         for deleted in self.admin.delete_records(wanted).values():
             deleted.result(30)
 
+    def expire(self) -> None:
+        """Everything in the topic is too old from now on; the broker deletes it when it looks."""
+        resource = ConfigResource(ConfigResource.Type.TOPIC, self.name)
+        resource.add_incremental_config(
+            ConfigEntry("retention.ms", "1", incremental_operation=AlterConfigOpType.SET)
+        )
+        for changed in self.admin.incremental_alter_configs([resource]).values():
+            changed.result(30)
+
+    def extents(self) -> list[tuple[int, int]]:
+        """The first offset of each topic partition and the one after its last."""
+        consumer = Consumer(self._client() | {"group.id": "extents"})
+        try:
+            partitions = [TopicPartition(self.name, number) for number in range(self.partitions)]
+            return [consumer.get_watermark_offsets(partition, timeout=30) for partition in partitions]
+        finally:
+            consumer.close()
+
     def produce(self, records: Iterable[Record], kinds: Iterable[str] = (), seed: int = 1) -> None:
         """Produce records; their offsets are those that Kafka gives them. A malformed one of each kind comes in between."""
         records = list(records)
         kinds = list(kinds)
         chance = random.Random(seed)
         places = dict(zip(sorted(chance.sample(range(len(records)), len(kinds))), kinds, strict=True))
-        producer = Producer(self._client() | {"linger.ms": 5})
         for number, record in enumerate(records):
-            self._send(producer, record, encode(record.value), None)
+            self._send(record, encode(record.value), None)
             if number in places:
                 kind = places[number]
-                self._send(producer, record, spoiled(kind, record), kind)
-        assert producer.flush(60) == 0
+                at = TIMES.get(kind, record.event_at)
+                self._send(dataclasses.replace(record, event_at=at), spoiled(kind, record), kind)
+        assert self._producer.flush(120) == 0
 
-    def _send(self, producer: Producer, record: Record, raw: bytes | None, kind: str | None) -> None:
+    def take_stock(self) -> int:
+        """A broker that is killed may have taken a message that its producer then sends again: in the topic that is two
+        messages. Reads the topic for those that nobody told us of; returns how many there are."""
+        told = {record.identity for record in self.records} | {bad.identity for bad in self.bad}
+        found = {(message.partition(), message.offset()): message for message in self._messages()}
+        assert told <= found.keys(), "the broker lost messages"
+        for identity in found.keys() - told:
+            raw, (_, at_ms) = found[identity].value(), found[identity].timestamp()
+            try:
+                self.records.append(Record(*identity, at_ms // 1000, json.loads(raw)))
+            except ValueError:
+                self.bad.append(BadMessage(identity, "taken twice", raw))
+        return len(found) - len(told)
+
+    def _messages(self) -> Iterator[Message]:
+        consumer = Consumer(self._client() | {"group.id": "stock", "enable.auto.commit": False})
+        left = sum(high - low for low, high in self.extents())
+        try:
+            consumer.assign([TopicPartition(self.name, number, OFFSET_BEGINNING) for number in range(self.partitions)])
+            while left > 0:
+                messages = consumer.consume(min(left, 10_000), timeout=30)
+                assert messages and not any(message.error() for message in messages)
+                yield from messages
+                left -= len(messages)
+        finally:
+            consumer.close()
+
+    def _send(self, record: Record, raw: bytes | None, kind: str | None) -> None:
         def delivered(error, sent):
             assert error is None, error
             identity = (sent.partition(), sent.offset())
@@ -82,28 +136,34 @@ class Topic:
             else:
                 self.bad.append(BadMessage(identity, kind, raw))
 
+        city = record.value["weather"]["id"]
         timestamp = record.event_at * 1000
-        partition = record.partition % self.partitions
-        key = str(record.value["weather"]["id"])
-        producer.produce(self.name, raw, key, partition, on_delivery=delivered, timestamp=timestamp)
-        producer.poll(0)
+        partition = city % self.partitions
+        self._producer.produce(self.name, raw, str(city), partition, on_delivery=delivered, timestamp=timestamp)
+        self._producer.poll(0)
+
+    def _connect(self) -> None:
+        self._producer = Producer(self._client() | {"linger.ms": 5})
 
     def _client(self) -> dict:
         return {"bootstrap.servers": self.servers, "log_level": 0}
 
 
-def spoiled(kind: str, record: Record) -> bytes:
-    if kind in WHOLE:
-        return KINDS[kind](record.value).raw
-    raw = KINDS[kind](envelope(record)).raw
-    return raw.partition(b'"value": ')[2][:-1]
+def spoiled(kind: str, record: Record) -> bytes | None:
+    damage = KINDS[kind]
+    if isinstance(damage, Text):
+        return damage(record.value).raw
+    if kind == "no value":
+        return None
+    _, _, value = damage(envelope(record)).raw.partition(b'"value": ')
+    return value.removesuffix(b"}")
 
 
 def weather(days, cities: list[City], forecasts: int = 0) -> list[Record]:
-    """Every poll of these days; partitions by city, offsets for Kafka to give."""
+    """Every poll of these days, in order; identities are for Kafka to give."""
     polled = [(at, city) for city in cities for at in polls(city, days)]
     polled.sort(key=lambda poll: poll[0])
-    return [Record(city.id, -1, at, message(city, at, forecasts)) for at, city in polled]
+    return [Record(-1, -1, at, message(city, at, forecasts)) for at, city in polled]
 
 
 def compare_dead_letters(rows: Iterable[dict], bad: Iterable[BadMessage], topic: str) -> None:

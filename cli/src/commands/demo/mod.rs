@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
+use engine::config::FILE_NAME;
 use engine::lake::{Lake, PartitionKey};
 use engine::query::{Days, Published, Report};
+use flight_server::Listeners;
+use ingest::land::Counters;
 
 use crate::app::App;
-use crate::commands::{land, run, sql};
+use crate::commands::{land, run, serve, sql};
 use crate::output::Output;
 use crate::signals::Signals;
 use crate::text;
@@ -20,13 +23,14 @@ use crate::text;
 /// Show the whole pipeline on simulated weather: no Kafka, no Hadoop, no key, no network
 ///
 /// A simulated OpenWeather server is polled for some days of several cities, the messages are landed as
-/// tables and aggregated. Everything lies in one directory; a second run goes on with what is there.
+/// tables and aggregated, and the tables are served over Flight SQL until a signal. Everything lies in one
+/// directory; a second run goes on with what is there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Demo {
-    /// End when the table is printed, as it does in this release anyway
+    /// End when the table is printed, instead of serving it
     #[arg(long)]
-    once: bool,
+    pub(crate) once: bool,
     /// Where everything is put
     #[arg(long, value_name = "DIR", default_value = "isobar-demo")]
     dir: PathBuf,
@@ -35,10 +39,19 @@ pub(crate) struct Demo {
 const EXAMPLES: &str = "\
 EXAMPLES:
   isobar demo
+  isobar demo --set serve.flight_listen=127.0.0.1:32011
   isobar demo --once --dir /tmp/weather";
 
 /// The aggregation that is shown.
 const QUERY: &str = "weather/daily_weather_by_city";
+
+/// What there is to ask; in the quotes of a shell and of Python, so it holds none.
+const QUESTION: &str =
+    "SELECT city, max(temp) AS hottest FROM weather GROUP BY city ORDER BY hottest DESC";
+
+const TAKEN: &str = "the demo could not open the addresses that it serves its tables on; stop what listens there, \
+    choose other addresses (--set serve.flight_listen=127.0.0.1:0 --set serve.http_listen=127.0.0.1:0 takes free ones), \
+    or end without serving (--once)";
 
 const RESULT: &str = "\
 SELECT dt, city, observations, round(temp_avg, 1) AS temp_avg, temp_min, temp_max,
@@ -59,6 +72,12 @@ impl Demo {
             .with_context(|| format!("could not prepare {}", directory.display()))?;
         out.line(format_args!("Isobar's demo in {}\n", directory.display()))?;
         let lake = app.lake()?;
+        // Before the work: that an address is taken is told at once.
+        let listeners = if self.once {
+            None
+        } else {
+            Some(serve::listen(&app).await.context(TAKEN)?)
+        };
 
         let started = Instant::now();
         let exports = directory.join("weather");
@@ -74,6 +93,7 @@ impl Demo {
             &app.config.kafka.topic,
             place,
             false,
+            Counters::default(),
             signals.token(),
         );
         let landed = Box::pin(landing).await?;
@@ -89,7 +109,11 @@ impl Demo {
         out.line("")?;
         Box::pin(sql::answer(&app, RESULT, out)).await?;
         places(&lake, &report, out).await?;
-        offers(&directory, out)
+        let Some(listeners) = listeners else {
+            return offers(&directory, out);
+        };
+        clients(&directory, &listeners, out)?;
+        serve::serve(&app, lake, listeners, signals.token()).await
     }
 }
 
@@ -149,17 +173,31 @@ async fn places(lake: &Lake, report: &Report, out: &mut Output) -> anyhow::Resul
 
 /// What to try next; each line works as it stands.
 fn offers(directory: &Path, out: &mut Output) -> anyhow::Result<()> {
-    let isobar = format!(
-        "{} --config {}",
-        shell_word(&own_name()),
-        shell_word(&directory.join("isobar.toml").display().to_string())
-    );
+    let isobar = isobar(directory);
     out.line("\nTry next")?;
-    out.line(format_args!(
-        "  {isobar} sql -c 'SELECT city, max(temp) AS hottest FROM weather GROUP BY city ORDER BY hottest DESC'"
-    ))?;
+    out.line(format_args!("  {isobar} sql -c '{QUESTION}'"))?;
     out.line(format_args!("  {isobar} table describe weather_forecast"))?;
     out.line(format_args!("  {isobar} run {QUERY} --all"))
+}
+
+/// One line for each kind of client; each works as it stands while this process serves.
+fn clients(directory: &Path, listeners: &Listeners, out: &mut Output) -> anyhow::Result<()> {
+    let (flight, http) = (listeners.flight.local_addr()?, listeners.http.local_addr()?);
+    out.line("\nServing the tables until Ctrl-C. From another shell")?;
+    out.line(format_args!("  {} sql -c '{QUESTION}'", isobar(directory)))?;
+    out.line(format_args!(
+        "  python3 -c 'from adbc_driver_flightsql import dbapi; cursor = dbapi.connect(\"grpc://{flight}\", autocommit=True).cursor(); cursor.execute(\"{QUESTION}\"); print(*cursor.fetchall(), sep=\"\\n\")'"
+    ))?;
+    out.line(format_args!("  curl -sS http://{http}/metrics"))?;
+    out.line("(Python needs: pip install adbc-driver-flightsql adbc-driver-manager pyarrow)")?;
+    out.flush()
+}
+
+/// This program with the demo's configuration, for a shell's line.
+fn isobar(directory: &Path) -> String {
+    let configuration = directory.join(FILE_NAME).display().to_string();
+    let (program, configuration) = (shell_word(&own_name()), shell_word(&configuration));
+    format!("{program} --config {configuration}")
 }
 
 /// How this program was called: by a path, or by a name that the shell finds.

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use engine::config::{self, FILE_NAME, Sources};
 
 use crate::app::App;
@@ -15,13 +15,22 @@ const QUERIES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/queries.rs"
 
 /// Makes what is missing in `directory` and loads the configuration that lies there.
 pub(super) fn prepare(directory: &Path, app: &App) -> anyhow::Result<App> {
+    let path = directory.join(FILE_NAME);
+    // Where it serves and what it logs is this call's business; where its tables lie is the directory's.
+    let allowed = |key: &str| key.starts_with("serve.") || key.starts_with("log.");
+    if let Some((key, _)) = app.overrides.iter().find(|(key, _)| !allowed(key)) {
+        bail!(
+            "the demo has a configuration of its own: set {key} in {} instead of by --set",
+            path.display()
+        );
+    }
     for (name, text) in QUERIES {
         write_new(&directory.join("queries").join(name), text)?;
     }
-    write_new(&directory.join(FILE_NAME), &configuration(directory))?;
+    write_new(&path, &configuration(directory))?;
     let sources = Sources {
         file: Some(PathBuf::from(FILE_NAME)),
-        overrides: Vec::new(),
+        overrides: app.overrides.clone(),
         variables: BTreeMap::new(),
         directory: directory.to_owned(),
     };

@@ -3,6 +3,7 @@
 
 mod failure;
 mod guard;
+mod hdfs;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -10,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hdfs_native_object_store::HdfsObjectStoreBuilder;
+use hdfs_native::ClientBuilder;
 use object_store::DynObjectStore;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -19,6 +20,7 @@ use url::Url;
 pub use self::failure::Failure;
 use self::failure::{Attempt, absolute};
 use self::guard::{Guard, in_task};
+use self::hdfs::Hdfs;
 use super::location::Location;
 use crate::error::Error;
 
@@ -151,14 +153,12 @@ impl Stores {
         };
         match url.scheme() {
             "hdfs" => {
-                let store = HdfsObjectStoreBuilder::new()
-                    .with_url(key)
-                    .build()
-                    .map_err(|source| Error::OpenStore {
-                        url: url.clone(),
-                        source,
-                    })?;
-                Ok(Arc::new(Guard::new(store, context)))
+                let client = ClientBuilder::new().with_url(key).build();
+                let client = client.map_err(|source| Error::OpenStore {
+                    url: url.clone(),
+                    source: hdfs::failed(source),
+                })?;
+                Ok(Arc::new(Guard::new(Hdfs::new(client), context)))
             }
             "file" => Ok(Arc::new(Guard::new(LocalFileSystem::new(), context))),
             _ => Err(Error::UnknownScheme { url: url.clone() }),

@@ -3,8 +3,10 @@
 //! Partitions are assigned by us and not by a consumer group: a table has one landing, and where it goes on
 //! is known from the table. What is committed under `group_id` is for display.
 
+mod probe;
 mod reader;
 mod topic_id;
+mod watermark;
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -19,6 +21,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::debug;
 use uuid::Uuid;
 
+pub use self::probe::Probe;
 pub(crate) use self::reader::{Reading, read};
 use crate::error::Error;
 
@@ -81,6 +84,14 @@ impl Connection {
     /// # Errors
     /// When no broker answers, or there is no such topic.
     pub(crate) async fn open(options: KafkaOptions) -> Result<Self, Error> {
+        let mut connection = Self::new(options)?;
+        connection.partitions().await?;
+        connection.id = connection.current_id().await?;
+        Ok(connection)
+    }
+
+    /// Asks nothing yet.
+    fn new(options: KafkaOptions) -> Result<Self, Error> {
         let consumer: BaseConsumer =
             client(&options)
                 .create()
@@ -88,14 +99,11 @@ impl Connection {
                     servers: options.bootstrap_servers.join(","),
                     source,
                 })?;
-        let mut connection = Self {
+        Ok(Self {
             options,
             consumer: Arc::new(consumer),
             id: Uuid::nil(),
-        };
-        connection.partitions().await?;
-        connection.id = connection.current_id().await?;
-        Ok(connection)
+        })
     }
 
     pub(crate) fn topic(&self) -> &str {
@@ -134,6 +142,11 @@ impl Connection {
             partitions.into_iter().map(extent).collect()
         })
         .await
+    }
+
+    /// Where a partition ended when something of it was last read. Nobody is asked.
+    pub(crate) fn known_end(&self, partition: i32) -> Option<i64> {
+        watermark::known_end(&self.consumer, self.topic(), partition)
     }
 
     /// Which topic of this name there is now.
@@ -203,7 +216,10 @@ impl Connection {
                 RDKafkaErrorCode::BrokerTransportFailure
                 | RDKafkaErrorCode::AllBrokersDown
                 | RDKafkaErrorCode::OperationTimedOut
-                | RDKafkaErrorCode::Resolve,
+                | RDKafkaErrorCode::Resolve
+                // The broker of a partition is away, or does not know yet that it is the one.
+                | RDKafkaErrorCode::LeaderNotAvailable
+                | RDKafkaErrorCode::NotLeaderForPartition,
             ) => Error::KafkaConnect { servers, source },
             _ => Error::Kafka {
                 attempt,

@@ -1,142 +1,24 @@
-//! Rows into tables: collected, sealed, committed.
-//!
-//! Each step consumes the one before: a [`Buffer`] is sealed, [`Sealed`] rows are committed.
+//! The tables of a topic, and the commits that make staged files part of them.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use arrow::array::RecordBatch;
 use engine::lake::{
-    Change, DataFile, Encoded, Lake, Outcome, PartitionKey, SWEEP, Swept, Table, TableName,
-    TableSchema, Transaction, encode, split,
+    Change, Lake, Outcome, SWEEP, Swept, Table, TableName, TableSchema, Transaction,
 };
 use futures::{StreamExt as _, TryStreamExt as _};
-use tokio::task::JoinSet;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::buffer::Sealed;
+use super::stage::{Stage, Staged, Target};
 use crate::error::Error;
 use crate::source::kafka::Positions;
 
-/// Files of one table that are encoded and stored at the same time.
-const FILES_CONCURRENCY: usize = 8;
+/// Tables that are opened at the same time.
+const OPEN_CONCURRENCY: usize = 8;
 /// How often a commit is tried while others, no landings, commit to the same table.
 const TRIES: usize = 15;
-
-/// Rows on their way to the tables of one topic.
-#[derive(Debug)]
-pub(crate) struct Buffer {
-    rows: Vec<Vec<RecordBatch>>,
-    /// How far the source was read for them, if it has positions.
-    positions: Positions,
-    pub(crate) count: usize,
-    pub(crate) bytes: u64,
-    pub(crate) since: Option<Instant>,
-}
-
-/// Rows that one commit for each table is made of.
-#[derive(Debug)]
-pub(crate) struct Sealed {
-    rows: Vec<Vec<RecordBatch>>,
-    positions: Positions,
-    count: usize,
-}
-
-impl Buffer {
-    pub(crate) fn new(tables: usize) -> Self {
-        Self {
-            rows: vec![Vec::new(); tables],
-            positions: Positions::new(),
-            count: 0,
-            bytes: 0,
-            since: None,
-        }
-    }
-
-    /// Adds rows of the table with this number.
-    pub(crate) fn push(&mut self, table: usize, rows: RecordBatch) {
-        if rows.num_rows() > 0 {
-            self.count += rows.num_rows();
-            self.since.get_or_insert_with(Instant::now);
-            self.rows[table].push(rows);
-        }
-    }
-
-    /// Counts bytes of messages, whose text the rows hold.
-    pub(crate) fn weigh(&mut self, bytes: u64) {
-        self.bytes += bytes;
-    }
-
-    /// The source has been read up to here, whatever became of its messages.
-    pub(crate) fn reach(&mut self, positions: Positions) {
-        self.since.get_or_insert_with(Instant::now);
-        self.positions.extend(positions);
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0 && self.positions.is_empty()
-    }
-
-    /// Takes everything out, if there is anything.
-    pub(crate) fn seal(&mut self) -> Option<Sealed> {
-        let tables = self.rows.len();
-        let full = std::mem::replace(self, Self::new(tables));
-        (!full.is_empty()).then_some(Sealed {
-            rows: full.rows,
-            positions: full.positions,
-            count: full.count,
-        })
-    }
-}
-
-/// Commits in the background, one sealed buffer at a time, so that the next one fills meanwhile.
-#[derive(Debug)]
-pub(crate) struct Committer {
-    /// Here while nothing is being committed.
-    tables: Option<Tables>,
-    busy: JoinSet<Result<(Tables, Positions), Error>>,
-    pub(crate) commits: u64,
-    /// How far the source was read for all that is committed.
-    pub(crate) committed: Positions,
-}
-
-impl Committer {
-    pub(crate) fn new(tables: Tables) -> Self {
-        Self {
-            tables: Some(tables),
-            busy: JoinSet::new(),
-            commits: 0,
-            committed: Positions::new(),
-        }
-    }
-
-    pub(crate) fn is_busy(&self) -> bool {
-        !self.busy.is_empty()
-    }
-
-    /// Begins to commit `sealed` once the commit before is done.
-    pub(crate) async fn start(&mut self, sealed: Sealed) -> Result<(), Error> {
-        self.finish().await?;
-        let mut tables = self.tables.take().expect("nothing is being committed");
-        self.busy.spawn(async move {
-            let positions = sealed.positions.clone();
-            tables.commit(sealed).await?;
-            Ok((tables, positions))
-        });
-        Ok(())
-    }
-
-    /// Waits until nothing is being committed. A call that is dropped has changed nothing.
-    pub(crate) async fn finish(&mut self) -> Result<(), Error> {
-        if let Some(ended) = self.busy.join_next().await {
-            let (tables, positions) = ended.map_err(Error::Task)??;
-            self.tables = Some(tables);
-            self.commits += 1;
-            self.committed.extend(positions);
-        }
-        Ok(())
-    }
-}
 
 /// The tables of a topic, each with its one writer.
 #[derive(Debug)]
@@ -145,7 +27,8 @@ pub(crate) struct Tables(Vec<Writer>);
 #[derive(Debug)]
 struct Writer {
     table: Table,
-    partition: Vec<String>,
+    /// The same table for those who stage files of it.
+    target: Target,
     names: Arc<Names>,
     topic_id: Option<Uuid>,
     seen: Marks,
@@ -180,14 +63,6 @@ struct Marks {
     sweep: Option<i64>,
 }
 
-/// A stored file, and what it takes to store it again.
-#[derive(Debug)]
-struct Stored {
-    file: DataFile,
-    key: PartitionKey,
-    encoded: Encoded,
-}
-
 impl Tables {
     /// Opens the tables of `topic`, creates those that are absent, and removes what killed landings left in them.
     pub(crate) async fn open(
@@ -206,14 +81,14 @@ impl Tables {
                 }
                 let seen = Marks::of(&table, names).await?;
                 Ok::<_, Error>(Writer {
+                    target: Target::new(&table, schema.partition.clone()),
                     table,
-                    partition: schema.partition.clone(),
                     names: Arc::clone(names),
                     topic_id: None,
                     seen,
                 })
             })
-            .buffered(FILES_CONCURRENCY)
+            .buffered(OPEN_CONCURRENCY)
             .try_collect()
             .await?;
         Ok(Self(writers))
@@ -260,16 +135,22 @@ impl Tables {
         }
     }
 
-    /// Commits sealed rows, each table in a commit of its own, all tables at the same time.
-    async fn commit(&mut self, sealed: Sealed) -> Result<(), Error> {
+    /// Where rows for these tables are staged.
+    pub(crate) fn stage(&self) -> Stage {
+        Stage::new(self.0.iter().map(|writer| writer.target.clone()).collect())
+    }
+
+    /// Commits what is sealed, each table in a commit of its own, all tables at the same time.
+    pub(crate) async fn commit(&mut self, mut sealed: Sealed) -> Result<(), Error> {
         let started = Instant::now();
+        let files = sealed.files(self.0.len()).await?;
         // A position is recorded also where there are no rows: the table need not be asked about these messages again.
         let commits = self
             .0
             .iter_mut()
-            .zip(sealed.rows)
-            .filter(|(_, rows)| !rows.is_empty() || !sealed.positions.is_empty())
-            .map(|(writer, rows)| writer.write(rows, &sealed.positions));
+            .zip(files)
+            .filter(|(_, files)| !files.is_empty() || !sealed.positions.is_empty())
+            .map(|(writer, files)| writer.commit(files, &sealed.positions));
         futures::future::try_join_all(commits).await?;
         info!(rows = sealed.count, elapsed = ?started.elapsed(), "landed");
         Ok(())
@@ -288,26 +169,6 @@ impl Marks {
 }
 
 impl Writer {
-    async fn write(&mut self, rows: Vec<RecordBatch>, positions: &Positions) -> Result<(), Error> {
-        let name = self.table.name().clone();
-        let failed = |source: arrow::error::ArrowError| Error::Encode {
-            table: name.clone(),
-            source: source.into(),
-        };
-        let parts = split(&rows, &self.partition).map_err(failed)?;
-        drop(rows);
-        let table = &self.table;
-        let stored = futures::stream::iter(parts)
-            .map(|(key, rows)| async move {
-                let encoded = encoded(table, rows).await?;
-                store(table, key, encoded).await
-            })
-            .buffer_unordered(FILES_CONCURRENCY)
-            .try_collect()
-            .await?;
-        self.commit(stored, positions).await
-    }
-
     /// What is recorded beside the rows of one commit.
     fn transactions(&self, positions: &Positions) -> Vec<Transaction> {
         let mut transactions = vec![Transaction::unique(&self.names.mark)];
@@ -329,19 +190,17 @@ impl Writer {
     }
 
     /// Makes the files part of the table, unless another landing has committed since.
-    async fn commit(
-        &mut self,
-        mut stored: Vec<Stored>,
-        positions: &Positions,
-    ) -> Result<(), Error> {
+    async fn commit(&mut self, mut files: Vec<Staged>, positions: &Positions) -> Result<(), Error> {
         let transactions = self.transactions(positions);
         let mark = transactions[0].version;
         for _ in 0..TRIES {
             if self.swept_since().await? {
-                stored = self.store_again(stored).await?;
+                warn!(table = %self.table.name(), "somebody swept the table; storing again what is not committed yet");
+                self.target.is_swept();
             }
+            files = self.target.store_lost(files).await?;
             let change = Change {
-                add: stored.iter().map(|stored| stored.file.clone()).collect(),
+                add: files.iter().map(|staged| staged.file.clone()).collect(),
                 transactions: transactions.clone(),
                 ..Change::default()
             };
@@ -385,16 +244,6 @@ impl Writer {
         self.seen = found;
         Ok(swept)
     }
-
-    /// Stores the same rows under new names.
-    async fn store_again(&self, stored: Vec<Stored>) -> Result<Vec<Stored>, Error> {
-        warn!(table = %self.table.name(), files = stored.len(), "somebody swept the table; storing again what is not committed yet");
-        futures::stream::iter(stored)
-            .map(|stored| store(&self.table, stored.key, stored.encoded))
-            .buffer_unordered(FILES_CONCURRENCY)
-            .try_collect()
-            .await
-    }
 }
 
 /// An id as the two numbers that a log can record.
@@ -403,34 +252,19 @@ fn halves(id: Uuid) -> [i64; 2] {
     [high, low].map(|half| i64::from_ne_bytes(half.to_ne_bytes()))
 }
 
-async fn encoded(table: &Table, rows: Vec<RecordBatch>) -> Result<Encoded, Error> {
-    let schema = table.snapshot().file_schema();
-    tokio::task::spawn_blocking(move || encode(&schema, &rows))
-        .await
-        .map_err(Error::Task)?
-        .map_err(|source| Error::Encode {
-            table: table.name().clone(),
-            source: source.into(),
-        })
-}
-
-async fn store(table: &Table, key: PartitionKey, encoded: Encoded) -> Result<Stored, Error> {
-    let file = table.store(&key, encoded.clone()).await?;
-    Ok(Stored { file, key, encoded })
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
     use arrow::array::RecordBatch;
-    use engine::lake::{Lake, PartitionKey, StoreOptions, Stores, Swept};
+    use engine::lake::{Lake, StoreOptions, Stores, Swept};
     use tempfile::TempDir;
     use url::Url;
 
     use super::super::dead_letters;
-    use super::{Stored, Tables, encoded, store};
+    use super::super::stage::Staged;
+    use super::Tables;
     use crate::error::Error;
     use crate::source::kafka::Positions;
 
@@ -448,14 +282,12 @@ mod tests {
         Tables::open(lake, topic, &schemas).await.expect("opened")
     }
 
-    /// A file of one row that no commit names yet.
-    async fn stored(tables: &Tables) -> Stored {
+    /// A file without rows that no commit names yet.
+    async fn staged(tables: &Tables) -> Staged {
         let rows = RecordBatch::new_empty(dead_letters::schema().columns);
-        let table = &tables.0[0].table;
-        let encoded = encoded(table, vec![rows]).await.expect("encoded");
-        store(table, PartitionKey::of(None, None), encoded)
-            .await
-            .expect("stored")
+        let lot = tables.stage().begin(vec![vec![rows]]).await.await;
+        let mut files = lot.expect("staged").remove(0);
+        files.pop().expect("a file")
     }
 
     #[tokio::test]
@@ -463,32 +295,36 @@ mod tests {
         let directory = TempDir::new().expect("a directory");
         let lake = lake(&directory);
         let mut one = open(&lake, "one").await;
-        let file = stored(&one).await;
-        let path = directory.path().join("dead_letters").join(file.file.path());
-        assert!(path.exists());
+        // The later one is for a commit that follows the one that notices.
+        let (file, later) = (staged(&one).await, staged(&one).await);
+        let place = directory.path().join("dead_letters");
+        let paths = [&file, &later].map(|staged| place.join(staged.file.path()));
+        assert!(paths.iter().all(|path| path.exists()));
         let mut other = open(&lake, "other").await;
-        assert!(!path.exists(), "it was swept");
-        let others = stored(&other).await;
+        assert!(!paths.iter().any(|path| path.exists()), "they were swept");
+        let others = staged(&other).await;
         other.0[0]
             .commit(vec![others], &Positions::new())
             .await
             .expect("committed");
-        one.0[0]
-            .commit(vec![file], &Positions::new())
-            .await
-            .expect("committed");
-        assert_eq!(one.0[0].table.snapshot().size().0, 2);
+        for file in [file, later] {
+            one.0[0]
+                .commit(vec![file], &Positions::new())
+                .await
+                .expect("committed");
+        }
+        assert_eq!(one.0[0].table.snapshot().size().0, 3);
         // Nothing is left to sweep: each file there is one that the table names.
         let swept = one.0[0].table.sweep().await.expect("swept");
         assert_eq!(swept, Swept::default());
-        let there = std::fs::read_dir(path.parent().expect("a directory")).expect("listed");
+        let there = std::fs::read_dir(place).expect("listed");
         let data_file = |name: &str| name.ends_with(".parquet");
         let names = there.map(|entry| entry.expect("an entry").file_name());
         assert_eq!(
             names
                 .filter(|name| name.to_str().is_some_and(data_file))
                 .count(),
-            2
+            3
         );
     }
 
@@ -497,7 +333,7 @@ mod tests {
         let directory = TempDir::new().expect("a directory");
         let lake = lake(&directory);
         let (mut one, mut other) = (open(&lake, "one").await, open(&lake, "one").await);
-        let (mine, theirs) = (stored(&one).await, stored(&other).await);
+        let (mine, theirs) = (staged(&one).await, staged(&other).await);
         one.0[0]
             .commit(vec![mine], &Positions::new())
             .await

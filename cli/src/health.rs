@@ -1,0 +1,66 @@
+//! Health, readiness and metrics over HTTP, beside work that answers nobody itself.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use engine::lake::Lake;
+use engine::metrics::Metrics;
+use flight_server::http::{self, Readiness};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+/// The open address, if there is one, and what is told there.
+pub(crate) struct Health {
+    listener: Option<TcpListener>,
+    pub(crate) metrics: Arc<Metrics>,
+}
+
+impl Health {
+    /// Opens the address that `key` of the configuration names.
+    pub(crate) async fn listen(key: &'static str, address: SocketAddr) -> anyhow::Result<Self> {
+        let listener = http::listen(key, address).await?;
+        info!(http = %listener.local_addr()?, "listening");
+        Ok(Self {
+            listener: Some(listener),
+            ..Self::silent()
+        })
+    }
+
+    /// Tells nobody.
+    pub(crate) fn silent() -> Self {
+        Self {
+            listener: None,
+            metrics: Metrics::new(env!("CARGO_PKG_VERSION")),
+        }
+    }
+
+    /// Counts the calls of the storage of `lake` from now on.
+    pub(crate) fn watching(self, lake: &Lake) -> Self {
+        self.metrics.watch(lake.stores());
+        self
+    }
+
+    /// Does `work`, and answers as long as it lasts; from `shutdown` on that it is not ready.
+    pub(crate) async fn beside<T>(
+        self,
+        ready: Readiness,
+        shutdown: CancellationToken,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let Some(listener) = self.listener else {
+            return work.await;
+        };
+        let ended = CancellationToken::new();
+        let ready = http::unless_stopping(shutdown, ready);
+        let answering = http::run(listener, ready, self.metrics, ended.clone());
+        let answering = async { Ok(answering.await?) };
+        let work = async {
+            let done = work.await;
+            ended.cancel();
+            done
+        };
+        let ((), done) = tokio::try_join!(answering, work)?;
+        Ok(done)
+    }
+}

@@ -1,0 +1,230 @@
+//! HDFS as a store: reading, listing and renaming as `hdfs-native-object-store` has them, and files
+//! that are closed without a needless wait.
+//!
+//! A file is complete when its DataNodes have told the NameNode of its last block. They do so while they
+//! tell the writer, so that a writer that asks at once whether the file is complete asks a little too early, and
+//! hdfs-native then waits for half a second before it asks again. Two of these are in every commit:
+//! the data files' and the log entry's. Here, the writer takes a short breath before it asks.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::ops::Range;
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use hdfs_native::file::FileWriter;
+use hdfs_native::{Client, HdfsError, WriteOptions};
+use hdfs_native_object_store::HdfsObjectStore;
+use object_store::path::Path;
+use object_store::{
+    CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
+    PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult, RenameOptions, Result,
+};
+
+use super::failure::absolute;
+
+/// How long a DataNode needs, generously, to tell the NameNode of a block.
+const BREATH: Duration = Duration::from_millis(5);
+
+#[derive(Debug)]
+pub(super) struct Hdfs {
+    client: Client,
+    inner: HdfsObjectStore,
+}
+
+impl Hdfs {
+    pub(super) fn new(client: Client) -> Self {
+        Self {
+            inner: HdfsObjectStore::new(client.clone()),
+            client,
+        }
+    }
+
+    /// Writes `payload` aside and renames it to `path`.
+    async fn put(
+        &self,
+        path: &str,
+        payload: PutPayload,
+        overwrite: bool,
+    ) -> hdfs_native::Result<()> {
+        // Asked before anything is written, as the rename would only tell afterwards.
+        if !overwrite && self.client.get_file_info(path).await.is_ok() {
+            return Err(HdfsError::AlreadyExists(path.to_owned()));
+        }
+        let (mut writer, aside) = self.create_aside(path).await?;
+        for bytes in payload {
+            writer.write(bytes).await?;
+        }
+        with_breaths(Box::pin(writer.close())).await?;
+        let renamed = self.client.rename(&aside, path, overwrite).await;
+        if renamed.is_err() {
+            // Nobody would ask for it. What stays all the same is swept.
+            let _ = self.client.delete(&aside, false).await;
+        }
+        renamed
+    }
+
+    /// A new file beside `path`, under the first free name `.NAME.tmp.N`.
+    async fn create_aside(&self, path: &str) -> hdfs_native::Result<(FileWriter, String)> {
+        let (directory, name) = path
+            .rsplit_once('/')
+            .ok_or_else(|| HdfsError::InvalidPath(path.to_owned()))?;
+        let mut number = 1;
+        loop {
+            let aside = format!("{directory}/.{name}.tmp.{number}");
+            match self.client.create(&aside, WriteOptions::default()).await {
+                Ok(writer) => return Ok((writer, aside)),
+                Err(HdfsError::AlreadyExists(_)) => number += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+}
+
+/// Runs `call`, which goes on only a breath after what it waited for has come.
+async fn with_breaths<T>(call: impl Future<Output = T>) -> T {
+    let mut call = pin!(call);
+    loop {
+        if let Poll::Ready(done) = futures::poll!(call.as_mut()) {
+            return done;
+        }
+        woken().await;
+        tokio::time::sleep(BREATH).await;
+    }
+}
+
+/// Until somebody wakes this task.
+async fn woken() {
+    let mut asked = false;
+    poll_fn(|_| {
+        if std::mem::replace(&mut asked, true) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+}
+
+/// What callers of a store act on, by its name.
+pub(super) fn failed(error: HdfsError) -> object_store::Error {
+    match &error {
+        HdfsError::AlreadyExists(path) => object_store::Error::AlreadyExists {
+            path: path.clone(),
+            source: Box::new(error),
+        },
+        HdfsError::FileNotFound(path) => object_store::Error::NotFound {
+            path: path.clone(),
+            source: Box::new(error),
+        },
+        _ => object_store::Error::Generic {
+            store: "HDFS",
+            source: Box::new(error),
+        },
+    }
+}
+
+impl fmt::Display for Hdfs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+// A method that the trait gains must be taken from the store inside, not from the trait's defaults.
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl ObjectStore for Hdfs {
+    async fn put_opts(
+        &self,
+        location: &Path,
+        payload: PutPayload,
+        options: PutOptions,
+    ) -> Result<PutResult> {
+        let overwrite = match options.mode {
+            PutMode::Create => false,
+            PutMode::Overwrite => true,
+            PutMode::Update(_) => return self.inner.put_opts(location, payload, options).await,
+        };
+        let path = absolute(location);
+        let put = Box::pin(self.put(&path, payload, overwrite));
+        put.await.map_err(failed)?;
+        Ok(PutResult {
+            e_tag: None,
+            version: None,
+        })
+    }
+
+    async fn put_multipart_opts(
+        &self,
+        location: &Path,
+        options: PutMultipartOptions,
+    ) -> Result<Box<dyn MultipartUpload>> {
+        self.inner.put_multipart_opts(location, options).await
+    }
+
+    async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
+        self.inner.get_opts(location, options).await
+    }
+
+    async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        self.inner.get_ranges(location, ranges).await
+    }
+
+    fn delete_stream(
+        &self,
+        locations: BoxStream<'static, Result<Path>>,
+    ) -> BoxStream<'static, Result<Path>> {
+        self.inner.delete_stream(locations)
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list(prefix)
+    }
+
+    fn list_with_offset(
+        &self,
+        prefix: Option<&Path>,
+        offset: &Path,
+    ) -> BoxStream<'static, Result<ObjectMeta>> {
+        self.inner.list_with_offset(prefix, offset)
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        self.inner.list_with_delimiter(prefix).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.inner.copy_opts(from, to, options).await
+    }
+
+    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
+        self.inner.rename_opts(from, to, options).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::sync::oneshot;
+
+    use super::{BREATH, with_breaths};
+
+    #[tokio::test]
+    async fn a_call_goes_on_a_breath_after_what_it_waited_for() {
+        let (sender, receiver) = oneshot::channel::<Instant>();
+        let call = async { receiver.await.expect("sent").elapsed() };
+        tokio::spawn(async { sender.send(Instant::now()).expect("awaited") });
+        assert!(with_breaths(call).await >= BREATH);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_waits_for_nothing_is_not_held_up() {
+        let call = std::pin::pin!(with_breaths(async { 1 }));
+        assert_eq!(futures::poll!(call), std::task::Poll::Ready(1));
+    }
+}

@@ -1,0 +1,201 @@
+//! What a landing counts. Rows count when they are committed, and not before.
+
+use std::collections::BTreeMap;
+
+use chrono::Utc;
+use engine::lake::TableName;
+use engine::metrics::{ByName, Counter, Gauge, Metrics, Unit};
+
+use super::dead_letters::DeadLetter;
+
+/// The counters of landings; clones count together. Those of `default` are shown nowhere.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    rows: ByName<Counter>,
+    letters: ByName<Counter>,
+    commits: Counter,
+    last_commit_s: Gauge,
+    newest_event_s: Gauge,
+    lag: ByName<Gauge, 2>,
+    pub(crate) restarts: Counter,
+}
+
+impl Counters {
+    /// Counters that `metrics` shows.
+    pub fn register(metrics: &Metrics) -> Self {
+        let counters = Self::default();
+        metrics.register(
+            "landed_rows",
+            "Rows committed, by table",
+            counters.rows.clone(),
+        );
+        metrics.register(
+            "dead_letters",
+            "Dead letters committed, by the reason of the refusal",
+            counters.letters.clone(),
+        );
+        metrics.register(
+            "landing_commits",
+            "Commits, each to all tables of the topic that have something new",
+            counters.commits.clone(),
+        );
+        metrics.register_with_unit(
+            "last_commit_timestamp",
+            "When the last commit was made; 0 before the first one",
+            Unit::Seconds,
+            counters.last_commit_s.clone(),
+        );
+        metrics.register_with_unit(
+            "newest_event_timestamp",
+            "The newest event time among committed messages; 0 before the first one",
+            Unit::Seconds,
+            counters.newest_event_s.clone(),
+        );
+        metrics.register(
+            "kafka_lag",
+            "Offsets of a topic partition that its tables do not have yet, as far as is known",
+            counters.lag.clone(),
+        );
+        metrics.register(
+            "landing_restarts",
+            "Times that the landing began anew, because a server was away or another one committed",
+            counters.restarts.clone(),
+        );
+        counters
+    }
+
+    pub(crate) fn show_lag(&self, topic: &str, topic_partition: i32, lag: i64) {
+        let labels = [
+            ("topic", topic.to_owned()),
+            ("topic_partition", topic_partition.to_string()),
+        ];
+        self.lag.get_or_create(&labels).set(lag);
+    }
+}
+
+/// What one landing has in hand, until it is committed.
+pub(crate) struct Tally {
+    pub(crate) counters: Counters,
+    /// Names of the tables, as labels.
+    tables: Vec<[(&'static str, String); 1]>,
+    filling: Pending,
+    committing: Pending,
+    commits: u64,
+}
+
+#[derive(Default)]
+struct Pending {
+    /// By the number of the table.
+    rows: BTreeMap<usize, u64>,
+    /// By reason.
+    letters: BTreeMap<String, u64>,
+    newest_event_us: i64,
+}
+
+impl Tally {
+    pub(crate) fn new(counters: Counters, tables: &[TableName]) -> Self {
+        let label = |table: &TableName| [("table", table.to_string())];
+        let tables: Vec<_> = tables.iter().map(label).collect();
+        // Shown from the beginning: a counter that comes into being with its first rows hides them.
+        for table in &tables {
+            counters.rows.get_or_create(table).inc_by(0);
+        }
+        Self {
+            counters,
+            tables,
+            filling: Pending::default(),
+            committing: Pending::default(),
+            commits: 0,
+        }
+    }
+
+    /// Rows of the table with this number are in hand.
+    pub(crate) fn rows(&mut self, table: usize, count: usize) {
+        *self.filling.rows.entry(table).or_default() += count as u64;
+    }
+
+    pub(crate) fn letters(&mut self, letters: &[DeadLetter]) {
+        for letter in letters {
+            let reason = self.filling.letters.entry(letter.reason.clone());
+            *reason.or_default() += 1;
+        }
+    }
+
+    /// Messages up to this event time are in hand.
+    pub(crate) fn event(&mut self, newest_us: Option<i64>) {
+        let newest = &mut self.filling.newest_event_us;
+        *newest = newest_us.unwrap_or_default().max(*newest);
+    }
+
+    /// The commit of what is in hand begins; the one before is done.
+    pub(crate) fn seal(&mut self) {
+        self.committing = std::mem::take(&mut self.filling);
+    }
+
+    /// So many commits are done.
+    pub(crate) fn settle(&mut self, commits: u64) {
+        if commits == self.commits {
+            return;
+        }
+        self.counters.commits.inc_by(commits - self.commits);
+        self.commits = commits;
+        let done = std::mem::take(&mut self.committing);
+        for (table, count) in done.rows {
+            let label = &self.tables[table];
+            self.counters.rows.get_or_create(label).inc_by(count);
+        }
+        for (reason, count) in done.letters {
+            let label = [("reason", reason)];
+            self.counters.letters.get_or_create(&label).inc_by(count);
+        }
+        self.counters.last_commit_s.set(Utc::now().timestamp());
+        let newest_s = done.newest_event_us.div_euclid(1_000_000);
+        let shown_s = &self.counters.newest_event_s;
+        shown_s.set(newest_s.max(shown_s.get()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use engine::metrics::Metrics;
+
+    use super::{Counters, Tally};
+
+    #[test]
+    fn rows_count_when_their_commit_is_done() {
+        let metrics = Metrics::new("1");
+        let counters = Counters::register(&metrics);
+        let tables = ["weather", "dead_letters"].map(|name| name.parse().expect("a name"));
+        let mut tally = Tally::new(counters, &tables);
+        let check = |expected: &[&str]| {
+            let text = metrics.text().expect("a string takes everything");
+            for line in expected {
+                assert!(
+                    text.lines().any(|found| found == *line),
+                    "{line} in\n{text}"
+                );
+            }
+        };
+        tally.rows(0, 3);
+        tally.event(Some(1_700_000_000_999_999));
+        check(&["isobar_landed_rows_total{table=\"weather\"} 0"]);
+        tally.seal();
+        tally.rows(0, 5);
+        tally.settle(0);
+        check(&["isobar_landed_rows_total{table=\"weather\"} 0"]);
+        tally.settle(1);
+        check(&[
+            "isobar_landed_rows_total{table=\"weather\"} 3",
+            "isobar_landed_rows_total{table=\"dead_letters\"} 0",
+            "isobar_landing_commits_total 1",
+            "isobar_newest_event_timestamp_seconds 1700000000",
+        ]);
+        tally.seal();
+        tally.settle(2);
+        check(&[
+            "isobar_landed_rows_total{table=\"weather\"} 8",
+            "isobar_landing_commits_total 2",
+            "isobar_newest_event_timestamp_seconds 1700000000",
+        ]);
+    }
+}

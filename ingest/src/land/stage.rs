@@ -1,0 +1,139 @@
+//! Staging: rows become stored data files, which the commit that follows names.
+//!
+//! It goes on beside reading and beside commits, so that a commit has little left to wait for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::RecordBatch;
+use arrow::error::ArrowError;
+use engine::lake::{DataFile, Encoded, PartitionKey, Table, encode, split};
+use futures::{StreamExt as _, TryStreamExt as _};
+use tokio::sync::Semaphore;
+
+use crate::error::Error;
+
+/// Lots that are staged at the same time. More only take memory.
+const LOTS: usize = 2;
+/// Files of one table and lot that are encoded and stored at the same time.
+const FILES_CONCURRENCY: usize = 8;
+
+/// Where the rows of a topic are staged.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    targets: Arc<[Target]>,
+    room: Arc<Semaphore>,
+}
+
+/// A table as staging sees it.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    table: Table,
+    partition: Vec<String>,
+    /// How often its writer has found the table swept by somebody else.
+    sweeps: Arc<AtomicU64>,
+}
+
+/// A stored file, and what it takes to store it again.
+#[derive(Debug)]
+pub(crate) struct Staged {
+    pub(crate) file: DataFile,
+    key: PartitionKey,
+    encoded: Encoded,
+    /// The sweeps that were known when the file was not yet there.
+    sweeps: u64,
+}
+
+impl Stage {
+    pub(crate) fn new(targets: Vec<Target>) -> Self {
+        Self {
+            targets: targets.into(),
+            room: Arc::new(Semaphore::new(LOTS)),
+        }
+    }
+
+    /// Waits for room, and gives what is left to do for `rows`, a list for each table.
+    pub(crate) async fn begin(
+        &self,
+        rows: Vec<Vec<RecordBatch>>,
+    ) -> impl Future<Output = Result<Vec<Vec<Staged>>, Error>> + Send + 'static {
+        let room = Arc::clone(&self.room).acquire_owned().await;
+        let room = room.expect("the semaphore is never closed");
+        let targets = Arc::clone(&self.targets);
+        async move {
+            let tables = targets.iter().zip(rows);
+            let tables = tables.map(|(target, rows)| target.stage(rows));
+            let staged = futures::future::try_join_all(tables).await;
+            drop(room);
+            staged
+        }
+    }
+}
+
+impl Target {
+    pub(crate) fn new(table: &Table, partition: Vec<String>) -> Self {
+        Self {
+            table: table.clone(),
+            partition,
+            sweeps: Arc::default(),
+        }
+    }
+
+    async fn stage(&self, rows: Vec<RecordBatch>) -> Result<Vec<Staged>, Error> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let parts = split(&rows, &self.partition).map_err(|source: ArrowError| Error::Encode {
+            table: self.table.name().clone(),
+            source: source.into(),
+        })?;
+        drop(rows);
+        futures::stream::iter(parts)
+            .map(|(key, rows)| async move {
+                let encoded = self.encoded(rows).await?;
+                self.store(key, encoded).await
+            })
+            .buffer_unordered(FILES_CONCURRENCY)
+            .try_collect()
+            .await
+    }
+
+    async fn encoded(&self, rows: Vec<RecordBatch>) -> Result<Encoded, Error> {
+        let schema = self.table.snapshot().file_schema();
+        tokio::task::spawn_blocking(move || encode(&schema, &rows))
+            .await
+            .map_err(Error::Task)?
+            .map_err(|source| Error::Encode {
+                table: self.table.name().clone(),
+                source: source.into(),
+            })
+    }
+
+    async fn store(&self, key: PartitionKey, encoded: Encoded) -> Result<Staged, Error> {
+        let sweeps = self.sweeps.load(Ordering::Acquire);
+        let file = self.table.store(&key, encoded.clone()).await?;
+        Ok(Staged {
+            file,
+            key,
+            encoded,
+            sweeps,
+        })
+    }
+
+    /// The table was swept by somebody else: what was stored before may be gone.
+    pub(crate) fn is_swept(&self) {
+        self.sweeps.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Stores files under new names that may be gone.
+    pub(crate) async fn store_lost(&self, staged: Vec<Staged>) -> Result<Vec<Staged>, Error> {
+        let sweeps = self.sweeps.load(Ordering::Acquire);
+        let (lost, mut kept): (Vec<_>, Vec<_>) =
+            staged.into_iter().partition(|file| file.sweeps < sweeps);
+        let stored = futures::stream::iter(lost)
+            .map(|lost| self.store(lost.key, lost.encoded))
+            .buffer_unordered(FILES_CONCURRENCY);
+        kept.extend(stored.try_collect::<Vec<_>>().await?);
+        Ok(kept)
+    }
+}

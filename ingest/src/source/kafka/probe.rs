@@ -1,0 +1,36 @@
+//! Questions about a topic from whoever does not read it: readiness, and the check of all connections.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Connection, KafkaOptions};
+use crate::error::Error;
+
+/// A connection for asking whether brokers answer and have the topic. It connects when it is first asked.
+#[derive(Clone)]
+pub struct Probe(Connection);
+
+impl Probe {
+    /// # Errors
+    /// When the options are none that the client library takes.
+    pub fn new(options: KafkaOptions) -> Result<Self, Error> {
+        Connection::new(options).map(Self)
+    }
+
+    /// How many partitions the topic has.
+    ///
+    /// # Errors
+    /// When no broker answers, or there is no such topic.
+    pub async fn partitions(&self) -> Result<usize, Error> {
+        let found = self.0.partitions().await;
+        // What the library tells of brokers that come and go would pile up: nobody else polls.
+        while self.0.consumer.poll(Duration::ZERO).is_some() {}
+        Ok(found?.len())
+    }
+}
+
+impl fmt::Debug for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Probe").field(&self.0.options).finish()
+    }
+}

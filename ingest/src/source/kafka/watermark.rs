@@ -1,0 +1,25 @@
+//! What the client heard of the end of a topic partition while it read. rdkafka offers only the call that asks the
+//! brokers, librdkafka has both.
+#![allow(
+    unsafe_code,
+    reason = "the only way to librdkafka's get_watermark_offsets; what it is given outlives the call"
+)]
+
+use std::ffi::CString;
+
+use rdkafka::bindings as ffi;
+use rdkafka::consumer::{BaseConsumer, Consumer as _};
+
+/// Where `partition` of `topic` ended when something of it was last fetched.
+pub(super) fn known_end(consumer: &BaseConsumer, topic: &str, partition: i32) -> Option<i64> {
+    let name = CString::new(topic).ok()?;
+    let (mut low, mut high) = (-1, -1);
+    let client = consumer.client().native_ptr();
+    // SAFETY: `client` lives as long as `consumer`; the name and both numbers live until the call returns, and it keeps
+    // none of them.
+    let code = unsafe {
+        ffi::rd_kafka_get_watermark_offsets(client, name.as_ptr(), partition, &mut low, &mut high)
+    };
+    // What is not known yet is negative.
+    (code == ffi::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR && high >= 0).then_some(high)
+}

@@ -1,0 +1,147 @@
+"""Health, readiness and metrics of a landing: what they count is what was produced, and what is away is told."""
+
+import signal
+import socket
+import time
+from collections import Counter
+from datetime import date
+
+import pytest
+
+from support.binary import PATIENCE_S, Process
+from support.lake import Lake
+from support.malformed import OF_MESSAGES
+from support.topic import Topic, weather
+from support.weather_data import CITIES, build
+from support.web import Web, eventually, web_of
+
+QUICK = {"ISOBAR__LAND__INTERVAL": "200ms", "ISOBAR__HDFS__TIMEOUT": "3s"}
+
+
+@pytest.fixture
+def topic(kafka):
+    return Topic(kafka)
+
+
+def lake_of(lakes, kind: str, topic: Topic, **variables: str) -> Lake:
+    return lakes.new(kind, BOOTSTRAP_SERVERS=topic.servers, TOPIC_NAME=topic.name, **variables)
+
+
+def end(process: Process) -> None:
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=PATIENCE_S) == 0, process.said()
+
+
+def rows(web: Web, table: str) -> float:
+    return web.metric(f'isobar_landed_rows_total{{table="{table}"}}')
+
+
+def lag(web: Web, topic: Topic) -> dict[int, float]:
+    """By topic partition."""
+    series = 'isobar_kafka_lag{{topic="{}",topic_partition="{}"}}'
+    metrics = web.metrics()
+    return {number: metrics.get(series.format(topic.name, number), -1.0) for number in range(topic.partitions)}
+
+
+def test_a_landing_from_kafka_counts_what_it_landed(lakes, kind, topic):
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:2], forecasts=2)[:100], kinds=OF_MESSAGES[:6])
+    lake = lake_of(lakes, kind, topic, **QUICK)
+    started = time.time()
+    with lake.isobar.start("land", "--from", "kafka") as process:
+        web = web_of(process)
+        assert web.get("/healthz") == (200, "ok\n")
+        assert web.get("/readyz") == (200, "ready\n")
+        eventually(lambda: rows(web, "weather") == len(topic.records), "all rows", PATIENCE_S)
+        metrics = web.metrics()
+        assert metrics['isobar_landed_rows_total{table="weather_forecast"}'] == len(lake.rows("weather_forecast"))
+        assert metrics['isobar_landed_rows_total{table="dead_letters"}'] == len(topic.bad)
+        reasons = Counter(letter["reason"] for letter in lake.rows("dead_letters"))
+        letters = {f'isobar_dead_letters_total{{reason="{reason}"}}': count for reason, count in reasons.items()}
+        assert {name: value for name, value in metrics.items() if "dead_letters_total" in name} == letters
+        assert metrics["isobar_landing_commits_total"] >= 1 and metrics["isobar_landing_restarts_total"] == 0
+        assert started - 1 <= metrics["isobar_last_commit_timestamp_seconds"] <= time.time()
+        assert metrics["isobar_newest_event_timestamp_seconds"] == max(record.event_at for record in topic.records)
+        assert metrics["isobar_storage_calls_total"] > 0
+        eventually(lambda: set(lag(web, topic).values()) == {0}, "nothing left")
+        end(process)
+
+
+def test_the_lag_is_what_the_tables_do_not_have(lakes, topic):
+    lake = lake_of(lakes, "local", topic, ISOBAR__LAND__INTERVAL="1h")
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:3])[:60])
+    with lake.isobar.start("land", "--from", "kafka") as process:
+        web = web_of(process)
+        eventually(lambda: lag(web, topic) == produced(topic), "what was there at the start", PATIENCE_S)
+        topic.produce(weather([date(2026, 1, 16)], CITIES[:3])[:60])
+        # Read by now, and in no table yet.
+        eventually(lambda: lag(web, topic) == produced(topic), "what came since")
+        assert rows(web, "weather") == 0 and web.metric("isobar_last_commit_timestamp_seconds") == 0
+        end(process)
+    assert lake.identities() == sorted(record.identity for record in topic.records)
+
+
+def produced(topic: Topic) -> dict[int, float]:
+    counts = Counter(record.partition for record in topic.records)
+    return {number: counts[number] for number in range(topic.partitions)}
+
+
+@pytest.mark.parametrize("server, says", [("kafka", "no Kafka broker answers"), ("namenode", "cannot be reached")])
+def test_a_landing_whose_servers_are_away_is_not_ready(lakes, stack, topic, server, says):
+    lake = lake_of(lakes, "hdfs", topic, **QUICK)
+    first, second = weather([date(2026, 1, 15)], CITIES[:1])[:20], weather([date(2026, 1, 16)], CITIES[:1])[:20]
+    topic.produce(first)
+    with lake.isobar.start("land", "--from", "kafka") as process:
+        web = web_of(process)
+        eventually(lambda: rows(web, "weather") == 20, "the first rows", PATIENCE_S)
+        stack.kill(server)
+        status, reason = web.get("/readyz")
+        assert status == 503 and says in reason, reason
+        assert web.get("/healthz") == (200, "ok\n")
+        if server == "namenode":
+            topic.produce(second)
+            eventually(lambda: web.metric("isobar_landing_restarts_total") >= 1, "it begins anew", PATIENCE_S)
+        stack.restore()
+        if server == "kafka":
+            topic.produce(second)
+        eventually(lambda: web.get("/readyz")[0] == 200, "ready again", PATIENCE_S)
+        eventually(lambda: rows(web, "weather") == 40, "the other rows", PATIENCE_S)
+        end(process)
+
+
+def test_a_landing_that_watches_files_tells_too(lakes):
+    lake = lakes.new("local", **QUICK)
+    export = build([date(2026, 1, 15)], CITIES[:1], malformed=["cut short"])
+    lake.put(export.files)
+    with lake.isobar.start("land", "--from", "files", lake.place.export_url) as process:
+        web = web_of(process)
+        eventually(lambda: rows(web, "weather") == len(export.records), "all rows", PATIENCE_S)
+        assert web.get("/readyz") == (200, "ready\n")
+        assert rows(web, "dead_letters") == len(export.bad)
+        assert not [name for name in web.metrics() if "kafka_lag" in name]
+        end(process)
+
+
+def test_a_landing_that_is_to_end_tells_while_it_runs(lakes, stack):
+    lake = lakes.new("hdfs", ISOBAR__HDFS__TIMEOUT="100s")
+    export = build([date(2026, 1, 15)], CITIES[:1])
+    lake.put(export.files)
+    stack.stop("namenode")
+    with lake.isobar.start("land", "--from", "files", lake.place.export_url, "--once") as process:
+        assert web_of(process).get("/healthz") == (200, "ok\n")
+        stack.cont("namenode")
+        assert process.wait(timeout=PATIENCE_S) == 0
+    assert lake.identities() == sorted(record.identity for record in export.records)
+
+
+def test_an_address_that_is_taken_is_named_and_nothing_done(lakes):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        lake = lakes.new("local", ISOBAR__LAND__HTTP_LISTEN=address)
+        lake.put(build([date(2026, 1, 15)], CITIES[:1]).files)
+        arguments = ["land", "--from", "files", lake.place.export_url]
+        lake.isobar.refused(*arguments, code=1, says=["land.http_listen", address, "port 0"])
+        assert not lake.place.names("lake")
+        # Most likely a service has it, and somebody lands a file beside.
+        outcome = lake.isobar.ok(*arguments, "--once")
+        assert address in outcome.stderr
+    assert lake.identities()
