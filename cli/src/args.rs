@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use tracing::Level;
 
-use crate::commands::{check, completions, config, demo, land, query, run, serve, sql, table};
+use crate::commands::{
+    check, completions, config, demo, land, produce, query, run, serve, sql, table,
+};
 
 /// SQL analytics engine over HDFS, in one binary.
 ///
@@ -23,6 +25,7 @@ pub(crate) struct Args {
 const EXAMPLES: &str = "\
 EXAMPLES:
   isobar demo                                   the whole way on simulated weather
+  isobar produce                                the weather of cities goes to Kafka
   isobar land --from files exports --once       messages in files become tables
   isobar run weather/daily_weather_by_city      today's aggregates
   isobar sql -c 'SELECT count(*) FROM weather'  a question
@@ -84,6 +87,7 @@ impl Verbosity {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(demo::Demo),
+    Produce(produce::Produce),
     Land(land::Land),
     Run(run::Run),
     #[command(subcommand)]
@@ -103,6 +107,7 @@ impl Command {
     pub(crate) fn is_service(&self) -> bool {
         match self {
             Self::Serve(_) => true,
+            Self::Produce(produce) => produce.is_service(),
             Self::Land(land) => !land.once,
             Self::Demo(demo) => !demo.once,
             _ => false,
@@ -167,6 +172,8 @@ mod tests {
         check("isobar run q -p a", false);
         check("isobar sql -c x -c y", true);
         check("isobar sql -c x -f y", false);
+        check("isobar produce --once --dry-run", true);
+        check("isobar produce Paris", false);
         check("isobar land", false);
         check("isobar land --from files x --once", true);
         check("isobar land --from files", false);

@@ -17,28 +17,28 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    /// Opens the address that `key` of the configuration names. The storage of `lake` is counted from now on.
-    pub(crate) async fn listen(
-        key: &'static str,
-        address: SocketAddr,
-        lake: &Lake,
-    ) -> anyhow::Result<Self> {
+    /// Opens the address that `key` of the configuration names.
+    pub(crate) async fn listen(key: &'static str, address: SocketAddr) -> anyhow::Result<Self> {
         let listener = http::listen(key, address).await?;
         info!(http = %listener.local_addr()?, "listening");
         Ok(Self {
             listener: Some(listener),
-            ..Self::silent(lake)
+            ..Self::silent()
         })
     }
 
     /// Tells nobody.
-    pub(crate) fn silent(lake: &Lake) -> Self {
-        let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-        metrics.watch(lake.stores());
+    pub(crate) fn silent() -> Self {
         Self {
             listener: None,
-            metrics,
+            metrics: Metrics::new(env!("CARGO_PKG_VERSION")),
         }
+    }
+
+    /// Counts the calls of the storage of `lake` from now on.
+    pub(crate) fn watching(self, lake: &Lake) -> Self {
+        self.metrics.watch(lake.stores());
+        self
     }
 
     /// Does `work`, and answers as long as it lasts; from `shutdown` on that it is not ready.

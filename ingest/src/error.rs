@@ -1,12 +1,16 @@
 //! What can fail in ingest: each variant is an attempt, its object and its cause.
 
+use std::error::Error as StdError;
+use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use datafusion::error::DataFusionError;
 use engine::lake::{Failure, TableName};
 use rdkafka::error::KafkaError;
 
 use crate::message::ShapeError;
+use crate::openweather;
 
 /// An attempt of ingest that failed.
 #[derive(Debug, thiserror::Error)]
@@ -107,6 +111,55 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    #[error(transparent)]
+    OpenWeather(#[from] openweather::Error),
+    #[error("could not poll {failed} of {cities} cities")]
+    Cities {
+        failed: usize,
+        cities: usize,
+        #[source]
+        source: openweather::Error,
+    },
+    #[error(
+        "could not use the spool at {}; set produce.spool_path to a directory that this user may write to", path.display()
+    )]
+    Spool {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "another `isobar produce` uses the spool at {}; run one, or set produce.spool_path", path.display()
+    )]
+    SpoolTaken { path: PathBuf },
+    #[error(
+        "could not create topic \"{topic}\" in Kafka at {servers}; check produce.topic_partitions, produce.topic_replication and the user's rights, or create it by hand"
+    )]
+    CreateTopic {
+        topic: String,
+        servers: String,
+        #[source]
+        source: KafkaError,
+    },
+    #[error(
+        "messages that did not reach Kafka: {waiting}; they are kept in the spool at {}, and sent by the next `isobar produce`", spool.display()
+    )]
+    NotDelivered {
+        waiting: usize,
+        spool: PathBuf,
+        #[source]
+        source: Option<Box<Error>>,
+    },
+    #[error("Kafka refused messages for good, which are lost: {refused}; the log says why")]
+    Refused { refused: u64 },
+    #[error("Kafka did not take a message within {limit:?}")]
+    Unanswered { limit: Duration },
+    #[error("could not send a message to topic \"{topic}\"")]
+    Send {
+        topic: String,
+        #[source]
+        source: KafkaError,
+    },
     #[error("a task of the landing ended early")]
     Task(#[source] tokio::task::JoinError),
 }
@@ -123,4 +176,19 @@ impl Error {
                 .is_some_and(|failure| !matches!(failure, Failure::Denied { .. })),
         }
     }
+}
+
+/// An error with its causes, on one line. Libraries print their source and have it; nothing is told twice.
+pub(crate) fn told(error: &dyn StdError) -> String {
+    let mut told = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let line = cause.to_string();
+        if !told.contains(&line) {
+            told.push_str(": ");
+            told.push_str(&line);
+        }
+        source = cause.source();
+    }
+    told
 }

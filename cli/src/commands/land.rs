@@ -118,15 +118,16 @@ impl Land {
 
     /// Where this landing tells of itself, and what it counts there.
     async fn listen(&self, app: &App, lake: &Lake) -> anyhow::Result<(Health, Counters)> {
-        let listening = Health::listen("land.http_listen", app.config.land.http_listen, lake);
+        let listening = Health::listen("land.http_listen", app.config.land.http_listen);
         let health = match listening.await {
             // A service has the address, most likely; that is no reason not to land once beside it.
             Err(error) if self.once => {
                 warn!("{error:#}; landing without telling of it");
-                Health::silent(lake)
+                Health::silent()
             }
             listening => listening?,
         };
+        let health = health.watching(lake);
         let counters = Counters::register(&health.metrics);
         Ok((health, counters))
     }

@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod land;
+pub(crate) mod produce;
 pub(crate) mod query;
 pub(crate) mod run;
 pub(crate) mod serve;
@@ -27,9 +28,10 @@ pub(crate) fn run_without_configuration(command: &Command) -> Option<anyhow::Res
 
 pub(crate) async fn run(command: Command, app: App, signals: &Signals) -> anyhow::Result<()> {
     let mut out = Output::new();
-    // Landing finishes its commit when a signal comes, serving its statements, and a session outlives them;
+    // Producing sends what it fetched and landing finishes its commit when a signal comes, serving its statements, and a session outlives them;
     // everything else changes nothing before its last step and is simply dropped.
     match command {
+        Command::Produce(produce) => produce.run(&app, signals, &mut out).await?,
         Command::Land(land) => land.run(&app, signals, &mut out).await?,
         Command::Demo(demo) => demo.run(&app, signals, &mut out).await?,
         Command::Sql(sql) => sql.run(&app, signals, &mut out).await?,
@@ -49,7 +51,8 @@ async fn run_to_the_end(command: Command, app: &App, out: &mut Output) -> anyhow
         Command::Table(table) => table.run(app, out).await,
         Command::Config(config) => config.run(app, out),
         Command::Check(check) => check.run(app, out).await,
-        Command::Land(_)
+        Command::Produce(_)
+        | Command::Land(_)
         | Command::Sql(_)
         | Command::Serve(_)
         | Command::Demo(_)

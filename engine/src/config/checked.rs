@@ -70,7 +70,7 @@ pub struct Export {
 pub struct OpenWeather {
     /// Only a real server asks for it.
     pub api_key: Option<Secret>,
-    /// At least one, each `name` or `name,country`.
+    /// At least one, as written; whoever polls reads them.
     pub cities: Vec<String>,
     /// Scheme, host and port only, so that `Url::join` is safe.
     pub base_url: Url,
@@ -130,6 +130,16 @@ pub struct Land {
 
 #[derive(Debug, Clone)]
 pub struct Produce {
+    /// Without it there is one below the user's directory of state.
+    pub spool_path: Option<PathBuf>,
+    pub spool_bytes_max: ByteSize,
+    pub compression: Compression,
+    /// Of a topic that is created, these three; without them the brokers decide.
+    pub topic_partitions: Option<i32>,
+    pub topic_replication: Option<i32>,
+    pub topic_retention: Option<Duration>,
+    /// From the signal to the end of the process.
+    pub shutdown_deadline: Duration,
     pub http_listen: SocketAddr,
 }
 
@@ -183,6 +193,26 @@ impl Units {
     }
 }
 
+/// How messages are compressed, as Kafka names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    Zstd,
+    Lz4,
+    None,
+}
+
+impl Compression {
+    pub(crate) const NAMES: &'static [&'static str] = &["zstd", "lz4", "none"];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+            Self::Lz4 => "lz4",
+            Self::None => "none",
+        }
+    }
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -223,9 +253,7 @@ impl Config {
                 only_today: values.take("run.only_today"),
             },
             land: Land::new(values),
-            produce: Produce {
-                http_listen: values.take("produce.http_listen"),
-            },
+            produce: Produce::new(values, directory),
             consume: Consume {
                 http_listen: values.take("consume.http_listen"),
             },
@@ -311,6 +339,22 @@ impl Land {
     }
 }
 
+impl Produce {
+    fn new(values: &mut Values, directory: &Path) -> Self {
+        let spool_path = values.optional::<String>("produce.spool_path");
+        Self {
+            spool_path: spool_path.map(|path| directory.join(path)),
+            spool_bytes_max: values.take("produce.spool_bytes_max"),
+            compression: values.take("produce.compression"),
+            topic_partitions: values.optional_number("produce.topic_partitions"),
+            topic_replication: values.optional_number("produce.topic_replication"),
+            topic_retention: values.optional("produce.topic_retention"),
+            shutdown_deadline: values.take("produce.shutdown_deadline"),
+            http_listen: values.take("produce.http_listen"),
+        }
+    }
+}
+
 impl Serve {
     fn new(values: &mut Values) -> Self {
         Self {
@@ -360,6 +404,12 @@ field_types! {
         "standard" => Ok(Self::Standard),
         "metric" => Ok(Self::Metric),
         "imperial" => Ok(Self::Imperial),
+        _ => Err(OtherKind),
+    };
+    Compression: Value::Choice(name) => match name {
+        "zstd" => Ok(Self::Zstd),
+        "lz4" => Ok(Self::Lz4),
+        "none" => Ok(Self::None),
         _ => Err(OtherKind),
     };
     LogFormat: Value::Choice(name) => match name {

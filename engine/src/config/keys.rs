@@ -190,7 +190,7 @@ pub(crate) const KEYS: &[Key] = &[
         "openweather.cities",
         Kind::Names,
         Value("Paris"),
-        "Cities to poll, as `name` or `name,country`; the variable separates them by `;`.",
+        "Cities to poll: `name`, `name,country`, an id or `latitude,longitude`; the variable separates them by `;`.",
     )
     .older("CITY"),
     Key::new(
@@ -199,7 +199,7 @@ pub(crate) const KEYS: &[Key] = &[
         Value("https://api.openweathermap.org"),
         "Address of the API, without a path.",
     ),
-    Key::new("openweather.interval", Kind::Duration, Value("10m"), "Time from one poll to the next."),
+    Key::new("openweather.interval", Kind::Duration, Value("10m"), "Time from one poll to the next; polls are made at its multiples, at :00, :10 and so on."),
     Key::new(
         "openweather.units",
         Kind::Choice(super::Units::NAMES),
@@ -269,6 +269,49 @@ pub(crate) const KEYS: &[Key] = &[
         "Longest time that a message waits for its commit, so that a quiet topic lands too.",
     ),
     http_listen("land.http_listen", "127.0.0.1:9467"),
+    Key::new(
+        "produce.spool_path",
+        Kind::Text,
+        Unset("/var/lib/isobar/spool"),
+        "Directory of the messages that wait for Kafka. Unless it is set, isobar/spool below $XDG_STATE_HOME or\n\
+         ~/.local/state.",
+    ),
+    Key::new(
+        "produce.spool_bytes_max",
+        Kind::Size,
+        Value("1GiB"),
+        "When so much waits there, nothing is polled until Kafka takes messages again. 40 cities fill 110 MB a day.",
+    ),
+    Key::new(
+        "produce.compression",
+        Kind::Choice(super::Compression::NAMES),
+        Value("zstd"),
+        "How messages are compressed on their way and in Kafka: zstd, lz4 or none.",
+    ),
+    Key::new(
+        "produce.topic_partitions",
+        Kind::Number { min: 1, max: 100_000 },
+        Unset("3"),
+        "Partitions of the topic when it is created. Unless it is set, the brokers' default, as with the next two.",
+    ),
+    Key::new(
+        "produce.topic_replication",
+        Kind::Number { min: 1, max: 32_767 },
+        Unset("3"),
+        "Copies of each of its partitions.",
+    ),
+    Key::new(
+        "produce.topic_retention",
+        Kind::Duration,
+        Unset("30days"),
+        "How long it keeps messages.",
+    ),
+    Key::new(
+        "produce.shutdown_deadline",
+        Kind::Duration,
+        Value("30s"),
+        "Longest time that messages in hand are given to reach Kafka when the service is stopped.",
+    ),
     http_listen("produce.http_listen", "127.0.0.1:9465"),
     http_listen("consume.http_listen", "127.0.0.1:9466"),
     http_listen("schedule.http_listen", "127.0.0.1:9469"),

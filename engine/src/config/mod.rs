@@ -24,8 +24,8 @@ mod value;
 mod values;
 
 pub use checked::{
-    Config, Consume, Export, HBase, Hdfs, Kafka, Lake, Land, Log, LogFormat, OpenWeather, Postgres,
-    Produce, Queries, Run, Schedule, Serve, Time, Units,
+    Compression, Config, Consume, Export, HBase, Hdfs, Kafka, Lake, Land, Log, LogFormat,
+    OpenWeather, Postgres, Produce, Queries, Run, Schedule, Serve, Time, Units,
 };
 pub use error::{Error, Problems};
 pub use example::example;

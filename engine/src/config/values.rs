@@ -78,6 +78,12 @@ impl Values {
         self.0.is_empty()
     }
 
+    pub(crate) fn optional_number<T: TryFrom<u64>>(&mut self, name: &str) -> Option<T> {
+        let number = self.optional::<u64>(name)?;
+        let number = T::try_from(number).ok();
+        Some(number.expect("a key's bounds fit the type of its field"))
+    }
+
     pub(crate) fn number<T: TryFrom<u64>>(&mut self, name: &str) -> T {
         T::try_from(self.take::<u64>(name))
             .ok()

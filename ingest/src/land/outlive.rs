@@ -1,6 +1,5 @@
 //! How a service outlives what passes: a storage or brokers that are away.
 
-use std::error::Error as StdError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{Counters, Progress};
-use crate::error::Error;
+use crate::error::{Error, told};
 
 /// How long a service waits before it tries again, from the first time to the longest, in seconds.
 const PAUSES_S: [u64; 5] = [1, 2, 5, 10, 30];
@@ -48,16 +47,4 @@ pub(crate) async fn outlive(
             () = tokio::time::sleep(pause) => {}
         }
     }
-}
-
-/// An error with its causes, on one line.
-fn told(error: &Error) -> String {
-    let mut told = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        told.push_str(": ");
-        told.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    told
 }

@@ -11,7 +11,7 @@ use super::body::{self, BodyError, Section};
 use super::city::{City, Coordinates, Form};
 use super::error::{Call, Endpoint, Error};
 use super::options::{Options, Units};
-use super::transport::Transport;
+use super::transport::{Counters, Transport};
 
 type Query = Vec<(&'static str, String)>;
 
@@ -49,11 +49,20 @@ impl Client {
         })
     }
 
+    /// What it has done so far.
+    pub fn counters(&self) -> &Counters {
+        self.transport.counters()
+    }
+
     /// Observes each city; results come as they are ready, and one city's failure stops no other.
-    pub fn observe_all<'a>(
+    /// `cities` is asked for the next one when there is room for it.
+    pub fn observe_all<'a, Cities>(
         &'a self,
-        cities: &'a [City],
-    ) -> impl Stream<Item = (&'a City, Result<Observation, Error>)> + Send + 'a {
+        cities: Cities,
+    ) -> impl Stream<Item = (&'a City, Result<Observation, Error>)> + Send + 'a
+    where
+        Cities: IntoIterator<Item = &'a City, IntoIter: Send + 'a>,
+    {
         stream::iter(cities)
             .map(move |city| async move { (city, self.observe(city).await) })
             .buffer_unordered(self.cities_at_once)

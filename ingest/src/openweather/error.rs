@@ -65,9 +65,13 @@ pub enum Error {
         #[source]
         source: reqwest::Error,
     },
-    #[error("could not get {call}: the API key was refused (a new key may need two hours)")]
+    #[error(
+        "could not get {call}: the API key was refused; check openweather.api_key (OPENWEATHER_API_KEY). A new key may need two hours"
+    )]
     InvalidKey { call: Call },
-    #[error("could not find city \"{city}\"")]
+    #[error(
+        "could not find city \"{city}\"; check it in openweather.cities (CITY), or write its id (2988507) or its latitude and longitude (48.85,2.35)"
+    )]
     UnknownCity { city: City },
     #[error("could not get {call}: the API key's calls are used up")]
     RateLimited {

@@ -19,6 +19,12 @@ pub(crate) struct RateLimiter {
     state: Mutex<State>,
 }
 
+/// No call may start for so long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Held {
+    pub(crate) left: Duration,
+}
+
 #[derive(Debug, Default)]
 struct State {
     /// When the latest calls started or will start, oldest first; never more than a minute's worth.
@@ -35,12 +41,19 @@ impl RateLimiter {
     }
 
     /// Returns when a call may start. Calls start in the order in which they asked.
-    pub(crate) async fn acquire(&self) {
+    ///
+    /// # Errors
+    /// Gives up when every call is held for longer than `patience`.
+    pub(crate) async fn acquire(&self, patience: Duration) -> Result<(), Held> {
         loop {
+            let left = self.held_for(Instant::now());
+            if left > patience {
+                return Err(Held { left });
+            }
             sleep_until(self.reserve(Instant::now())).await;
             // A hold that came while we slept sends us to the end of the queue.
-            if !self.is_held(Instant::now()) {
-                return;
+            if self.held_for(Instant::now()).is_zero() {
+                return Ok(());
             }
         }
     }
@@ -65,8 +78,9 @@ impl RateLimiter {
         })
     }
 
-    fn is_held(&self, now: Instant) -> bool {
-        self.with_state(|state| state.held_until.is_some_and(|until| now < until))
+    fn held_for(&self, now: Instant) -> Duration {
+        let until = self.with_state(|state| state.held_until);
+        until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 
     fn with_state<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
@@ -120,7 +134,21 @@ mod tests {
         limiter.reserve(now);
         let waiting_until = limiter.reserve(now);
         limiter.hold(WINDOW + Duration::from_secs(30));
-        assert!(limiter.is_held(waiting_until));
+        assert!(!limiter.held_for(waiting_until).is_zero());
         assert!(limiter.reserve(waiting_until) >= now + WINDOW + Duration::from_secs(30));
+    }
+
+    #[tokio::test]
+    async fn a_long_hold_is_an_answer_and_a_short_one_is_waited_for() {
+        let ms = Duration::from_millis;
+        for (hold, patience, is_waited_for) in [(20, 1_000, true), (60_000, 1_000, false)] {
+            let limiter = RateLimiter::new(None);
+            limiter.hold(ms(hold));
+            let (begun, found) = (Instant::now(), limiter.acquire(ms(patience)).await);
+            assert_eq!(found.is_ok(), is_waited_for, "{hold}");
+            if is_waited_for {
+                assert!(begun.elapsed() >= ms(hold), "{hold}");
+            }
+        }
     }
 }

@@ -22,3 +22,4 @@ pub use city::{City, Coordinates, ParseCityError};
 pub use client::Client;
 pub use error::{Call, Endpoint, Error};
 pub use options::{ApiKey, Options, Retry, Units, UnknownUnits};
+pub use transport::Counters;

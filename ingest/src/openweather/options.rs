@@ -1,7 +1,6 @@
 //! What a [`Client`](super::Client) is told: where the API is, on whose account, and how patient to be.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
 use std::num::NonZeroU32;
 use std::str::FromStr;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::Error;
+use crate::chance::chance;
 
 /// Everything a client needs to know.
 #[derive(Debug, Clone)]
@@ -43,6 +43,7 @@ impl Options {
             retry: Retry {
                 tries_max: 4,
                 pause: Duration::from_millis(500),
+                pause_limited: Duration::from_secs(25),
                 pause_max: Duration::from_secs(30),
             },
             cities_at_once: 8,
@@ -124,6 +125,9 @@ pub struct Retry {
     pub tries_max: u32,
     /// Before the second try; doubled before each later one.
     pub pause: Duration,
+    /// Before each further try after a refusal for too many calls that does not say when to come
+    /// back: plans count by the minute, so that seconds would only use up the tries.
+    pub pause_limited: Duration,
     /// The longest pause, also of those a server asks for: a longer `Retry-After` ends the call.
     pub pause_max: Duration,
 }
@@ -136,36 +140,50 @@ impl Retry {
         }
         match error.retry_after() {
             Some(asked) => (asked <= self.pause_max).then_some(asked),
+            None if matches!(error, Error::RateLimited { .. }) => {
+                Some(jittered(self.pause_limited))
+            }
             None => {
                 let doubled = self.pause.saturating_mul(1 << (tries - 1).min(20));
-                Some(doubled.min(self.pause_max).mul_f64(0.5 + 0.5 * chance()))
+                Some(jittered(doubled.min(self.pause_max)))
             }
         }
     }
 }
 
-/// A number in 0..1 that spreads clients apart. The seed of a hash map is random enough for that
-/// and spares a dependency.
-#[expect(clippy::cast_precision_loss, reason = "a jitter needs no 64 bits")]
-fn chance() -> f64 {
-    RandomState::new().hash_one(()) as f64 / u64::MAX as f64
+/// Between half of it and all of it.
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(0.5 + 0.5 * chance())
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use reqwest::StatusCode;
+
     use super::{ApiKey, Retry, Units};
     use crate::openweather::{Call, Endpoint, Error};
 
+    fn call() -> Call {
+        Call {
+            endpoint: Endpoint::Weather,
+            city: "Paris".parse().expect("a city"),
+        }
+    }
+
     fn limited(retry_after: Option<Duration>) -> Error {
-        let city = "Paris".parse().expect("a city");
         Error::RateLimited {
-            call: Call {
-                endpoint: Endpoint::Weather,
-                city,
-            },
+            call: call(),
             retry_after,
+        }
+    }
+
+    fn broken() -> Error {
+        Error::Server {
+            call: call(),
+            status: StatusCode::BAD_GATEWAY,
+            retry_after: None,
         }
     }
 
@@ -175,21 +193,26 @@ mod tests {
         let retry = Retry {
             tries_max: 4,
             pause: ms(100),
+            pause_limited: ms(250),
             pause_max: ms(300),
         };
-        for (tries, longest) in [(1, Some(100)), (2, Some(200)), (3, Some(300)), (4, None)] {
-            let found = retry.pause_after(&limited(None), tries);
-            match longest {
-                Some(longest) => {
-                    let found = found.expect("a pause");
-                    assert!(
-                        ms(longest / 2) <= found && found <= ms(longest),
-                        "{tries}: {found:?}"
-                    );
+        let check = |error: Error, longest: [Option<u64>; 4]| {
+            for (tries, longest) in (1..).zip(longest) {
+                let found = retry.pause_after(&error, tries);
+                match longest {
+                    Some(longest) => {
+                        let found = found.expect("a pause");
+                        assert!(
+                            ms(longest / 2) <= found && found <= ms(longest),
+                            "{tries}: {found:?}"
+                        );
+                    }
+                    None => assert_eq!(found, None),
                 }
-                None => assert_eq!(found, None),
             }
-        }
+        };
+        check(broken(), [Some(100), Some(200), Some(300), None]);
+        check(limited(None), [Some(250), Some(250), Some(250), None]);
     }
 
     #[test]
@@ -198,6 +221,7 @@ mod tests {
         let retry = Retry {
             tries_max: 2,
             pause: ms(1),
+            pause_limited: ms(1),
             pause_max: ms(300),
         };
         for (asked, expected) in [(0, Some(0)), (299, Some(299)), (301, None)] {

@@ -4,10 +4,11 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use engine::metrics::Counter;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode, redirect};
 use tokio::time::sleep;
-use tracing::debug;
+use tracing::{debug, warn};
 use url::{Host, Url};
 
 use super::body::{self, BodyError};
@@ -17,17 +18,37 @@ use super::options::Options;
 
 /// A forecast has about 17 kB; what is sixty times longer is none.
 const BODY_BYTES_MAX: usize = 1 << 20;
+/// A server that asks for more is asked again all the same.
+const HOLD_MAX: Duration = Duration::from_secs(60 * 60);
 
 #[derive(Debug)]
 pub(crate) struct Transport {
     http: reqwest::Client,
     options: Options,
     limiter: RateLimiter,
+    counters: Counters,
+}
+
+/// What a client did so far. Clones count together.
+#[derive(Debug, Clone, Default)]
+pub struct Counters {
+    /// Calls of the API, tries again included.
+    pub calls: Counter,
+    pub retries: Counter,
+    /// Calls refused because the plan's calls were used up.
+    pub limited: Counter,
 }
 
 impl Transport {
     pub(crate) fn new(options: Options) -> Result<Self, Error> {
         check_base(&options.base_url)?;
+        if options.base_url.scheme() == "http" && !is_loopback(&options.base_url) {
+            let host = authority(&options.base_url);
+            warn!(
+                host,
+                "the API key travels unencrypted; write https in openweather.base_url"
+            );
+        }
         let http = http_client(&options).map_err(|source| Error::HttpClient {
             source: source.without_url(),
         })?;
@@ -35,7 +56,12 @@ impl Transport {
             http,
             limiter: RateLimiter::new(options.calls_per_minute),
             options,
+            counters: Counters::default(),
         })
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Tries until `read` understands the answer or the failure is final.
@@ -48,20 +74,34 @@ impl Transport {
         let url = self.url(call.endpoint, query);
         let mut tries = 1;
         loop {
-            self.limiter.acquire().await;
+            self.limiter
+                .acquire(self.options.retry.pause_max)
+                .await
+                .map_err(|held| Error::RateLimited {
+                    call: call.clone(),
+                    retry_after: Some(held.left),
+                })?;
+            self.counters.calls.inc();
             let error = match self.attempt(call, url.clone(), read).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            let Some(pause) = self.options.retry.pause_after(&error, tries) else {
+            let pause = self.options.retry.pause_after(&error, tries);
+            let is_limited = matches!(error, Error::RateLimited { .. });
+            if is_limited {
+                self.counters.limited.inc();
+                // Also when this call gives up: every other one would be refused as well.
+                let hold = pause.or(error.retry_after()).unwrap_or_default();
+                self.limiter.hold(hold.min(HOLD_MAX));
+            }
+            let Some(pause) = pause else {
                 return Err(error);
             };
             debug!(%call, tries, ?pause, %error, "trying again");
-            if matches!(error, Error::RateLimited { .. }) {
-                self.limiter.hold(pause);
-            } else {
+            if !is_limited {
                 sleep(pause).await;
             }
+            self.counters.retries.inc();
             tries += 1;
         }
     }

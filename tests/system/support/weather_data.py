@@ -147,8 +147,8 @@ def message(city: City, event_at: int, forecasts: int = 0) -> dict:
     air = {"coord": {"lon": city.lon, "lat": city.lat}, "list": [_air(observed_at, chance)]}
     forecast = _forecast(city, weather, forecasts, chance)
     return {
-        "sun_info": _sun_info(weather),
-        "precipitations_info": _precipitations_info(weather),
+        "sun_info": sun_info(weather),
+        "precipitations_info": precipitations_info(weather),
         "air_pollution": air,
         "forecast": forecast,
         "weather": weather,
@@ -397,11 +397,11 @@ def _forecast_entry(city: City, at: int, chance: random.Random) -> dict:
     return entry
 
 
-def _iso(epoch_s: int) -> str:
+def iso(epoch_s: int) -> str:
     return datetime.fromtimestamp(epoch_s, timezone.utc).isoformat()
 
 
-def _sun_info(weather: dict) -> dict:
+def sun_info(weather: dict) -> dict:
     """The producer's own section; its local times carry a wrong +00:00, as they always did."""
     offset = weather["timezone"]
     rise, down = weather["sys"]["sunrise"], weather["sys"]["sunset"]
@@ -409,15 +409,15 @@ def _sun_info(weather: dict) -> dict:
     return {
         "city": weather["name"],
         "timezone_offset_seconds": offset,
-        "sunrise_utc": _iso(rise) if known else None,
-        "sunset_utc": _iso(down) if known else None,
-        "sunrise_local": _iso(rise + offset) if known else None,
-        "sunset_local": _iso(down + offset) if known else None,
+        "sunrise_utc": iso(rise) if known else None,
+        "sunset_utc": iso(down) if known else None,
+        "sunrise_local": iso(rise + offset) if known else None,
+        "sunset_local": iso(down + offset) if known else None,
         "day_length_seconds": down - rise if known else None,
     }
 
 
-def _precipitations_info(weather: dict) -> dict:
+def precipitations_info(weather: dict) -> dict:
     """The producer's own section: always four floats, 0.0 where the API says nothing."""
     rain, snow = weather.get("rain", {}), weather.get("snow", {})
     return {
@@ -427,5 +427,5 @@ def _precipitations_info(weather: dict) -> dict:
         "snow_1h": float(snow.get("1h", 0)),
         "snow_3h": float(snow.get("3h", 0)),
         "units": "mm",
-        "timestamp_utc": _iso(weather["dt"]),
+        "timestamp_utc": iso(weather["dt"]),
     }

@@ -124,7 +124,9 @@ async fn a_lasting_failure_is_named_after_the_last_try() {
 #[tokio::test]
 async fn a_final_failure_is_not_tried_again() {
     let of = "could not get the coordinates of \"Paris\"";
-    let refused = format!("{of}: the API key was refused (a new key may need two hours)");
+    let refused = format!(
+        "{of}: the API key was refused; check openweather.api_key (OPENWEATHER_API_KEY). A new key may need two hours"
+    );
     check(
         Fault::json("401 Unauthorized", r#"{"cod":401}"#),
         1,
@@ -136,17 +138,13 @@ async fn a_final_failure_is_not_tried_again() {
         "404 Not Found",
         r#"{"cod":"404","message":"city not found"}"#,
     );
-    check(not_found, 1, "could not find city \"Paris\"", |e| {
-        matches!(e, Error::UnknownCity { .. })
-    })
-    .await;
-    check(
-        Fault::json("200 OK", "[]"),
-        1,
-        "could not find city \"Paris\"",
-        |e| matches!(e, Error::UnknownCity { .. }),
-    )
-    .await;
+    let unknown = "could not find city \"Paris\"; check it in openweather.cities (CITY), or write its id (2988507) or its latitude and longitude (48.85,2.35)";
+    for fault in [not_found, Fault::json("200 OK", "[]")] {
+        check(fault, 1, unknown, |e| {
+            matches!(e, Error::UnknownCity { .. })
+        })
+        .await;
+    }
     let wrong_path = Fault::json(
         "404 Not Found",
         r#"{"cod":"404","message":"Internal error"}"#,
@@ -175,6 +173,22 @@ async fn a_final_failure_is_not_tried_again() {
         matches!(e, Error::TooLarge { .. })
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_server_that_asks_for_a_long_pause_is_not_asked_again_meanwhile() {
+    let gateway = Gateway::start(once(limited("Retry-After: 3600\r\n"))).await;
+    let client = client(&gateway.url);
+    for name in ["Paris", "Sydney", "48.85,2.35"] {
+        let error = client
+            .observe(&city(name))
+            .await
+            .expect_err("no observation");
+        assert!(matches!(error, Error::RateLimited { .. }), "{error:?}");
+    }
+    assert_eq!(gateway.requests().len(), 1);
+    let counters = client.counters();
+    assert_eq!((counters.calls.get(), counters.limited.get()), (1, 1));
 }
 
 #[tokio::test]

@@ -30,6 +30,7 @@ fn options(base_url: Url) -> Options {
         retry: Retry {
             tries_max: 3,
             pause: ms(1),
+            pause_limited: ms(1),
             pause_max: ms(2_000),
         },
         calls_per_minute: None,

@@ -1,0 +1,237 @@
+//! From the spool to Kafka: what waits is sent oldest first, and forgotten when Kafka has confirmed it.
+
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use rdkafka::ClientConfig;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use super::spool::{Outgoing, Spool, Waiting};
+use super::status::Status;
+use super::topic::{Quiet, Topic};
+use crate::error::{Error, told};
+
+/// Most messages that are sent together.
+const BATCH_MAX: usize = 500;
+/// Kafka counts as away when it has confirmed nothing for so long.
+const AWAY_AFTER: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(1);
+/// Before a new connection is tried, from the first time to the longest.
+const PAUSES_S: [u64; 3] = [1, 2, 5];
+
+/// Sends what comes into the spool until it is closed and empty. Outlives a Kafka that is away; only once `ending` is
+/// cancelled it does not wait for one: what is in the spool is safe there.
+///
+/// # Errors
+/// What does not pass by itself, until the first message has been delivered: a topic that cannot be created.
+pub(super) async fn deliver(
+    spool: &Spool,
+    topic: &Topic,
+    status: &Status,
+    ending: &CancellationToken,
+) -> Result<(), Error> {
+    let mut pauses = PAUSES_S.into_iter();
+    loop {
+        let before = status.delivered();
+        let error = match Box::pin(connect_and_send(spool, topic, status, ending)).await {
+            Ok(()) => return Ok(()),
+            Err(error) => error,
+        };
+        if status.delivered() == 0 && matches!(error, Error::CreateTopic { .. }) {
+            return Err(error);
+        }
+        if status.delivered() > before {
+            pauses = PAUSES_S.into_iter();
+        }
+        let pause = pauses.next().unwrap_or(PAUSES_S[PAUSES_S.len() - 1]);
+        away(spool, status, &error);
+        tokio::select! {
+            () = ending.cancelled() => return Ok(()),
+            () = tokio::time::sleep(Duration::from_secs(pause)) => {}
+        }
+    }
+}
+
+/// The same over one connection, until the first failure.
+pub(super) async fn connect_and_send(
+    spool: &Spool,
+    topic: &Topic,
+    status: &Status,
+    ending: &CancellationToken,
+) -> Result<(), Error> {
+    let opened = tokio::select! {
+        opened = Connection::open(topic) => opened?,
+        () = ending.cancelled(), if status.kafka_is_away() => return Ok(()),
+        () = spool.finished() => return Ok(()),
+    };
+    let mut most = BATCH_MAX;
+    while let Some(batch) = spool.batch(most).await {
+        match opened.send(spool, status, &batch, ending).await? {
+            Sent::All => most = BATCH_MAX,
+            // Brokers refuse what is sent together as a whole; alone it shows which message it was.
+            Sent::Refused => most = 1,
+            Sent::Interrupted => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+fn away(spool: &Spool, status: &Status, error: &Error) {
+    if status.kafka_went(told(error)) {
+        let (waiting, spool) = (spool.waiting(), spool.directory().display());
+        let error = told(error);
+        warn!(error, waiting, %spool, "no messages can be sent; they wait in the spool");
+    }
+}
+
+/// What became of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sent {
+    All,
+    /// Some were refused for good.
+    Refused,
+    /// The service is to end and Kafka is away.
+    Interrupted,
+}
+
+struct Connection<'a> {
+    topic: &'a Topic,
+    producer: FutureProducer<Quiet>,
+}
+
+impl<'a> Connection<'a> {
+    async fn open(topic: &'a Topic) -> Result<Self, Error> {
+        topic.ensure().await?;
+        let mut client: ClientConfig = topic.client();
+        client
+            // Brokers know a message that is sent again, and keep the order in which messages came first.
+            .set("enable.idempotence", "true")
+            .set("acks", "all")
+            // A message waits for Kafka as long as it takes: giving one up and sending it anew is how it stands twice.
+            .set("message.timeout.ms", "0")
+            .set("compression.type", topic.compression)
+            // As the clients in other languages choose a partition for a key.
+            .set("partitioner", "murmur2_random");
+        let producer = client
+            .create_with_context(Quiet)
+            .map_err(|source| topic.unreachable(source))?;
+        Ok(Self { topic, producer })
+    }
+
+    /// Sends a batch, and waits until Kafka has said of each message what became of it: one that is still under way
+    /// must not be sent a second time.
+    async fn send(
+        &self,
+        spool: &Spool,
+        status: &Status,
+        batch: &[Waiting],
+        ending: &CancellationToken,
+    ) -> Result<Sent, Error> {
+        let mut sending: FuturesUnordered<_> = load(spool, batch)
+            .await?
+            .into_iter()
+            .map(|(waiting, message)| async move { (waiting, self.send_one(message).await) })
+            .collect();
+        let (mut heard, mut sent, mut failed) = (Instant::now(), Sent::All, None);
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                done = sending.next() => match done {
+                    None => return failed.map_or(Ok(sent), |error| Err(self.failed(error))),
+                    Some((waiting, Ok(()))) => {
+                        heard = Instant::now();
+                        spool.remove(waiting);
+                        if status.message_delivered() {
+                            info!(waiting = spool.waiting(), "messages are sent");
+                        }
+                    }
+                    Some((waiting, Err(error))) if is_refusal(&error) => {
+                        sent = Sent::Refused;
+                        if batch.len() == 1 {
+                            refuse(spool, status, waiting, &error);
+                        }
+                    }
+                    Some((_, Err(error))) => failed = Some(error),
+                },
+                _ = look.tick() => {
+                    if heard.elapsed() >= AWAY_AFTER {
+                        away(spool, status, &Error::Unanswered { limit: AWAY_AFTER });
+                    }
+                    if ending.is_cancelled() && status.kafka_is_away() {
+                        return Ok(Sent::Interrupted);
+                    }
+                }
+            }
+        }
+    }
+
+    async fn send_one(&self, message: Outgoing) -> Result<(), KafkaError> {
+        let key = message.city_id.to_string();
+        let record = FutureRecord::to(&self.topic.kafka.topic)
+            .key(&key)
+            .payload(&message.value[..])
+            .timestamp(message.event_time_ms);
+        let sending = self
+            .producer
+            .send_result(record)
+            .map_err(|(error, _)| error)?;
+        match sending.await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err((error, _))) => Err(error),
+            Err(_canceled) => Err(KafkaError::Canceled),
+        }
+    }
+
+    fn failed(&self, source: KafkaError) -> Error {
+        Error::Send {
+            topic: self.topic.kafka.topic.clone(),
+            source,
+        }
+    }
+}
+
+/// The messages of a batch, without those that somebody has removed.
+async fn load<'a>(
+    spool: &Spool,
+    batch: &'a [Waiting],
+) -> Result<Vec<(&'a Waiting, Outgoing)>, Error> {
+    let mut loaded = Vec::new();
+    for waiting in batch {
+        match spool.load(waiting).await? {
+            Some(message) => loaded.push((waiting, message)),
+            None => {
+                let city_id = waiting.city_id;
+                warn!(city_id, "a message was removed from the spool");
+                spool.remove(waiting);
+            }
+        }
+    }
+    Ok(loaded)
+}
+
+/// Gives up a message that Kafka will never take, so that those behind it are not held up.
+fn refuse(spool: &Spool, status: &Status, waiting: &Waiting, error: &KafkaError) {
+    let (city_id, bytes) = (waiting.city_id, waiting.bytes);
+    error!(%error, city_id, bytes, "Kafka refused a message for good; it is lost");
+    status.message_refused();
+    spool.remove(waiting);
+}
+
+/// Whether the message is at fault, and not its way.
+fn is_refusal(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            RDKafkaErrorCode::MessageSizeTooLarge
+                | RDKafkaErrorCode::InvalidMessageSize
+                | RDKafkaErrorCode::InvalidRecord
+                | RDKafkaErrorCode::InvalidTimestamp
+        )
+    )
+}

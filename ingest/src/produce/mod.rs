@@ -1,0 +1,301 @@
+//! The producer: polls OpenWeather for each city, once an interval, and sends a message a city to Kafka.
+//!
+//! [`Producer`] polls; what it fetched goes to `spool` and from there, by `delivery`, to the `topic`. `schedule` says
+//! when a poll is due, and `status` what there is to see of all that.
+//!
+//! A message is on disk before it is sent and stays there until Kafka has confirmed it: whatever is killed or away,
+//! what was fetched arrives. It arrives twice only if the process is killed between the confirmation and the removal
+//! of its file.
+
+mod delivery;
+mod schedule;
+mod spool;
+mod status;
+mod topic;
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::time::Duration;
+
+use chrono::Utc;
+use engine::metrics::Metrics;
+use futures::StreamExt as _;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use self::schedule::Schedule;
+use self::spool::{Outgoing, Spool};
+use self::status::Status;
+pub use self::topic::Topic;
+use crate::error::{Error, told};
+use crate::openweather::{self, City, Client, Observation};
+
+/// What a poll of a city costs, once it is located.
+const CALLS_PER_CITY: u64 = 3;
+
+/// What a producer is told.
+#[derive(Debug)]
+pub struct Options {
+    pub openweather: openweather::Options,
+    pub cities: Vec<City>,
+    /// From one poll to the next.
+    pub interval: Duration,
+    pub topic: Topic,
+    /// Directory of the messages that wait for Kafka.
+    pub spool: PathBuf,
+    /// A poll is left out when so much waits already.
+    pub spool_bytes_max: u64,
+    /// How long what is in hand may take when the producer is to end.
+    pub shutdown_deadline: Duration,
+}
+
+/// A producer that is ready to poll.
+#[derive(Debug)]
+pub struct Producer {
+    client: Client,
+    cities: Vec<City>,
+    interval: Duration,
+    topic: Topic,
+    spool: Spool,
+    shutdown_deadline: Duration,
+    status: Status,
+}
+
+/// What a producer did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Produced {
+    /// Messages that Kafka confirmed, those of an earlier process included.
+    pub delivered: u64,
+    /// Messages that are left in the spool.
+    pub waiting: usize,
+}
+
+/// What a poll of all cities came to.
+#[derive(Debug, Default)]
+struct Polled {
+    observed: usize,
+    failures: Vec<openweather::Error>,
+}
+
+impl Producer {
+    /// Opens the spool, and calls nobody yet.
+    ///
+    /// # Errors
+    /// When the spool or the base address cannot be used.
+    pub fn open(options: Options) -> Result<Self, Error> {
+        warn_of_too_many_calls(&options);
+        Ok(Self {
+            client: Client::new(options.openweather)?,
+            cities: options.cities,
+            interval: options.interval,
+            topic: options.topic,
+            spool: Spool::open(&options.spool, options.spool_bytes_max)?,
+            shutdown_deadline: options.shutdown_deadline,
+            status: Status::default(),
+        })
+    }
+
+    /// Shows what it counts.
+    pub fn register(&self, metrics: &Metrics) {
+        self.status
+            .register(metrics, &self.spool, self.client.counters());
+    }
+
+    /// What keeps it from its work now, if anything does.
+    pub fn trouble(&self) -> Option<String> {
+        self.status.trouble()
+    }
+
+    /// Polls at once and then each interval, and sends what it fetched, until `shutdown`. Then it begins with no more
+    /// cities, and ends when those in hand have been sent, or at the deadline; what was not sent stays in the spool.
+    ///
+    /// # Errors
+    /// When the first poll shows that the key or a city is wrong, or the topic cannot be created. Everything later it
+    /// outlives.
+    pub async fn run(&self, shutdown: CancellationToken) -> Result<Produced, Error> {
+        let ending = shutdown.child_token();
+        let polling = async {
+            let polled = self.poll_each_interval(&ending).await;
+            ending.cancel();
+            self.spool.close();
+            polled
+        };
+        let sending = async {
+            let sent = delivery::deliver(&self.spool, &self.topic, &self.status, &ending).await;
+            ending.cancel();
+            sent
+        };
+        let (polled, sent) = tokio::join!(
+            self.by_deadline(&ending, polling),
+            self.by_deadline(&ending, sending)
+        );
+        sent.unwrap_or(Ok(())).and(polled.unwrap_or(Ok(())))?;
+        Ok(self.produced())
+    }
+
+    /// Drops `work` when the deadline has passed since `ending`. That loses nothing that is in the spool.
+    async fn by_deadline<T>(
+        &self,
+        ending: &CancellationToken,
+        work: impl Future<Output = T>,
+    ) -> Option<T> {
+        let deadline = async {
+            ending.cancelled().await;
+            tokio::time::sleep(self.shutdown_deadline).await;
+        };
+        tokio::select! {
+            done = work => Some(done),
+            () = deadline => None,
+        }
+    }
+
+    /// Polls once, and sends what it fetched and what was left in the spool.
+    ///
+    /// # Errors
+    /// When a city could not be polled, though the others were sent, or when Kafka did not take everything. What it
+    /// did not answer to stays in the spool.
+    pub async fn once(&self, shutdown: &CancellationToken) -> Result<Produced, Error> {
+        let polled = self.poll(shutdown).await;
+        self.spool.close();
+        let sending = delivery::connect_and_send(&self.spool, &self.topic, &self.status, shutdown);
+        let sent = tokio::time::timeout(self.shutdown_deadline, sending).await;
+        let source = match sent {
+            Ok(Err(error @ Error::CreateTopic { .. })) => return Err(error),
+            Ok(sent) => sent.err(),
+            Err(_elapsed) => Some(Error::Unanswered {
+                limit: self.shutdown_deadline,
+            }),
+        };
+        let produced = self.produced();
+        if produced.waiting > 0 {
+            return Err(Error::NotDelivered {
+                waiting: produced.waiting,
+                spool: self.spool.directory().to_owned(),
+                source: source.map(Box::new),
+            });
+        }
+        let refused = self.status.refused();
+        if refused > 0 {
+            return Err(Error::Refused { refused });
+        }
+        let failed = polled.failures.len();
+        match polled.failures.into_iter().next() {
+            None => Ok(produced),
+            Some(source) => Err(Error::Cities {
+                failed,
+                cities: self.cities.len(),
+                source,
+            }),
+        }
+    }
+
+    async fn poll_each_interval(&self, ending: &CancellationToken) -> Result<(), Error> {
+        let schedule = Schedule::new(self.interval);
+        let mut last = Utc::now();
+        let first = self.poll(ending).await;
+        if let Some(error) = first.failures.into_iter().find(is_mistake) {
+            return Err(error.into());
+        }
+        loop {
+            tokio::select! {
+                due = schedule.next(last) => last = due,
+                () = ending.cancelled() => return Ok(()),
+            }
+            if self.spool.is_full() {
+                self.skip();
+            } else {
+                self.poll(ending).await;
+            }
+        }
+    }
+
+    /// Polls every city. No more are begun with after `ending`, or when the key is refused: it is the same for all.
+    async fn poll(&self, ending: &CancellationToken) -> Polled {
+        let mut polled = Polled::default();
+        let cities = self.cities.iter().take_while(|_| !ending.is_cancelled());
+        let mut observations = pin!(self.client.observe_all(cities));
+        while let Some((city, observed)) = observations.next().await {
+            match observed {
+                Ok(observation) => {
+                    self.status.city_polled();
+                    self.spool.push(outgoing(&observation)).await;
+                    polled.observed += 1;
+                }
+                Err(failure) => {
+                    self.status.city_failed();
+                    let error = told(&failure);
+                    let is_key = matches!(failure, openweather::Error::InvalidKey { .. });
+                    polled.failures.push(failure);
+                    if is_key {
+                        error!(%city, error, "could not poll any city");
+                        break;
+                    }
+                    warn!(%city, error, "could not poll a city");
+                }
+            }
+        }
+        info!(
+            cities = polled.observed,
+            failed = polled.failures.len(),
+            "polled"
+        );
+        let trouble = polled.failures.first().filter(|_| polled.observed == 0);
+        self.status.polled(trouble.map(|failure| told(failure)));
+        polled
+    }
+
+    /// Leaves a poll out. What was fetched is never thrown away: instead nothing more is fetched.
+    fn skip(&self) {
+        let (waiting, spool) = (self.spool.waiting(), self.spool.directory().display());
+        let why = format!("the spool at {spool} is full (produce.spool_bytes_max)");
+        if self.status.skipped(&why) {
+            error!(
+                waiting,
+                "{why}: nothing is polled until Kafka takes messages again"
+            );
+        }
+    }
+
+    fn produced(&self) -> Produced {
+        Produced {
+            delivered: self.status.delivered(),
+            waiting: self.spool.waiting(),
+        }
+    }
+}
+
+/// The message as Kafka gets it. Its time is that of the poll and not of the sending: a day of messages that waited for
+/// Kafka must not fall on the day on which Kafka came back.
+fn outgoing(observation: &Observation) -> Outgoing {
+    Outgoing {
+        city_id: observation.city_id,
+        event_time_ms: Utc::now().timestamp_millis(),
+        value: observation.message.to_json().into(),
+    }
+}
+
+/// Whether it is the user who has to mend it.
+fn is_mistake(error: &openweather::Error) -> bool {
+    matches!(
+        error,
+        openweather::Error::InvalidKey { .. } | openweather::Error::UnknownCity { .. }
+    )
+}
+
+fn warn_of_too_many_calls(options: &Options) {
+    let Some(per_minute) = options.openweather.calls_per_minute else {
+        return;
+    };
+    let calls = CALLS_PER_CITY * options.cities.len() as u64;
+    let takes = Duration::from_secs(60 * calls / u64::from(per_minute.get()));
+    if takes > options.interval {
+        let (interval, takes) = (options.interval, takes);
+        warn!(
+            calls,
+            per_minute,
+            ?takes,
+            ?interval,
+            "a poll of all cities takes longer than openweather.interval, so that some are left out; raise it, or openweather.calls_per_minute if the plan allows"
+        );
+    }
+}

@@ -1,0 +1,311 @@
+//! Messages on their way to Kafka, each in a file of its own until Kafka has it.
+//!
+//! Every message passes here, not only while Kafka is away: then nothing has to notice in time that Kafka went, and
+//! a process that is killed between the API and Kafka has lost nothing.
+
+use std::collections::{HashSet, VecDeque};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use engine::metrics::Gauge;
+use tokio::sync::Notify;
+use tracing::{error, warn};
+
+use crate::error::Error;
+
+/// Most bytes that are sent together.
+const BATCH_BYTES_MAX: u64 = 4 << 20;
+const LOCK: &str = "lock";
+/// What a write that was cut short leaves behind.
+const ASIDE: &str = "tmp";
+
+/// A message to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outgoing {
+    pub(crate) city_id: i64,
+    pub(crate) event_time_ms: i64,
+    pub(crate) value: Bytes,
+}
+
+/// A message that waits. The name of its file says all but the value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    /// Counts up in the order of the messages.
+    number: u64,
+    pub(crate) city_id: i64,
+    pub(crate) event_time_ms: i64,
+    pub(crate) bytes: u64,
+    /// The value itself, where the disk did not take it.
+    unwritten: Option<Bytes>,
+}
+
+impl Waiting {
+    fn file_name(&self) -> String {
+        let Self {
+            number,
+            city_id,
+            event_time_ms,
+            ..
+        } = self;
+        format!("{number:020}_{city_id}_{event_time_ms}.json")
+    }
+
+    fn from_file_name(name: &str, bytes: u64) -> Option<Self> {
+        let mut parts = name.strip_suffix(".json")?.split('_');
+        let waiting = Self {
+            number: parts.next()?.parse().ok()?,
+            city_id: parts.next()?.parse().ok()?,
+            event_time_ms: parts.next()?.parse().ok()?,
+            bytes,
+            unwritten: None,
+        };
+        (waiting.file_name() == name).then_some(waiting)
+    }
+}
+
+/// A queue on disk with one writer and one reader, of this process alone.
+#[derive(Debug)]
+pub(crate) struct Spool {
+    directory: Arc<Path>,
+    bytes_max: u64,
+    state: Mutex<State>,
+    /// Something came, or nothing will come any more.
+    changed: Notify,
+    /// What waits, as metrics show it.
+    pub(crate) messages_gauge: Gauge,
+    pub(crate) bytes_gauge: Gauge,
+    /// The operating system lets go of it with the process, however that ends.
+    _lock: File,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Waiting>,
+    bytes: u64,
+    next: u64,
+    is_closed: bool,
+}
+
+impl Spool {
+    /// Opens the spool in `directory`, which is made if it is missing, with what an earlier process left in it.
+    ///
+    /// # Errors
+    /// When the directory cannot be used, or another process uses it.
+    pub(crate) fn open(directory: &Path, bytes_max: u64) -> Result<Self, Error> {
+        let failed = |source| Error::Spool {
+            path: directory.to_owned(),
+            source,
+        };
+        fs::create_dir_all(directory).map_err(failed)?;
+        let lock = File::create(directory.join(LOCK)).map_err(failed)?;
+        lock.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => Error::SpoolTaken {
+                path: directory.to_owned(),
+            },
+            TryLockError::Error(source) => failed(source),
+        })?;
+        let waiting = left_over(directory).map_err(failed)?;
+        let spool = Self {
+            directory: directory.into(),
+            bytes_max,
+            state: Mutex::new(State {
+                bytes: waiting.iter().map(|waiting| waiting.bytes).sum(),
+                next: waiting.back().map_or(0, |last| last.number + 1),
+                waiting,
+                is_closed: false,
+            }),
+            changed: Notify::new(),
+            messages_gauge: Gauge::default(),
+            bytes_gauge: Gauge::default(),
+            _lock: lock,
+        };
+        spool.change(|_| ());
+        Ok(spool)
+    }
+
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// How many messages wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    /// Whether no more should come. What comes nevertheless is taken: it was fetched already.
+    pub(crate) fn is_full(&self) -> bool {
+        self.lock().bytes >= self.bytes_max
+    }
+
+    /// Takes a message. It is on disk when this returns; only if the disk fails it waits in memory, since Kafka may
+    /// well take it.
+    pub(crate) async fn push(&self, message: Outgoing) {
+        let number = self.change(|state| {
+            state.next += 1;
+            state.next - 1
+        });
+        let mut waiting = Waiting {
+            number,
+            city_id: message.city_id,
+            event_time_ms: message.event_time_ms,
+            bytes: message.value.len() as u64,
+            unwritten: None,
+        };
+        let (directory, name, value) = (
+            Arc::clone(&self.directory),
+            waiting.file_name(),
+            message.value.clone(),
+        );
+        let written = tokio::task::spawn_blocking(move || write(&directory, &name, &value)).await;
+        if let Err(error) = written.unwrap_or_else(|error| Err(io::Error::other(error))) {
+            let spool = self.directory.display();
+            error!(%error, %spool, "could not keep a message on disk; it is lost if this process ends before Kafka has it");
+            waiting.unwritten = Some(message.value);
+        }
+        self.change(|state| {
+            state.bytes += waiting.bytes;
+            state.waiting.push_back(waiting);
+        });
+        self.changed.notify_one();
+    }
+
+    /// Says that nothing more will come.
+    pub(crate) fn close(&self) {
+        self.change(|state| state.is_closed = true);
+        self.changed.notify_one();
+    }
+
+    /// The next messages to send, at most `count`, as soon as there are some; none when nothing waits or will come.
+    ///
+    /// They are the oldest, and of each city one at most: whichever of them fails and is sent again, no city's messages
+    /// change places.
+    pub(crate) async fn batch(&self, count: usize) -> Option<Vec<Waiting>> {
+        loop {
+            let (batch, is_closed) = {
+                let state = self.lock();
+                (first_of_each_city(&state.waiting, count), state.is_closed)
+            };
+            if !batch.is_empty() {
+                return Some(batch);
+            }
+            if is_closed {
+                return None;
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    /// Returns when nothing waits or will come.
+    pub(crate) async fn finished(&self) {
+        loop {
+            {
+                let state = self.lock();
+                if state.is_closed && state.waiting.is_empty() {
+                    return;
+                }
+            }
+            self.changed.notified().await;
+        }
+    }
+
+    /// The message itself; none if somebody removed its file.
+    pub(crate) async fn load(&self, waiting: &Waiting) -> Result<Option<Outgoing>, Error> {
+        let value = match &waiting.unwritten {
+            Some(value) => value.clone(),
+            None => {
+                let path = self.directory.join(waiting.file_name());
+                match tokio::fs::read(&path).await {
+                    Ok(value) => value.into(),
+                    Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                    Err(source) => return Err(Error::Spool { path, source }),
+                }
+            }
+        };
+        Ok(Some(Outgoing {
+            city_id: waiting.city_id,
+            event_time_ms: waiting.event_time_ms,
+            value,
+        }))
+    }
+
+    /// Forgets a message: Kafka has it.
+    pub(crate) fn remove(&self, waiting: &Waiting) {
+        let path = self.directory.join(waiting.file_name());
+        match fs::remove_file(&path) {
+            Err(error) if waiting.unwritten.is_none() && error.kind() != ErrorKind::NotFound => {
+                let path = path.display();
+                warn!(%error, %path, "could not remove a message that was sent; the next start will send it again");
+            }
+            _ => {}
+        }
+        self.change(|state| {
+            let place = state
+                .waiting
+                .iter()
+                .position(|other| other.number == waiting.number);
+            if let Some(removed) = place.and_then(|place| state.waiting.remove(place)) {
+                state.bytes -= removed.bytes;
+            }
+        });
+    }
+
+    /// Changes the state, and then what is shown of it.
+    fn change<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let done = work(&mut state);
+        let shown = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        self.messages_gauge.set(shown(state.waiting.len() as u64));
+        self.bytes_gauge.set(shown(state.bytes));
+        done
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn first_of_each_city(waiting: &VecDeque<Waiting>, count: usize) -> Vec<Waiting> {
+    let (mut cities, mut bytes) = (HashSet::new(), 0);
+    let fits = |waiting: &&Waiting| {
+        bytes += waiting.bytes;
+        cities.insert(waiting.city_id) && (bytes <= BATCH_BYTES_MAX || cities.len() == 1)
+    };
+    waiting
+        .iter()
+        .take(count)
+        .take_while(fits)
+        .cloned()
+        .collect()
+}
+
+/// What is in the directory, oldest first. Files that are none of ours stay where they are.
+fn left_over(directory: &Path) -> io::Result<VecDeque<Waiting>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == ASIDE) {
+            fs::remove_file(&path)?;
+        } else if let Some(name) = entry.file_name().to_str() {
+            found.extend(Waiting::from_file_name(name, entry.metadata()?.len()));
+        }
+    }
+    found.sort_by_key(|waiting| waiting.number);
+    Ok(found.into())
+}
+
+/// Under its name a file is whole, also after a power failure.
+fn write(directory: &Path, name: &str, value: &[u8]) -> io::Result<()> {
+    let aside: PathBuf = directory.join(name).with_extension(ASIDE);
+    let mut file = File::create(&aside)?;
+    file.write_all(value)?;
+    file.sync_all()?;
+    fs::rename(&aside, directory.join(name))?;
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests;

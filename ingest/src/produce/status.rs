@@ -1,0 +1,195 @@
+//! How the producer is: what it counts, and whether it can do its work now.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use engine::metrics::{ByLabel, Counter, Gauge, Metrics, Unit};
+
+use super::spool::Spool;
+use crate::openweather;
+
+/// Counted since the start, and shown as metrics if somebody registers them.
+#[derive(Debug, Default)]
+pub(super) struct Status {
+    delivered: Counter,
+    refused: Counter,
+    polls: Counter,
+    skipped: Counter,
+    cities: ByLabel<Counter>,
+    /// 1 or 0.
+    kafka_up: Gauge,
+    last_delivered: Gauge,
+    troubles: Mutex<Troubles>,
+}
+
+/// What is wrong now, in words for people.
+#[derive(Debug, Default)]
+struct Troubles {
+    kafka: Option<String>,
+    poll: Option<String>,
+    spool: Option<String>,
+}
+
+impl Status {
+    /// Messages that Kafka has confirmed.
+    pub(super) fn delivered(&self) -> u64 {
+        self.delivered.get()
+    }
+
+    pub(super) fn kafka_is_away(&self) -> bool {
+        self.troubles().kafka.is_some()
+    }
+
+    /// Notes that Kafka is away; returns whether that is news.
+    pub(super) fn kafka_went(&self, why: String) -> bool {
+        self.kafka_up.set(0);
+        self.troubles().kafka.replace(why).is_none()
+    }
+
+    /// Counts a message that Kafka has confirmed; returns whether Kafka was away before, or this is the first.
+    pub(super) fn message_delivered(&self) -> bool {
+        self.kafka_up.set(1);
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        self.last_delivered
+            .set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
+        let was_away = self.troubles().kafka.take().is_some();
+        self.delivered.inc() == 0 || was_away
+    }
+
+    /// Messages that Kafka will never take.
+    pub(super) fn refused(&self) -> u64 {
+        self.refused.get()
+    }
+
+    pub(super) fn message_refused(&self) {
+        self.refused.inc();
+    }
+
+    pub(super) fn city_polled(&self) {
+        self.cities.get_or_create(&[("outcome", "ok")]).inc();
+    }
+
+    pub(super) fn city_failed(&self) {
+        self.cities.get_or_create(&[("outcome", "failed")]).inc();
+    }
+
+    /// A poll has ended; `trouble` says why no city could be polled.
+    pub(super) fn polled(&self, trouble: Option<String>) {
+        self.polls.inc();
+        let mut troubles = self.troubles();
+        troubles.poll = trouble;
+        troubles.spool = None;
+    }
+
+    /// A poll was left out because the spool is full; returns whether that is news.
+    pub(super) fn skipped(&self, why: &str) -> bool {
+        self.skipped.inc();
+        self.troubles().spool.replace(why.to_owned()).is_none()
+    }
+
+    /// What keeps the producer from its work now.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let troubles = self.troubles();
+        let all = [&troubles.kafka, &troubles.spool, &troubles.poll];
+        let told: Vec<&str> = all.into_iter().filter_map(Option::as_deref).collect();
+        match told[..] {
+            [] if self.delivered() == 0 => Some("no message has reached Kafka yet".to_owned()),
+            [] => None,
+            _ => Some(told.join("; ")),
+        }
+    }
+
+    pub(super) fn register(&self, metrics: &Metrics, spool: &Spool, calls: &openweather::Counters) {
+        let counters = [
+            (
+                "produced_messages",
+                "Messages that Kafka confirmed",
+                &self.delivered,
+            ),
+            (
+                "refused_messages",
+                "Messages that Kafka refused for good",
+                &self.refused,
+            ),
+            ("polls", "Polls of all cities", &self.polls),
+            (
+                "skipped_polls",
+                "Polls left out because the spool was full",
+                &self.skipped,
+            ),
+            ("openweather_calls", "Calls of the API", &calls.calls),
+            (
+                "openweather_retries",
+                "Calls of the API made again",
+                &calls.retries,
+            ),
+            (
+                "openweather_limited",
+                "Calls that the API refused for their number",
+                &calls.limited,
+            ),
+        ];
+        for (name, help, counter) in counters {
+            metrics.register(name, help, counter.clone());
+        }
+        metrics.register(
+            "polled_cities",
+            "Cities polled, by outcome",
+            self.cities.clone(),
+        );
+        metrics.register(
+            "kafka_up",
+            "Whether Kafka took the latest message",
+            self.kafka_up.clone(),
+        );
+        metrics.register_with_unit(
+            "last_produced_timestamp",
+            "When Kafka confirmed the latest message",
+            Unit::Seconds,
+            self.last_delivered.clone(),
+        );
+        metrics.register(
+            "spool_messages",
+            "Messages that wait for Kafka",
+            spool.messages_gauge.clone(),
+        );
+        metrics.register_with_unit(
+            "spool",
+            "Bytes of messages that wait for Kafka",
+            Unit::Bytes,
+            spool.bytes_gauge.clone(),
+        );
+    }
+
+    fn troubles(&self) -> MutexGuard<'_, Troubles> {
+        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Status;
+
+    #[test]
+    fn a_change_is_news_once_and_what_is_wrong_is_told_together() {
+        let status = Status::default();
+        let at_first = "no message has reached Kafka yet";
+        assert_eq!(status.trouble().as_deref(), Some(at_first));
+        assert!(status.kafka_went("no broker".to_owned()));
+        assert!(!status.kafka_went("still none".to_owned()));
+        assert!(status.skipped("the spool is full") && !status.skipped("the spool is full"));
+        status.city_failed();
+        assert_eq!(
+            status.trouble().as_deref(),
+            Some("still none; the spool is full")
+        );
+        assert!(status.message_delivered() && !status.message_delivered());
+        assert_eq!((status.delivered(), status.kafka_is_away()), (2, false));
+        status.polled(Some("the key was refused".to_owned()));
+        assert_eq!(status.trouble().as_deref(), Some("the key was refused"));
+        status.polled(None);
+        assert_eq!(status.trouble(), None);
+    }
+}

@@ -1,0 +1,43 @@
+"""A service of `isobar` in the background: its log, its health and metrics, its end."""
+
+import signal
+
+from support.binary import PATIENCE_S, Isobar, assert_no_canary
+from support.web import Web, web_of
+
+
+class Service(Web):
+    """Runs until the end of its `with` block, or until it is told to end."""
+
+    def __init__(self, isobar: Isobar, *arguments: str):
+        self.process = isobar.start(*arguments)
+        try:
+            super().__init__(web_of(self.process).http)
+        except BaseException:
+            self.kill()
+            raise
+
+    def __enter__(self) -> "Service":
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self.process.poll() is None:
+            self.kill()
+        log = self.process.said()
+        assert_no_canary(log)
+        assert "panicked at" not in log, log
+
+    @property
+    def log(self) -> list[str]:
+        return self.process.said().splitlines()
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def ended(self) -> int:
+        """The exit code."""
+        return self.process.wait(timeout=PATIENCE_S)

@@ -1,0 +1,428 @@
+"""`isobar produce`: what OpenWeather says reaches Kafka, each message once and in order, whatever fails in between."""
+
+import json
+import os
+import random
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from confluent_kafka.admin import NewTopic
+
+from support.binary import CANARIES, Isobar
+from support.fixtures import LONG
+from support.openweather import OpenWeather
+from support.produced import ProducedTopic, must_be_in_order, must_be_what_was_served
+from support.service import Service
+from support.weather_data import CITIES, many_cities
+from support.web import eventually
+
+KILLS = 20 if LONG else 3
+DAY_S = 86_400
+FAST = {"ISOBAR__OPENWEATHER__INTERVAL": "500ms", "ISOBAR__OPENWEATHER__CALLS_PER_MINUTE": "100000"}
+# Nobody listens there.
+NOWHERE = "127.0.0.1:1"
+
+
+@pytest.fixture
+def topic(kafka) -> ProducedTopic:
+    return ProducedTopic(kafka)
+
+
+@pytest.fixture
+def producer(isobar, tmp_path):
+    """Makes a configured binary: the API, where to, and which cities."""
+
+    def configured(api: OpenWeather, topic: ProducedTopic | None, cities=None, **variables: str) -> Isobar:
+        own = {
+            "BOOTSTRAP_SERVERS": topic.servers if topic else NOWHERE,
+            "TOPIC_NAME": topic.name if topic else "nowhere",
+            "CITY": ";".join(str(city.id) for city in cities or api.cities),
+            "ISOBAR__OPENWEATHER__BASE_URL": api.url,
+            "ISOBAR__PRODUCE__HTTP_LISTEN": "127.0.0.1:0",
+            "ISOBAR__PRODUCE__SPOOL_PATH": str(tmp_path / "spool"),
+        }
+        return Isobar(str(isobar), tmp_path / "work", own | FAST | variables)
+
+    return configured
+
+
+def spooled(isobar: Isobar) -> list[Path]:
+    return sorted(Path(isobar.variables["ISOBAR__PRODUCE__SPOOL_PATH"]).glob("*.json"))
+
+
+def polls(api: OpenWeather) -> int:
+    """How often the city was polled that was polled least."""
+    return min(len(api.served(city)) for city in api.cities)
+
+
+def must_hold(api: OpenWeather, topic: ProducedTopic) -> int:
+    """Every message that was fetched is in the topic once, as it was served, each city's in order."""
+    messages = topic.messages()
+    must_be_what_was_served(messages, api)
+    must_be_in_order(messages)
+    expected = sorted(number for city in api.cities for number in api.served(city))
+    assert sorted(message.served for message in messages) == expected
+    return len(messages)
+
+
+def test_once_sends_a_message_for_each_way_to_name_a_city(producer, topic, lakes):
+    with OpenWeather(CITIES) as api:
+        paris, etienne, london, canada, kathmandu, svalbard = CITIES
+        place = f"{svalbard.lat}, {svalbard.lon}"
+        names = ["Paris", "Saint-Étienne", "London,GB", "london, ca", str(kathmandu.id), place]
+        before_ms = time.time() * 1000
+        said = producer(api, topic, CITY=";".join(names)).ok("produce", "--once").stdout
+        assert said == f"6 messages produced to topic {topic.name}, 0 waiting\n"
+        messages = topic.messages()
+        must_be_what_was_served(messages, api)
+        assert {message.key for message in messages} == {str(city.id) for city in CITIES}
+        assert len(messages) == len(api.weather) == 6
+        assert all(before_ms - 1000 <= message.timestamp_ms <= time.time() * 1000 + 1000 for message in messages)
+    lake = lakes.new("local", BOOTSTRAP_SERVERS=topic.servers, TOPIC_NAME=topic.name)
+    assert "6 messages landed, 0 refused" in lake.isobar.ok("land", "--from", "kafka", "--once").stdout
+
+
+def test_the_topic_is_created_as_configured_and_otherwise_left_alone(producer, topic):
+    configured = {
+        "ISOBAR__PRODUCE__TOPIC_PARTITIONS": "5",
+        "ISOBAR__PRODUCE__TOPIC_REPLICATION": "1",
+        "ISOBAR__PRODUCE__TOPIC_RETENTION": "30days",
+        "ISOBAR__PRODUCE__COMPRESSION": "lz4",
+    }
+    with OpenWeather(CITIES[:1]) as api:
+        producer(api, topic, **configured).ok("produce", "--once")
+        assert (topic.partitions(), topic.configured("retention.ms")) == (5, str(30 * DAY_S * 1000))
+        other = configured | {"ISOBAR__PRODUCE__TOPIC_PARTITIONS": "7"}
+        producer(api, topic, **other).ok("produce", "--once")
+        assert topic.partitions() == 5 and must_hold_twice(api, topic)
+        many = ProducedTopic({"BOOTSTRAP_SERVERS": topic.servers})
+        impossible = producer(api, many, **{"ISOBAR__PRODUCE__TOPIC_REPLICATION": "3"})
+        says = [many.name, "produce.topic_replication", "replication"]
+        impossible.refused("produce", "--once", code=1, says=says)
+        impossible.refused("produce", code=1, says=says)
+        assert not many.is_there()
+        # What was fetched for it is sent when the mistake is mended.
+        assert "3 messages produced" in producer(api, many).ok("produce", "--once").stdout
+
+
+def must_hold_twice(api: OpenWeather, topic: ProducedTopic) -> bool:
+    return len(topic.messages()) == 2 and len({message.served for message in topic.messages()}) == 2
+
+
+def test_everything_fetched_in_a_day_of_failures_is_in_kafka_and_lands(producer, topic, lakes, figures):
+    """Twenty-four hours by the API's clock, whose time runs faster."""
+    cities, step_s, interval_s = (many_cities(40), 600, 5.0) if LONG else (many_cities(6), 3600, 1.0)
+    began, start = time.monotonic(), int(time.time()) - DAY_S
+    with OpenWeather(
+        cities, clock=lambda: start + (time.monotonic() - began) * step_s / interval_s, fail_rate=0.2
+    ) as api:
+        isobar = producer(api, topic, **{"ISOBAR__OPENWEATHER__INTERVAL": f"{interval_s}s"})
+        with Service(isobar, "produce") as service:
+            day_s = DAY_S * interval_s / step_s
+            eventually(lambda: api.clock() >= start + DAY_S, "a day", within_s=day_s + 60)
+            service.stop()
+            assert service.ended() == 0
+        assert not spooled(isobar)
+        count = must_hold(api, topic)
+        failed = api.count(0) + api.count(500) + api.count(502) + api.count(503)
+    assert failed > 0.1 * api.count()
+    lake = lakes.new("local", BOOTSTRAP_SERVERS=topic.servers, TOPIC_NAME=topic.name)
+    landed = lake.isobar.ok("land", "--from", "kafka", "--once").stdout
+    assert f"{count:,} messages landed, 0 refused" in landed
+    figures.record(
+        "produced through 20 % failures, 24 h by the API's clock",
+        f"{len(cities)} cities, {api.count()} calls, {count} messages: 0 lost, 0 double, 0 refused when landed",
+    )
+
+
+def test_one_city_that_fails_stops_no_other(producer, topic):
+    with OpenWeather(CITIES[:4]) as api:
+        broken, *others = api.cities
+        isobar = producer(api, topic)
+        with Service(isobar, "produce") as service:
+            eventually(lambda: polls(api) >= 1, "a first poll")
+            api.broken.add(broken.id)
+            before = polls_of(others, api)
+            eventually(lambda: polls_of(others, api) >= before + 3, "polls of the others", within_s=120)
+            assert service.get("/readyz") == (200, "ready\n")
+            assert service.metric('isobar_polled_cities_total{outcome="failed"}') >= 1
+            api.broken.clear()
+            before = len(api.served(broken))
+            eventually(lambda: len(api.served(broken)) >= before + 2, "the city again")
+            service.stop()
+            assert service.ended() == 0
+            # It may have been served the weather, and then no forecast.
+            messages = Counter(message.key for message in topic.messages())
+            assert all(messages[str(city.id)] == len(api.served(city)) for city in others)
+            assert any("could not poll a city" in line and str(broken.id) in line for line in service.log)
+
+
+def polls_of(cities, api: OpenWeather) -> int:
+    return min(len(api.served(city)) for city in cities)
+
+
+def test_an_api_that_is_away_is_outlived(producer, topic):
+    with OpenWeather(CITIES[:2]) as api, Service(producer(api, topic), "produce") as service:
+        eventually(lambda: service.get("/readyz") == (200, "ready\n"), "the first messages")
+        api.stop()
+        eventually(lambda: service.get("/readyz")[0] == 503, "not ready", within_s=120)
+        assert "unreachable" in service.get("/readyz")[1] and service.get("/healthz") == (200, "ok\n")
+        before = polls(api)
+        api.start()
+        eventually(lambda: polls(api) >= before + 2, "polls again", within_s=120)
+        eventually(lambda: service.get("/readyz")[0] == 200, "ready")
+        service.stop()
+        assert service.ended() == 0
+        must_hold(api, topic)
+
+
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_messages_wait_in_the_spool_while_kafka_is_away(producer, topic, stack, how, figures):
+    away, back = (stack.kill, stack.start) if how == "killed" else (stack.stop, stack.cont)
+    with OpenWeather(CITIES[:3]) as api:
+        isobar = producer(api, topic)
+        with Service(isobar, "produce") as service:
+            eventually(lambda: service.metric("isobar_produced_messages_total") >= 6, "messages in Kafka")
+            away("kafka")
+            before = polls(api)
+            eventually(lambda: polls(api) >= before + 10, "polls without Kafka")
+            eventually(lambda: service.get("/readyz")[0] == 503, "not ready")
+            assert "Kafka" in service.get("/readyz")[1]
+            waiting = service.metric("isobar_spool_messages")
+            assert waiting >= 27 and service.metric("isobar_spool_bytes") > 27 * 1000
+            assert service.metric("isobar_kafka_up") == 0
+            back("kafka")
+            before = polls(api)
+            eventually(lambda: service.metric("isobar_spool_messages") == 0, "an empty spool", within_s=120)
+            eventually(lambda: polls(api) >= before + 2, "more polls")
+            assert service.get("/readyz") == (200, "ready\n")
+            service.stop()
+            assert service.ended() == 0
+        assert not spooled(isobar)
+        count = must_hold(api, topic)
+    figures.record(f"Kafka {how} under produce", f"{int(waiting)} messages waited, {count} in all: 0 lost, 0 double")
+
+
+def test_what_waits_outlives_kill_nine_and_is_sent_by_the_next_start(producer, topic):
+    with OpenWeather(CITIES[:3]) as api:
+        isobar = producer(api, topic)
+        with Service(isobar.having(BOOTSTRAP_SERVERS=NOWHERE), "produce") as service:
+            eventually(lambda: len(spooled(isobar)) >= 12, "messages in the spool")
+            service.kill()
+        waiting = [json.loads(path.read_bytes())["weather"]["served"] for path in spooled(isobar)]
+        assert len(waiting) >= 12
+        started_at = polls(api)
+        isobar.ok("produce", "--once")
+        messages = topic.messages()
+        must_be_what_was_served(messages, api)
+        must_be_in_order(messages)
+        sent = sorted(message.served for message in messages)
+        # And those that the second process fetched itself.
+        assert len(set(sent)) == len(sent) == len(waiting) + 3 and set(waiting) <= set(sent)
+        assert polls(api) >= started_at + 1 and not spooled(isobar)
+
+
+def test_nothing_that_was_kept_is_lost_by_kill_nine(producer, topic, figures):
+    chance = random.Random(9)
+    kept: set[int] = set()
+    with OpenWeather(many_cities(12)) as api:
+        isobar = producer(api, topic, **{"ISOBAR__OPENWEATHER__INTERVAL": "50ms"})
+        for _ in range(KILLS):
+            before = polls(api)
+            with Service(isobar, "produce") as service:
+                eventually(lambda: polls(api) > before + 2, "polls", within_s=120)  # noqa: B023
+                time.sleep(chance.random() * 0.3)
+                service.kill()
+            kept |= {json.loads(path.read_bytes())["weather"]["served"] for path in spooled(isobar)}
+        isobar.ok("produce", "--once")
+        messages = topic.messages()
+        must_be_what_was_served(messages, api)
+        counts = Counter(message.served for message in messages)
+        served = {number for city in api.cities for number in api.served(city)}
+        lost = served - counts.keys()
+        twice = sum(counts.values()) - len(counts)
+    assert kept <= counts.keys()
+    # In hand when killed: of eight cities at once the weather had come and not yet the rest.
+    assert len(lost) <= 8 * KILLS
+    # Confirmed when killed and not yet removed: a batch at most.
+    assert twice <= len(api.cities) * KILLS
+    figures.record(
+        "kill -9 under produce",
+        f"{KILLS} kills, {len(counts)} messages: {len(kept)} found in the spool, 0 of them lost, {twice} double",
+    )
+
+
+def test_a_full_spool_stops_polling_and_says_so(producer, topic):
+    with OpenWeather(CITIES[:2]) as api:
+        isobar = producer(api, topic, ISOBAR__PRODUCE__SPOOL_BYTES_MAX="10kB")
+        with Service(isobar.having(BOOTSTRAP_SERVERS=NOWHERE), "produce") as service:
+            eventually(lambda: service.metric("isobar_skipped_polls_total") >= 3, "polls left out")
+            calls, waiting = api.count(), len(spooled(isobar))
+            eventually(lambda: service.metric("isobar_skipped_polls_total") >= 6, "more polls left out")
+            assert (api.count(), len(spooled(isobar))) == (calls, waiting)
+            assert sum(path.stat().st_size for path in spooled(isobar)) < 30_000
+            status, reason = service.get("/readyz")
+            assert status == 503 and "produce.spool_bytes_max" in reason
+            assert sum("produce.spool_bytes_max" in line for line in service.log) == 1
+            service.stop()
+            assert service.ended() == 0
+        with Service(isobar, "produce") as service:
+            eventually(lambda: polls(api) > waiting / 2 + 1, "polls again")
+            service.stop()
+            assert service.ended() == 0
+        must_hold(api, topic)
+
+
+def test_a_message_that_kafka_never_takes_holds_up_no_other(producer, topic):
+    small = NewTopic(topic.name, 1, config={"max.message.bytes": "8000"})
+    topic.admin.create_topics([small])[topic.name].result(30)
+    large, *others = CITIES[:4]
+    with OpenWeather(CITIES[:4], forecasts={large.id: 40}) as api:
+        isobar = producer(api, topic, ISOBAR__PRODUCE__COMPRESSION="none")
+        outcome = isobar.refused("produce", "--once", code=1, says=["refused a message for good", "are lost: 1;"])
+        assert str(large.id) in outcome.stderr and not spooled(isobar)
+        messages = topic.messages()
+        must_be_what_was_served(messages, api)
+        assert sorted(message.key for message in messages) == sorted(str(city.id) for city in others)
+
+
+def test_sigterm_sends_what_is_in_hand(producer, topic):
+    with OpenWeather(many_cities(30), latency_s=0.2) as api:
+        isobar = producer(api, topic, ISOBAR__OPENWEATHER__INTERVAL="1h")
+        with Service(isobar, "produce") as service:
+            eventually(lambda: len(api.weather) >= 10, "the middle of a poll")
+            service.stop()
+            assert service.ended() == 0
+        # The cities in hand are polled to their end, and no more are begun with.
+        messages = topic.messages()
+        assert 1 <= len(messages) < 30 and not spooled(isobar)
+        must_hold(api, topic)
+
+
+def test_sigterm_does_not_wait_for_a_kafka_that_is_away(producer):
+    with OpenWeather(CITIES[:2]) as api:
+        isobar = producer(api, None, ISOBAR__PRODUCE__SHUTDOWN_DEADLINE="1h")
+        with Service(isobar, "produce") as service:
+            eventually(lambda: service.metric("isobar_spool_messages") >= 4, "messages in the spool")
+            eventually(lambda: "Kafka" in service.get("/readyz")[1], "not ready")
+            service.stop()
+            assert service.ended() == 0
+        assert len(spooled(isobar)) >= 4
+
+
+def test_once_without_kafka_keeps_what_it_fetched_and_fails(producer, topic):
+    with OpenWeather(CITIES[:2]) as api:
+        isobar = producer(api, topic)
+        nowhere = isobar.having(BOOTSTRAP_SERVERS=NOWHERE)
+        says = ["did not reach Kafka: 2;", isobar.variables["ISOBAR__PRODUCE__SPOOL_PATH"], NOWHERE]
+        nowhere.refused("produce", "--once", code=1, says=says)
+        assert len(spooled(isobar)) == 2
+        assert "4 messages produced" in isobar.ok("produce", "--once").stdout
+
+
+def test_a_dry_run_prints_messages_and_touches_nothing(producer):
+    with OpenWeather(CITIES[:3], fail_rate=0.2) as api:
+        isobar = producer(api, None)
+        lines = isobar.ok("produce", "--dry-run").stdout.splitlines()
+        assert sorted(json.loads(line)["weather"]["id"] for line in lines) == sorted(city.id for city in api.cities)
+        assert all(api.weather[json.loads(line)["weather"]["served"]].decode() in line for line in lines)
+        outcome = isobar.having(CITY="Paris;Atlantis").run("produce", "--dry-run")
+        assert outcome.code == 1 and len(outcome.stdout.splitlines()) == 1 and "Atlantis" in outcome.stderr
+    assert not os.path.exists(isobar.variables["ISOBAR__PRODUCE__SPOOL_PATH"])
+
+
+@pytest.mark.parametrize("how", [[], ["--once"], ["--dry-run"]], ids=" ".join)
+def test_mistakes_are_refused_by_name_with_the_remedy(producer, topic, how):
+    with OpenWeather(CITIES) as api:
+        isobar = producer(api, topic, CITY="Paris")
+
+        def refused(says: list[str], **variables: str | None) -> None:
+            isobar.having(**variables).refused("produce", *how, code=1, says=says)
+
+        refused(["OPENWEATHER_API_KEY"], OPENWEATHER_API_KEY=None)
+        refused(["API key was refused", "OPENWEATHER_API_KEY"], OPENWEATHER_API_KEY="another-key-of-some-length")
+        refused(["Atlantis", "CITY", "id"], CITY="Paris;Atlantis")
+        refused(["1234567", "CITY"], CITY="1234567")
+        refused(["CITY", "latitude"], CITY="91,2")
+        refused(["CITY", "two-letter"], CITY="Paris,France")
+        refused(["CITY", "twice"], CITY="Paris;Paris")
+        # What could be polled was sent: one city's failure stops no other.
+        sent = {message.key for message in topic.messages()}
+        assert sent == (set() if how == ["--dry-run"] else {str(CITIES[0].id)})
+
+
+def test_one_producer_uses_a_spool(producer, tmp_path):
+    with OpenWeather(CITIES[:1]) as api:
+        isobar = producer(api, None)
+        with Service(isobar, "produce"):
+            says = ["another `isobar produce`", str(tmp_path / "spool"), "produce.spool_path"]
+            isobar.refused("produce", "--once", code=1, says=says)
+        (tmp_path / "file").write_text("")
+        blocked = isobar.having(ISOBAR__PRODUCE__SPOOL_PATH=str(tmp_path / "file" / "spool"))
+        blocked.refused("produce", code=1, says=["produce.spool_path", str(tmp_path / "file")])
+
+
+def test_no_minute_holds_more_calls_than_the_plan_allows(producer, topic):
+    calls_max, cities = (60, many_cities(25)) if LONG else (12, many_cities(4))
+    with OpenWeather(cities, calls_per_window=calls_max) as api:
+        isobar = producer(api, topic, ISOBAR__OPENWEATHER__CALLS_PER_MINUTE=str(calls_max))
+        assert f"{len(cities)} messages produced" in isobar.ok("produce", "--once").stdout
+        assert api.count() == 4 * len(cities) > calls_max and api.count(429) == 0
+
+
+def test_a_server_that_asks_to_wait_is_left_alone_so_long(producer, topic):
+    """It counts differently than we do, or others use the key too."""
+    with OpenWeather(CITIES, calls_per_window=7, window_s=3.0, retry_after_s=3) as api:
+        isobar = producer(api, topic)
+        assert "6 messages produced" in isobar.ok("produce", "--once").stdout
+        assert api.count(429) >= 2
+        refusals = [call.at for call in api.calls if call.status == 429]
+        # Calls that were under way when the answer came are no disobedience; eight cities make three each at once.
+        for first in bursts(refusals):
+            assert sum(first + 1 < call.at < first + 2.9 for call in api.calls) == 0
+
+
+def bursts(times: list[float]) -> list[float]:
+    """The first of each run of instants that lie close together."""
+    return [at for at, before in zip(times, [float("-inf"), *times[:-1]], strict=True) if at - before > 1]
+
+
+def test_the_key_is_never_shown(producer, topic, tmp_path):
+    """The API echoes it, everything fails, and everything is logged."""
+    key = CANARIES["OPENWEATHER_API_KEY"]
+    with OpenWeather(CITIES[:3], fail_rate=0.5) as api:
+        isobar = producer(api, topic)
+        with Service(isobar, "-vv", "produce") as service:
+            eventually(lambda: polls(api) >= 3, "polls", within_s=120)
+            _, metrics = service.get("/metrics")
+            service.stop()
+            assert service.ended() == 0
+        assert any("trying again" in line for line in service.log)
+        assert not any("appid" in line for line in service.log)
+        assert key not in metrics and key.encode() not in b"".join(message.raw for message in topic.messages())
+        outcome = isobar.having(OPENWEATHER_API_KEY=key[:-1] + "x").run("-vv", "produce", "--once")
+        assert outcome.code == 1 and key[:-1] not in outcome.stderr + outcome.stdout
+
+
+def test_metrics_say_what_happened(producer, topic):
+    with OpenWeather(CITIES[:2], fail_rate=0.3) as api, Service(producer(api, topic), "produce") as service:
+        eventually(lambda: service.metric("isobar_polls_total") >= 4, "polls", within_s=120)
+        assert service.get("/healthz") == (200, "ok\n")
+        assert service.metric("isobar_openweather_calls_total") > 24
+        assert service.metric("isobar_openweather_retries_total") > 0
+        assert service.metric('isobar_polled_cities_total{outcome="ok"}') >= 8
+        assert service.metric("isobar_produced_messages_total") >= 6
+        assert service.metric("isobar_kafka_up") == 1
+        assert time.time() - 60 < service.metric("isobar_last_produced_timestamp_seconds") <= time.time() + 1
+
+
+def test_a_topic_that_is_deleted_is_created_again(producer, topic):
+    with OpenWeather(CITIES[:2]) as api, Service(producer(api, topic), "produce") as service:
+        eventually(lambda: service.metric("isobar_produced_messages_total") >= 4, "messages in Kafka")
+        topic.admin.delete_topics([topic.name])[topic.name].result(30)
+        after = max(api.weather)
+        eventually(lambda: any(m.served > after for m in topic.messages()), "messages in a new topic", within_s=180)
+        service.stop()
+        assert service.ended() == 0
