@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use tracing::Level;
 
-use crate::commands::{check, completions, config, demo, land, query, run, serve, sql, table};
+use crate::commands::{
+    check, completions, config, consume, demo, export, land, query, run, serve, sql, table,
+};
 
 /// SQL analytics engine over HDFS, in one binary.
 ///
@@ -84,6 +86,8 @@ impl Verbosity {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(demo::Demo),
+    Consume(consume::Consume),
+    Export(export::Export),
     Land(land::Land),
     Run(run::Run),
     #[command(subcommand)]
@@ -101,7 +105,13 @@ pub(crate) enum Command {
 impl Command {
     /// Whether it runs until it is asked to stop.
     pub(crate) fn is_service(&self) -> bool {
-        matches!(self, Self::Serve(_)) || matches!(self, Self::Land(land) if !land.once)
+        match self {
+            Self::Serve(_) => true,
+            Self::Land(land) => !land.once,
+            Self::Consume(consume) => !consume.once,
+            Self::Export(export) => !export.once,
+            _ => false,
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod format;
 mod logging;
 mod output;
 mod progress;
+mod service;
 mod signals;
 mod text;
 

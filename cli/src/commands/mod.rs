@@ -3,7 +3,9 @@
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod consume;
 pub(crate) mod demo;
+pub(crate) mod export;
 pub(crate) mod land;
 pub(crate) mod query;
 pub(crate) mod run;
@@ -31,6 +33,8 @@ pub(crate) async fn run(command: Command, app: App, signals: &Signals) -> anyhow
     // everything else changes nothing before its last step and is simply dropped.
     match command {
         Command::Land(land) => land.run(&app, signals, &mut out).await?,
+        Command::Consume(consume) => consume.run(&app, signals, &mut out).await?,
+        Command::Export(export) => export.run(&app, signals, &mut out).await?,
         Command::Demo(demo) => demo.run(&app, signals, &mut out).await?,
         Command::Sql(sql) => sql.run(&app, signals, &mut out).await?,
         Command::Serve(serve) => serve.run(&app, signals).await?,
@@ -50,6 +54,8 @@ async fn run_to_the_end(command: Command, app: &App, out: &mut Output) -> anyhow
         Command::Config(config) => config.run(app, out),
         Command::Check(check) => check.run(app, out).await,
         Command::Land(_)
+        | Command::Consume(_)
+        | Command::Export(_)
         | Command::Sql(_)
         | Command::Serve(_)
         | Command::Demo(_)

@@ -63,6 +63,10 @@ pub struct Hdfs {
 pub struct Export {
     /// `hdfs://` or `file://`, without a trailing slash, never inside the lake nor around it.
     pub base_path: Url,
+    pub interval: Duration,
+    /// One export takes no more at once.
+    pub rows_max: usize,
+    pub bytes_max: ByteSize,
     pub http_listen: SocketAddr,
 }
 
@@ -96,6 +100,8 @@ pub struct Postgres {
     pub user: String,
     /// A server may trust its clients without one.
     pub password: Option<Secret>,
+    /// The limit of one transaction.
+    pub timeout: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -135,6 +141,10 @@ pub struct Produce {
 
 #[derive(Debug, Clone)]
 pub struct Consume {
+    /// A transaction is due when one of these three is reached.
+    pub rows_max: usize,
+    pub bytes_max: ByteSize,
+    pub interval: Duration,
     pub http_listen: SocketAddr,
 }
 
@@ -207,10 +217,7 @@ impl Config {
                 url: values.take("lake.url"),
             },
             hdfs: Hdfs::new(values),
-            export: Export {
-                base_path: values.take("export.base_path"),
-                http_listen: values.take("export.http_listen"),
-            },
+            export: Export::new(values),
             openweather: OpenWeather::new(values),
             kafka: Kafka::new(values),
             postgres: Postgres::new(values),
@@ -225,9 +232,7 @@ impl Config {
             produce: Produce {
                 http_listen: values.take("produce.http_listen"),
             },
-            consume: Consume {
-                http_listen: values.take("consume.http_listen"),
-            },
+            consume: Consume::new(values),
             schedule: Schedule {
                 http_listen: values.take("schedule.http_listen"),
             },
@@ -248,6 +253,18 @@ impl Hdfs {
             url: values.optional("hdfs.url"),
             user: values.optional("hdfs.user"),
             timeout: values.take("hdfs.timeout"),
+        }
+    }
+}
+
+impl Export {
+    fn new(values: &mut Values) -> Self {
+        Self {
+            base_path: values.take("export.base_path"),
+            interval: values.take("export.interval"),
+            rows_max: values.number("export.rows_max"),
+            bytes_max: values.take("export.bytes_max"),
+            http_listen: values.take("export.http_listen"),
         }
     }
 }
@@ -284,6 +301,7 @@ impl Postgres {
             database: values.take("postgres.database"),
             user: values.take("postgres.user"),
             password: values.optional("postgres.password"),
+            timeout: values.take("postgres.timeout"),
         }
     }
 }
@@ -306,6 +324,17 @@ impl Land {
             bytes_max: values.take("land.bytes_max"),
             interval: values.take("land.interval"),
             http_listen: values.take("land.http_listen"),
+        }
+    }
+}
+
+impl Consume {
+    fn new(values: &mut Values) -> Self {
+        Self {
+            rows_max: values.number("consume.rows_max"),
+            bytes_max: values.take("consume.bytes_max"),
+            interval: values.take("consume.interval"),
+            http_listen: values.take("consume.http_listen"),
         }
     }
 }

@@ -9,7 +9,6 @@ mod decode;
 mod event_time;
 mod kafka;
 mod landed;
-mod outlive;
 pub(crate) mod transform;
 mod workers;
 mod writer;
@@ -25,10 +24,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::coordinator::{Landing, Source};
 pub use self::kafka::{KafkaLanding, from_kafka};
-use self::outlive::outlive;
 use self::workers::{Decoders, read_files};
 use crate::declaration::{Declarations, Topic};
 use crate::error::Error;
+use crate::outlive::{Moved, outlive};
 use crate::source::files;
 use crate::source::watch::{Chosen, Watch};
 
@@ -100,13 +99,24 @@ pub async fn from_files(
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Progress, Error> {
     let topic = files.into.topic(files.topic)?;
-    let land = async |progress: &(dyn Fn(&Progress) + Sync)| {
-        land(&files, &topic, &shutdown, progress).await
+    let land = async |moved: &Moved| {
+        let progress = noting(moved, progress);
+        land(&files, &topic, &shutdown, &progress).await
     };
     if files.watch {
-        outlive(&shutdown, progress, land).await
+        outlive(&shutdown, &|_| {}, land).await
     } else {
-        land(progress).await
+        land(&Moved::default()).await
+    }
+}
+
+/// Hears of progress, and notes when something was committed.
+fn noting(moved: &Moved, progress: &(dyn Fn(&Progress) + Sync)) -> impl Fn(&Progress) + Sync {
+    move |now| {
+        if now.commits > 0 {
+            moved.note();
+        }
+        progress(now);
     }
 }
 
