@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
+use engine::config::{Origin, Setting};
 use engine::lake::Lake;
+use ingest::postgres::version;
 use url::Url;
 
 use crate::app::App;
 use crate::failure::Story;
 use crate::output::Output;
-use crate::text;
+use crate::{service, text};
 
 /// Check the configuration and every connection
 #[derive(Debug, clap::Args)]
@@ -41,17 +43,16 @@ impl Check {
             place: app.config.queries.path.display().to_string(),
             outcome: queries(app),
         };
-        let (tables, exports, web, hbase) = tokio::join!(
+        let (tables, exports, web, hbase, postgres) = tokio::join!(
             probe("lake", &app.config.lake.url, tables(&lake)),
             probe("export", &app.config.export.base_path, exports(app, &lake)),
             web_hdfs(app),
             hbase(app),
+            postgres(app),
         );
         let mut failures = Vec::new();
-        for finding in [Some(queries), Some(tables), Some(exports), web, hbase]
-            .into_iter()
-            .flatten()
-        {
+        let always = [queries, tables, exports].into_iter();
+        for finding in always.chain([web, hbase, postgres].into_iter().flatten()) {
             let Finding {
                 what,
                 place,
@@ -137,6 +138,19 @@ async fn hbase(app: &App) -> Option<Finding> {
         })
     };
     Some(probe("hbase", &target.server(), look).await)
+}
+
+/// Whether PostgreSQL lets us in; only where it is configured. A password alone may be there for others.
+async fn postgres(app: &App) -> Option<Finding> {
+    let says_where = |setting: &Setting| {
+        setting.key.starts_with("postgres.")
+            && setting.key != "postgres.password"
+            && setting.origin != Origin::Default
+    };
+    app.settings.iter().find(|setting| says_where(setting))?;
+    let options = service::postgres(&app.config.postgres);
+    let look = async { Ok(format!("version {}", version(&options).await?)) };
+    Some(probe("postgres", &options.server(), look).await)
 }
 
 /// Whether the NameNode serves, asked over HTTP as the older pipeline did; only where an address is set.

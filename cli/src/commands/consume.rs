@@ -75,7 +75,14 @@ impl Consume {
         let done = if self.once {
             work.await?
         } else {
-            watched("consume.http_listen", config.http_listen, metrics, &health, work).await?
+            watched(
+                "consume.http_listen",
+                config.http_listen,
+                metrics,
+                &health,
+                work,
+            )
+            .await?
         };
         let elapsed = text::seconds(started.elapsed());
         out.line(format_args!("{} in {elapsed}", summary(&done)))

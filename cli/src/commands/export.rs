@@ -64,7 +64,14 @@ impl Export {
         let done = if self.once {
             work.await?
         } else {
-            watched("export.http_listen", config.http_listen, metrics, &health, work).await?
+            watched(
+                "export.http_listen",
+                config.http_listen,
+                metrics,
+                &health,
+                work,
+            )
+            .await?
         };
         let elapsed = text::seconds(started.elapsed());
         out.line(format_args!(

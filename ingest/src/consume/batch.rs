@@ -71,10 +71,13 @@ impl Batch {
 
     /// The latest event time of its rows.
     pub(crate) fn newest(&self) -> Option<DateTime<Utc>> {
-        let times = self.messages.iter().filter_map(|message| match message.verdict {
-            Verdict::Row { event_time } => Some(event_time),
-            Verdict::Letter { .. } => None,
-        });
+        let times = self
+            .messages
+            .iter()
+            .filter_map(|message| match message.verdict {
+                Verdict::Row { event_time } => Some(event_time),
+                Verdict::Letter { .. } => None,
+            });
         times.max()
     }
 

@@ -73,7 +73,6 @@ impl Counters {
     }
 
     pub(super) fn behind(&self, messages: u64) {
-        self.behind
-            .set(i64::try_from(messages).unwrap_or(i64::MAX));
+        self.behind.set(i64::try_from(messages).unwrap_or(i64::MAX));
     }
 }

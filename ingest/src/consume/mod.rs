@@ -150,7 +150,8 @@ impl<'a> Consumer<'a> {
             until: self.consumption.once.then(|| until.collect()),
             from,
         };
-        self.counters.behind(kafka::pending(&reading.from, &self.extents));
+        self.counters
+            .behind(kafka::pending(&reading.from, &self.extents));
         info!(topic = self.connection.topic(), from = ?reading.from, "reading");
         let (sender, blocks) = mpsc::channel(BLOCKS_MAX);
         // However this ends, the thread that reads ends too.

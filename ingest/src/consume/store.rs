@@ -67,11 +67,7 @@ impl Store {
     ///
     /// # Errors
     /// When the server refuses, another consumption of the topic runs, or what is stored is of another topic of this name.
-    pub(crate) async fn open(
-        mut database: Database,
-        topic: &str,
-        id: Uuid,
-    ) -> Result<Self, Error> {
+    pub(crate) async fn open(mut database: Database, topic: &str, id: Uuid) -> Result<Self, Error> {
         lock(&database, "consume", topic).await?;
         migrate(&mut database, topic).await?;
         let options = database.options().clone();
@@ -84,8 +80,7 @@ impl Store {
                 let first = "INSERT INTO isobar.topics (topic, topic_id) VALUES ($1, $2)";
                 client.execute(first, &[&topic, &id]).await?;
             }
-            let positions =
-                "SELECT partition, next_offset FROM isobar.positions WHERE topic = $1";
+            let positions = "SELECT partition, next_offset FROM isobar.positions WHERE topic = $1";
             let positions = client.query(positions, &[&topic]).await?;
             Ok((known.map(|row| row.get::<_, Uuid>(0)), positions))
         };

@@ -18,8 +18,16 @@ impl Counters {
     /// Shows them as `isobar_export_…`.
     pub fn register(metrics: &Metrics) -> Self {
         let counters = Self::default();
-        metrics.register("export_rows", "Rows that were exported", counters.rows.clone());
-        metrics.register("export_files", "Files that were written", counters.files.clone());
+        metrics.register(
+            "export_rows",
+            "Rows that were exported",
+            counters.rows.clone(),
+        );
+        metrics.register(
+            "export_files",
+            "Files that were written",
+            counters.files.clone(),
+        );
         metrics.register(
             "export_retries",
             "How often the service began anew, because PostgreSQL or the storage was away",

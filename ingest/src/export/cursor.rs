@@ -73,8 +73,7 @@ ON CONFLICT (topic, partition) DO UPDATE SET offsets = exported.offsets + exclud
 const FORGET: &str = "DELETE FROM isobar.exports WHERE topic = $1";
 
 /// For those who read it: when rows were exported last, as the older exporter told it. It is no cursor.
-const REF_DATE: &str =
-    "UPDATE ref_date SET ref_date = now() AT TIME ZONE 'Europe/Paris' WHERE application_name = 'HDFS'";
+const REF_DATE: &str = "UPDATE ref_date SET ref_date = now() AT TIME ZONE 'Europe/Paris' WHERE application_name = 'HDFS'";
 const FIRST_REF_DATE: &str = "
 INSERT INTO ref_date (application_name, ref_date) VALUES ('HDFS', now() AT TIME ZONE 'Europe/Paris')";
 

@@ -158,10 +158,16 @@ mod tests {
     #[test]
     fn lines_say_what_they_are() {
         let line = |offset: i64, time: &str| {
-            format!("{{\"kafka_partition\": 1, \"kafka_offset\": {offset}, \"event_time\": \"{time}\", \"value\": {{\"a\": 1}}}}\n")
+            format!(
+                "{{\"kafka_partition\": 1, \"kafka_offset\": {offset}, \"event_time\": \"{time}\", \"value\": {{\"a\": 1}}}}\n"
+            )
         };
         let good = line(7, "2026-01-15 10:00:00");
-        let text = format!("{good}{}broken\n\n{}", line(8, "soon"), line(9, "2026-01-15 10:00:01"));
+        let text = format!(
+            "{good}{}broken\n\n{}",
+            line(8, "soon"),
+            line(9, "2026-01-15 10:00:01")
+        );
         let offsets = |text: &str| -> Vec<i64> {
             found(text.as_bytes()).iter().map(|found| found.1).collect()
         };

@@ -34,7 +34,10 @@ fn push_value(lines: &mut String, value: &str) {
             b'"' => at = end_of_string(bytes, at + 1),
             b'-' | b'0'..=b'9' => {
                 let is_number = |byte: &u8| matches!(byte, b'-' | b'.' | b'0'..=b'9');
-                let length = bytes[at..].iter().take_while(|byte| is_number(byte)).count();
+                let length = bytes[at..]
+                    .iter()
+                    .take_while(|byte| is_number(byte))
+                    .count();
                 let number = &value[at..at + length];
                 if number.contains('.') {
                     lines.push_str(&value[copied..at]);
@@ -76,7 +79,8 @@ fn push_number(lines: &mut String, number: &str) {
             let (sign, exponent) = exponent
                 .strip_prefix('-')
                 .map_or(('+', exponent), |exponent| ('-', exponent));
-            write!(lines, "{digits}e{sign}{exponent:0>2}").expect("writing to a string never fails");
+            write!(lines, "{digits}e{sign}{exponent:0>2}")
+                .expect("writing to a string never fails");
         }
     }
 }
@@ -110,7 +114,10 @@ mod tests {
         check("0.00000000000015", "1.5e-13");
         check("1234567890123456.0", "1234567890123456.0");
         check("12345678901234567.0", "1.2345678901234568e+16");
-        check("123456789012345678901234567890", "123456789012345678901234567890");
+        check(
+            "123456789012345678901234567890",
+            "123456789012345678901234567890",
+        );
         check("0.1234567890123456789", "0.12345678901234568");
         check(
             r#"{"1.50": ["\"2.50", 3.50, "\\", 4.50], "b": -0.10}"#,

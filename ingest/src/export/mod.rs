@@ -171,7 +171,12 @@ impl Export {
             file.replace(Bytes::from(lines)).await?;
         }
         cursor.finish().await?;
-        info!(rows = exported.rows, files = exported.files, name = begun.file, "exported");
+        info!(
+            rows = exported.rows,
+            files = exported.files,
+            name = begun.file,
+            "exported"
+        );
         Ok(Some(exported))
     }
 

@@ -73,6 +73,12 @@ class Topic:
                 self._send(producer, record, spoiled(kind, record), kind)
         assert producer.flush(60) == 0
 
+    def produce_raw(self, record: Record, raw: bytes) -> None:
+        """Produce bytes that are no good message in place of a record."""
+        producer = Producer(self._client())
+        self._send(producer, record, raw, "raw")
+        assert producer.flush(60) == 0
+
     def _send(self, producer: Producer, record: Record, raw: bytes | None, kind: str | None) -> None:
         def delivered(error, sent):
             assert error is None, error
