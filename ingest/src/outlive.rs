@@ -83,7 +83,8 @@ mod tests {
         let (tries, heard) = (Cell::new(0), Mutex::new(Vec::new()));
         let gone = || Error::OffsetsGone { topic: "t".into() };
         let failed = |error: &str| heard.lock().expect("not poisoned").push(error.to_owned());
-        let ended = outlive(&CancellationToken::new(), &failed, async |_| {
+        let shutdown = CancellationToken::new();
+        let ended = outlive(&shutdown, &failed, async |_| {
             tries.set(tries.get() + 1);
             match tries.get() {
                 1 => Err(gone()),

@@ -22,6 +22,8 @@ from test_consume import get
 from test_kafka import end, wait_until
 
 KILLS = 30 if LONG else 4
+# What is being exported, and what was.
+STATE = "SELECT file, offsets::TEXT FROM isobar.exports UNION SELECT topic, offsets::TEXT FROM isobar.exported"
 NAME = re.compile(r"weather_\d{8}T\d{12}\.json")
 
 
@@ -94,7 +96,7 @@ def must_hold(lake: Lake, records: list[Record], zone: ZoneInfo = PARIS) -> None
 def test_lines_are_those_of_the_older_exporter_in_the_directory_of_their_day(lakes, kind, topic, database, zone):
     records = weather([date(2026, 1, 15), SPRING, AUTUMN], CITIES[:3], forecasts=2)
     # Numbers that Python writes in its own way.
-    for record, number in zip(records, [1e-05, 1.5e-13, 1e16, 123456789012345678, 12.0, 0.0001], strict=False):
+    for record, number in zip(records, [1e-05, 1.5e-13, 123456789012345678, 12.0, 0.0001], strict=False):
         record.value["weather"]["odd"] = [number, -number, f"{number} \\ \" \t é \x01"]
     topic.produce(records)
     lake = lake_of(lakes, kind, topic, database, ISOBAR__TIME__ZONE=zone, TZ="America/New_York")
@@ -157,19 +159,19 @@ def test_an_export_takes_no_more_at_once_than_it_may(lakes, topic, database):
     assert files and int(files[1]) in (3, 4, 5)
 
 
-@pytest.mark.parametrize("rows_max", [7, 1000])
+@pytest.mark.parametrize("rows_max", [10, 1000])
 def test_nothing_is_lost_or_doubled_by_kill_nine(lakes, kind, topic, database, rows_max, figures):
     chance = random.Random(rows_max)
     lake = lake_of(lakes, kind, topic, database, ISOBAR__EXPORT__ROWS_MAX=str(rows_max), ISOBAR__EXPORT__INTERVAL="1ms")
-    records = weather(day_range(date(2026, 1, 1), 14), CITIES[:3])
-    count = len(records) // KILLS
+    export(lake)  # for the tables
+    records = weather(day_range(date(2026, 1, 1), 8), CITIES[:3])
     for n in range(KILLS):
-        topic.produce(records[n * count : (n + 1) * count])
+        topic.produce(records[n * 100 : (n + 1) * 100])
         consume(lake)
+        before = database.rows(STATE)
         process = lake.isobar.start("export")
         try:
-            open_or_done = "SELECT (SELECT count(*) FROM isobar.exports) + (SELECT count(*) FROM isobar.exported)"
-            wait_until(lambda: database.has("isobar.exports") and database.scalar(open_or_done), "an export")
+            wait_until(lambda: database.rows(STATE) != before, "an export")
             time.sleep(chance.random() * 0.3)
             assert process.poll() is None, process.said()
         finally:

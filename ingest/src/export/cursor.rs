@@ -34,7 +34,7 @@ WITH RECURSIVE numbers AS (
     FROM numbers WHERE numbers.partition IS NOT NULL
 )
 SELECT
-    partition,
+    numbers.partition,
     coalesce(offsets, '{}')::TEXT,
     lower('{[0,)}'::INT8MULTIRANGE - coalesce(offsets, '{}')),
     coalesce(next_offset, -1)
@@ -42,7 +42,7 @@ FROM numbers
 LEFT JOIN isobar.exported ON exported.topic = $1 AND exported.partition = numbers.partition
 LEFT JOIN isobar.positions ON positions.topic = $1 AND positions.partition = numbers.partition
 WHERE numbers.partition IS NOT NULL
-ORDER BY partition";
+ORDER BY numbers.partition";
 
 const OPEN_ROWS: &str = "
 SELECT msg_offset, octet_length(value::TEXT)::BIGINT FROM weather
