@@ -189,11 +189,11 @@ def test_an_export_that_was_begun_is_finished_with_the_same_file(lakes, kind, to
     """Both sides of the one step that the database cannot see."""
     topic.produce(weather([date(2026, 1, 15), date(2026, 1, 16)], CITIES[:2]))
     lake = lake_of(lakes, kind, topic, database)
+    export(lake)  # for the tables
     consume(lake)
     with database.connect() as connection:
-        # The export commits that it has begun, writes its files, and then waits here.
         connection.autocommit = False
-        export_waits(lake, connection)
+        kill_between_files_and_record(lake, connection)
         names = [file.path for file in lake.place.walk("weather")]
         assert len(names) == 2
         if moment == "before the file":
@@ -206,10 +206,8 @@ def test_an_export_that_was_begun_is_finished_with_the_same_file(lakes, kind, to
     must_hold(lake, topic.records)
 
 
-def export_waits(lake: Lake, connection) -> None:
-    """Kill an export between its files and the record of them."""
-    lake.isobar.ok("consume", "--once")  # for the tables
-    lake_has_tables(connection)
+def kill_between_files_and_record(lake: Lake, connection) -> None:
+    """The export commits that it has begun, writes its files, and waits for this lock to record them."""
     connection.execute("LOCK TABLE isobar.exported IN SHARE MODE")
     process = lake.isobar.start("export")
     try:
@@ -217,11 +215,6 @@ def export_waits(lake: Lake, connection) -> None:
     finally:
         process.kill()
         process.wait()
-    connection.rollback()
-
-
-def lake_has_tables(connection) -> None:
-    connection.execute("SELECT FROM isobar.exported")
     connection.rollback()
 
 
