@@ -3,11 +3,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use engine::config::Postgres;
+use engine::config::{Postgres, SslMode};
 use engine::metrics::Metrics;
 use flight_server::http;
 use ingest::health::Health;
-use ingest::postgres::PostgresOptions;
+use ingest::postgres::{PostgresOptions, Protection};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -19,6 +19,14 @@ pub(crate) fn postgres(config: &Postgres) -> PostgresOptions {
         database: config.database.clone(),
         user: config.user.clone(),
         password: config.password.clone(),
+        protection: match config.sslmode {
+            SslMode::Disable => Protection::Disable,
+            SslMode::Prefer => Protection::Prefer,
+            SslMode::Require => Protection::Require,
+            SslMode::VerifyFull => Protection::VerifyFull {
+                roots: config.root_certificate.clone(),
+            },
+        },
         timeout: config.timeout,
     }
 }

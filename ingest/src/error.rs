@@ -127,6 +127,19 @@ pub enum Error {
         #[source]
         source: tokio_postgres::Error,
     },
+    #[error(
+        "could not agree on TLS with PostgreSQL at {server}; check postgres.sslmode, postgres.root_certificate and the server's certificate"
+    )]
+    PostgresTls {
+        server: String,
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    #[error("no root certificate is known; check postgres.root_certificate")]
+    RootCertificates {
+        #[source]
+        source: postgres::RootFault,
+    },
     #[error("could not {attempt} in PostgreSQL at {server}")]
     Postgres {
         attempt: &'static str,

@@ -2,14 +2,18 @@
 
 import dataclasses
 import json
+import os
 import random
 import re
+import shutil
+import subprocess
 import threading
 import time
 import urllib.error
 import urllib.request
 from datetime import date, datetime, timedelta
 
+import psycopg
 import pytest
 
 from support import oracle
@@ -346,3 +350,63 @@ def test_messages_come_through_at_a_bulk(topic, database, consumer, figures):
     seconds = time.monotonic() - started
     assert database.identities() == oracle.identities(topic.records)
     figures.record("Kafka → PostgreSQL, debug build", f"{count} messages in {seconds:.1f} s, {count / seconds:.0f}/s")
+
+
+@pytest.fixture
+def certificates(postgres, tmp_path):
+    """The server has TLS meanwhile. `server.crt` here is its certificate, for localhost; `other.crt` has nothing to do with it."""
+    keys = {name: postgres[f"POSTGRES_{name}"] for name in ["HOST", "PORT", "DB", "USER", "PASSWORD"]}
+    url = "postgresql://{USER}:{PASSWORD}@{HOST}:{PORT}/{DB}".format(**keys)
+    for name in ["server", "other"]:
+        self_signed(tmp_path / name)
+    with psycopg.connect(url, autocommit=True) as connection:
+        [[place]] = connection.execute("SHOW data_directory").fetchall()
+        for suffix in ["crt", "key"]:
+            shutil.copy(tmp_path / f"server.{suffix}", place)
+        os.chmod(f"{place}/server.key", 0o600)
+        connection.execute("ALTER SYSTEM SET ssl = on")
+        connection.execute("SELECT pg_reload_conf()")
+    yield tmp_path
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("ALTER SYSTEM RESET ssl")
+        connection.execute("SELECT pg_reload_conf()")
+
+
+def self_signed(path) -> None:
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost", "-keyout", f"{path}.key", "-out", f"{path}.crt"],
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+
+def test_tls_is_spoken_and_the_server_known_by_its_certificate(topic, database, consumer, certificates, tmp_path):
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:20])
+
+    def having(mode: str, root: str | None = None, **variables: str) -> Isobar:
+        own = {"ISOBAR__POSTGRES__SSLMODE": mode} | variables
+        if root:
+            own["ISOBAR__POSTGRES__ROOT_CERTIFICATE"] = str(certificates / root)
+        return consumer.having(**own)
+
+    is_protected = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'isobar consume'"
+    for protected, process in [
+        (False, having("disable").start("consume")),
+        (True, having("prefer").start("consume")),
+        (True, having("require").start("consume")),
+        (True, having("verify-full", "server.crt").start("consume")),
+    ]:
+        wait_until(lambda: database.count() == 20 and database.rows(is_protected) == [(protected,)], "the connection")
+        assert end(process) == 0
+    disagree = ["TLS", "postgres.root_certificate"]
+    having("verify-full", "other.crt").refused("consume", "--once", code=1, says=disagree)
+    having("verify-full", "server.crt", POSTGRES_HOST="127.0.0.1").refused("consume", "--once", code=1, says=disagree)
+    having("verify-full", "server.key").refused("consume", "--once", code=1, says=["root_certificate", "server.key"])
+    must_hold(database, topic)
+
+
+def test_a_server_without_tls_is_not_spoken_to_when_tls_is_required(topic, database, consumer):
+    for mode in ["require", "verify-full"]:
+        required = consumer.having(ISOBAR__POSTGRES__SSLMODE=mode)
+        required.refused("consume", "--once", code=1, says=["does not support TLS", "postgres.sslmode"])
+    consume(consumer.having(ISOBAR__POSTGRES__SSLMODE="prefer"))

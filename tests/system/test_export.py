@@ -68,13 +68,19 @@ def older_line(record: Record) -> bytes:
     return json.dumps(envelope(record) | {"value": jsonb(record.value)}, ensure_ascii=False).encode()
 
 
+def files(lake: Lake) -> list[str]:
+    """Their paths; what is still being written aside is no file of the export yet."""
+    paths = [file.path for file in lake.place.walk("weather")]
+    return [path for path in paths if not path.rsplit("/", 1)[1].startswith(".")]
+
+
 def exported(lake: Lake) -> dict[str, list[bytes]]:
     """The lines in the files, by directory."""
     found: dict[str, list[bytes]] = {}
-    for file in lake.place.walk("weather"):
-        _, day, name = file.path.split("/")
-        assert NAME.fullmatch(name), file.path
-        content = lake.place.read(file.path)
+    for path in files(lake):
+        _, day, name = path.split("/")
+        assert NAME.fullmatch(name), path
+        content = lake.place.read(path)
         assert content.endswith(b"\n")
         found.setdefault(day, []).extend(content.splitlines())
     return found
@@ -127,8 +133,7 @@ def test_the_road_by_files_lands_what_the_road_from_kafka_lands(lakes, kind, top
 
 
 def read_files(lake: Lake) -> dict[str, bytes]:
-    files = [file.path for file in lake.place.walk("weather")]
-    return {path.removeprefix("weather/"): lake.place.read(path) for path in files}
+    return {path.removeprefix("weather/"): lake.place.read(path) for path in files(lake)}
 
 
 def test_a_second_export_takes_what_is_new_and_late_rows_too(lakes, kind, topic, database):
@@ -194,7 +199,7 @@ def test_an_export_that_was_begun_is_finished_with_the_same_file(lakes, kind, to
     with database.connect() as connection:
         connection.autocommit = False
         kill_between_files_and_record(lake, connection)
-        names = [file.path for file in lake.place.walk("weather")]
+        names = files(lake)
         assert len(names) == 2
         if moment == "before the file":
             lake.place.delete("weather/" + names[0].split("/")[1])
@@ -202,7 +207,7 @@ def test_an_export_that_was_begun_is_finished_with_the_same_file(lakes, kind, to
     topic.produce(weather([date(2026, 1, 15)], CITIES[2:3]))
     consume(lake)
     export(lake)
-    assert set(names) <= {file.path for file in lake.place.walk("weather")}
+    assert set(names) <= set(files(lake))
     must_hold(lake, topic.records)
 
 
@@ -211,7 +216,7 @@ def kill_between_files_and_record(lake: Lake, connection) -> None:
     connection.execute("LOCK TABLE isobar.exported IN SHARE MODE")
     process = lake.isobar.start("export")
     try:
-        wait_until(lambda: len(lake.place.walk("weather")) == 2, "the files")
+        wait_until(lambda: len(files(lake)) == 2, "the files")
     finally:
         process.kill()
         process.wait()

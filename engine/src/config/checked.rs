@@ -100,6 +100,9 @@ pub struct Postgres {
     pub user: String,
     /// A server may trust its clients without one.
     pub password: Option<Secret>,
+    pub sslmode: SslMode,
+    /// Absolute; for `verify-full`. Without it the system's certificates count.
+    pub root_certificate: Option<PathBuf>,
     /// The limit of one transaction.
     pub timeout: Duration,
 }
@@ -192,6 +195,20 @@ impl Units {
     }
 }
 
+/// How connections to PostgreSQL are protected, in the words of its own clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SslMode {
+    Disable,
+    Prefer,
+    Require,
+    VerifyFull,
+}
+
+impl SslMode {
+    pub(crate) const NAMES: &'static [&'static str] =
+        &["disable", "prefer", "require", "verify-full"];
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -220,7 +237,7 @@ impl Config {
             export: Export::new(values),
             openweather: OpenWeather::new(values),
             kafka: Kafka::new(values),
-            postgres: Postgres::new(values),
+            postgres: Postgres::new(values, directory),
             hbase: HBase::new(values),
             queries: Queries {
                 path: directory.join(values.take::<String>("queries.path")),
@@ -294,13 +311,16 @@ impl Kafka {
 }
 
 impl Postgres {
-    fn new(values: &mut Values) -> Self {
+    fn new(values: &mut Values, directory: &Path) -> Self {
+        let root_certificate: Option<String> = values.optional("postgres.root_certificate");
         Self {
             host: values.take("postgres.host"),
             port: values.number("postgres.port"),
             database: values.take("postgres.database"),
             user: values.take("postgres.user"),
             password: values.optional("postgres.password"),
+            sslmode: values.take("postgres.sslmode"),
+            root_certificate: root_certificate.map(|path| directory.join(path)),
             timeout: values.take("postgres.timeout"),
         }
     }
@@ -387,6 +407,13 @@ field_types! {
         "standard" => Ok(Self::Standard),
         "metric" => Ok(Self::Metric),
         "imperial" => Ok(Self::Imperial),
+        _ => Err(OtherKind),
+    };
+    SslMode: Value::Choice(name) => match name {
+        "disable" => Ok(Self::Disable),
+        "prefer" => Ok(Self::Prefer),
+        "require" => Ok(Self::Require),
+        "verify-full" => Ok(Self::VerifyFull),
         _ => Err(OtherKind),
     };
     LogFormat: Value::Choice(name) => match name {

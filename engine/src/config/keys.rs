@@ -241,6 +241,18 @@ pub(crate) const KEYS: &[Key] = &[
     )
     .older("POSTGRES_PASSWORD"),
     Key::new(
+        "postgres.sslmode",
+        Kind::Choice(super::SslMode::NAMES),
+        Value("prefer"),
+        "disable, prefer or require TLS; only verify-full makes sure who the server is.",
+    ),
+    Key::new(
+        "postgres.root_certificate",
+        Kind::Text,
+        Unset("/etc/isobar/postgres-ca.pem"),
+        "Certificates in PEM that sign the server's, for verify-full. Unless it is set, the system's.",
+    ),
+    Key::new(
         "postgres.timeout",
         Kind::Duration,
         Value("1m"),

@@ -3,16 +3,18 @@
 
 mod lock;
 mod migrate;
+mod tls;
 
 use std::time::Duration;
 
 use engine::config::Secret;
 use tokio::task::JoinHandle;
-use tokio_postgres::{Client, Config, NoTls};
+use tokio_postgres::{Client, Config};
 use tracing::debug;
 
 pub(crate) use self::lock::lock;
 pub(crate) use self::migrate::migrate;
+pub use self::tls::{Protection, RootFault};
 use crate::error::Error;
 
 /// Longest time that a connection takes.
@@ -28,6 +30,7 @@ pub struct PostgresOptions {
     pub database: String,
     pub user: String,
     pub password: Option<Secret>,
+    pub protection: Protection,
     /// Longest time of one transaction.
     pub timeout: Duration,
 }
@@ -46,6 +49,7 @@ impl PostgresOptions {
             .dbname(&self.database)
             .user(&self.user)
             .application_name(application)
+            .ssl_mode(self.protection.mode())
             .connect_timeout(CONNECT_LIMIT)
             .keepalives_idle(ALIVE_EVERY)
             .keepalives_interval(ALIVE_EVERY / 3)
@@ -83,7 +87,9 @@ impl Database {
         application: &str,
     ) -> Result<Self, Error> {
         let config = options.config(application);
-        let connecting = tokio::time::timeout(CONNECT_LIMIT, config.connect(NoTls));
+        let connector = options.protection.connector();
+        let connector = connector.map_err(|source| Error::RootCertificates { source })?;
+        let connecting = tokio::time::timeout(CONNECT_LIMIT, config.connect(connector));
         let connected = connecting.await.map_err(|_elapsed| Error::PostgresSlow {
             attempt: "take a connection",
             server: options.server(),
@@ -144,6 +150,9 @@ pub async fn version(options: &PostgresOptions) -> Result<String, Error> {
 
 fn refused(options: &PostgresOptions, source: tokio_postgres::Error) -> Error {
     let server = options.server();
+    if is_of_tls(&source) {
+        return Error::PostgresTls { server, source };
+    }
     if may_pass(&source) {
         return Error::PostgresConnect { server, source };
     }
@@ -153,6 +162,16 @@ fn refused(options: &PostgresOptions, source: tokio_postgres::Error) -> Error {
         database: options.database.clone(),
         source,
     }
+}
+
+/// Whether both sides did not agree on TLS. The kind of an error is known by its text alone. A connection that broke
+/// meanwhile is no disagreement; rustls says its own as invalid data.
+fn is_of_tls(error: &tokio_postgres::Error) -> bool {
+    let cause = std::error::Error::source(error);
+    let broke = cause
+        .and_then(|cause| cause.downcast_ref::<std::io::Error>())
+        .is_some_and(|cause| cause.kind() != std::io::ErrorKind::InvalidData);
+    error.to_string().contains("TLS") && !broke
 }
 
 /// Whether it may be gone when the same is tried again later: the connection broke, the server is starting, stopping,
