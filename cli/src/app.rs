@@ -4,11 +4,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use engine::config::{self, Config, Loaded, Log, LogFormat, Setting, Sources};
+use engine::config::{self, Config, Loaded, Log, LogFormat, Setting, Sources, SslMode};
 use engine::lake::{Lake, Location, StoreOptions, Stores};
 use engine::output::hbase::Target;
 use engine::query::Library;
 use engine::session::Session;
+use ingest::postgres::{PostgresOptions, Protection};
+use ingest::source::kafka::KafkaOptions;
 use tracing::Level;
 
 use crate::args::{Global, Verbosity};
@@ -96,6 +98,37 @@ impl App {
             port: hbase.port,
             table: hbase.table.clone(),
         })
+    }
+
+    /// How the configured database is reached.
+    pub(crate) fn postgres(&self) -> PostgresOptions {
+        let config = &self.config.postgres;
+        PostgresOptions {
+            host: config.host.clone(),
+            port: config.port,
+            database: config.database.clone(),
+            user: config.user.clone(),
+            password: config.password.clone(),
+            protection: match config.sslmode {
+                SslMode::Disable => Protection::Disable,
+                SslMode::Prefer => Protection::Prefer,
+                SslMode::Require => Protection::Require,
+                SslMode::VerifyFull => Protection::VerifyFull {
+                    roots: config.root_certificate.clone(),
+                },
+            },
+            timeout: config.timeout,
+        }
+    }
+
+    /// How `topic` is reached.
+    pub(crate) fn kafka(&self, topic: &str) -> KafkaOptions {
+        let kafka = &self.config.kafka;
+        KafkaOptions {
+            bootstrap_servers: kafka.bootstrap_servers.clone(),
+            group_id: kafka.group_id.clone(),
+            topic: topic.to_owned(),
+        }
     }
 
     pub(crate) fn library(&self) -> anyhow::Result<Library> {

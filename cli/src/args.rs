@@ -6,7 +6,7 @@ use clap::{Parser, Subcommand};
 use tracing::Level;
 
 use crate::commands::{
-    check, completions, config, demo, land, produce, query, run, serve, sql, table,
+    check, completions, config, consume, demo, export, land, produce, query, run, serve, sql, table,
 };
 
 /// SQL analytics engine over HDFS, in one binary.
@@ -88,6 +88,8 @@ impl Verbosity {
 pub(crate) enum Command {
     Demo(demo::Demo),
     Produce(produce::Produce),
+    Consume(consume::Consume),
+    Export(export::Export),
     Land(land::Land),
     Run(run::Run),
     #[command(subcommand)]
@@ -110,6 +112,8 @@ impl Command {
             Self::Produce(produce) => produce.is_service(),
             Self::Land(land) => !land.once,
             Self::Demo(demo) => !demo.once,
+            Self::Consume(consume) => !consume.once,
+            Self::Export(export) => !export.once,
             _ => false,
         }
     }

@@ -16,6 +16,12 @@ pub(crate) struct Health {
     pub(crate) metrics: Arc<Metrics>,
 }
 
+/// Ready as long as a service says that it is well.
+pub(crate) fn well(service: &ingest::health::Health) -> Readiness {
+    let service = service.clone();
+    Arc::new(move || Box::pin(std::future::ready(service.check())))
+}
+
 impl Health {
     /// Opens the address that `key` of the configuration names.
     pub(crate) async fn listen(key: &'static str, address: SocketAddr) -> anyhow::Result<Self> {

@@ -11,6 +11,7 @@ use rdkafka::error::KafkaError;
 
 use crate::message::ShapeError;
 use crate::openweather;
+use crate::postgres;
 
 /// An attempt of ingest that failed.
 #[derive(Debug, thiserror::Error)]
@@ -75,11 +76,11 @@ pub enum Error {
         source: KafkaError,
     },
     #[error(
-        "topic \"{topic}\" was deleted and created again: its offsets now mean other messages, and messages are known by topic, partition and offset. Nothing was landed from it. Land the new topic under another name, or move the tables of the old one away"
+        "topic \"{topic}\" was deleted and created again: its offsets now mean other messages, and messages are known by topic, partition and offset. Nothing was taken from it. Take the new topic under another name, or move the tables of the old one away"
     )]
     TopicRecreated { topic: String },
     #[error(
-        "topic \"{topic}\", partition {partition}: the next message to land has offset {next}, but Kafka holds none before {low}: they were deleted, by retention or by hand, before they were landed. Land them from export files (`isobar land --from files`); then go on with `--accept-loss`, which leaves out what is gone"
+        "topic \"{topic}\", partition {partition}: the next message to take has offset {next}, but Kafka holds none before {low}: they were deleted, by retention or by hand, before they were taken. If export files have them, land those (`isobar land --from files`); then go on with `--accept-loss`, which leaves out what is gone"
     )]
     OffsetsLost {
         topic: String,
@@ -88,7 +89,7 @@ pub enum Error {
         low: i64,
     },
     #[error(
-        "topic \"{topic}\", partition {partition}: the next message to land has offset {next}, but Kafka ends at {high}: it lost messages that were landed already. Nothing was landed from it"
+        "topic \"{topic}\", partition {partition}: the next message to take has offset {next}, but Kafka ends at {high}: it lost messages that were taken already. Nothing was taken from it"
     )]
     OffsetsBeyond {
         topic: String,
@@ -96,7 +97,7 @@ pub enum Error {
         next: i64,
         high: i64,
     },
-    /// What is read next is not there; the landing looks why.
+    /// What is read next is not there; the reader looks why.
     #[error("offsets of topic \"{topic}\" are gone")]
     OffsetsGone { topic: String },
     #[error("could not read {path}")]
@@ -160,7 +161,75 @@ pub enum Error {
         #[source]
         source: KafkaError,
     },
-    #[error("a task of the landing ended early")]
+    #[error(
+        "no PostgreSQL answers at {server}; check postgres.host (POSTGRES_HOST) and postgres.port (POSTGRES_PORT)"
+    )]
+    PostgresConnect {
+        server: String,
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    #[error(
+        "PostgreSQL at {server} does not let user \"{user}\" into database \"{database}\"; check postgres.user (POSTGRES_USER), postgres.password (POSTGRES_PASSWORD) and postgres.database (POSTGRES_DB)"
+    )]
+    PostgresDenied {
+        server: String,
+        user: String,
+        database: String,
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    #[error(
+        "could not agree on TLS with PostgreSQL at {server}; check postgres.sslmode, postgres.root_certificate and the server's certificate"
+    )]
+    PostgresTls {
+        server: String,
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    #[error("no root certificate is known; check postgres.root_certificate")]
+    RootCertificates {
+        #[source]
+        source: postgres::RootFault,
+    },
+    #[error("could not {attempt} in PostgreSQL at {server}")]
+    Postgres {
+        attempt: &'static str,
+        server: String,
+        #[source]
+        source: tokio_postgres::Error,
+    },
+    #[error("PostgreSQL at {server} did not {attempt} within {limit:?}")]
+    PostgresSlow {
+        attempt: &'static str,
+        server: String,
+        limit: Duration,
+    },
+    #[error(
+        "the tables in PostgreSQL at {server} are of version {found}, and this isobar knows versions up to {known}; use the isobar that brought them there, or a newer one"
+    )]
+    SchemaNewer {
+        server: String,
+        found: i32,
+        known: i32,
+    },
+    #[error(
+        "another `isobar {service}` of topic \"{topic}\" works in PostgreSQL at {server}; run one at a time"
+    )]
+    Occupied {
+        service: &'static str,
+        topic: String,
+        server: String,
+    },
+    #[error(
+        "table \"weather\" has another message under offset {offset} of topic \"{topic}\", partition {partition}: its rows are of a topic of that name that is no more. Nothing of this batch was taken. Take the new topic under another name, or rename the table and empty isobar.positions"
+    )]
+    OtherMessage {
+        topic: String,
+        partition: i32,
+        offset: i64,
+    },
+    #[error("a task of the service ended early")]
     Task(#[source] tokio::task::JoinError),
 }
 
@@ -171,7 +240,11 @@ impl Error {
             Self::KafkaConnect { .. }
             | Self::OffsetsGone { .. }
             | Self::Superseded { .. }
-            | Self::Contended { .. } => true,
+            | Self::Contended { .. }
+            | Self::PostgresConnect { .. }
+            | Self::PostgresSlow { .. }
+            | Self::Occupied { .. } => true,
+            Self::Postgres { source, .. } => postgres::may_pass(source),
             _ => Failure::find(self)
                 .is_some_and(|failure| !matches!(failure, Failure::Denied { .. })),
         }

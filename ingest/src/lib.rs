@@ -2,14 +2,20 @@
 //!
 //! Read it along the way of a message: [`openweather`] makes it, [`produce`] sends it to Kafka, `source` reads it back from where it
 //! waits, [`message`] judges and decodes it, [`declaration`] says which tables it becomes rows of, and
-//! [`land`] commits those rows.
+//! [`land`] commits those rows. Beside that way, [`consume`] copies messages to PostgreSQL and [`export`] writes them
+//! from there into files, which `source` reads as well.
 
 mod chance;
+pub mod consume;
 pub mod declaration;
 pub mod error;
+pub mod export;
+pub mod health;
 pub mod land;
 pub mod message;
 pub mod openweather;
+mod outlive;
+pub mod postgres;
 pub mod produce;
 pub mod source;
 

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use engine::config::Origin;
+use engine::config::{Origin, Setting};
 use engine::lake::Lake;
+use ingest::postgres::version;
 use ingest::source::kafka::Probe;
 use url::Url;
 
@@ -51,25 +52,17 @@ impl Check {
             place: app.config.queries.path.display().to_string(),
             outcome: queries(app),
         };
-        let (tables, exports, web, kafka, hbase) = tokio::join!(
+        let (tables, exports, web, kafka, hbase, postgres) = tokio::join!(
             probe("lake", &app.config.lake.url, tables(&lake)),
             probe("export", &app.config.export.base_path, exports(app, &lake)),
             web_hdfs(app),
             kafka(app),
             hbase(app),
+            postgres(app),
         );
         let mut failures = Vec::new();
-        for finding in [
-            Some(queries),
-            Some(tables),
-            Some(exports),
-            web,
-            kafka,
-            hbase,
-        ]
-        .into_iter()
-        .flatten()
-        {
+        let always = [queries, tables, exports].into_iter();
+        for finding in always.chain([web, kafka, hbase, postgres].into_iter().flatten()) {
             let Finding {
                 what,
                 place,
@@ -160,7 +153,7 @@ async fn topics(app: &App) -> anyhow::Result<String> {
     let topics: BTreeSet<_> = declarations.tables().map(|table| &table.topic).collect();
     let mut found = Vec::new();
     for topic in topics {
-        let probe = Probe::new(land::kafka_options(app, topic))?;
+        let probe = Probe::new(app.kafka(topic))?;
         let partitions = text::counted(probe.partitions().await? as u64, "partition");
         found.push(format!("topic {topic}, {partitions}"));
     }
@@ -178,6 +171,19 @@ async fn hbase(app: &App) -> Option<Finding> {
         })
     };
     Some(probe("hbase", &target.server(), look).await)
+}
+
+/// Whether PostgreSQL lets us in; only where it is configured. A password alone may be there for others.
+async fn postgres(app: &App) -> Option<Finding> {
+    let says_where = |setting: &Setting| {
+        setting.key.starts_with("postgres.")
+            && setting.key != "postgres.password"
+            && setting.origin != Origin::Default
+    };
+    app.settings.iter().find(|setting| says_where(setting))?;
+    let options = app.postgres();
+    let look = async { Ok(format!("version {}", version(&options).await?)) };
+    Some(probe("postgres", &options.server(), look).await)
 }
 
 /// Whether the NameNode serves, asked over HTTP as the older pipeline did; only where an address is set.

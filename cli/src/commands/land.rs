@@ -139,7 +139,7 @@ impl Land {
         topic: &str,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Progress> {
-        let kafka = kafka_options(app, topic);
+        let kafka = app.kafka(topic);
         let (health, counters) = self.listen(app, lake).await?;
         let ready = both(http::lake_answers(lake), brokers_answer(&kafka)?);
         info!(from = %kafka.bootstrap_servers.join(","), topic, into = %lake.root(), "landing");
@@ -157,16 +157,6 @@ impl Land {
         let landing = from_kafka(landing, shutdown.clone(), &progress);
         let landing = Box::pin(async { Ok(landing.await?) });
         health.beside(ready, shutdown.clone(), landing).await
-    }
-}
-
-/// How to reach `topic`, as configured.
-pub(crate) fn kafka_options(app: &App, topic: &str) -> KafkaOptions {
-    let kafka = &app.config.kafka;
-    KafkaOptions {
-        bootstrap_servers: kafka.bootstrap_servers.clone(),
-        group_id: kafka.group_id.clone(),
-        topic: topic.to_owned(),
     }
 }
 

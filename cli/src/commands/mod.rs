@@ -3,7 +3,9 @@
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod consume;
 pub(crate) mod demo;
+pub(crate) mod export;
 pub(crate) mod land;
 pub(crate) mod produce;
 pub(crate) mod query;
@@ -28,11 +30,13 @@ pub(crate) fn run_without_configuration(command: &Command) -> Option<anyhow::Res
 
 pub(crate) async fn run(command: Command, app: App, signals: &Signals) -> anyhow::Result<()> {
     let mut out = Output::new();
-    // Producing sends what it fetched and landing finishes its commit when a signal comes, serving its statements, and a session outlives them;
+    // Services finish what they have in hand when a signal comes, and a session outlives them;
     // everything else changes nothing before its last step and is simply dropped.
     match command {
         Command::Produce(produce) => produce.run(&app, signals, &mut out).await?,
         Command::Land(land) => land.run(&app, signals, &mut out).await?,
+        Command::Consume(consume) => consume.run(&app, signals, &mut out).await?,
+        Command::Export(export) => export.run(&app, signals, &mut out).await?,
         Command::Demo(demo) => demo.run(&app, signals, &mut out).await?,
         Command::Sql(sql) => sql.run(&app, signals, &mut out).await?,
         Command::Serve(serve) => serve.run(&app, signals).await?,
@@ -50,9 +54,11 @@ async fn run_to_the_end(command: Command, app: &App, out: &mut Output) -> anyhow
         Command::Query(query) => query.run(app, out).await,
         Command::Table(table) => table.run(app, out).await,
         Command::Config(config) => config.run(app, out),
-        Command::Check(check) => check.run(app, out).await,
+        Command::Check(check) => Box::pin(check.run(app, out)).await,
         Command::Produce(_)
         | Command::Land(_)
+        | Command::Consume(_)
+        | Command::Export(_)
         | Command::Sql(_)
         | Command::Serve(_)
         | Command::Demo(_)

@@ -13,7 +13,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::app::App;
-use crate::commands::land::kafka_options;
 use crate::failure::report;
 use crate::health::Health;
 use crate::output::Output;
@@ -139,7 +138,7 @@ fn options(app: &App, cities: Vec<City>) -> anyhow::Result<Options> {
         cities,
         interval: app.config.openweather.interval,
         topic: Topic {
-            kafka: kafka_options(app, &app.config.kafka.topic),
+            kafka: app.kafka(&app.config.kafka.topic),
             partitions: produce.topic_partitions,
             replication: produce.topic_replication,
             retention: produce.topic_retention,

@@ -63,6 +63,10 @@ pub struct Hdfs {
 pub struct Export {
     /// `hdfs://` or `file://`, without a trailing slash, never inside the lake nor around it.
     pub base_path: Url,
+    pub interval: Duration,
+    /// One export takes no more at once.
+    pub rows_max: usize,
+    pub bytes_max: ByteSize,
     pub http_listen: SocketAddr,
 }
 
@@ -96,6 +100,11 @@ pub struct Postgres {
     pub user: String,
     /// A server may trust its clients without one.
     pub password: Option<Secret>,
+    pub sslmode: SslMode,
+    /// Absolute; for `verify-full`. Without it the system's certificates count.
+    pub root_certificate: Option<PathBuf>,
+    /// The limit of one transaction.
+    pub timeout: Duration,
 }
 
 #[derive(Debug, Clone)]
@@ -145,6 +154,10 @@ pub struct Produce {
 
 #[derive(Debug, Clone)]
 pub struct Consume {
+    /// A transaction is due when one of these three is reached.
+    pub rows_max: usize,
+    pub bytes_max: ByteSize,
+    pub interval: Duration,
     pub http_listen: SocketAddr,
 }
 
@@ -213,6 +226,20 @@ impl Compression {
     }
 }
 
+/// How connections to PostgreSQL are protected, in the words of its own clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SslMode {
+    Disable,
+    Prefer,
+    Require,
+    VerifyFull,
+}
+
+impl SslMode {
+    pub(crate) const NAMES: &'static [&'static str] =
+        &["disable", "prefer", "require", "verify-full"];
+}
+
 /// How log lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
@@ -238,13 +265,10 @@ impl Config {
                 url: values.take("lake.url"),
             },
             hdfs: Hdfs::new(values),
-            export: Export {
-                base_path: values.take("export.base_path"),
-                http_listen: values.take("export.http_listen"),
-            },
+            export: Export::new(values),
             openweather: OpenWeather::new(values),
             kafka: Kafka::new(values),
-            postgres: Postgres::new(values),
+            postgres: Postgres::new(values, directory),
             hbase: HBase::new(values),
             queries: Queries {
                 path: directory.join(values.take::<String>("queries.path")),
@@ -254,9 +278,7 @@ impl Config {
             },
             land: Land::new(values),
             produce: Produce::new(values, directory),
-            consume: Consume {
-                http_listen: values.take("consume.http_listen"),
-            },
+            consume: Consume::new(values),
             schedule: Schedule {
                 http_listen: values.take("schedule.http_listen"),
             },
@@ -277,6 +299,18 @@ impl Hdfs {
             url: values.optional("hdfs.url"),
             user: values.optional("hdfs.user"),
             timeout: values.take("hdfs.timeout"),
+        }
+    }
+}
+
+impl Export {
+    fn new(values: &mut Values) -> Self {
+        Self {
+            base_path: values.take("export.base_path"),
+            interval: values.take("export.interval"),
+            rows_max: values.number("export.rows_max"),
+            bytes_max: values.take("export.bytes_max"),
+            http_listen: values.take("export.http_listen"),
         }
     }
 }
@@ -306,13 +340,17 @@ impl Kafka {
 }
 
 impl Postgres {
-    fn new(values: &mut Values) -> Self {
+    fn new(values: &mut Values, directory: &Path) -> Self {
+        let root_certificate: Option<String> = values.optional("postgres.root_certificate");
         Self {
             host: values.take("postgres.host"),
             port: values.number("postgres.port"),
             database: values.take("postgres.database"),
             user: values.take("postgres.user"),
             password: values.optional("postgres.password"),
+            sslmode: values.take("postgres.sslmode"),
+            root_certificate: root_certificate.map(|path| directory.join(path)),
+            timeout: values.take("postgres.timeout"),
         }
     }
 }
@@ -351,6 +389,17 @@ impl Produce {
             topic_retention: values.optional("produce.topic_retention"),
             shutdown_deadline: values.take("produce.shutdown_deadline"),
             http_listen: values.take("produce.http_listen"),
+        }
+    }
+}
+
+impl Consume {
+    fn new(values: &mut Values) -> Self {
+        Self {
+            rows_max: values.number("consume.rows_max"),
+            bytes_max: values.take("consume.bytes_max"),
+            interval: values.take("consume.interval"),
+            http_listen: values.take("consume.http_listen"),
         }
     }
 }
@@ -410,6 +459,13 @@ field_types! {
         "zstd" => Ok(Self::Zstd),
         "lz4" => Ok(Self::Lz4),
         "none" => Ok(Self::None),
+        _ => Err(OtherKind),
+    };
+    SslMode: Value::Choice(name) => match name {
+        "disable" => Ok(Self::Disable),
+        "prefer" => Ok(Self::Prefer),
+        "require" => Ok(Self::Require),
+        "verify-full" => Ok(Self::VerifyFull),
         _ => Err(OtherKind),
     };
     LogFormat: Value::Choice(name) => match name {

@@ -178,6 +178,9 @@ pub(crate) const KEYS: &[Key] = &[
         "A path on the lake's store, or an hdfs:// or file:// address. Never inside the lake nor around it.",
     )
     .older("HDFS_BASE_PATH"),
+    Key::new("export.interval", Kind::Duration, Value("10m"), "Time from one export to the next."),
+    Key::new("export.rows_max", COUNT, Value("100000"), "Most rows that one export takes at once; of more it makes several."),
+    Key::new("export.bytes_max", Kind::Size, Value("64MiB"), "Most bytes of messages that one export takes at once."),
     http_listen("export.http_listen", "127.0.0.1:9468"),
     Key::new(
         "openweather.api_key",
@@ -237,6 +240,24 @@ pub(crate) const KEYS: &[Key] = &[
         "Password; better in the variable, or in a file named by POSTGRES_PASSWORD_FILE.",
     )
     .older("POSTGRES_PASSWORD"),
+    Key::new(
+        "postgres.sslmode",
+        Kind::Choice(super::SslMode::NAMES),
+        Value("prefer"),
+        "disable, prefer or require TLS; only verify-full makes sure who the server is.",
+    ),
+    Key::new(
+        "postgres.root_certificate",
+        Kind::Text,
+        Unset("/etc/isobar/postgres-ca.pem"),
+        "Certificates in PEM that sign the server's, for verify-full. Unless it is set, the system's.",
+    ),
+    Key::new(
+        "postgres.timeout",
+        Kind::Duration,
+        Value("1m"),
+        "Longest time that one transaction may take before it is given up.",
+    ),
     Key::new("hbase.enabled", Kind::Flag, Value("false"), "Write aggregates to HBase too.")
         .older("HBASE_ENABLED"),
     Key::new("hbase.host", Kind::Text, Value("localhost"), "Host of the Thrift server.").older("HBASE_HOST"),
@@ -313,6 +334,14 @@ pub(crate) const KEYS: &[Key] = &[
         "Longest time that messages in hand are given to reach Kafka when the service is stopped.",
     ),
     http_listen("produce.http_listen", "127.0.0.1:9465"),
+    Key::new("consume.rows_max", COUNT, Value("10000"), "Most messages in one transaction."),
+    Key::new("consume.bytes_max", Kind::Size, Value("16MiB"), "Most bytes of messages in one transaction."),
+    Key::new(
+        "consume.interval",
+        Kind::Duration,
+        Value("1s"),
+        "Longest time that a message waits for its transaction.",
+    ),
     http_listen("consume.http_listen", "127.0.0.1:9466"),
     http_listen("schedule.http_listen", "127.0.0.1:9469"),
     Key::new(

@@ -25,7 +25,7 @@ mod values;
 
 pub use checked::{
     Compression, Config, Consume, Export, HBase, Hdfs, Kafka, Lake, Land, Log, LogFormat,
-    OpenWeather, Postgres, Produce, Queries, Run, Schedule, Serve, Time, Units,
+    OpenWeather, Postgres, Produce, Queries, Run, Schedule, Serve, SslMode, Time, Units,
 };
 pub use error::{Error, Problems};
 pub use example::example;

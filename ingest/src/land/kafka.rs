@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::info;
 
 use super::coordinator::{Landing, Source};
-use super::outlive::outlive;
 use super::workers::{Decoders, join_all};
-use super::{Destination, Progress};
+use super::{Destination, Progress, noting};
 use crate::declaration::Topic;
 use crate::error::Error;
+use crate::outlive::{Moved, outlive};
 use crate::source::Block;
-use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Positions, Reading};
+use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Reading};
 
 /// How often a landing looks whether the topic has partitions that it does not read.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
@@ -47,17 +47,19 @@ pub async fn from_kafka(
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Progress, Error> {
     let topic = landing.into.topic(&landing.kafka.topic)?;
-    let land = async |progress: &(dyn Fn(&Progress) + Sync)| {
+    let land = async |moved: &Moved| {
+        let progress = noting(moved, progress);
         loop {
-            if let Ended::Done(done) = land(&landing, &topic, &shutdown, progress).await? {
+            if let Ended::Done(done) = land(&landing, &topic, &shutdown, &progress).await? {
                 return Ok(done);
             }
         }
     };
     if landing.once {
-        land(progress).await
+        land(&Moved::default()).await
     } else {
-        outlive(&shutdown, &landing.into.counters, progress, land).await
+        let restarted = |_: &str| _ = landing.into.counters.restarts.inc();
+        outlive(&shutdown, &restarted, land).await
     }
 }
 
@@ -76,14 +78,14 @@ async fn land(
     shutdown: &CancellationToken,
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Ended, Error> {
-    let connection = Connection::open(landing.kafka.clone()).await?;
+    let connection = Connection::open(landing.kafka.clone(), "isobar-land").await?;
     let extents = connection.extents().await?;
     let source = Source::Kafka {
         connection: connection.clone(),
         extents: extents.clone(),
     };
     let mut coordinator = Landing::open(&landing.into, topic, source).await?;
-    let from = start(
+    let from = kafka::start(
         connection.topic(),
         &coordinator.resume,
         &extents,
@@ -97,7 +99,7 @@ async fn land(
         from,
     };
     info!(topic = connection.topic(), from = ?reading.from, "reading");
-    coordinator.expect_records(pending(&reading.from, &extents));
+    coordinator.expect_records(kafka::pending(&reading.from, &extents));
     let (decoders, processed) = Decoders::start(topic).await?;
     // However this ends, the thread that reads ends too.
     let stop = shutdown.child_token();
@@ -132,7 +134,7 @@ async fn land(
         Ok(()) if grown => Ok(Ended::Grown),
         Ok(()) => Ok(Ended::Done(coordinator.progress())),
         Err(Error::OffsetsGone { .. }) => {
-            Err(why_gone(&connection, &coordinator.committed()).await)
+            Err(kafka::why_gone(&connection, &coordinator.committed()).await)
         }
         Err(error) => Err(error),
     }
@@ -154,108 +156,5 @@ async fn grows(connection: &Connection, known: &BTreeMap<i32, Extent>) {
             );
             return;
         }
-    }
-}
-
-/// Where to begin to read each topic partition.
-///
-/// # Errors
-/// When what is to be read next is not there.
-fn start(
-    topic: &str,
-    resume: &Positions,
-    extents: &BTreeMap<i32, Extent>,
-    accept_loss: bool,
-) -> Result<Positions, Error> {
-    let mut from = Positions::new();
-    for (partition, extent) in extents {
-        let next = resume.get(partition).copied();
-        let next = match next {
-            // Nothing of it has landed yet: from the first message that there is.
-            None => extent.low,
-            Some(next) if next > extent.high => {
-                return Err(Error::OffsetsBeyond {
-                    topic: topic.to_owned(),
-                    partition: *partition,
-                    next,
-                    high: extent.high,
-                });
-            }
-            Some(next) if next >= extent.low => next,
-            Some(next) if accept_loss => {
-                warn!(
-                    topic,
-                    partition,
-                    from = next,
-                    to = extent.low - 1,
-                    "these offsets are gone from Kafka and left out"
-                );
-                extent.low
-            }
-            Some(next) => {
-                return Err(Error::OffsetsLost {
-                    topic: topic.to_owned(),
-                    partition: *partition,
-                    next,
-                    low: extent.low,
-                });
-            }
-        };
-        from.insert(*partition, next);
-    }
-    Ok(from)
-}
-
-/// Records between where reading begins and where the topic ends now.
-fn pending(from: &Positions, extents: &BTreeMap<i32, Extent>) -> u64 {
-    let pending = extents.iter().map(|(partition, extent)| {
-        let from = from.get(partition).copied().unwrap_or(extent.low);
-        u64::try_from(extent.high - from).unwrap_or_default()
-    });
-    pending.sum()
-}
-
-/// Why what was to be read next is not there.
-async fn why_gone(connection: &Connection, committed: &Positions) -> Error {
-    let looked = async {
-        connection.refuse_recreated().await?;
-        let extents = connection.extents().await?;
-        start(connection.topic(), committed, &extents, false)
-    };
-    match looked.await {
-        Err(error) => error,
-        // It has come back meanwhile.
-        Ok(_) => Error::OffsetsGone {
-            topic: connection.topic().to_owned(),
-        },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{pending, start};
-    use crate::error::Error;
-    use crate::source::kafka::Extent;
-
-    #[test]
-    fn reading_begins_where_the_tables_end_or_says_why_not() {
-        let extents = [(0, Extent { low: 5, high: 9 })].into();
-        let check = |next: Option<i64>, accept_loss, expected: Result<i64, &str>| {
-            let resume = next.map(|next| (0, next)).into_iter().collect();
-            let found = start("t", &resume, &extents, accept_loss);
-            let found = found.map(|from| from[&0]).map_err(|error| match error {
-                Error::OffsetsLost { low: 5, .. } => "lost",
-                Error::OffsetsBeyond { high: 9, .. } => "beyond",
-                _ => "another",
-            });
-            assert_eq!(found, expected, "{next:?}");
-        };
-        check(None, false, Ok(5));
-        check(Some(5), false, Ok(5));
-        check(Some(9), false, Ok(9));
-        check(Some(10), false, Err("beyond"));
-        check(Some(4), false, Err("lost"));
-        check(Some(4), true, Ok(5));
-        assert_eq!(pending(&[(0, 7)].into(), &extents), 2);
     }
 }

@@ -13,7 +13,6 @@ mod event_time;
 mod kafka;
 mod landed;
 mod metrics;
-mod outlive;
 mod stage;
 mod tables;
 pub(crate) mod transform;
@@ -31,10 +30,10 @@ use tokio_util::sync::CancellationToken;
 use self::coordinator::{Landing, Source};
 pub use self::kafka::{KafkaLanding, from_kafka};
 pub use self::metrics::Counters;
-use self::outlive::outlive;
 use self::workers::{Decoders, read_files};
 use crate::declaration::{Declarations, Topic};
 use crate::error::Error;
+use crate::outlive::{Moved, outlive};
 use crate::source::files;
 use crate::source::watch::{Chosen, Watch};
 
@@ -107,13 +106,25 @@ pub async fn from_files(
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Progress, Error> {
     let topic = files.into.topic(files.topic)?;
-    let land = async |progress: &(dyn Fn(&Progress) + Sync)| {
-        land(&files, &topic, &shutdown, progress).await
+    let land = async |moved: &Moved| {
+        let progress = noting(moved, progress);
+        land(&files, &topic, &shutdown, &progress).await
     };
     if files.watch {
-        outlive(&shutdown, &files.into.counters, progress, land).await
+        let restarted = |_: &str| _ = files.into.counters.restarts.inc();
+        outlive(&shutdown, &restarted, land).await
     } else {
-        land(progress).await
+        land(&Moved::default()).await
+    }
+}
+
+/// Hears of progress, and notes when something was committed.
+fn noting(moved: &Moved, progress: &(dyn Fn(&Progress) + Sync)) -> impl Fn(&Progress) + Sync {
+    move |now| {
+        if now.commits > 0 {
+            moved.note();
+        }
+        progress(now);
     }
 }
 

@@ -18,6 +18,11 @@ pub fn shape(message: &Shape) -> Shape {
     ])
 }
 
+/// The shape of a line of which only the identity and the time are wanted.
+pub(crate) fn any_message() -> Shape {
+    shape(&Shape::of([]))
+}
+
 /// The partition and offset of a line that was refused, so that its dead letter carries an identity.
 ///
 /// A broken line is trusted with that only as far as it is certain: it begins with both fields, in either order, and

@@ -7,6 +7,7 @@
 mod column;
 mod decoder;
 pub mod envelope;
+mod judge;
 mod keys;
 mod number;
 mod read;
@@ -15,6 +16,7 @@ mod scan;
 mod shape;
 
 pub use decoder::Decoder;
+pub use judge::Judge;
 pub use refusal::{Reason, Refusal};
 pub use shape::{Shape, ShapeError};
 

@@ -114,6 +114,11 @@ class Topic:
                 self.bad.append(BadMessage(identity, "taken twice", raw))
         return len(found) - len(told)
 
+    def produce_raw(self, record: Record, raw: bytes) -> None:
+        """Produce bytes that are no good message in place of a record."""
+        self._send(record, raw, "raw")
+        assert self._producer.flush(60) == 0
+
     def _messages(self) -> Iterator[Message]:
         consumer = Consumer(self._client() | {"group.id": "stock", "enable.auto.commit": False})
         left = sum(high - low for low, high in self.extents())

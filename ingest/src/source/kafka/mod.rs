@@ -3,6 +3,7 @@
 //! Partitions are assigned by us and not by a consumer group: a table has one landing, and where it goes on
 //! is known from the table. What is committed under `group_id` is for display.
 
+mod beginning;
 mod context;
 mod probe;
 mod reader;
@@ -22,6 +23,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::debug;
 use uuid::Uuid;
 
+pub(crate) use self::beginning::{pending, start, why_gone};
 use self::context::{Consumer, Context};
 pub use self::probe::Probe;
 pub(crate) use self::reader::{Reading, read};
@@ -81,26 +83,25 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    /// Connects, and asks for the topic.
+    /// Connects as `client_id`, and asks for the topic.
     ///
     /// # Errors
     /// When no broker answers, or there is no such topic.
-    pub(crate) async fn open(options: KafkaOptions) -> Result<Self, Error> {
-        let mut connection = Self::new(options)?;
+    pub(crate) async fn open(options: KafkaOptions, client_id: &str) -> Result<Self, Error> {
+        let mut connection = Self::new(options, client_id)?;
         connection.partitions().await?;
         connection.id = connection.current_id().await?;
         Ok(connection)
     }
 
     /// Asks nothing yet.
-    fn new(options: KafkaOptions) -> Result<Self, Error> {
-        let consumer: Consumer =
-            client(&options)
-                .create_with_context(Context)
-                .map_err(|source| Error::KafkaConnect {
-                    servers: options.bootstrap_servers.join(","),
-                    source,
-                })?;
+    fn new(options: KafkaOptions, client_id: &str) -> Result<Self, Error> {
+        let consumer: Consumer = client(&options, client_id)
+            .create_with_context(Context)
+            .map_err(|source| Error::KafkaConnect {
+                servers: options.bootstrap_servers.join(","),
+                source,
+            })?;
         Ok(Self {
             options,
             consumer: Arc::new(consumer),
@@ -232,12 +233,12 @@ impl Connection {
     }
 }
 
-fn client(options: &KafkaOptions) -> ClientConfig {
+fn client(options: &KafkaOptions, client_id: &str) -> ClientConfig {
     let mut client = ClientConfig::new();
     client
         .set("bootstrap.servers", options.bootstrap_servers.join(","))
         .set("group.id", &options.group_id)
-        .set("client.id", "isobar-land")
+        .set("client.id", client_id)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         // Offsets that are gone are an error to name, never a place to go on from silently.

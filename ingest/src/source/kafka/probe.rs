@@ -14,7 +14,7 @@ impl Probe {
     /// # Errors
     /// When the options are none that the client library takes.
     pub fn new(options: KafkaOptions) -> Result<Self, Error> {
-        Connection::new(options).map(Self)
+        Connection::new(options, "isobar").map(Self)
     }
 
     /// How many partitions the topic has.

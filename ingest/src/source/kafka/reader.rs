@@ -38,7 +38,7 @@ pub(crate) struct Reading {
 pub(crate) fn read(
     connection: &Connection,
     reading: &Reading,
-    send: impl Fn(Records) -> bool,
+    mut send: impl FnMut(Records) -> bool,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
     let mut list = TopicPartitionList::new();

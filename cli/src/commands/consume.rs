@@ -1,0 +1,88 @@
+//! `isobar consume`: messages of Kafka become rows in PostgreSQL.
+
+use std::time::Instant;
+
+use ingest::consume::{Consumed, Consumption, Counters, Limits, consume};
+use tracing::info;
+
+use crate::app::App;
+use crate::health::{Health, well};
+use crate::output::Output;
+use crate::signals::Signals;
+use crate::text;
+
+/// Copy messages from Kafka into table `weather` in PostgreSQL, each exactly once
+///
+/// What is no JSON, or none that PostgreSQL can hold, goes to isobar.dead_letters. A table of the older pipeline is taken
+/// over with its rows. Health, readiness and metrics are served over HTTP: /healthz, /readyz, /metrics.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Consume {
+    /// End when what is there is in the table, instead of waiting for more
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Leave out messages that are gone from Kafka, and go on behind them
+    #[arg(long)]
+    accept_loss: bool,
+}
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+  isobar consume
+  isobar consume --once
+  curl http://127.0.0.1:9466/readyz";
+
+impl Consume {
+    pub(crate) async fn run(
+        &self,
+        app: &App,
+        signals: &Signals,
+        out: &mut Output,
+    ) -> anyhow::Result<()> {
+        let config = &app.config.consume;
+        let kafka = &app.config.kafka;
+        let consumption = Consumption {
+            kafka: app.kafka(&kafka.topic),
+            postgres: app.postgres(),
+            limits: Limits {
+                rows_max: config.rows_max,
+                bytes_max: config.bytes_max.0,
+                interval: config.interval,
+            },
+            once: self.once,
+            accept_loss: self.accept_loss,
+        };
+        info!(
+            from = %kafka.bootstrap_servers.join(","),
+            topic = kafka.topic,
+            into = %consumption.postgres.server(),
+            "consuming"
+        );
+        let started = Instant::now();
+        let health = if self.once {
+            Health::silent()
+        } else {
+            Health::listen("consume.http_listen", config.http_listen).await?
+        };
+        let counters = Counters::register(&health.metrics);
+        let (service, shutdown) = (ingest::health::Health::default(), signals.token());
+        let work = async {
+            Ok(Box::pin(consume(consumption, shutdown.clone(), &counters, &service)).await?)
+        };
+        let done = health
+            .beside(well(&service), shutdown.clone(), work)
+            .await?;
+        let elapsed = text::seconds(started.elapsed());
+        out.line(format_args!("{} in {elapsed}", summary(&done)))
+    }
+}
+
+fn summary(done: &Consumed) -> String {
+    format!(
+        "{} inserted, {} refused, {} skipped in {}",
+        text::counted(done.inserted, "message"),
+        text::count(done.refused),
+        text::count(done.repeated),
+        text::counted(done.transactions, "transaction"),
+    )
+}

@@ -1,0 +1,75 @@
+//! `isobar export`: rows of PostgreSQL become export files.
+
+use std::time::Instant;
+
+use ingest::export::{Counters, Export as Exporting, Limits, export};
+use tracing::info;
+
+use crate::app::App;
+use crate::health::{Health, well};
+use crate::output::Output;
+use crate::signals::Signals;
+use crate::text;
+
+/// Write rows of table `weather` in PostgreSQL to files on HDFS, each once
+///
+/// Files are JSON Lines, weather_<time>.json below export.base_path, in the dt= directory of the rows' day. `isobar land
+/// --from files` reads them. Health, readiness and metrics are served over HTTP: /healthz, /readyz, /metrics.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Export {
+    /// End when the rows that are there are exported, instead of waiting for more
+    #[arg(long)]
+    pub(crate) once: bool,
+}
+
+const EXAMPLES: &str = "\
+EXAMPLES:
+  isobar export
+  isobar export --once
+  isobar export --once --set export.base_path=file:///srv/weather";
+
+impl Export {
+    pub(crate) async fn run(
+        &self,
+        app: &App,
+        signals: &Signals,
+        out: &mut Output,
+    ) -> anyhow::Result<()> {
+        let config = &app.config.export;
+        let lake = app.lake()?;
+        let exporting = Exporting {
+            postgres: app.postgres(),
+            topic: app.config.kafka.topic.clone(),
+            into: app.base_path(&lake)?,
+            zone: app.config.time.zone,
+            limits: Limits {
+                rows_max: config.rows_max,
+                bytes_max: config.bytes_max.0,
+            },
+            interval: config.interval,
+            once: self.once,
+        };
+        info!(from = %exporting.postgres.server(), topic = exporting.topic, into = %exporting.into, "exporting");
+        let started = Instant::now();
+        let health = if self.once {
+            Health::silent()
+        } else {
+            Health::listen("export.http_listen", config.http_listen).await?
+        }
+        .watching(&lake);
+        let counters = Counters::register(&health.metrics);
+        let (service, shutdown) = (ingest::health::Health::default(), signals.token());
+        let work =
+            async { Ok(Box::pin(export(exporting, shutdown.clone(), &counters, &service)).await?) };
+        let done = health
+            .beside(well(&service), shutdown.clone(), work)
+            .await?;
+        let elapsed = text::seconds(started.elapsed());
+        out.line(format_args!(
+            "{} exported to {} in {elapsed}",
+            text::counted(done.rows, "row"),
+            text::counted(done.files, "file"),
+        ))
+    }
+}

@@ -1,0 +1,78 @@
+//! What a consumption counts, for those who watch it.
+
+use chrono::{DateTime, Utc};
+use engine::metrics::{ByLabel, Counter, Gauge, Metrics, Unit};
+
+use super::Consumed;
+
+/// Counters of a consumption. Clones count together.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    messages: ByLabel<Counter>,
+    transactions: Counter,
+    pub(super) retries: Counter,
+    behind: Gauge,
+    committed: Gauge,
+    event_time: Gauge,
+}
+
+impl Counters {
+    /// Shows them as `isobar_consume_…`.
+    pub fn register(metrics: &Metrics) -> Self {
+        let counters = Self::default();
+        metrics.register(
+            "consume_messages",
+            "Messages by what became of them: a row, a dead letter, or nothing, being there already",
+            counters.messages.clone(),
+        );
+        metrics.register(
+            "consume_transactions",
+            "Transactions committed in PostgreSQL",
+            counters.transactions.clone(),
+        );
+        metrics.register(
+            "consume_retries",
+            "How often the service began anew, because PostgreSQL or Kafka was away",
+            counters.retries.clone(),
+        );
+        metrics.register(
+            "consume_behind_messages",
+            "Offsets that Kafka has and PostgreSQL has not",
+            counters.behind.clone(),
+        );
+        metrics.register_with_unit(
+            "consume_committed_timestamp",
+            "When the last transaction was committed",
+            Unit::Seconds,
+            counters.committed.clone(),
+        );
+        metrics.register_with_unit(
+            "consume_event_time",
+            "The latest event time of the rows of the last transaction",
+            Unit::Seconds,
+            counters.event_time.clone(),
+        );
+        counters
+    }
+
+    pub(super) fn wrote(&self, written: &Consumed, newest: Option<DateTime<Utc>>) {
+        for (outcome, count) in [
+            ("inserted", written.inserted),
+            ("repeated", written.repeated),
+            ("refused", written.refused),
+        ] {
+            self.messages
+                .get_or_create(&[("outcome", outcome)])
+                .inc_by(count);
+        }
+        self.transactions.inc_by(written.transactions);
+        self.committed.set(Utc::now().timestamp());
+        if let Some(newest) = newest {
+            self.event_time.set(newest.timestamp());
+        }
+    }
+
+    pub(super) fn behind(&self, messages: u64) {
+        self.behind.set(i64::try_from(messages).unwrap_or(i64::MAX));
+    }
+}

@@ -1,0 +1,219 @@
+//! The tables of a consumption: rows, dead letters and positions, written together.
+
+use bytes::BytesMut;
+use futures::pin_mut;
+use tokio_postgres::Transaction;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use uuid::Uuid;
+
+use super::Consumed;
+use super::batch::{Batch, Message, Verdict, local};
+use crate::error::Error;
+use crate::postgres::{Database, lock, migrate};
+use crate::source::kafka::Positions;
+
+/// Emptied at each commit. What is in it is read at once and never again, so that nothing is compressed for it.
+const STAGING: &str = "
+CREATE TEMPORARY TABLE staging (
+    partition INT, msg_offset BIGINT, event_time TIMESTAMPTZ, date_time TIMESTAMP, value JSONB
+) ON COMMIT DELETE ROWS;
+ALTER TABLE staging ALTER COLUMN value SET STORAGE EXTERNAL";
+
+const COPY: &str =
+    "COPY staging (partition, msg_offset, event_time, date_time, value) FROM STDIN BINARY";
+const COPY_TYPES: [Type; 5] = [
+    Type::INT4,
+    Type::INT8,
+    Type::TIMESTAMPTZ,
+    Type::TIMESTAMP,
+    Type::JSONB,
+];
+
+const INSERT: &str = "
+INSERT INTO weather (topic, partition, msg_offset, event_time, date_time, value)
+SELECT $1, partition, msg_offset, event_time, date_time, value FROM staging
+ON CONFLICT (topic, partition, msg_offset) DO NOTHING";
+
+/// A row that was there already, under the same identity, of another message.
+const OTHER: &str = "
+SELECT partition, msg_offset FROM staging JOIN weather USING (partition, msg_offset)
+WHERE weather.topic = $1 AND weather.date_time <> staging.date_time
+ORDER BY partition, msg_offset LIMIT 1";
+
+const LETTERS: &str = "
+INSERT INTO isobar.dead_letters (topic, partition, msg_offset, reason, detail, value)
+SELECT $1, * FROM unnest($2::INT[], $3::BIGINT[], $4::TEXT[], $5::TEXT[], $6::BYTEA[])
+ON CONFLICT (topic, partition, msg_offset) DO NOTHING";
+
+/// They never fall back.
+const POSITIONS: &str = "
+INSERT INTO isobar.positions (topic, partition, next_offset)
+SELECT $1, * FROM unnest($2::INT[], $3::BIGINT[])
+ON CONFLICT (topic, partition) DO UPDATE
+SET next_offset = greatest(positions.next_offset, excluded.next_offset)";
+
+/// What is stored of a topic.
+#[derive(Debug)]
+pub(crate) struct Store {
+    database: Database,
+    topic: String,
+    /// How far the topic was consumed.
+    pub(crate) positions: Positions,
+}
+
+impl Store {
+    /// Brings the tables to the newest version and reads how far `topic` was consumed.
+    ///
+    /// # Errors
+    /// When the server refuses, another consumption of the topic runs, or what is stored is of another topic of this name.
+    pub(crate) async fn open(mut database: Database, topic: &str, id: Uuid) -> Result<Self, Error> {
+        lock(&database, "consume", topic).await?;
+        migrate(&mut database, topic).await?;
+        let options = database.options().clone();
+        let client = &database.client;
+        let read = async {
+            client.batch_execute(STAGING).await?;
+            let known = "SELECT topic_id FROM isobar.topics WHERE topic = $1";
+            let known = client.query_opt(known, &[&topic]).await?;
+            if known.is_none() {
+                let first = "INSERT INTO isobar.topics (topic, topic_id) VALUES ($1, $2)";
+                client.execute(first, &[&topic, &id]).await?;
+            }
+            let positions = "SELECT partition, next_offset FROM isobar.positions WHERE topic = $1";
+            let positions = client.query(positions, &[&topic]).await?;
+            Ok((known.map(|row| row.get::<_, Uuid>(0)), positions))
+        };
+        let (known, rows) = Database::within(&options, "read the positions", read).await?;
+        // Brokers that give topics no id are taken at their word.
+        if known.is_some_and(|known| known != id && !known.is_nil() && !id.is_nil()) {
+            return Err(Error::TopicRecreated {
+                topic: topic.to_owned(),
+            });
+        }
+        Ok(Self {
+            database,
+            topic: topic.to_owned(),
+            positions: rows.iter().map(|row| (row.get(0), row.get(1))).collect(),
+        })
+    }
+
+    /// Writes a batch in one transaction.
+    ///
+    /// # Errors
+    /// When the server refuses; then nothing of it is written. When the answer to the last word, COMMIT, does not come, all of it or
+    /// nothing is.
+    pub(crate) async fn write(&mut self, batch: &Batch) -> Result<Consumed, Error> {
+        let options = self.database.options().clone();
+        let topic = self.topic.as_str();
+        let client = &mut self.database.client;
+        let write = async {
+            let transaction = client.transaction().await?;
+            let rows = copy(&transaction, &batch.messages).await?;
+            let inserted = transaction.execute(INSERT, &[&topic]).await?;
+            if inserted < rows
+                && let Some(row) = transaction.query_opt(OTHER, &[&topic]).await?
+            {
+                return Ok(Err((row.get(0), row.get(1))));
+            }
+            let refused = letters(&transaction, topic, &batch.messages).await?;
+            let (partitions, next): (Vec<i32>, Vec<i64>) = batch.positions.iter().unzip();
+            transaction
+                .execute(POSITIONS, &[&topic, &partitions, &next])
+                .await?;
+            transaction.commit().await?;
+            Ok(Ok(Consumed {
+                inserted,
+                refused,
+                repeated: batch.count() as u64 - inserted - refused,
+                transactions: 1,
+            }))
+        };
+        let written = Database::within(&options, "write messages", write).await?;
+        let written = written.map_err(|(partition, offset)| Error::OtherMessage {
+            topic: self.topic.clone(),
+            partition,
+            offset,
+        })?;
+        for (partition, next) in &batch.positions {
+            let stored = self.positions.entry(*partition).or_insert(*next);
+            *stored = (*stored).max(*next);
+        }
+        Ok(written)
+    }
+}
+
+/// Copies those that are to be rows into the staging table, and counts them.
+async fn copy(
+    transaction: &Transaction<'_>,
+    messages: &[Message],
+) -> Result<u64, tokio_postgres::Error> {
+    let sink = transaction.copy_in(COPY).await?;
+    let writer = BinaryCopyInWriter::new(sink, &COPY_TYPES);
+    pin_mut!(writer);
+    for message in messages {
+        if let Verdict::Row { event_time } = message.verdict {
+            let row: [&(dyn ToSql + Sync); 5] = [
+                &message.partition,
+                &message.offset,
+                &event_time,
+                &local(event_time),
+                &Json(&message.value),
+            ];
+            writer.as_mut().write(&row).await?;
+        }
+    }
+    writer.finish().await
+}
+
+/// Inserts those that are dead letters, and counts the new ones.
+async fn letters(
+    transaction: &Transaction<'_>,
+    topic: &str,
+    messages: &[Message],
+) -> Result<u64, tokio_postgres::Error> {
+    let (mut partitions, mut offsets, mut values) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut reasons, mut details) = (Vec::new(), Vec::new());
+    for message in messages {
+        if let Verdict::Letter { reason, detail } = &message.verdict {
+            partitions.push(message.partition);
+            offsets.push(message.offset);
+            values.push(message.value.as_ref());
+            reasons.push(*reason);
+            // Text of PostgreSQL has no NUL.
+            details.push(detail.replace('\0', "\\0"));
+        }
+    }
+    if partitions.is_empty() {
+        return Ok(0);
+    }
+    transaction
+        .execute(
+            LETTERS,
+            &[&topic, &partitions, &offsets, &reasons, &details, &values],
+        )
+        .await
+}
+
+/// JSON as it was sent, which the server parses.
+#[derive(Debug)]
+struct Json<'a>(&'a [u8]);
+
+impl ToSql for Json<'_> {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        // The version of the binary form.
+        out.extend_from_slice(&[1]);
+        out.extend_from_slice(self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(of: &Type) -> bool {
+        *of == Type::JSONB
+    }
+
+    to_sql_checked!();
+}

@@ -1,0 +1,248 @@
+//! What was exported, and what is being exported.
+//!
+//! An export is recorded before its files are written, with the offsets that it takes and the name of its files. Whoever
+//! finds one that was begun, after a crash, writes the same files again; only then is it counted as exported.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
+use chrono_tz::Tz;
+use futures::{TryStreamExt as _, pin_mut};
+use tokio_postgres::{IsolationLevel, Transaction};
+
+use super::ranges::Ranges;
+use super::{Limits, line};
+use crate::error::Error;
+use crate::postgres::{Database, PostgresOptions, lock, migrate};
+
+/// Rows that are asked for at once.
+const PAGE: i32 = 1000;
+
+const BEGUN: &str = "SELECT file, zone FROM isobar.exports WHERE topic = $1 LIMIT 1";
+
+/// As the older exporter called its files: local time of Europe/Paris to the microsecond.
+const NAME: &str = "
+SELECT 'weather_' || to_char(clock_timestamp() AT TIME ZONE 'Europe/Paris', 'YYYYMMDD\"T\"HH24MISSUS') || '.json'";
+
+/// Of each topic partition that has rows: what was exported, where its first gap begins, and how far it was consumed. The partitions
+/// are found one after the other in the key, since DISTINCT would read all rows.
+const PARTITIONS: &str = "
+WITH RECURSIVE numbers AS (
+    SELECT min(partition) AS partition FROM weather WHERE topic = $1
+    UNION ALL
+    SELECT (SELECT min(weather.partition) FROM weather WHERE topic = $1 AND weather.partition > numbers.partition)
+    FROM numbers WHERE numbers.partition IS NOT NULL
+)
+SELECT
+    numbers.partition,
+    coalesce(offsets, '{}')::TEXT,
+    lower('{[0,)}'::INT8MULTIRANGE - coalesce(offsets, '{}')),
+    coalesce(next_offset, -1)
+FROM numbers
+LEFT JOIN isobar.exported ON exported.topic = $1 AND exported.partition = numbers.partition
+LEFT JOIN isobar.positions ON positions.topic = $1 AND positions.partition = numbers.partition
+WHERE numbers.partition IS NOT NULL
+ORDER BY numbers.partition";
+
+const OPEN_ROWS: &str = "
+SELECT msg_offset, octet_length(value::TEXT)::BIGINT FROM weather
+WHERE topic = $1 AND partition = $2 AND msg_offset >= $3 AND NOT $4::TEXT::INT8MULTIRANGE @> msg_offset
+ORDER BY msg_offset";
+
+const BEGIN: &str = "
+INSERT INTO isobar.exports (topic, partition, offsets, file, zone)
+VALUES ($1, $2, $3::TEXT::INT8MULTIRANGE, $4, $5)";
+
+/// The ranges of an export may hold what was exported before.
+const ROWS: &str = "
+SELECT partition, msg_offset, date_time, event_time, value::TEXT
+FROM isobar.exports
+JOIN weather USING (topic, partition)
+LEFT JOIN isobar.exported USING (topic, partition)
+WHERE topic = $1
+    AND msg_offset >= lower(exports.offsets) AND msg_offset < upper(exports.offsets)
+    AND exports.offsets @> msg_offset
+    AND NOT coalesce(exported.offsets, '{}') @> msg_offset
+ORDER BY partition, msg_offset";
+
+const FINISH: &str = "
+INSERT INTO isobar.exported (topic, partition, offsets)
+SELECT topic, partition, offsets FROM isobar.exports WHERE topic = $1
+ON CONFLICT (topic, partition) DO UPDATE SET offsets = exported.offsets + excluded.offsets";
+
+const FORGET: &str = "DELETE FROM isobar.exports WHERE topic = $1";
+
+/// For those who read it: when rows were exported last, as the older exporter told it. It is no cursor.
+const REF_DATE: &str = "UPDATE ref_date SET ref_date = now() AT TIME ZONE 'Europe/Paris' WHERE application_name = 'HDFS'";
+const FIRST_REF_DATE: &str = "
+INSERT INTO ref_date (application_name, ref_date) VALUES ('HDFS', now() AT TIME ZONE 'Europe/Paris')";
+
+/// An export that was begun.
+#[derive(Clone, Debug)]
+pub(crate) struct Begun {
+    /// Of its files, in the directory of each day.
+    pub(crate) file: String,
+    /// Whose calendar the days are of.
+    pub(crate) zone: Tz,
+}
+
+/// The lines of an export by day.
+#[derive(Debug, Default)]
+pub(crate) struct Lines {
+    pub(crate) by_day: BTreeMap<NaiveDate, String>,
+    pub(crate) rows: u64,
+}
+
+/// What is known of the exports of a topic.
+#[derive(Debug)]
+pub(crate) struct Cursor {
+    pub(super) database: Database,
+    pub(super) topic: String,
+}
+
+impl Cursor {
+    /// Connects, and brings the tables to the newest version.
+    ///
+    /// # Errors
+    /// When the server refuses, or another export of the topic runs.
+    pub(crate) async fn open(options: &PostgresOptions, topic: &str) -> Result<Self, Error> {
+        let mut database = Database::connect(options, "isobar export").await?;
+        lock(&database, "export", topic).await?;
+        migrate(&mut database, topic).await?;
+        Ok(Self {
+            database,
+            topic: topic.to_owned(),
+        })
+    }
+
+    /// The export that was begun and not finished.
+    pub(crate) async fn begun(&self) -> Result<Option<Begun>, Error> {
+        let client = &self.database.client;
+        let asked = async { client.query_opt(BEGUN, &[&self.topic]).await };
+        let row = Database::within(self.database.options(), "look for an export", asked).await?;
+        Ok(row.map(|row| {
+            let zone: &str = row.get(1);
+            Begun {
+                file: row.get(0),
+                zone: zone.parse().unwrap_or(Tz::Europe__Paris),
+            }
+        }))
+    }
+
+    /// Records that the next rows are going to be exported; none when all are.
+    pub(crate) async fn begin(&mut self, zone: Tz, limits: Limits) -> Result<Option<Begun>, Error> {
+        let options = self.database.options().clone();
+        let topic = self.topic.as_str();
+        let client = &mut self.database.client;
+        let begin = async {
+            // Rows and positions of one moment.
+            let transaction = client
+                .build_transaction()
+                .isolation_level(IsolationLevel::RepeatableRead)
+                .start()
+                .await?;
+            let chosen = choose(&transaction, topic, limits).await?;
+            if chosen.is_empty() {
+                return Ok(None);
+            }
+            let file: String = transaction.query_one(NAME, &[]).await?.get(0);
+            for (partition, ranges) in chosen {
+                transaction
+                    .execute(
+                        BEGIN,
+                        &[&topic, &partition, &ranges.to_string(), &file, &zone.name()],
+                    )
+                    .await?;
+            }
+            transaction.commit().await?;
+            Ok(Some(Begun { file, zone }))
+        };
+        Database::within(&options, "choose rows to export", begin).await
+    }
+
+    /// The lines of the export that was begun.
+    pub(crate) async fn lines(&self, zone: Tz) -> Result<Lines, Error> {
+        let client = &self.database.client;
+        let read = async {
+            let rows = client.query_raw(ROWS, [&self.topic]).await?;
+            pin_mut!(rows);
+            let mut lines = Lines::default();
+            while let Some(row) = rows.try_next().await? {
+                let (partition, offset): (i32, i64) = (row.get(0), row.get(1));
+                let date_time: NaiveDateTime = row.get(2);
+                let event_time: DateTime<Utc> = row.get(3);
+                let day = event_time.with_timezone(&zone).date_naive();
+                let of_day = lines.by_day.entry(day).or_default();
+                line::push(of_day, partition, offset, date_time, row.get(4));
+                lines.rows += 1;
+            }
+            Ok(lines)
+        };
+        Database::within(self.database.options(), "read rows to export", read).await
+    }
+
+    /// Counts the export that was begun as exported.
+    pub(crate) async fn finish(&mut self) -> Result<(), Error> {
+        let options = self.database.options().clone();
+        let client = &mut self.database.client;
+        let finish = async {
+            let transaction = client.transaction().await?;
+            transaction.execute(FINISH, &[&self.topic]).await?;
+            transaction.execute(FORGET, &[&self.topic]).await?;
+            if transaction.execute(REF_DATE, &[]).await? == 0 {
+                transaction.execute(FIRST_REF_DATE, &[]).await?;
+            }
+            transaction.commit().await
+        };
+        Database::within(&options, "record an export", finish).await
+    }
+
+    /// Gives up the export that was begun, before anything of it was written.
+    pub(crate) async fn forget(&self) -> Result<(), Error> {
+        let client = &self.database.client;
+        let forget = async { client.execute(FORGET, &[&self.topic]).await };
+        let options = self.database.options();
+        Database::within(options, "give up an export", forget).await?;
+        Ok(())
+    }
+}
+
+/// Which offsets are exported next, by topic partition.
+async fn choose(
+    transaction: &Transaction<'_>,
+    topic: &str,
+    limits: Limits,
+) -> Result<Vec<(i32, Ranges)>, tokio_postgres::Error> {
+    let mut left = limits;
+    let mut chosen = Vec::new();
+    for row in transaction.query(PARTITIONS, &[&topic]).await? {
+        let partition: i32 = row.get(0);
+        let exported: &str = row.get(1);
+        let (from, consumed): (i64, i64) = (row.get(2), row.get(3));
+        let mut ranges = Ranges::new(from, consumed);
+        let rows = transaction
+            .bind(OPEN_ROWS, &[&topic, &partition, &from, &exported])
+            .await?;
+        loop {
+            let page = transaction.query_portal(&rows, PAGE).await?;
+            for row in &page {
+                if left.rows_max == 0 || left.bytes_max == 0 {
+                    chosen.push((partition, ranges));
+                    return Ok(chosen);
+                }
+                ranges.push(row.get(0));
+                let bytes = u64::try_from(row.get::<_, i64>(1)).unwrap_or_default();
+                left.rows_max -= 1;
+                left.bytes_max = left.bytes_max.saturating_sub(bytes);
+            }
+            if page.is_empty() {
+                break;
+            }
+        }
+        ranges.end();
+        if !ranges.is_empty() {
+            chosen.push((partition, ranges));
+        }
+    }
+    Ok(chosen)
+}

@@ -1,0 +1,178 @@
+//! Taking over from the older exporter: what stands in the files that it left was exported.
+//!
+//! Its own cursor was a clock, which left rows out. Its files say exactly which rows they have, so that those are not
+//! exported twice and the ones it lost are exported now.
+
+use arrow::array::{Array as _, AsArray as _};
+use arrow::datatypes::Int64Type;
+use chrono::NaiveDateTime;
+use engine::lake::Location;
+use futures::pin_mut;
+use memchr::memchr_iter;
+use tokio::sync::mpsc;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
+use tokio_postgres::types::Type;
+use tracing::info;
+
+use super::cursor::Cursor;
+use crate::error::Error;
+use crate::message::{Decoder, envelope};
+use crate::postgres::Database;
+use crate::source::Block;
+use crate::source::files::{self, Content};
+use crate::source::watch::Chosen;
+
+const KNOWN: &str = "SELECT FROM isobar.export_topics WHERE topic = $1";
+
+const STAGING: &str = "
+CREATE TEMPORARY TABLE found (partition BIGINT, msg_offset BIGINT, date_time TIMESTAMP)";
+
+const COPY: &str = "COPY found (partition, msg_offset, date_time) FROM STDIN BINARY";
+
+/// A row is the message of a line only if both are of the same second: files may be older than the topic.
+const TAKE_OVER: &str = "
+INSERT INTO isobar.exported (topic, partition, offsets)
+SELECT $1, partition, range_agg(int8range(msg_offset, msg_offset, '[]'))
+FROM weather
+WHERE topic = $1 AND EXISTS (
+    SELECT FROM found
+    WHERE found.partition = weather.partition AND found.msg_offset = weather.msg_offset
+        AND found.date_time = date_trunc('second', weather.date_time)
+)
+GROUP BY partition";
+
+const DONE: &str = "INSERT INTO isobar.export_topics (topic, earlier_files) VALUES ($1, $2)";
+
+/// Identity and local time of a line.
+type Found = (i64, i64, NaiveDateTime);
+
+impl Cursor {
+    /// Counts the rows that stand in files at `place` as exported, unless that was done before.
+    pub(crate) async fn take_over(&mut self, place: &Location) -> Result<(), Error> {
+        let options = self.database.options().clone();
+        let client = &self.database.client;
+        let known = async { client.query_opt(KNOWN, &[&self.topic]).await };
+        let known = Database::within(&options, "look for earlier exports", known).await?;
+        if known.is_some() {
+            return Ok(());
+        }
+        let staging = self.database.client.batch_execute(STAGING);
+        Database::within(&options, "prepare to take over exports", staging).await?;
+        let files = match place.exists().await? {
+            true => files::list(place).await?,
+            false => Vec::new(),
+        };
+        let count = i64::try_from(files.len()).unwrap_or(i64::MAX);
+        for file in files {
+            self.note(place, &Chosen::whole(file)).await?;
+        }
+        let client = &mut self.database.client;
+        let take_over = async {
+            let transaction = client.transaction().await?;
+            let partitions = transaction.execute(TAKE_OVER, &[&self.topic]).await?;
+            transaction.execute(DONE, &[&self.topic, &count]).await?;
+            transaction.batch_execute("DROP TABLE found").await?;
+            transaction.commit().await?;
+            Ok(partitions)
+        };
+        let partitions = Database::within(&options, "take over earlier exports", take_over).await?;
+        if count > 0 {
+            info!(files = count, partitions, %place, "what stands in the files that are there was exported before");
+        }
+        Ok(())
+    }
+
+    /// Notes what stands in one file.
+    async fn note(&self, place: &Location, file: &Chosen) -> Result<(), Error> {
+        let (sender, mut blocks) = mpsc::channel(2);
+        let read = async {
+            // Moved here, so that the receiver hears the end.
+            let sender = sender;
+            files::read(place, file, &sender).await
+        };
+        let note = async {
+            while let Some(block) = blocks.recv().await {
+                if let Block::Lines(files::Block {
+                    content: Content::Lines(lines),
+                    ..
+                }) = block
+                {
+                    self.copy(&found(&lines)).await?;
+                }
+            }
+            Ok(())
+        };
+        let (read, noted) = tokio::join!(read, note);
+        read?;
+        noted
+    }
+
+    async fn copy(&self, found: &[Found]) -> Result<(), Error> {
+        let copy = async {
+            let sink = self.database.client.copy_in(COPY).await?;
+            let types = [Type::INT8, Type::INT8, Type::TIMESTAMP];
+            let writer = BinaryCopyInWriter::new(sink, &types);
+            pin_mut!(writer);
+            for (partition, offset, date_time) in found {
+                writer
+                    .as_mut()
+                    .write(&[partition, offset, date_time])
+                    .await?;
+            }
+            writer.finish().await
+        };
+        let options = self.database.options();
+        Database::within(options, "note earlier exports", copy).await?;
+        Ok(())
+    }
+}
+
+/// What the lines say that they are; those that are malformed say nothing.
+fn found(lines: &[u8]) -> Vec<Found> {
+    let mut decoder = Decoder::new(&envelope::any_message());
+    let mut from = 0;
+    for end in memchr_iter(b'\n', lines).chain([lines.len()]) {
+        // A refused line leaves nothing in the decoder.
+        let _ = decoder.push(&lines[from..end]);
+        from = (end + 1).min(lines.len());
+    }
+    let rows = decoder.finish();
+    let column = |name| {
+        rows.column_by_name(name)
+            .expect("the shape of an envelope has this field")
+    };
+    let partitions = column(envelope::KAFKA_PARTITION).as_primitive::<Int64Type>();
+    let offsets = column(envelope::KAFKA_OFFSET).as_primitive::<Int64Type>();
+    let times = column(envelope::EVENT_TIME).as_string::<i32>();
+    let found = (0..rows.len()).filter_map(|row| {
+        let time = NaiveDateTime::parse_from_str(times.value(row), "%Y-%m-%d %H:%M:%S");
+        Some((partitions.value(row), offsets.value(row), time.ok()?))
+    });
+    found.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::found;
+
+    #[test]
+    fn lines_say_what_they_are() {
+        let line = |offset: i64, time: &str| {
+            format!(
+                "{{\"kafka_partition\": 1, \"kafka_offset\": {offset}, \"event_time\": \"{time}\", \"value\": {{\"a\": 1}}}}\n"
+            )
+        };
+        let good = line(7, "2026-01-15 10:00:00");
+        let text = format!(
+            "{good}{}broken\n\n{}",
+            line(8, "soon"),
+            line(9, "2026-01-15 10:00:01")
+        );
+        let offsets = |text: &str| -> Vec<i64> {
+            found(text.as_bytes()).iter().map(|found| found.1).collect()
+        };
+        assert_eq!(offsets(&text), [7, 9]);
+        assert_eq!(offsets(good.trim_end()), [7], "without the last line feed");
+        assert_eq!(offsets(""), [0_i64; 0]);
+    }
+}

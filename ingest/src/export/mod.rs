@@ -1,0 +1,193 @@
+//! Exporting: rows of table `weather` in PostgreSQL become lines of files, each once, in the directory of their day.
+//!
+//! What was exported is known by offsets and by no clock. A file is named and its rows are chosen in the database before
+//! it is written, so that a crash in between writes the same file again.
+
+mod counters;
+mod cursor;
+mod earlier;
+mod line;
+mod ranges;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use chrono_tz::Tz;
+use engine::lake::{Failure, Location};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+pub use self::counters::Counters;
+use self::cursor::{Cursor, Lines};
+use crate::error::{Error, told};
+use crate::health::Health;
+use crate::outlive::{Moved, outlive};
+use crate::postgres::PostgresOptions;
+
+/// An export that is to end waits for a storage that is away for so long.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// And looks so often.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// An export of a topic's rows.
+#[derive(Debug)]
+pub struct Export {
+    pub postgres: PostgresOptions,
+    pub topic: String,
+    /// Where the `dt=` directories are.
+    pub into: Location,
+    /// Whose calendar decides the day of a row.
+    pub zone: Tz,
+    pub limits: Limits,
+    /// From one export to the next.
+    pub interval: Duration,
+    /// Whether to end when the rows that are there are exported.
+    pub once: bool,
+}
+
+/// What is taken at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub rows_max: usize,
+    /// Bytes of messages.
+    pub bytes_max: u64,
+}
+
+/// What an export did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exported {
+    pub rows: u64,
+    pub files: u64,
+}
+
+impl std::ops::AddAssign for Exported {
+    fn add_assign(&mut self, other: Self) {
+        self.rows += other.rows;
+        self.files += other.files;
+    }
+}
+
+/// Exports once, or every `interval` for ever; `shutdown` finishes the files in hand and ends it.
+///
+/// One for ever outlives a database or a storage that is away. One that is to end waits for the storage.
+///
+/// # Errors
+/// When the database lets us not in, or the storage denies; of an export that is to end also when they fail.
+pub async fn export(
+    export: Export,
+    shutdown: CancellationToken,
+    counters: &Counters,
+    health: &Health,
+) -> Result<Exported, Error> {
+    let mut sum = Exported::default();
+    if export.once {
+        sum += export.when_storage_is_up(&shutdown, counters).await?;
+        return Ok(sum);
+    }
+    let failed = |why: &str| {
+        health.ill(why);
+        counters.retries.inc();
+    };
+    loop {
+        let attempt = async |moved: &Moved| {
+            let done = export.all(&shutdown, moved, counters).await?;
+            health.well();
+            Ok(done)
+        };
+        sum += outlive(&shutdown, &failed, attempt).await?;
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(sum),
+            () = tokio::time::sleep(export.interval) => {}
+        }
+    }
+}
+
+impl Export {
+    async fn when_storage_is_up(
+        &self,
+        shutdown: &CancellationToken,
+        counters: &Counters,
+    ) -> Result<Exported, Error> {
+        let began = Instant::now();
+        loop {
+            let error = match self.all(shutdown, &Moved::default(), counters).await {
+                Err(error) if error.may_pass() && Failure::find(&error).is_some() => error,
+                ended => return ended,
+            };
+            if began.elapsed() > PATIENCE {
+                return Err(error);
+            }
+            warn!(error = told(&error), "waiting for the storage");
+            tokio::select! {
+                () = shutdown.cancelled() => return Ok(Exported::default()),
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+            }
+        }
+    }
+
+    /// Exports all rows that are there.
+    async fn all(
+        &self,
+        shutdown: &CancellationToken,
+        moved: &Moved,
+        counters: &Counters,
+    ) -> Result<Exported, Error> {
+        // Before anything is begun in the database.
+        self.into.directories().await?;
+        let mut cursor = Cursor::open(&self.postgres, &self.topic).await?;
+        cursor.take_over(&self.into).await?;
+        let mut done = Exported::default();
+        while !shutdown.is_cancelled() {
+            let Some(exported) = self.next(&mut cursor).await? else {
+                break;
+            };
+            moved.note();
+            counters.exported(&exported);
+            done += exported;
+        }
+        Ok(done)
+    }
+
+    /// Finishes the export that was begun, else the next one; none when all is exported.
+    async fn next(&self, cursor: &mut Cursor) -> Result<Option<Exported>, Error> {
+        let (begun, is_new) = match cursor.begun().await? {
+            Some(begun) => (begun, false),
+            None => match cursor.begin(self.zone, self.limits).await? {
+                Some(begun) => (begun, true),
+                None => return Ok(None),
+            },
+        };
+        let lines = cursor.lines(begun.zone).await?;
+        if is_new && self.is_taken(&lines, &begun.file).await? {
+            cursor.forget().await?;
+            return Ok(Some(Exported::default()));
+        }
+        let exported = Exported {
+            rows: lines.rows,
+            files: lines.by_day.len() as u64,
+        };
+        for (day, lines) in lines.by_day {
+            let file = self.into.join(&format!("dt={day}")).join(&begun.file);
+            file.replace(Bytes::from(lines)).await?;
+        }
+        cursor.finish().await?;
+        info!(
+            rows = exported.rows,
+            files = exported.files,
+            name = begun.file,
+            "exported"
+        );
+        Ok(Some(exported))
+    }
+
+    /// Whether somebody else's file has the name already: a clock that was set back names one twice.
+    async fn is_taken(&self, lines: &Lines, name: &str) -> Result<bool, Error> {
+        for day in lines.by_day.keys() {
+            let file = self.into.join(&format!("dt={day}")).join(name);
+            if file.head().await?.is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}

@@ -1,0 +1,32 @@
+-- The offsets of a topic partition that were exported, or that will never hold a row: the cursor of the export.
+CREATE TABLE isobar.exported (
+    topic TEXT NOT NULL,
+    partition INT NOT NULL,
+    offsets INT8MULTIRANGE NOT NULL,
+    PRIMARY KEY (topic, partition)
+);
+
+-- The export that was begun and is not finished, at most one of a topic: what it takes, and what its files are called.
+CREATE TABLE isobar.exports (
+    topic TEXT NOT NULL,
+    partition INT NOT NULL,
+    offsets INT8MULTIRANGE NOT NULL,
+    file TEXT NOT NULL,
+    zone TEXT NOT NULL,
+    PRIMARY KEY (topic, partition)
+);
+
+-- Topics whose exports have begun here. Before the first, the files of the older exporter were read.
+CREATE TABLE isobar.export_topics (
+    topic TEXT PRIMARY KEY,
+    earlier_files BIGINT NOT NULL,
+    begun_at TIMESTAMPTZ NOT NULL DEFAULT now()
+);
+
+-- When rows were exported last, for those who read it. It was the cursor of the older exporter, and is one no more.
+CREATE TABLE IF NOT EXISTS ref_date (
+    application_name VARCHAR(100) PRIMARY KEY,
+    ref_date TIMESTAMP DEFAULT CURRENT_TIMESTAMP
+);
+ALTER TABLE ref_date ADD COLUMN IF NOT EXISTS application_name VARCHAR(100);
+UPDATE ref_date SET application_name = 'HDFS' WHERE application_name IS NULL;

@@ -1,0 +1,198 @@
+//! PostgreSQL: connections that are given up when the server is silent, the versions of our tables, and what an error
+//! means for who asked. What is asked is not decided here.
+
+mod lock;
+mod migrate;
+mod tls;
+
+use std::time::Duration;
+
+use engine::config::Secret;
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Config};
+use tracing::debug;
+
+pub(crate) use self::lock::lock;
+pub(crate) use self::migrate::migrate;
+pub use self::tls::{Protection, RootFault};
+use crate::error::Error;
+
+/// Longest time that a connection takes.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// A server that is silent for so long while nothing is asked is looked for, and for as long again given up.
+const ALIVE_EVERY: Duration = Duration::from_secs(15);
+
+/// How to reach a database.
+#[derive(Clone, Debug)]
+pub struct PostgresOptions {
+    pub host: String,
+    pub port: u16,
+    pub database: String,
+    pub user: String,
+    pub password: Option<Secret>,
+    pub protection: Protection,
+    /// Longest time of one transaction.
+    pub timeout: Duration,
+}
+
+impl PostgresOptions {
+    /// Host and port, for people.
+    pub fn server(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
+    fn config(&self, application: &str) -> Config {
+        let mut config = Config::new();
+        config
+            .host(&self.host)
+            .port(self.port)
+            .dbname(&self.database)
+            .user(&self.user)
+            .application_name(application)
+            .ssl_mode(self.protection.mode())
+            .connect_timeout(CONNECT_LIMIT)
+            .keepalives_idle(ALIVE_EVERY)
+            .keepalives_interval(ALIVE_EVERY / 3)
+            .keepalives_retries(3)
+            .tcp_user_timeout(ALIVE_EVERY * 2);
+        if let Some(password) = &self.password {
+            config.password(password.expose());
+        }
+        config
+    }
+}
+
+/// A connection to a database. It ends when it is dropped, and what was not committed is undone.
+#[derive(Debug)]
+pub(crate) struct Database {
+    pub(crate) client: Client,
+    options: PostgresOptions,
+    /// Moves bytes between the client and the server.
+    traffic: JoinHandle<()>,
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        self.traffic.abort();
+    }
+}
+
+impl Database {
+    /// Connects as `application`, which tools show beside the connection.
+    ///
+    /// # Errors
+    /// When no server answers, or it lets us not in.
+    pub(crate) async fn connect(
+        options: &PostgresOptions,
+        application: &str,
+    ) -> Result<Self, Error> {
+        let config = options.config(application);
+        let connector = options.protection.connector();
+        let connector = connector.map_err(|source| Error::RootCertificates { source })?;
+        let connecting = tokio::time::timeout(CONNECT_LIMIT, config.connect(connector));
+        let connected = connecting.await.map_err(|_elapsed| Error::PostgresSlow {
+            attempt: "take a connection",
+            server: options.server(),
+            limit: CONNECT_LIMIT,
+        })?;
+        let (client, connection) = connected.map_err(|source| refused(options, source))?;
+        let traffic = tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                // Who waits for an answer hears of it too.
+                debug!(%error, "the connection to PostgreSQL ended");
+            }
+        });
+        Ok(Self {
+            client,
+            options: options.clone(),
+            traffic,
+        })
+    }
+
+    /// Awaits `work`, which is to `attempt` something, for as long as one transaction may take.
+    pub(crate) async fn within<T>(
+        options: &PostgresOptions,
+        attempt: &'static str,
+        work: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, Error> {
+        let limit = options.timeout;
+        match tokio::time::timeout(limit, work).await {
+            Ok(done) => done.map_err(|source| Error::Postgres {
+                attempt,
+                server: options.server(),
+                source,
+            }),
+            Err(_elapsed) => Err(Error::PostgresSlow {
+                attempt,
+                server: options.server(),
+                limit,
+            }),
+        }
+    }
+
+    pub(crate) fn options(&self) -> &PostgresOptions {
+        &self.options
+    }
+}
+
+/// Whether the database answers, and of which version it is. For `isobar check`.
+///
+/// # Errors
+/// When it does not.
+pub async fn version(options: &PostgresOptions) -> Result<String, Error> {
+    let database = Database::connect(options, "isobar check").await?;
+    let asked = database
+        .client
+        .query_one("SELECT current_setting('server_version')", &[]);
+    let row = Database::within(options, "ask for the version", asked).await?;
+    Ok(row.get(0))
+}
+
+fn refused(options: &PostgresOptions, source: tokio_postgres::Error) -> Error {
+    let server = options.server();
+    if is_of_tls(&source) {
+        return Error::PostgresTls { server, source };
+    }
+    if may_pass(&source) {
+        return Error::PostgresConnect { server, source };
+    }
+    Error::PostgresDenied {
+        server,
+        user: options.user.clone(),
+        database: options.database.clone(),
+        source,
+    }
+}
+
+/// Whether both sides did not agree on TLS. The kind of an error is known by its text alone. A connection that broke
+/// meanwhile is no disagreement; rustls says its own as invalid data.
+fn is_of_tls(error: &tokio_postgres::Error) -> bool {
+    let cause = std::error::Error::source(error);
+    let broke = cause
+        .and_then(|cause| cause.downcast_ref::<std::io::Error>())
+        .is_some_and(|cause| cause.kind() != std::io::ErrorKind::InvalidData);
+    error.to_string().contains("TLS") && !broke
+}
+
+/// Whether it may be gone when the same is tried again later: the connection broke, the server is starting, stopping,
+/// or short of something, or somebody else was in the way.
+pub(crate) fn may_pass(error: &tokio_postgres::Error) -> bool {
+    let Some(code) = error.code() else {
+        // Not an answer of the server.
+        return error.is_closed() || std::error::Error::source(error).is_some_and(is_io);
+    };
+    let class = code.code().get(..2).unwrap_or_default();
+    // Connection, resources, operator intervention, rollback, lock not available, a stand-by that is being promoted.
+    matches!(class, "08" | "53" | "57" | "40") || matches!(code.code(), "55P03" | "25006")
+}
+
+fn is_io(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<std::io::Error>()
+}
+
+/// Whether the server refused values, and not the statement: of these the rest may be fine.
+pub(crate) fn is_of_data(error: &tokio_postgres::Error) -> bool {
+    let class = error.code().and_then(|code| code.code().get(..2));
+    // Data exception, program limit exceeded (nesting, size of a field).
+    matches!(class, Some("22" | "54"))
+}

@@ -1,0 +1,111 @@
+//! Where the reading of a topic begins, and why it cannot.
+
+use std::collections::BTreeMap;
+
+use tracing::warn;
+
+use super::{Connection, Extent, Positions};
+use crate::error::Error;
+
+/// Where to begin to read each topic partition.
+///
+/// # Errors
+/// When what is to be read next is not there.
+pub(crate) fn start(
+    topic: &str,
+    resume: &Positions,
+    extents: &BTreeMap<i32, Extent>,
+    accept_loss: bool,
+) -> Result<Positions, Error> {
+    let mut from = Positions::new();
+    for (partition, extent) in extents {
+        let next = resume.get(partition).copied();
+        let next = match next {
+            // Nothing of it has landed yet: from the first message that there is.
+            None => extent.low,
+            Some(next) if next > extent.high => {
+                return Err(Error::OffsetsBeyond {
+                    topic: topic.to_owned(),
+                    partition: *partition,
+                    next,
+                    high: extent.high,
+                });
+            }
+            Some(next) if next >= extent.low => next,
+            Some(next) if accept_loss => {
+                warn!(
+                    topic,
+                    partition,
+                    from = next,
+                    to = extent.low - 1,
+                    "these offsets are gone from Kafka and left out"
+                );
+                extent.low
+            }
+            Some(next) => {
+                return Err(Error::OffsetsLost {
+                    topic: topic.to_owned(),
+                    partition: *partition,
+                    next,
+                    low: extent.low,
+                });
+            }
+        };
+        from.insert(*partition, next);
+    }
+    Ok(from)
+}
+
+/// Records between where reading begins and where the topic ends now.
+pub(crate) fn pending(from: &Positions, extents: &BTreeMap<i32, Extent>) -> u64 {
+    let pending = extents.iter().map(|(partition, extent)| {
+        let from = from.get(partition).copied().unwrap_or(extent.low);
+        u64::try_from(extent.high - from).unwrap_or_default()
+    });
+    pending.sum()
+}
+
+/// Why what was to be read next is not there.
+pub(crate) async fn why_gone(connection: &Connection, committed: &Positions) -> Error {
+    let looked = async {
+        connection.refuse_recreated().await?;
+        let extents = connection.extents().await?;
+        start(connection.topic(), committed, &extents, false)
+    };
+    match looked.await {
+        Err(error) => error,
+        // It has come back meanwhile.
+        Ok(_) => Error::OffsetsGone {
+            topic: connection.topic().to_owned(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Extent;
+    use super::{pending, start};
+    use crate::error::Error;
+
+    #[test]
+    fn reading_begins_where_the_tables_end_or_says_why_not() {
+        let extents = [(0, Extent { low: 5, high: 9 })].into();
+        let check = |next: Option<i64>, accept_loss, expected: Result<i64, &str>| {
+            let resume = next.map(|next| (0, next)).into_iter().collect();
+            let found = start("t", &resume, &extents, accept_loss);
+            let found = found.map(|from| from[&0]).map_err(|error| match error {
+                Error::OffsetsLost { low: 5, .. } => "lost",
+                Error::OffsetsBeyond { high: 9, .. } => "beyond",
+                _ => "another",
+            });
+            assert_eq!(found, expected, "{next:?}");
+        };
+        check(None, false, Ok(5));
+        check(Some(5), false, Ok(5));
+        check(Some(9), false, Ok(9));
+        check(Some(10), false, Err("beyond"));
+        check(Some(4), false, Err("lost"));
+        check(Some(4), true, Ok(5));
+        assert_eq!(pending(&[(0, 7)].into(), &extents), 2);
+    }
+}

@@ -1,0 +1,315 @@
+"""PostgreSQL → export files: each row one line, in the directory of its day, whatever is killed or restarted meanwhile."""
+
+import json
+import random
+import re
+import threading
+import time
+from collections import Counter
+from datetime import date, datetime
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from support import oracle
+from support.binary import Isobar
+from support.database import Database, local
+from support.fixtures import LONG
+from support.lake import Lake
+from support.topic import Topic, weather
+from support.weather_data import AUTUMN, CITIES, PARIS, SPRING, Record, day_range, envelope, export_line
+from test_consume import get
+from test_kafka import end, wait_until
+
+KILLS = 30 if LONG else 4
+# What is being exported, and what was.
+STATE = "SELECT file, offsets::TEXT FROM isobar.exports UNION SELECT topic, offsets::TEXT FROM isobar.exported"
+NAME = re.compile(r"weather_\d{8}T\d{12}\.json")
+
+
+@pytest.fixture
+def topic(kafka):
+    return Topic(kafka)
+
+
+@pytest.fixture
+def database(postgres):
+    return Database(postgres)
+
+
+def lake_of(lakes, kind: str, topic: Topic, database: Database, **variables: str) -> Lake:
+    own = {
+        "BOOTSTRAP_SERVERS": topic.servers,
+        "TOPIC_NAME": topic.name,
+        "ISOBAR__EXPORT__HTTP_LISTEN": "127.0.0.1:0",
+        "ISOBAR__EXPORT__INTERVAL": "200ms",
+        "ISOBAR__HDFS__TIMEOUT": "3s",
+    }
+    return lakes.new(kind, **own | database.variables | variables)
+
+
+def consume(lake: Lake) -> None:
+    lake.isobar.ok("consume", "--once")
+
+
+def export(lake: Lake) -> str:
+    return lake.isobar.ok("export", "--once").stdout
+
+
+def jsonb(value):
+    """In the order in which PostgreSQL keeps keys."""
+    if isinstance(value, dict):
+        return {key: jsonb(value[key]) for key in sorted(value, key=lambda key: (len(key.encode()), key.encode()))}
+    return [jsonb(item) for item in value] if isinstance(value, list) else value
+
+
+def older_line(record: Record) -> bytes:
+    """As the older exporter wrote it: what Python reads from a JSONB column and writes as JSON."""
+    return json.dumps(envelope(record) | {"value": jsonb(record.value)}, ensure_ascii=False).encode()
+
+
+def files(lake: Lake) -> list[str]:
+    """Their paths; what is still being written aside is no file of the export yet."""
+    paths = [file.path for file in lake.place.walk("weather")]
+    return [path for path in paths if not path.rsplit("/", 1)[1].startswith(".")]
+
+
+def exported(lake: Lake) -> dict[str, list[bytes]]:
+    """The lines in the files, by directory."""
+    found: dict[str, list[bytes]] = {}
+    for path in files(lake):
+        _, day, name = path.split("/")
+        assert NAME.fullmatch(name), path
+        content = lake.place.read(path)
+        assert content.endswith(b"\n")
+        found.setdefault(day, []).extend(content.splitlines())
+    return found
+
+
+def must_hold(lake: Lake, records: list[Record], zone: ZoneInfo = PARIS) -> None:
+    """Every record is one line, as the older exporter would have written it, in the directory of its day."""
+    want: dict[str, list[bytes]] = {}
+    for record in records:
+        day = datetime.fromtimestamp(record.event_at, zone).date()
+        want.setdefault(f"dt={day}", []).append(older_line(record))
+    found = exported(lake)
+    assert found.keys() == want.keys()
+    for day, lines in want.items():
+        assert Counter(found[day]) == Counter(lines), day
+
+
+@pytest.mark.parametrize("zone", ["Europe/Paris", "Asia/Kathmandu"])
+def test_lines_are_those_of_the_older_exporter_in_the_directory_of_their_day(lakes, kind, topic, database, zone):
+    records = weather([date(2026, 1, 15), SPRING, AUTUMN], CITIES[:3], forecasts=2)
+    # Numbers that Python writes in its own way.
+    for record, number in zip(records, [1e-05, 1.5e-13, 123456789012345678, 12.0, 0.0001], strict=False):
+        record.value["weather"]["odd"] = [number, -number, f"{number} \\ \" \t é \x01"]
+    topic.produce(records)
+    lake = lake_of(lakes, kind, topic, database, ISOBAR__TIME__ZONE=zone, TZ="America/New_York")
+    consume(lake)
+    assert f"{len(records):,} rows exported" in export(lake)
+    must_hold(lake, topic.records, ZoneInfo(zone))
+
+
+def test_the_road_by_files_lands_what_the_road_from_kafka_lands(lakes, kind, topic, database, figures):
+    topic.produce(
+        weather([date(2026, 1, 15), AUTUMN], CITIES[:2], forecasts=1),
+        kinds=["cut short", "NaN", "a key twice", "value is the API's 401", "no weather", "temperature is a text"],
+    )
+    by_files = lake_of(lakes, kind, topic, database)
+    consume(by_files)
+    export(by_files)
+    by_files.land()
+    by_kafka = lake_of(lakes, "local", topic, database)
+    by_kafka.isobar.ok("land", "--from", "kafka", "--once")
+    assert by_files.identities() == by_kafka.identities() == oracle.identities(topic.records)
+    oracle.compare_observations(by_files.rows("weather"), topic.records)
+    # What came by one road is there already on the other.
+    assert re.search(r"\b0 messages landed, 3 refused", by_files.isobar.ok("land", "--from", "kafka", "--once").stdout)
+    by_kafka.put(read_files(by_files))
+    assert re.search(r"\b0 messages landed, 0 refused", by_kafka.land().stdout)
+    assert by_files.identities() == by_kafka.identities()
+    figures.record(f"export → land from files = land from Kafka, {kind}", f"{len(topic.records)} rows, nothing twice")
+
+
+def read_files(lake: Lake) -> dict[str, bytes]:
+    return {path.removeprefix("weather/"): lake.place.read(path) for path in files(lake)}
+
+
+def test_a_second_export_takes_what_is_new_and_late_rows_too(lakes, kind, topic, database):
+    lake = lake_of(lakes, kind, topic, database)
+    assert "0 rows exported to 0 files" in export(lake)
+    records = weather([date(2026, 1, 15), date(2026, 1, 16)], CITIES[:2])
+    for chunk in [records[300:], records[:100], records[100:300]]:
+        topic.produce(chunk)
+        consume(lake)
+        assert f"{len(chunk)} rows exported" in export(lake)
+    before = lake.place.walk("weather")
+    assert "0 rows exported to 0 files" in export(lake)
+    assert lake.place.walk("weather") == before
+    must_hold(lake, topic.records)
+
+
+def test_an_export_takes_no_more_at_once_than_it_may(lakes, topic, database):
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:2]))
+    lake = lake_of(lakes, "local", topic, database, ISOBAR__EXPORT__ROWS_MAX="50")
+    consume(lake)
+    assert "288 rows exported to 6 files" in export(lake)
+    must_hold(lake, topic.records)
+    size = sum(len(older_line(record)) for record in topic.records) // 3
+    topic.produce(weather([date(2026, 1, 16)], CITIES[:2]))
+    lake = lake_of(lakes, "local", topic, database, ISOBAR__EXPORT__BYTES_MAX=f"{size}B")
+    consume(lake)
+    files = re.search(r"288 rows exported to (\d) files", export(lake))
+    assert files and int(files[1]) in (3, 4, 5)
+
+
+@pytest.mark.parametrize("rows_max", [10, 1000])
+def test_nothing_is_lost_or_doubled_by_kill_nine(lakes, kind, topic, database, rows_max, figures):
+    chance = random.Random(rows_max)
+    lake = lake_of(lakes, kind, topic, database, ISOBAR__EXPORT__ROWS_MAX=str(rows_max), ISOBAR__EXPORT__INTERVAL="1ms")
+    export(lake)  # for the tables
+    records = weather(day_range(date(2026, 1, 1), 8), CITIES[:3])
+    for n in range(KILLS):
+        topic.produce(records[n * 100 : (n + 1) * 100])
+        consume(lake)
+        before = database.rows(STATE)
+        process = lake.isobar.start("export")
+        try:
+            wait_until(lambda: database.rows(STATE) != before, "an export")
+            time.sleep(chance.random() * 0.3)
+            assert process.poll() is None, process.said()
+        finally:
+            process.kill()
+            process.wait()
+    export(lake)
+    must_hold(lake, topic.records)
+    figures.record(
+        f"kill -9 of export, {kind}, {rows_max} rows a file", f"{KILLS} kills, {len(topic.records)} rows: 0 lost, 0 double"
+    )
+
+
+@pytest.mark.parametrize("moment", ["before the file", "after the file"])
+def test_an_export_that_was_begun_is_finished_with_the_same_file(lakes, kind, topic, database, moment):
+    """Both sides of the one step that the database cannot see."""
+    topic.produce(weather([date(2026, 1, 15), date(2026, 1, 16)], CITIES[:2]))
+    lake = lake_of(lakes, kind, topic, database)
+    export(lake)  # for the tables
+    consume(lake)
+    with database.connect() as connection:
+        connection.autocommit = False
+        kill_between_files_and_record(lake, connection)
+        names = files(lake)
+        assert len(names) == 2
+        if moment == "before the file":
+            lake.place.delete("weather/" + names[0].split("/")[1])
+    # Rows that come meanwhile are of the next one.
+    topic.produce(weather([date(2026, 1, 15)], CITIES[2:3]))
+    consume(lake)
+    export(lake)
+    assert set(names) <= set(files(lake))
+    must_hold(lake, topic.records)
+
+
+def kill_between_files_and_record(lake: Lake, connection) -> None:
+    """The export commits that it has begun, writes its files, and waits for this lock to record them."""
+    connection.execute("LOCK TABLE isobar.exported IN SHARE MODE")
+    process = lake.isobar.start("export")
+    try:
+        wait_until(lambda: len(files(lake)) == 2, "the files")
+    finally:
+        process.kill()
+        process.wait()
+    connection.rollback()
+
+
+def test_ref_date_is_kept_for_those_who_read_it(lakes, topic, database):
+    database.run("CREATE TABLE ref_date (ref_date TIMESTAMP)")
+    database.run("INSERT INTO ref_date VALUES ('2025-12-31 23:00:00')")
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:1]))
+    lake = lake_of(lakes, "local", topic, database)
+    consume(lake)
+    before = local(int(time.time()))
+    export(lake)
+    [[told]] = database.rows("SELECT ref_date FROM REF_DATE")
+    assert before <= told <= local(int(time.time()) + 1)
+    must_hold(lake, topic.records)  # it is no cursor
+
+
+def test_what_the_older_exporter_wrote_is_not_written_again(lakes, kind, topic, database):
+    topic.produce(weather([date(2026, 1, 15), date(2026, 1, 16)], CITIES[:2]))
+    database.older_table(topic.records)
+    # It left rows out here and there, and called the directory by its own day.
+    written = [record for place, record in enumerate(topic.records) if place % 50 and place < 400]
+    lake = lake_of(lakes, kind, topic, database)
+    content = b"".join(export_line(record) + b"\n" for record in written)
+    # A file of an older topic of this name: other messages under the same offsets.
+    other = [Record(r.partition, r.offset, r.event_at - 86_400, r.value) for r in topic.records[400:420]]
+    lake.put({
+        "dt=2026-01-17/weather_20260117T001000123456.json": content,
+        "dt=2025-01-17/weather_20250117T001000123456.json": b"".join(export_line(r) + b"\n" for r in other),
+    })  # fmt: skip
+    lost = len(topic.records) - len(written)
+    consume(lake)
+    assert f"{lost} rows exported" in export(lake)
+    lake.place.delete("weather/dt=2025-01-17")
+    lines = [json.loads(line) for lines in exported(lake).values() for line in lines]
+    found = sorted((line["kafka_partition"], line["kafka_offset"]) for line in lines)
+    assert found == oracle.identities(topic.records)
+
+
+def test_a_service_exports_what_comes_and_ends_when_told(lakes, kind, topic, database):
+    lake = lake_of(lakes, kind, topic, database)
+    process = lake.isobar.start("export")
+    wait_until(lambda: get(process, "/readyz")[0] == 200, "to be ready")
+    for day in [15, 16]:
+        topic.produce(weather([date(2026, 1, day)], CITIES[:1]))
+        consume(lake)
+        wait_until(lambda: sum(map(len, exported(lake).values())) == len(topic.records), "the lines")
+    wait_until(lambda: "isobar_export_rows_total 288" in get(process, "/metrics")[1], "the count of the rows")
+    assert get(process, "/healthz")[0] == 200
+    assert end(process) == 0
+    must_hold(lake, topic.records)
+
+
+@pytest.mark.parametrize("server", ["namenode", "postgres"])
+def test_a_service_outlives_the_restart_of_servers(lakes, stack, topic, database, server, figures):
+    lake = lake_of(lakes, "hdfs", topic, database, ISOBAR__EXPORT__ROWS_MAX="20")
+    process = lake.isobar.start("export")
+    wait_until(lambda: get(process, "/readyz")[0] == 200, "to be ready")
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:2]))
+    consume(lake)
+    stack.kill(server)
+    wait_until(lambda: get(process, "/readyz")[0] == 503, f"to hear that {server} is away")
+    stack.start(server)
+    topic.produce(weather([date(2026, 1, 16)], CITIES[:2]))
+    consume(lake)
+    wait_until(lambda: get(process, "/metrics")[1].count("isobar_export_rows_total 576"), "all rows")
+    assert end(process) == 0
+    must_hold(lake, topic.records)
+    figures.record(f"restart of {server} under export", f"{len(topic.records)} rows: 0 lost, 0 double")
+
+
+def test_an_export_waits_until_hdfs_is_up(lakes, stack, topic, database):
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:1]))
+    lake = lake_of(lakes, "hdfs", topic, database)
+    consume(lake)
+    stack.kill("namenode")
+    starting = threading.Timer(3, stack.start, ["namenode"])
+    starting.start()
+    try:
+        outcome = lake.isobar.ok("export", "--once")
+    finally:
+        starting.join()
+    assert "waiting for the storage" in outcome.stderr
+    must_hold(lake, topic.records)
+
+
+def test_check_looks_at_postgresql_where_it_is_configured(lakes, topic, database):
+    lake = lake_of(lakes, "local", topic, database)
+    assert re.search(rf"^ok +postgres +{database.host}:{database.port}", lake.isobar.ok("check").stdout, re.M)
+    wrong = lake.isobar.having(POSTGRES_PASSWORD="not the password")
+    wrong.refused("check", code=1, says=["postgres", "POSTGRES_PASSWORD"])
+    nowhere = Isobar(lake.isobar.binary, lake.isobar.directory, lake.isobar.variables)
+    none = {name: None for name in database.variables}
+    assert "postgres" not in nowhere.having(**none).ok("check").stdout
