@@ -11,7 +11,7 @@ use crate::source::kafka::Positions;
 
 /// Bytes of messages whose rows are staged together: enough for files of a fair size, and a small part of what may be
 /// committed at once.
-const LOT_BYTES: u64 = 64 << 20;
+const LOT_BYTES: u64 = 32 << 20;
 
 /// Rows on their way to the tables of one topic. Each step consumes the one before: rows are staged in lots, a sealed
 /// buffer is committed.

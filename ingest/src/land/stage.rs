@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use crate::error::Error;
 
 /// Lots that are staged at the same time. More only take memory.
-const LOTS: usize = 2;
+const LOTS: usize = 3;
 /// Files of one table and lot that are encoded and stored at the same time.
 const FILES_CONCURRENCY: usize = 8;
 

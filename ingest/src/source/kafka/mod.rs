@@ -3,6 +3,7 @@
 //! Partitions are assigned by us and not by a consumer group: a table has one landing, and where it goes on
 //! is known from the table. What is committed under `group_id` is for display.
 
+mod context;
 mod probe;
 mod reader;
 mod topic_id;
@@ -15,12 +16,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
+use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::debug;
 use uuid::Uuid;
 
+use self::context::{Consumer, Context};
 pub use self::probe::Probe;
 pub(crate) use self::reader::{Reading, read};
 use crate::error::Error;
@@ -73,7 +75,7 @@ pub(crate) struct Extent {
 #[derive(Clone)]
 pub(crate) struct Connection {
     options: KafkaOptions,
-    consumer: Arc<BaseConsumer>,
+    consumer: Arc<Consumer>,
     /// Which topic of that name it was when the connection was made; nil when the brokers do not say.
     id: Uuid,
 }
@@ -92,9 +94,9 @@ impl Connection {
 
     /// Asks nothing yet.
     fn new(options: KafkaOptions) -> Result<Self, Error> {
-        let consumer: BaseConsumer =
+        let consumer: Consumer =
             client(&options)
-                .create()
+                .create_with_context(Context)
                 .map_err(|source| Error::KafkaConnect {
                     servers: options.bootstrap_servers.join(","),
                     source,
@@ -193,7 +195,7 @@ impl Connection {
     async fn ask<T: Send + 'static>(
         &self,
         attempt: &'static str,
-        question: impl FnOnce(&BaseConsumer, &str) -> Result<T, KafkaError> + Send + 'static,
+        question: impl FnOnce(&Consumer, &str) -> Result<T, KafkaError> + Send + 'static,
     ) -> Result<T, Error> {
         let connection = self.clone();
         let answer = tokio::task::spawn_blocking(move || {
@@ -245,6 +247,8 @@ fn client(options: &KafkaOptions) -> ClientConfig {
         .set("allow.auto.create.topics", "false")
         // What librdkafka reads ahead; the rest of our memory is bounded by blocks and buffers.
         .set("queued.max.messages.kbytes", "32768")
+        // With so little it would often be full, and wait for a second before it reads on.
+        .set("fetch.queue.backoff.ms", "10")
         .set("reconnect.backoff.max.ms", "2000");
     client
 }

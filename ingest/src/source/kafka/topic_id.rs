@@ -9,19 +9,17 @@ use std::ffi::CString;
 use std::time::Duration;
 
 use rdkafka::bindings as ffi;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use uuid::Uuid;
+
+use super::context::Consumer;
 
 /// The id of `topic`, nil from brokers that know none.
 ///
 /// # Errors
 /// When no broker answers within `limit`, or there is no such topic.
-pub(super) fn fetch(
-    consumer: &BaseConsumer,
-    topic: &str,
-    limit: Duration,
-) -> Result<Uuid, KafkaError> {
+pub(super) fn fetch(consumer: &Consumer, topic: &str, limit: Duration) -> Result<Uuid, KafkaError> {
     let name = CString::new(topic).map_err(KafkaError::Nul)?;
     let limit_ms = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
     let client = consumer.client().native_ptr();

@@ -8,10 +8,12 @@
 use std::ffi::CString;
 
 use rdkafka::bindings as ffi;
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::consumer::Consumer as _;
+
+use super::context::Consumer;
 
 /// Where `partition` of `topic` ended when something of it was last fetched.
-pub(super) fn known_end(consumer: &BaseConsumer, topic: &str, partition: i32) -> Option<i64> {
+pub(super) fn known_end(consumer: &Consumer, topic: &str, partition: i32) -> Option<i64> {
     let name = CString::new(topic).ok()?;
     let (mut low, mut high) = (-1, -1);
     let client = consumer.client().native_ptr();
