@@ -200,6 +200,8 @@ def get(process: Process, path: str) -> tuple[int, str]:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
+    except OSError:  # it has ended
+        return 0, process.said()
 
 
 def test_health_and_metrics_say_how_it_is(stack, topic, database, consumer):
@@ -354,11 +356,13 @@ def test_messages_come_through_at_a_bulk(topic, database, consumer, figures):
 
 @pytest.fixture
 def certificates(postgres, tmp_path):
-    """The server has TLS meanwhile. `server.crt` here is its certificate, for localhost; `other.crt` has nothing to do with it."""
+    """The server has TLS meanwhile. Its certificate is for localhost, and signed by `ours.crt`, not by `other.crt`."""
     keys = {name: postgres[f"POSTGRES_{name}"] for name in ["HOST", "PORT", "DB", "USER", "PASSWORD"]}
     url = "postgresql://{USER}:{PASSWORD}@{HOST}:{PORT}/{DB}".format(**keys)
-    for name in ["server", "other"]:
-        self_signed(tmp_path / name)
+    for name in ["ours", "other"]:
+        certify(tmp_path / name, "-subj", f"/CN={name}")
+    signed = ["-CA", f"{tmp_path}/ours.crt", "-CAkey", f"{tmp_path}/ours.key", "-addext", "basicConstraints=CA:FALSE"]
+    certify(tmp_path / "server", *signed, "-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
     with psycopg.connect(url, autocommit=True) as connection:
         [[place]] = connection.execute("SHOW data_directory").fetchall()
         for suffix in ["crt", "key"]:
@@ -372,12 +376,9 @@ def certificates(postgres, tmp_path):
         connection.execute("SELECT pg_reload_conf()")
 
 
-def self_signed(path) -> None:
-    subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=DNS:localhost", "-keyout", f"{path}.key", "-out", f"{path}.crt"],
-        check=True, capture_output=True,
-    )  # fmt: skip
+def certify(path, *options: str) -> None:
+    made = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *options]
+    subprocess.run([*made, "-keyout", f"{path}.key", "-out", f"{path}.crt"], check=True, capture_output=True)
 
 
 def test_tls_is_spoken_and_the_server_known_by_its_certificate(topic, database, consumer, certificates, tmp_path):
@@ -390,17 +391,19 @@ def test_tls_is_spoken_and_the_server_known_by_its_certificate(topic, database, 
         return consumer.having(**own)
 
     is_protected = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'isobar consume'"
-    for protected, process in [
-        (False, having("disable").start("consume")),
-        (True, having("prefer").start("consume")),
-        (True, having("require").start("consume")),
-        (True, having("verify-full", "server.crt").start("consume")),
+    for protected, protecting in [
+        (False, having("disable")),
+        (True, having("prefer")),
+        (True, having("require")),
+        (True, having("verify-full", "ours.crt")),
     ]:
-        wait_until(lambda: database.count() == 20 and database.rows(is_protected) == [(protected,)], "the connection")
+        process = protecting.start("consume")
+        wait_until(lambda: get(process, "/readyz")[0] == 200 or process.poll() is not None, "to be ready")
+        assert database.rows(is_protected) == [(protected,)], process.said()
         assert end(process) == 0
     disagree = ["TLS", "postgres.root_certificate"]
     having("verify-full", "other.crt").refused("consume", "--once", code=1, says=disagree)
-    having("verify-full", "server.crt", POSTGRES_HOST="127.0.0.1").refused("consume", "--once", code=1, says=disagree)
+    having("verify-full", "ours.crt", POSTGRES_HOST="127.0.0.1").refused("consume", "--once", code=1, says=disagree)
     having("verify-full", "server.key").refused("consume", "--once", code=1, says=["root_certificate", "server.key"])
     must_hold(database, topic)
 
