@@ -11,7 +11,7 @@ mod judge;
 mod store;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -116,7 +116,7 @@ struct Consumer<'a> {
     extents: BTreeMap<i32, Extent>,
     stores: Vec<Store>,
     /// How far the topic is in the table.
-    positions: Arc<Mutex<Positions>>,
+    positions: Mutex<Positions>,
 }
 
 impl<'a> Consumer<'a> {
@@ -136,7 +136,7 @@ impl<'a> Consumer<'a> {
             connection,
             extents,
             stores,
-            positions: Arc::new(Mutex::new(positions)),
+            positions: Mutex::new(positions),
         })
     }
 
@@ -172,9 +172,7 @@ impl<'a> Consumer<'a> {
                 kafka::read(&connection, &reading, send, &stop)
             })
         };
-        let writing = writers
-            .into_iter()
-            .map(|(writer, blocks)| writer.write(blocks));
+        let writing = writers.into_iter().map(Writer::write);
         let watching = watch(&self.connection, &self.positions, self.counters);
         let consumed = tokio::select! {
             written = futures::future::try_join_all(writing) => written?,
@@ -195,23 +193,17 @@ impl<'a> Consumer<'a> {
     }
 
     /// A writer for each connection, and the channels to them.
-    #[allow(
-        clippy::type_complexity,
-        reason = "both ends of the same channels, taken apart at once"
-    )]
     fn writers<'b>(
         &'b self,
         stores: Vec<Store>,
         moved: &'b Moved,
-    ) -> (
-        Vec<mpsc::Sender<Judged>>,
-        Vec<(Writer<'b>, mpsc::Receiver<Judged>)>,
-    ) {
+    ) -> (Vec<mpsc::Sender<Judged>>, Vec<Writer<'b>>) {
         let (connection, positions) = (&self.connection, &self.positions);
         let (counters, limits) = (self.counters, self.consumption.limits);
         let writers = stores.into_iter().map(|store| {
             let (sender, blocks) = mpsc::channel(BLOCKS_MAX);
             let writer = Writer {
+                blocks,
                 store,
                 connection,
                 positions,
@@ -220,7 +212,7 @@ impl<'a> Consumer<'a> {
                 moved,
                 consumed: Consumed::default(),
             };
-            (sender, (writer, blocks))
+            (sender, writer)
         });
         writers.unzip()
     }
@@ -259,6 +251,7 @@ async fn watch(
 
 /// Writes what comes of some topic partitions.
 struct Writer<'a> {
+    blocks: mpsc::Receiver<Judged>,
     store: Store,
     connection: &'a Connection,
     positions: &'a Mutex<Positions>,
@@ -270,13 +263,13 @@ struct Writer<'a> {
 
 impl Writer<'_> {
     /// Writes until the reader has ended, and then what is in hand.
-    async fn write(mut self, mut blocks: mpsc::Receiver<Judged>) -> Result<Consumed, Error> {
+    async fn write(mut self) -> Result<Consumed, Error> {
         let limits = self.limits;
         let mut batch = Batch::default();
         loop {
             let since = batch.since.unwrap_or_else(Instant::now);
             tokio::select! {
-                block = blocks.recv() => match block {
+                block = self.blocks.recv() => match block {
                     Some(block) => batch.push(block),
                     None => break,
                 },
