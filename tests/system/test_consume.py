@@ -390,7 +390,7 @@ def test_tls_is_spoken_and_the_server_known_by_its_certificate(topic, database, 
             own["ISOBAR__POSTGRES__ROOT_CERTIFICATE"] = str(certificates / root)
         return consumer.having(**own)
 
-    is_protected = "SELECT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'isobar consume'"
+    is_protected = "SELECT DISTINCT ssl FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE application_name = 'isobar consume'"
     for protected, protecting in [
         (False, having("disable")),
         (True, having("prefer")),

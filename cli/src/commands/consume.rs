@@ -48,6 +48,7 @@ impl Consume {
                 rows_max: config.rows_max,
                 bytes_max: config.bytes_max.0,
                 interval: config.interval,
+                connections: config.connections,
             },
             once: self.once,
             accept_loss: self.accept_loss,

@@ -13,7 +13,7 @@ use crate::text;
 
 /// Write rows of table `weather` in PostgreSQL to files on HDFS, each once
 ///
-/// Files are JSON Lines, weather_<time>.json below export.base_path, in the dt= directory of the rows' day. `isobar land
+/// Files are JSON Lines, weather_TIME.json below export.base_path, in the dt= directory of the rows' day. `isobar land
 /// --from files` reads them. Health, readiness and metrics are served over HTTP: /healthz, /readyz, /metrics.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]

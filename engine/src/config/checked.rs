@@ -158,6 +158,8 @@ pub struct Consume {
     pub rows_max: usize,
     pub bytes_max: ByteSize,
     pub interval: Duration,
+    /// At least one.
+    pub connections: usize,
     pub http_listen: SocketAddr,
 }
 
@@ -399,6 +401,7 @@ impl Consume {
             rows_max: values.number("consume.rows_max"),
             bytes_max: values.take("consume.bytes_max"),
             interval: values.take("consume.interval"),
+            connections: values.number("consume.connections"),
             http_listen: values.take("consume.http_listen"),
         }
     }

@@ -342,6 +342,12 @@ pub(crate) const KEYS: &[Key] = &[
         Value("1s"),
         "Longest time that a message waits for its transaction.",
     ),
+    Key::new(
+        "consume.connections",
+        Kind::Number { min: 1, max: 100 },
+        Value("4"),
+        "Most connections to PostgreSQL that write side by side; each topic partition is written by one.",
+    ),
     http_listen("consume.http_listen", "127.0.0.1:9466"),
     http_listen("schedule.http_listen", "127.0.0.1:9469"),
     Key::new(

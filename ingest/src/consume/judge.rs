@@ -16,7 +16,30 @@ use crate::source::kafka::{Positions, Record, Records};
 pub(crate) struct Judged {
     pub(crate) messages: Vec<Message>,
     pub(crate) positions: Positions,
+    /// Of the values.
     pub(crate) bytes: u64,
+}
+
+impl Judged {
+    /// In parts, of which each has all that is of a topic partition.
+    pub(crate) fn split(self, parts: usize) -> Vec<Self> {
+        let place = |partition: i32| partition.unsigned_abs() as usize % parts;
+        let empty = || Self {
+            messages: Vec::new(),
+            positions: Positions::new(),
+            bytes: 0,
+        };
+        let mut split: Vec<Self> = std::iter::repeat_with(empty).take(parts).collect();
+        for message in self.messages {
+            let part = &mut split[place(message.partition)];
+            part.bytes += message.value.len() as u64;
+            part.messages.push(message);
+        }
+        for (partition, next) in self.positions {
+            split[place(partition)].positions.insert(partition, next);
+        }
+        split
+    }
 }
 
 /// Judges records.

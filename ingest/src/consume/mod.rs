@@ -1,7 +1,8 @@
 //! Consuming: messages of a Kafka topic become rows of table `weather` in PostgreSQL, each exactly once, and how far the
 //! topic was read stands beside them.
 //!
-//! A thread reads and judges, and this task writes: one transaction a batch. Everything that decides anything is
+//! A thread reads and judges, and writers take what they are dealt, one transaction a batch: PostgreSQL parses JSON
+//! more slowly than we read it, on one core a connection. Everything that decides anything is
 //! in the database, so that each beginning is the same, the first as well as the one after a crash.
 
 mod batch;
@@ -10,6 +11,7 @@ mod judge;
 mod store;
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
@@ -24,10 +26,10 @@ use crate::error::Error;
 use crate::health::Health;
 use crate::outlive::{Moved, outlive};
 use crate::postgres::{Database, PostgresOptions, is_of_data};
-use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Reading};
+use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Positions, Reading};
 
-/// Blocks of judged records that wait for the writer.
-const BLOCKS_MAX: usize = 2;
+/// Blocks of judged records that wait for a writer: as much as comes while it waits for a transaction, at most 32 MiB.
+const BLOCKS_MAX: usize = 16;
 
 /// How often the topic is asked whether it is still the same one while nothing comes.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);
@@ -52,6 +54,8 @@ pub struct Limits {
     pub bytes_max: u64,
     /// Age of the oldest message.
     pub interval: Duration,
+    /// Connections that write side by side; each topic partition is written by one.
+    pub connections: usize,
 }
 
 /// What a consumption did.
@@ -89,7 +93,7 @@ pub async fn consume(
     health: &Health,
 ) -> Result<Consumed, Error> {
     let attempt = async |moved: &Moved| {
-        let mut consumer = Consumer::open(&consumption, counters).await?;
+        let consumer = Consumer::open(&consumption, counters).await?;
         health.well();
         consumer.run(&shutdown, moved).await
     };
@@ -110,35 +114,38 @@ struct Consumer<'a> {
     connection: Connection,
     /// What the topic held at the beginning.
     extents: BTreeMap<i32, Extent>,
-    store: Store,
-    consumed: Consumed,
+    stores: Vec<Store>,
+    /// How far the topic is in the table.
+    positions: Mutex<Positions>,
 }
 
 impl<'a> Consumer<'a> {
     async fn open(consumption: &'a Consumption, counters: &'a Counters) -> Result<Self, Error> {
         let connection = Connection::open(consumption.kafka.clone(), "isobar-consume").await?;
         let extents = connection.extents().await?;
-        let database = Database::connect(&consumption.postgres, "isobar consume").await?;
-        let store = Store::open(database, connection.topic(), connection.id()).await?;
+        let connect = async || Database::connect(&consumption.postgres, "isobar consume").await;
+        let (topic, id) = (connection.topic(), connection.id());
+        let (first, positions) = Store::open(connect().await?, topic, id).await?;
+        let mut stores = vec![first];
+        while stores.len() < consumption.limits.connections.min(extents.len()) {
+            stores.push(Store::beside(connect().await?, topic).await?);
+        }
         Ok(Self {
             consumption,
             counters,
             connection,
             extents,
-            store,
-            consumed: Consumed::default(),
+            stores,
+            positions: Mutex::new(positions),
         })
     }
 
     /// Reads from where the database says, and writes.
-    async fn run(
-        &mut self,
-        shutdown: &CancellationToken,
-        moved: &Moved,
-    ) -> Result<Consumed, Error> {
+    async fn run(mut self, shutdown: &CancellationToken, moved: &Moved) -> Result<Consumed, Error> {
+        let stores = std::mem::take(&mut self.stores);
         let from = kafka::start(
             self.connection.topic(),
-            &self.store.positions,
+            &committed(&self.positions),
             &self.extents,
             self.consumption.accept_loss,
         )?;
@@ -153,65 +160,136 @@ impl<'a> Consumer<'a> {
         self.counters
             .behind(kafka::pending(&reading.from, &self.extents));
         info!(topic = self.connection.topic(), from = ?reading.from, "reading");
-        let (sender, blocks) = mpsc::channel(BLOCKS_MAX);
         // However this ends, the thread that reads ends too.
         let stop = shutdown.child_token();
         let _stop = stop.clone().drop_guard();
+        let (senders, writers) = self.writers(stores, moved);
         let reader = {
             let connection = self.connection.clone();
             tokio::task::spawn_blocking(move || {
                 let mut judging = judge::Judging::default();
-                let send = move |records| sender.blocking_send(judging.judge(&records)).is_ok();
+                let send = move |records| deal(judging.judge(&records), &senders);
                 kafka::read(&connection, &reading, send, &stop)
             })
         };
-        self.write(blocks, moved).await?;
+        let writing = writers.into_iter().map(Writer::write);
+        let watching = watch(&self.connection, &self.positions, self.counters);
+        let consumed = tokio::select! {
+            written = futures::future::try_join_all(writing) => written?,
+            looked = watching => return Err(looked),
+        };
         match reader.await.map_err(Error::Task)? {
-            Ok(()) => Ok(self.consumed),
+            Ok(()) => Ok(consumed
+                .into_iter()
+                .fold(Consumed::default(), |mut sum, one| {
+                    sum += one;
+                    sum
+                })),
             Err(Error::OffsetsGone { .. }) => {
-                Err(kafka::why_gone(&self.connection, &self.store.positions).await)
+                Err(kafka::why_gone(&self.connection, &committed(&self.positions)).await)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Writes what comes until the reader has ended, and then what is in hand.
-    async fn write(
-        &mut self,
-        mut blocks: mpsc::Receiver<Judged>,
-        moved: &Moved,
-    ) -> Result<(), Error> {
-        let limits = self.consumption.limits;
+    /// A writer for each connection, and the channels to them.
+    fn writers<'b>(
+        &'b self,
+        stores: Vec<Store>,
+        moved: &'b Moved,
+    ) -> (Vec<mpsc::Sender<Judged>>, Vec<Writer<'b>>) {
+        let (connection, positions) = (&self.connection, &self.positions);
+        let (counters, limits) = (self.counters, self.consumption.limits);
+        let writers = stores.into_iter().map(|store| {
+            let (sender, blocks) = mpsc::channel(BLOCKS_MAX);
+            let writer = Writer {
+                blocks,
+                store,
+                connection,
+                positions,
+                counters,
+                limits,
+                moved,
+                consumed: Consumed::default(),
+            };
+            (sender, writer)
+        });
+        writers.unzip()
+    }
+}
+
+/// Deals judged records out, each topic partition to the same writer always. False when nobody receives any more.
+fn deal(judged: Judged, senders: &[mpsc::Sender<Judged>]) -> bool {
+    let parts = judged.split(senders.len());
+    let mut parts = parts.into_iter().zip(senders);
+    parts.all(|(part, sender)| part.positions.is_empty() || sender.blocking_send(part).is_ok())
+}
+
+fn committed(positions: &Mutex<Positions>) -> Positions {
+    let positions = positions.lock().unwrap_or_else(PoisonError::into_inner);
+    positions.clone()
+}
+
+/// Looks whether the topic is still the same one, and counts what Kafka has and the table has not, until it is another one.
+async fn watch(
+    connection: &Connection,
+    positions: &Mutex<Positions>,
+    counters: &Counters,
+) -> Error {
+    loop {
+        if let Err(error) = connection.refuse_recreated().await {
+            return error;
+        }
+        // For those who watch: a failure is only noted.
+        match connection.extents().await {
+            Ok(extents) => counters.behind(kafka::pending(&committed(positions), &extents)),
+            Err(error) => debug!(%error, "could not ask how far the topic goes"),
+        }
+        tokio::time::sleep(LOOK_INTERVAL).await;
+    }
+}
+
+/// Writes what comes of some topic partitions.
+struct Writer<'a> {
+    blocks: mpsc::Receiver<Judged>,
+    store: Store,
+    connection: &'a Connection,
+    positions: &'a Mutex<Positions>,
+    counters: &'a Counters,
+    limits: Limits,
+    moved: &'a Moved,
+    consumed: Consumed,
+}
+
+impl Writer<'_> {
+    /// Writes until the reader has ended, and then what is in hand.
+    async fn write(mut self) -> Result<Consumed, Error> {
+        let limits = self.limits;
         let mut batch = Batch::default();
-        let mut look = tokio::time::interval(LOOK_INTERVAL);
         loop {
             let since = batch.since.unwrap_or_else(Instant::now);
             tokio::select! {
-                block = blocks.recv() => match block {
+                block = self.blocks.recv() => match block {
                     Some(block) => batch.push(block),
                     None => break,
                 },
                 () = tokio::time::sleep_until((since + limits.interval).into()), if !batch.is_empty() => {
-                    self.commit(std::mem::take(&mut batch), moved).await?;
-                }
-                _ = look.tick() => {
-                    self.connection.refuse_recreated().await?;
-                    self.look_behind().await;
+                    self.commit(std::mem::take(&mut batch)).await?;
                 }
             }
             if batch.count() >= limits.rows_max || batch.bytes >= limits.bytes_max {
-                self.commit(std::mem::take(&mut batch), moved).await?;
+                self.commit(std::mem::take(&mut batch)).await?;
             }
         }
-        if batch.is_empty() {
-            return Ok(());
+        if !batch.is_empty() {
+            self.commit(batch).await?;
         }
-        self.commit(batch, moved).await
+        Ok(self.consumed)
     }
 
     /// Writes a batch in one transaction. Where PostgreSQL refuses a message in it, halves of it are
     /// written by themselves, down to that message, which becomes a dead letter.
-    async fn commit(&mut self, batch: Batch, moved: &Moved) -> Result<(), Error> {
+    async fn commit(&mut self, batch: Batch) -> Result<(), Error> {
         // Asked last, so that nothing is written that may be of another topic.
         self.connection.refuse_recreated().await?;
         // What comes first is taken first: positions only grow.
@@ -228,21 +306,16 @@ impl<'a> Consumer<'a> {
                 }
                 written => written?,
             };
-            moved.note();
+            self.moved.note();
             self.counters.wrote(&written, part.newest());
             self.consumed += written;
+            let mut positions = self
+                .positions
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            positions.extend(part.positions);
         }
-        self.connection.display(&self.store.positions);
+        self.connection.display(&committed(self.positions));
         Ok(())
-    }
-
-    /// Counts what Kafka has and the table has not. For those who watch: a failure is only noted.
-    async fn look_behind(&self) {
-        match self.connection.extents().await {
-            Ok(extents) => self
-                .counters
-                .behind(kafka::pending(&self.store.positions, &extents)),
-            Err(error) => debug!(%error, "could not ask how far the topic goes"),
-        }
     }
 }

@@ -58,8 +58,6 @@ SET next_offset = greatest(positions.next_offset, excluded.next_offset)";
 pub(crate) struct Store {
     database: Database,
     topic: String,
-    /// How far the topic was consumed.
-    pub(crate) positions: Positions,
 }
 
 impl Store {
@@ -67,13 +65,16 @@ impl Store {
     ///
     /// # Errors
     /// When the server refuses, another consumption of the topic runs, or what is stored is of another topic of this name.
-    pub(crate) async fn open(mut database: Database, topic: &str, id: Uuid) -> Result<Self, Error> {
+    pub(crate) async fn open(
+        mut database: Database,
+        topic: &str,
+        id: Uuid,
+    ) -> Result<(Self, Positions), Error> {
         lock(&database, "consume", topic).await?;
         migrate(&mut database, topic).await?;
         let options = database.options().clone();
         let client = &database.client;
         let read = async {
-            client.batch_execute(STAGING).await?;
             let known = "SELECT topic_id FROM isobar.topics WHERE topic = $1";
             let known = client.query_opt(known, &[&topic]).await?;
             if known.is_none() {
@@ -91,10 +92,17 @@ impl Store {
                 topic: topic.to_owned(),
             });
         }
+        let positions = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        Ok((Self::beside(database, topic).await?, positions))
+    }
+
+    /// Another connection to what was opened.
+    pub(crate) async fn beside(database: Database, topic: &str) -> Result<Self, Error> {
+        let staging = database.client.batch_execute(STAGING);
+        Database::within(database.options(), "make a staging table", staging).await?;
         Ok(Self {
             database,
             topic: topic.to_owned(),
-            positions: rows.iter().map(|row| (row.get(0), row.get(1))).collect(),
         })
     }
 
@@ -130,16 +138,11 @@ impl Store {
             }))
         };
         let written = Database::within(&options, "write messages", write).await?;
-        let written = written.map_err(|(partition, offset)| Error::OtherMessage {
+        written.map_err(|(partition, offset)| Error::OtherMessage {
             topic: self.topic.clone(),
             partition,
             offset,
-        })?;
-        for (partition, next) in &batch.positions {
-            let stored = self.positions.entry(*partition).or_insert(*next);
-            *stored = (*stored).max(*next);
-        }
-        Ok(written)
+        })
     }
 }
 

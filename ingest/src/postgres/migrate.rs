@@ -31,6 +31,9 @@ const VERSIONS: [Version; 3] = [
     },
 ];
 
+/// The version that has something to say about the rows that were there before.
+const TAKES_OVER: i32 = 2;
+
 /// Tables are rewritten once, which takes its time where there are many rows.
 const LIMIT: Duration = Duration::from_secs(6 * 3600);
 
@@ -115,7 +118,7 @@ async fn apply(
         name = version.name,
         "the tables in PostgreSQL have a new version"
     );
-    if number == 2 {
+    if number == TAKES_OVER {
         report_taken_over(transaction).await?;
     }
     Ok(())
