@@ -181,7 +181,10 @@ def kill_after_a_commit(lake: Lake, chance: random.Random) -> None:
 
 def some_time_after_a_commit(lake: Lake, process: Process, chance: random.Random) -> None:
     before = delta.versions_seen(lake.place, "weather")
-    wait_until(lambda: delta.versions_seen(lake.place, "weather") > before, "a commit")
+    try:
+        wait_until(lambda: delta.versions_seen(lake.place, "weather") > before, "a commit")
+    except AssertionError as error:
+        raise AssertionError(process.said()) from error
     time.sleep(chance.random() * 0.3)
     assert process.poll() is None, f"land ended by itself: {process.said()}"
 
