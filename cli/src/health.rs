@@ -6,6 +6,7 @@ use std::sync::Arc;
 use engine::lake::Lake;
 use engine::metrics::Metrics;
 use flight_server::http::{self, Readiness};
+use ingest::source::kafka::{KafkaOptions, Probe};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -20,6 +21,26 @@ pub(crate) struct Health {
 pub(crate) fn well(service: &ingest::health::Health) -> Readiness {
     let service = service.clone();
     Arc::new(move || Box::pin(std::future::ready(service.check())))
+}
+
+/// Ready means that the brokers answer and have the topic.
+pub(crate) fn brokers_answer(kafka: &KafkaOptions) -> Result<Readiness, ingest::Error> {
+    let probe = Probe::new(kafka.clone())?;
+    Ok(Arc::new(move || {
+        let probe = probe.clone();
+        Box::pin(async move {
+            let answered = probe.partitions().await;
+            answered.map(drop).map_err(|error| error.to_string())
+        })
+    }))
+}
+
+/// Ready when `one` and `other` are.
+pub(crate) fn both(one: Readiness, other: Readiness) -> Readiness {
+    Arc::new(move || {
+        let (one, other) = (one(), other());
+        Box::pin(async { tokio::try_join!(one, other).map(drop) })
+    })
 }
 
 impl Health {

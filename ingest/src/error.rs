@@ -222,7 +222,7 @@ pub enum Error {
         server: String,
     },
     #[error(
-        "table \"weather\" has another message under offset {offset} of topic \"{topic}\", partition {partition}: its rows are of a topic of that name that is no more. Nothing of this batch was taken. Take the new topic under another name, or rename the table and empty isobar.positions"
+        "table \"weather\" has another message under offset {offset} of topic \"{topic}\", partition {partition}: its rows are of a topic of that name that is no more. Nothing of this batch was taken. Take the new topic under another name"
     )]
     OtherMessage {
         topic: String,

@@ -36,6 +36,14 @@ pub(crate) async fn outlive<T: Default>(
             Err(error) if error.may_pass() => error,
             ended => return ended,
         };
+        if shutdown.is_cancelled() {
+            let error = told(&error);
+            warn!(
+                error,
+                "stopped; what was in hand is not committed, and the next start takes it again"
+            );
+            return Ok(T::default());
+        }
         if moved.0.into_inner() {
             pauses = PAUSES_S.into_iter();
         }

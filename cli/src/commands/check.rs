@@ -21,7 +21,7 @@ use crate::text;
 /// Check the configuration and every connection
 ///
 /// The lake, the export directory and the query files always; WebHDFS and Kafka where their addresses are set
-/// (hdfs.url, kafka.bootstrap_servers), HBase where it is enabled.
+/// (hdfs.url, kafka.bootstrap_servers), PostgreSQL where it is configured, HBase where it is enabled.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Check {}

@@ -6,7 +6,7 @@ use ingest::consume::{Consumed, Consumption, Counters, Limits, consume};
 use tracing::info;
 
 use crate::app::App;
-use crate::health::{Health, well};
+use crate::health::{Health, both, brokers_answer, well};
 use crate::output::Output;
 use crate::signals::Signals;
 use crate::text;
@@ -70,9 +70,8 @@ impl Consume {
         let work = async {
             Ok(Box::pin(consume(consumption, shutdown.clone(), &counters, &service)).await?)
         };
-        let done = health
-            .beside(well(&service), shutdown.clone(), work)
-            .await?;
+        let ready = both(well(&service), brokers_answer(&app.kafka(&kafka.topic))?);
+        let done = health.beside(ready, shutdown.clone(), work).await?;
         let elapsed = text::seconds(started.elapsed());
         out.line(format_args!("{} in {elapsed}", summary(&done)))
     }

@@ -8,18 +8,17 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::ValueEnum;
 use engine::lake::{Lake, Location};
 use engine::query::Library;
-use flight_server::http::{self, Readiness};
+use flight_server::http;
 use ingest::declaration::Declarations;
 use ingest::land::{
     Counters, Destination, FileLanding, KafkaLanding, Limits, Progress, from_files, from_kafka,
 };
-use ingest::source::kafka::{KafkaOptions, Probe};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use url::Url;
 
 use crate::app::App;
-use crate::health::Health;
+use crate::health::{Health, both, brokers_answer};
 use crate::output::Output;
 use crate::progress::Bar;
 use crate::signals::Signals;
@@ -158,26 +157,6 @@ impl Land {
         let landing = Box::pin(async { Ok(landing.await?) });
         health.beside(ready, shutdown.clone(), landing).await
     }
-}
-
-/// Ready means that the brokers answer and have the topic.
-fn brokers_answer(kafka: &KafkaOptions) -> Result<Readiness, ingest::Error> {
-    let probe = Probe::new(kafka.clone())?;
-    Ok(Arc::new(move || {
-        let probe = probe.clone();
-        Box::pin(async move {
-            let answered = probe.partitions().await;
-            answered.map(drop).map_err(|error| error.to_string())
-        })
-    }))
-}
-
-/// Ready when `one` and `other` are.
-fn both(one: Readiness, other: Readiness) -> Readiness {
-    Arc::new(move || {
-        let (one, other) = (one(), other());
-        Box::pin(async { tokio::try_join!(one, other).map(drop) })
-    })
 }
 
 /// Where landed messages go, as configured.

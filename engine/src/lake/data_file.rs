@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::location::Location;
 use super::statistics;
 use super::table::{NULL_PARTITION, below, escape};
+use super::temporary::is_absent;
 use crate::error::Error;
 
 /// Rows of a row group: large enough to compress well, small enough that one scan task of a few
@@ -28,6 +29,9 @@ const ROW_GROUP_ROWS: usize = 256 * 1024;
 /// How the names of our data files begin. Only such files are swept: those of other writers of the table
 /// are not ours to judge.
 pub(super) const OURS: &str = "isobar-";
+
+/// How often a file is written that somebody else removes meanwhile.
+const STORE_TRIES: usize = 3;
 
 /// Text that is kept but never searched by range; statistics of it would only bloat the log.
 const WITHOUT_STATISTICS: &str = "value";
@@ -87,20 +91,19 @@ impl Encoded {
         table: &Location,
         partition: &[(String, String)],
     ) -> Result<DataFile, Error> {
-        let name = format!("{OURS}{}.zstd.parquet", Uuid::new_v4());
-        let relative = partition
-            .iter()
-            .map(|(column, value)| format!("{column}={}", escape(value)))
-            .chain([name])
-            .collect::<Vec<_>>()
-            .join("/");
-        let path = below(table, &relative);
         let size = self.content.len();
-        table
-            .store()
-            .put(&path, self.content.into())
-            .await
-            .map_err(|source| table.failed("write a data file to", source))?;
+        let mut tries = 0;
+        let relative = loop {
+            let relative = path_of_new(partition);
+            let path = below(table, &relative);
+            tries += 1;
+            match table.store().put(&path, self.content.clone().into()).await {
+                Ok(_) => break relative,
+                // Somebody swept the table while the file was being written, and took it for a leftover.
+                Err(source) if is_absent(&source) && tries < STORE_TRIES => {}
+                Err(source) => return Err(table.failed("write a data file to", source)),
+            }
+        };
         Ok(DataFile {
             add: Add {
                 path: relative,
@@ -120,6 +123,15 @@ impl Encoded {
             rows: self.rows,
         })
     }
+}
+
+/// A path that no file has, below the table's directory.
+fn path_of_new(partition: &[(String, String)]) -> String {
+    let name = format!("{OURS}{}.zstd.parquet", Uuid::new_v4());
+    let directories = partition
+        .iter()
+        .map(|(column, value)| format!("{column}={}", escape(value)));
+    directories.chain([name]).collect::<Vec<_>>().join("/")
 }
 
 impl DataFile {

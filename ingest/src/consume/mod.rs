@@ -186,7 +186,9 @@ impl<'a> Consumer<'a> {
                     sum
                 })),
             Err(Error::OffsetsGone { .. }) => {
-                Err(kafka::why_gone(&self.connection, &committed(&self.positions)).await)
+                let (committed, accept_loss) =
+                    (committed(&self.positions), self.consumption.accept_loss);
+                Err(kafka::why_gone(&self.connection, &committed, accept_loss).await)
             }
             Err(error) => Err(error),
         }

@@ -79,36 +79,31 @@ impl Buffer {
     }
 
     /// Begins to stage the rows that have come, if they are a lot.
-    ///
-    /// # Errors
-    /// When an earlier lot could not be staged.
-    pub(crate) async fn stage_if_due(&mut self, stage: &Stage) -> Result<(), Error> {
-        if self.unstaged < LOT_BYTES {
-            return Ok(());
+    pub(crate) async fn stage_if_due(&mut self, stage: &Stage) {
+        if self.unstaged >= LOT_BYTES {
+            self.stage(stage).await;
         }
-        self.stage(stage).await
     }
 
-    async fn stage(&mut self, stage: &Stage) -> Result<(), Error> {
+    async fn stage(&mut self, stage: &Stage) {
         self.unstaged = 0;
         if self.rows.iter().all(Vec::is_empty) {
-            return Ok(());
+            return;
         }
         let tables = self.rows.len();
         let rows = std::mem::replace(&mut self.rows, vec![Vec::new(); tables]);
         self.lots.spawn(stage.begin(rows).await);
-        Ok(())
     }
 
-    /// Stages the rest and takes everything out, if there is anything.
-    pub(crate) async fn seal(&mut self, stage: &Stage) -> Result<Option<Sealed>, Error> {
-        self.stage(stage).await?;
+    /// Stages the rest and takes everything out, if there is anything. Whether a lot failed is told by the commit.
+    pub(crate) async fn seal(&mut self, stage: &Stage) -> Option<Sealed> {
+        self.stage(stage).await;
         let full = std::mem::replace(self, Self::new(self.rows.len()));
-        Ok((!full.is_empty()).then_some(Sealed {
+        (!full.is_empty()).then_some(Sealed {
             lots: full.lots,
             positions: full.positions,
             count: full.count,
-        }))
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type};
 use engine::lake::TableName;
 use tokio::sync::mpsc;
+use tokio::time::MissedTickBehavior;
 
 use super::buffer::Buffer;
 use super::committer::Committer;
@@ -150,6 +151,8 @@ impl Landing {
         progress: &(dyn Fn(&Progress) + Sync),
     ) -> Result<(), Error> {
         let mut look = tokio::time::interval(LOOK_INTERVAL);
+        // Brokers that do not answer must not be asked again and again while something waits to be committed.
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let due = self.buffer.since.map(|since| since + self.limits.interval);
             let due = due.unwrap_or_else(|| Instant::now() + self.limits.interval);
@@ -176,7 +179,7 @@ impl Landing {
                     self.count();
                 }
             }
-            self.buffer.stage_if_due(&self.stage).await?;
+            self.buffer.stage_if_due(&self.stage).await;
             if self.buffer.count >= self.limits.rows_max
                 || self.buffer.bytes >= self.limits.bytes_max
             {
@@ -205,7 +208,7 @@ impl Landing {
         }
         // Asked last, so that nothing is committed that may be of another topic.
         self.source.refuse_another().await?;
-        match self.buffer.seal(&self.stage).await? {
+        match self.buffer.seal(&self.stage).await {
             Some(sealed) => {
                 self.committer.start(sealed).await?;
                 self.count();

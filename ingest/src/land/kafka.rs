@@ -134,7 +134,8 @@ async fn land(
         Ok(()) if grown => Ok(Ended::Grown),
         Ok(()) => Ok(Ended::Done(coordinator.progress())),
         Err(Error::OffsetsGone { .. }) => {
-            Err(kafka::why_gone(&connection, &coordinator.committed()).await)
+            let committed = coordinator.committed();
+            Err(kafka::why_gone(&connection, &committed, landing.accept_loss).await)
         }
         Err(error) => Err(error),
     }

@@ -160,7 +160,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send + 'static> MakeTlsConnect<S> for C
     fn make_tls_connect(&mut self, host: &str) -> Result<Handshake, Self::Error> {
         Ok(Handshake {
             connector: self.0.clone(),
-            host: ServerName::try_from(host)?.to_owned(),
+            // A Unix socket has no host, and no TLS.
+            host: ServerName::try_from(if host.is_empty() { "localhost" } else { host })?
+                .to_owned(),
         })
     }
 }

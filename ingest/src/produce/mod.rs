@@ -155,7 +155,7 @@ impl Producer {
     /// When a city could not be polled, though the others were sent, or when Kafka did not take everything. What it
     /// did not answer to stays in the spool.
     pub async fn once(&self, shutdown: &CancellationToken) -> Result<Produced, Error> {
-        let polled = self.poll(shutdown).await;
+        let polled = self.poll_if_room(shutdown).await;
         self.spool.close();
         let sending = delivery::connect_and_send(&self.spool, &self.topic, &self.status, shutdown);
         let sent = tokio::time::timeout(self.shutdown_deadline, sending).await;
@@ -192,7 +192,7 @@ impl Producer {
     async fn poll_each_interval(&self, ending: &CancellationToken) -> Result<(), Error> {
         let schedule = Schedule::new(self.interval);
         let mut last = Utc::now();
-        let first = self.poll(ending).await;
+        let first = self.poll_if_room(ending).await;
         if let Some(error) = first.failures.into_iter().find(is_mistake) {
             return Err(error.into());
         }
@@ -201,12 +201,17 @@ impl Producer {
                 due = schedule.next(last) => last = due,
                 () = ending.cancelled() => return Ok(()),
             }
-            if self.spool.is_full() {
-                self.skip();
-            } else {
-                self.poll(ending).await;
-            }
+            self.poll_if_room(ending).await;
         }
+    }
+
+    /// Polls, unless the spool is full: what was fetched is never thrown away, instead nothing more is fetched.
+    async fn poll_if_room(&self, ending: &CancellationToken) -> Polled {
+        if self.spool.is_full() {
+            self.skip();
+            return Polled::default();
+        }
+        self.poll(ending).await
     }
 
     /// Polls every city. No more are begun with after `ending`, or when the key is refused: it is the same for all.
@@ -244,7 +249,7 @@ impl Producer {
         polled
     }
 
-    /// Leaves a poll out. What was fetched is never thrown away: instead nothing more is fetched.
+    /// Leaves a poll out.
     fn skip(&self) {
         let (waiting, spool) = (self.spool.waiting(), self.spool.directory().display());
         let why = format!("the spool at {spool} is full (produce.spool_bytes_max)");

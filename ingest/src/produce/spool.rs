@@ -287,10 +287,18 @@ fn left_over(directory: &Path) -> io::Result<VecDeque<Waiting>> {
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
         let path = entry.path();
+        let of = path.with_extension("json");
+        let Some(waiting) = of
+            .file_name()
+            .and_then(|name| name.to_str())
+            .and_then(|name| Waiting::from_file_name(name, entry.metadata().ok()?.len()))
+        else {
+            continue;
+        };
         if path.extension().is_some_and(|extension| extension == ASIDE) {
             fs::remove_file(&path)?;
-        } else if let Some(name) = entry.file_name().to_str() {
-            found.extend(Waiting::from_file_name(name, entry.metadata()?.len()));
+        } else if path == of {
+            found.push(waiting);
         }
     }
     found.sort_by_key(|waiting| waiting.number);

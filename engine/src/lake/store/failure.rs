@@ -194,6 +194,9 @@ fn classify_hdfs(error: &HdfsError) -> Kind {
         HdfsError::RPCError(class, message) | HdfsError::FatalRPCError(class, message) => {
             if class.contains("SafeModeException") || message.contains("in safe mode") {
                 Kind::SafeMode
+            } else if class.contains("RetriableException") {
+                // It is starting.
+                Kind::Unreachable
             } else if class.contains("AccessControlException") {
                 Kind::Denied
             } else if message.contains("could only be written to 0 of the") {

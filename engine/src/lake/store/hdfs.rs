@@ -112,6 +112,16 @@ async fn woken() {
 
 /// What callers of a store act on, by its name.
 pub(super) fn failed(error: HdfsError) -> object_store::Error {
+    // The client knows the name of the one only where it asks for a file, and not where it closes or renames one.
+    if let HdfsError::RPCError(class, message) = &error
+        && (class.ends_with("FileNotFoundException") || class.ends_with("LeaseExpiredException"))
+    {
+        let path = message.lines().next().unwrap_or_default().to_owned();
+        return object_store::Error::NotFound {
+            path,
+            source: Box::new(error),
+        };
+    }
     match &error {
         HdfsError::AlreadyExists(path) => object_store::Error::AlreadyExists {
             path: path.clone(),

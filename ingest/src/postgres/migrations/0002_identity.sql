@@ -50,7 +50,7 @@ CREATE FUNCTION pg_temp.instant(local TIMESTAMP, message JSONB) RETURNS TIMESTAM
         SELECT
             local AT TIME ZONE 'Europe/Paris' AS later,
             CASE
-                WHEN message #> '{weather,dt}' @? '$ ? (@.type() == "number" && @ >= 0 && @ < 100000000000)'
+                WHEN message #> '{weather,dt}' @? 'strict $ ? (@.type() == "number" && @ >= 1 && @ < 100000000000)'
                     THEN to_timestamp((message #>> '{weather,dt}')::DOUBLE PRECISION)
             END AS observed
     ) AS read

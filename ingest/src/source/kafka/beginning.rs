@@ -66,15 +66,19 @@ pub(crate) fn pending(from: &Positions, extents: &BTreeMap<i32, Extent>) -> u64 
 }
 
 /// Why what was to be read next is not there.
-pub(crate) async fn why_gone(connection: &Connection, committed: &Positions) -> Error {
+pub(crate) async fn why_gone(
+    connection: &Connection,
+    committed: &Positions,
+    accept_loss: bool,
+) -> Error {
     let looked = async {
         connection.refuse_recreated().await?;
         let extents = connection.extents().await?;
-        start(connection.topic(), committed, &extents, false)
+        start(connection.topic(), committed, &extents, accept_loss)
     };
     match looked.await {
         Err(error) => error,
-        // It has come back meanwhile.
+        // It has come back meanwhile, or what is gone may be left out: reading can begin anew.
         Ok(_) => Error::OffsetsGone {
             topic: connection.topic().to_owned(),
         },
