@@ -123,6 +123,23 @@ def test_orphans_and_temporary_files_are_never_read_and_swept_later(lakes, kind,
     assert delta.live_files(lake.place, "weather") <= there
 
 
+def test_a_landing_whose_files_are_swept_while_it_writes_them_lands_all(lakes, kind):
+    """A sweep cannot tell a file that is being written from one that a killed writer left."""
+    export = build(day_range(date(2026, 1, 1), 8), CITIES[:3], forecasts=1, malformed=BAD)
+    lake = lakes.new(kind, ISOBAR__LAND__ROWS_MAX="40")
+    lake.put(export.files)
+    process = lake.isobar.start("land", "--from", "files", lake.place.export_url, "--once")
+    sweeps = 0
+    while process.poll() is None:
+        lake.isobar.ok("table", "sweep")
+        sweeps += 1
+    assert process.returncode == 0, process.said()
+    assert sweeps > 2, "there was hardly a landing to disturb"
+    lake.must_have_landed(export.records, export.bad)
+    lake.isobar.ok("table", "sweep")
+    nothing_lies_about(lake)
+
+
 def test_a_temporary_entry_of_the_next_version_is_swept_by_a_landing_with_nothing_to_write(lakes, kind):
     """Nobody would take that version, so nothing but the sweep itself can make the entry stale."""
     lake = lakes.new(kind)
