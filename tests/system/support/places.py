@@ -5,6 +5,7 @@ A place has a lake (tables) and an export folder (export files and `aggregates.j
 
 import os
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -107,8 +108,11 @@ Place = LocalPlace | HdfsPlace
 
 def put_export(place: Place, files: dict[str, bytes]) -> None:
     """Export files into the place's export folder."""
-    for path, data in files.items():
-        place.write(f"weather/{path}", data)
+    # HDFS takes half a second for a file, of which it mostly waits.
+    with ThreadPoolExecutor(8) as threads:
+        written = [threads.submit(place.write, f"weather/{path}", data) for path, data in files.items()]
+    for one in written:
+        one.result()
 
 
 def host_and_port(url: str) -> tuple[str, int]:
