@@ -1,15 +1,12 @@
 """What every system test may ask for: the binary and the servers. Both must be there: no test of this folder skips."""
 
 import os
-import pathlib
 
 import pytest
 
-from stack import session
+from stack import LOGS_OF_FAILURE, session
 
 pytest_plugins = ["support.fixtures", "support.figures"]
-
-KEPT_LOGS = pytest.StashKey[pathlib.Path]()
 
 
 @pytest.fixture(scope="session")
@@ -27,7 +24,7 @@ def stack(request):
     with session() as running:
         yield running
         if request.session.testsfailed:
-            request.config.stash[KEPT_LOGS] = running.keep_logs()
+            running.keep_logs()
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +65,6 @@ def pytest_runtest_makereport(item):
     return report
 
 
-def pytest_terminal_summary(terminalreporter, config):
-    if KEPT_LOGS in config.stash:
-        terminalreporter.write_line(f"The servers' logs: {config.stash[KEPT_LOGS]}")
+def pytest_terminal_summary(terminalreporter, exitstatus):
+    if exitstatus:
+        terminalreporter.write_line(f"The servers' logs: {LOGS_OF_FAILURE}")

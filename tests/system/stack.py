@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 COMMANDS = pathlib.Path(__file__).resolve().parent.parent / "stack"
 CACHE = pathlib.Path(os.environ.get("ISOBAR_CACHE") or pathlib.Path.home() / ".cache/isobar")
 SESSIONS = CACHE / "stack/sessions"
+# A directory for each session of which a test failed.
+LOGS_OF_FAILURE = CACHE / "stack/logs-of-failures"
 
 # Below the range from which the kernel hands out ports to clients.
 PORT_BLOCKS = range(20000, 32000, 20)
@@ -84,10 +86,9 @@ class Stack:
 
     def keep_logs(self):
         """Copies the servers' logs to where the end of the session does not delete them."""
-        kept = CACHE / "stack/logs-of-last-failure"
+        kept = LOGS_OF_FAILURE / self.directory.name
         shutil.rmtree(kept, ignore_errors=True)
         shutil.copytree(self.directory / "logs", kept)
-        return kept
 
     def wipe(self):
         """Kills the servers and deletes their data."""

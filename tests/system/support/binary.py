@@ -160,6 +160,20 @@ class Process(subprocess.Popen):
             self.kill()
         super().__exit__(*exception)
 
+    def wait_and_weigh(self, timeout_s: float = PATIENCE_S) -> int:
+        """Waits for the end, and tells the most memory that it held, in bytes.
+
+        Looked at all the time, because what the kernel says of an ended child counts the memory of whoever forked it.
+        """
+        deadline, peak = time.monotonic() + timeout_s, 0
+        while self.poll() is None:
+            assert time.monotonic() < deadline, f"still running: {self.said()}"
+            status = Path(f"/proc/{self.pid}/status").read_text()
+            # A process that has ended and is not yet waited for holds nothing.
+            peak = max([peak, *(int(kib) << 10 for kib in re.findall(r"VmHWM:\s+(\d+) kB", status))])
+            time.sleep(0.02)
+        return peak
+
     def said(self) -> str:
         """What it has said to stderr so far."""
         # Not by seek and read: the process writes at the position of the same open file.

@@ -89,9 +89,22 @@ def figures() -> Figures:
     return _SESSION
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node) -> None:
+    """One of the processes that the tests run in has ended: its rows join those of the others."""
+    _SESSION.rows.extend(map(tuple, getattr(node, "workeroutput", {}).get("figures", [])))
+
+
+def pytest_sessionfinish(session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["figures"] = _SESSION.rows
+
+
 def pytest_terminal_summary(terminalreporter, exitstatus: int) -> None:
     if not _SESSION.rows:
         return
+    # Which process ran what is chance.
+    _SESSION.rows.sort()
     terminalreporter.section("figures")
     terminalreporter.write_line(_SESSION.table())
     # A failed run is no record.
