@@ -70,5 +70,5 @@ deny: setup-test
 	@$(STEP) "dependency rules" $(DENY) --workspace $(LOCKED) check --allow unused-wrapper bans licenses sources
 
 system: setup-test
-	@$(STEP) build cargo build $(LOCKED) --workspace --bins
+	@$(STEP) build cargo build $(LOCKED) --package isobar --bins --features fail-points
 	@ISOBAR_BIN=$(CARGO_TARGET_DIR)/debug/isobar $(STEP) "system tests" scripts/python -m pytest -c tests/system/pytest.ini tests/system

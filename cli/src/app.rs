@@ -11,6 +11,8 @@ use engine::query::Library;
 use engine::session::Session;
 use ingest::postgres::{PostgresOptions, Protection};
 use ingest::source::kafka::KafkaOptions;
+#[cfg(feature = "fail-points")]
+use signal_hook::consts::SIGKILL;
 use tracing::Level;
 
 use crate::args::{Global, Verbosity};
@@ -59,6 +61,13 @@ impl App {
                 .get(name)
                 .filter(|value| !value.is_empty())
         };
+        #[cfg(feature = "fail-points")]
+        if let Some(choice) = variable("ISOBAR_FAIL_POINT") {
+            engine::fail::arm(choice, || {
+                // The same as from outside: no destructor, no last word.
+                let _ = signal_hook::low_level::raise(SIGKILL);
+            });
+        }
         let state_directory = variable("XDG_STATE_HOME")
             .map(PathBuf::from)
             .or_else(|| Some(PathBuf::from(variable("HOME")?).join(".local/state")))

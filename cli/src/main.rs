@@ -24,6 +24,10 @@ use crate::args::{Args, Command};
 use crate::failure::Interrupted;
 use crate::signals::Signals;
 
+/// Rows are built by one thread and freed by another, which the system's allocator does slowly and with gaps.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Planning recurses as deep as a statement nests, and a debug build needs several times the stack.
 const STACK_BYTES: usize = 16 << 20;
 

@@ -6,6 +6,7 @@
 
 pub mod config;
 pub mod error;
+pub mod fail;
 pub mod functions;
 pub mod lake;
 pub mod metrics;

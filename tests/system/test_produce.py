@@ -57,13 +57,15 @@ def polls(api: OpenWeather) -> int:
     return min(len(api.served(city)) for city in api.cities)
 
 
-def must_hold(api: OpenWeather, topic: ProducedTopic) -> int:
-    """Every message that was fetched is in the topic once, as it was served, each city's in order."""
+def must_hold(api: OpenWeather, topic: ProducedTopic, cut_short: int = 0) -> int:
+    """Every message that was fetched is in the topic once, as it was served, each city's in order. So many polls at most may
+    have got an answer to their first call and to none of the others."""
     messages = topic.messages()
     must_be_what_was_served(messages, api)
     must_be_in_order(messages)
-    expected = sorted(number for city in api.cities for number in api.served(city))
-    assert sorted(message.served for message in messages) == expected
+    served = Counter(number for city in api.cities for number in api.served(city))
+    found = Counter(message.served for message in messages)
+    assert not found - served and (served - found).total() <= cut_short, (served - found, found - served)
     return len(messages)
 
 
@@ -103,8 +105,10 @@ def test_the_topic_is_created_as_configured_and_otherwise_left_alone(producer, t
         impossible.refused("produce", "--once", code=1, says=says)
         impossible.refused("produce", code=1, says=says)
         assert not many.is_there()
-        # What was fetched for it is sent when the mistake is mended.
-        assert "3 messages produced" in producer(api, many).ok("produce", "--once").stdout
+        # What was fetched for it is sent when the mistake is mended; a service may have polled more than once.
+        sent = producer(api, many).ok("produce", "--once").stdout
+        count, rest = sent.split(" ", 1)
+        assert 3 <= int(count) <= len(api.weather) - 2 and rest == f"messages produced to topic {many.name}, 0 waiting\n"
 
 
 def must_hold_twice(api: OpenWeather, topic: ProducedTopic) -> bool:
@@ -175,7 +179,7 @@ def test_an_api_that_is_away_is_outlived(producer, topic):
         eventually(lambda: service.get("/readyz")[0] == 200, "ready")
         service.stop()
         assert service.ended() == 0
-        must_hold(api, topic)
+        must_hold(api, topic, cut_short=len(api.cities))
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])

@@ -1,6 +1,7 @@
 //! The tables of a consumption: rows, dead letters and positions, written together.
 
 use bytes::BytesMut;
+use engine::fail;
 use futures::pin_mut;
 use tokio_postgres::Transaction;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
@@ -129,7 +130,9 @@ impl Store {
             transaction
                 .execute(POSITIONS, &[&topic, &partitions, &next])
                 .await?;
+            fail::point("rows.inserted");
             transaction.commit().await?;
+            fail::point("rows.committed");
             Ok(Ok(Consumed {
                 inserted,
                 refused,

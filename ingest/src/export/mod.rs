@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use chrono_tz::Tz;
+use engine::fail;
 use engine::lake::{Failure, Location};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -166,11 +167,14 @@ impl Export {
             rows: lines.rows,
             files: lines.by_day.len() as u64,
         };
+        fail::point("export.begun");
         for (day, lines) in lines.by_day {
             let file = self.into.join(&format!("dt={day}")).join(&begun.file);
             file.replace(Bytes::from(lines)).await?;
+            fail::point("export.written");
         }
         cursor.finish().await?;
+        fail::point("export.finished");
         info!(
             rows = exported.rows,
             files = exported.files,

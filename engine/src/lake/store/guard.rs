@@ -28,6 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Context;
 use super::failure::absolute;
+use crate::fail;
 
 /// Slowest transfer that is still taken for alive: a call that moves `n` bytes may take
 /// `n / BYTES_PER_SECOND_MIN` longer than the limit of a call.
@@ -78,8 +79,11 @@ impl<S: ObjectStore> ObjectStore for Guard<S> {
         self.context.counters.bytes_written.add(size);
         let limit = limit_of(self.context.limit, size);
         let (inner, path) = (Arc::clone(&self.inner), location.clone());
+        fail::file_point("begun", location.as_ref());
         let call = async move { inner.put_opts(&path, payload, options).await };
-        self.context.call("write", location, limit, call).await
+        let stored = self.context.call("write", location, limit, call).await?;
+        fail::file_point("stored", location.as_ref());
+        Ok(stored)
     }
 
     async fn put_multipart_opts(

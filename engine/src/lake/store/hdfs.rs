@@ -26,6 +26,7 @@ use object_store::{
 };
 
 use super::failure::absolute;
+use crate::fail;
 
 /// How long a DataNode needs, generously, to tell the NameNode of a block.
 const BREATH: Duration = Duration::from_millis(5);
@@ -60,6 +61,7 @@ impl Hdfs {
             writer.write(bytes).await?;
         }
         with_breaths(Box::pin(writer.close())).await?;
+        fail::file_point("closed", path);
         let renamed = self.client.rename(&aside, path, overwrite).await;
         if renamed.is_err() {
             // Nobody would ask for it. What stays all the same is swept.

@@ -16,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use engine::fail;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -181,6 +182,7 @@ impl Connection {
 
     /// Tells the group how far the topic has landed. Nothing depends on it, so that a failure is only noted.
     pub(crate) fn display(&self, positions: &Positions) {
+        fail::point("group.begun");
         let mut list = TopicPartitionList::new();
         for (partition, offset) in positions {
             let added =

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use engine::fail;
 use rdkafka::Message as _;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -64,6 +65,7 @@ pub(crate) fn read(
         match polled {
             Some(Ok(message)) if missing.take(message.partition(), message.offset()) => {
                 block.push(&message);
+                fail::point("kafka.polled");
             }
             // Nothing came, or what came after the end.
             None | Some(Ok(_)) => {}

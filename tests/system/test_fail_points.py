@@ -1,0 +1,143 @@
+"""Killed at each step between two changes of what is durable, by the binary itself: nothing is lost, nothing is double."""
+
+import random
+import signal
+from datetime import date, timedelta
+
+import pytest
+
+from support import delta, oracle
+from support.binary import Isobar
+from support.database import Database
+from support.fixtures import LONG
+from support.lake import Lake
+from support.topic import Topic, weather
+from support.weather_data import CITIES
+from test_consume import consumer_of
+from test_consume import must_hold as must_be_consumed
+from test_export import consume
+from test_export import lake_of as exporting
+from test_export import must_hold as must_be_exported
+from test_kafka import lake_of, must_hold
+
+DEATHS = 20 if LONG else 1
+# Each is reached some times in a life; others so rarely that the first time is the one.
+LANDING = [
+    "kafka.polled", "data_file.begun", "data_file.closed", "data_file.stored", "log_entry.begun", "log_entry.closed",
+    "log_entry.stored", "group.begun",
+]  # fmt: skip
+CHECKPOINTS = [
+    "checkpoint.begun", "checkpoint.closed", "checkpoint.stored", "last_checkpoint.begun", "last_checkpoint.closed",
+    "last_checkpoint.stored",
+]  # fmt: skip
+CONSUMING = ["kafka.polled", "rows.inserted", "rows.committed", "group.begun"]
+EXPORTING = ["export.begun", "data_file.begun", "data_file.closed", "data_file.stored", "export.written", "export.finished"]
+
+
+@pytest.fixture
+def topic(kafka):
+    return Topic(kafka)
+
+
+@pytest.fixture
+def database(postgres):
+    return Database(postgres)
+
+
+def steps(kind: str, points: list[str]) -> list[str]:
+    """A local file is renamed by a library that knows no steps."""
+    return [point for point in points if kind == "hdfs" or not point.endswith(".closed")]
+
+
+class Days:
+    """More messages for each life, each time of another day."""
+
+    def __init__(self, topic: Topic):
+        self.topic = topic
+        self.day = date(2026, 1, 1)
+
+    def produce(self) -> None:
+        """Those of the next day."""
+        self.topic.produce(weather([self.day], CITIES[:1])[:60], kinds=["cut short", "NaN"], seed=self.day.toordinal())
+        self.day += timedelta(days=1)
+
+
+class Consumed(Days):
+    """Which are rows in PostgreSQL when the life begins."""
+
+    def __init__(self, topic: Topic, lake: Lake):
+        super().__init__(topic)
+        self.lake = lake
+
+    def produce(self) -> None:
+        super().produce()
+        consume(self.lake)
+
+
+def die(isobar: Isobar, point: str, times: int, *command: str) -> bool:
+    """Whether the command came to the step so many times; else it ended by itself, and well."""
+    outcome = isobar.having(ISOBAR_FAIL_POINT=f"{point}:{times}").run(*command)
+    assert outcome.code in (0, -signal.SIGKILL), outcome
+    return outcome.code != 0
+
+
+def lives(isobar: Isobar, points: list[str], times_max: int, days: Days, *command: str):
+    """Kills the command at each step as often as is to be; yields the step after its last death."""
+    chance = random.Random(4)
+    for point in points:
+        deaths = 0
+        for _ in range(3 * DEATHS + 3):
+            days.produce()
+            deaths += die(isobar, point, chance.randint(1, times_max), *command)
+            if deaths == DEATHS:
+                break
+        assert deaths == DEATHS, f"{point} was hardly ever reached"
+        yield point
+
+
+def test_landing_from_kafka(lakes, kind, topic, figures):
+    lake = lake_of(lakes, kind, topic, ISOBAR__LAND__ROWS_MAX="20")
+    days = Days(topic)
+    days.produce()
+    land = ["land", "--from", "kafka", "--once"]
+    lake.isobar.ok(*land)
+    landing, checkpoints = steps(kind, LANDING), steps(kind, CHECKPOINTS)
+
+    def live_through(points: list[str], times_max: int) -> None:
+        for point in lives(lake.isobar, points, times_max, days, *land):
+            lake.isobar.ok(*land)
+            assert lake.identities() == oracle.identities(topic.records), point
+
+    live_through(landing, 4)
+    delta.table(lake.place, "weather").alter.set_table_properties({"delta.checkpointInterval": "2"})
+    live_through(checkpoints, 1)
+    must_hold(lake, topic)
+    figures.record(
+        f"killed at each of {len(landing + checkpoints)} steps of land from Kafka, {kind}",
+        f"{DEATHS} times each, {len(topic.records)} rows: 0 lost, 0 double",
+    )
+
+
+def test_consuming(isobar, tmp_path, topic, database, figures):
+    consumer = consumer_of(isobar, tmp_path, topic, database, ISOBAR__CONSUME__ROWS_MAX="20")
+    command = ["consume", "--once"]
+    for point in lives(consumer, CONSUMING, 2, Days(topic), *command):
+        consumer.ok(*command)
+        assert database.identities() == oracle.identities(topic.records), point
+    must_be_consumed(database, topic)
+    figures.record(
+        f"killed at each of {len(CONSUMING)} steps of consume",
+        f"{DEATHS} times each, {len(topic.records)} rows: 0 lost, 0 double",
+    )
+
+
+def test_exporting(lakes, kind, topic, database, figures):
+    lake = exporting(lakes, kind, topic, database, ISOBAR__EXPORT__ROWS_MAX="20")
+    there = steps(kind, EXPORTING)
+    for _ in lives(lake.isobar, there, 2, Consumed(topic, lake), "export", "--once"):
+        lake.isobar.ok("export", "--once")
+        must_be_exported(lake, topic.records)
+    figures.record(
+        f"killed at each of {len(there)} steps of export, {kind}",
+        f"{DEATHS} times each, {len(topic.records)} rows: 0 lost, 0 double",
+    )
