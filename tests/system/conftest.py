@@ -1,6 +1,7 @@
 """What every system test may ask for: the binary and the servers. Both must be there: no test of this folder skips."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ def isobar():
     path = os.environ.get("ISOBAR_BIN")
     if not path or not os.access(path, os.X_OK):
         pytest.fail(f"ISOBAR_BIN={path or ''} is no executable file: run the tests with `make test`", pytrace=False)
-    return pathlib.Path(path)
+    return Path(path)
 
 
 @pytest.fixture(scope="session")
