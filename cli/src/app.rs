@@ -137,6 +137,7 @@ impl App {
             bootstrap_servers: kafka.bootstrap_servers.clone(),
             group_id: kafka.group_id.clone(),
             topic: topic.to_owned(),
+            security: kafka.security.clone(),
         }
     }
 

@@ -12,6 +12,7 @@ use rdkafka::error::KafkaError;
 use crate::message::ShapeError;
 use crate::openweather;
 use crate::postgres;
+use crate::source::kafka;
 
 /// An attempt of ingest that failed.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +62,75 @@ pub enum Error {
     )]
     KafkaConnect {
         servers: String,
+        #[source]
+        source: KafkaError,
+    },
+    #[error(
+        "Kafka at {broker} does not let user \"{user}\" in; check kafka.sasl_username and kafka.sasl_password (ISOBAR__KAFKA__SASL_PASSWORD), and whether the user has a password for kafka.sasl_mechanism = \"{mechanism}\""
+    )]
+    KafkaDenied {
+        broker: String,
+        user: String,
+        mechanism: &'static str,
+        #[source]
+        source: kafka::Words,
+    },
+    #[error(
+        "Kafka at {broker} does not take kafka.sasl_mechanism = \"{mechanism}\" (ISOBAR__KAFKA__SASL_MECHANISM); set it to one that it takes"
+    )]
+    KafkaMechanism {
+        broker: String,
+        mechanism: &'static str,
+        #[source]
+        source: kafka::Words,
+    },
+    #[error(
+        "could not verify the certificate of Kafka at {broker}; it must be signed by {roots} (kafka.root_certificate, ISOBAR__KAFKA__ROOT_CERTIFICATE), be for the host that it is reached by, and not have expired"
+    )]
+    KafkaCertificate {
+        broker: String,
+        /// Who may have signed it.
+        roots: String,
+        #[source]
+        source: kafka::Words,
+    },
+    #[error(
+        "Kafka at {broker} does not take {own}; check kafka.client_certificate and kafka.client_key (ISOBAR__KAFKA__CLIENT_CERTIFICATE, ISOBAR__KAFKA__CLIENT_KEY), and whether the broker trusts who signed it"
+    )]
+    KafkaClientCertificate {
+        broker: String,
+        /// What we showed.
+        own: String,
+        #[source]
+        source: kafka::Words,
+    },
+    #[error(
+        "Kafka at {broker} does not speak kafka.security_protocol = \"{protocol}\" (ISOBAR__KAFKA__SECURITY_PROTOCOL); check it, and the port in kafka.bootstrap_servers (BOOTSTRAP_SERVERS)"
+    )]
+    KafkaProtocol {
+        broker: String,
+        protocol: &'static str,
+        #[source]
+        source: kafka::Words,
+    },
+    #[error(
+        "Kafka at {broker} closed the connection before it answered; unless it is starting or ending, it does not speak kafka.security_protocol = \"{protocol}\" (ISOBAR__KAFKA__SECURITY_PROTOCOL): check it, and the port in kafka.bootstrap_servers (BOOTSTRAP_SERVERS)"
+    )]
+    KafkaClosed {
+        broker: String,
+        protocol: &'static str,
+        #[source]
+        source: kafka::Words,
+    },
+    #[error(
+        "could not use the certificates for Kafka; check kafka.root_certificate, kafka.client_certificate, kafka.client_key and kafka.client_key_password (ISOBAR__KAFKA__CLIENT_KEY_PASSWORD)"
+    )]
+    KafkaTlsFiles {
+        #[source]
+        source: KafkaError,
+    },
+    #[error("could not make a client of Kafka")]
+    KafkaClient {
         #[source]
         source: KafkaError,
     },
@@ -238,6 +308,7 @@ impl Error {
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::KafkaConnect { .. }
+            | Self::KafkaClosed { .. }
             | Self::OffsetsGone { .. }
             | Self::Superseded { .. }
             | Self::Contended { .. }
@@ -248,6 +319,19 @@ impl Error {
             _ => Failure::find(self)
                 .is_some_and(|failure| !matches!(failure, Failure::Denied { .. })),
         }
+    }
+
+    /// Whether brokers answer and will have nothing to do with us: who was never let in is told something wrong; who was,
+    /// may be again, when a certificate has been renewed or a password is back.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(
+            self,
+            Self::KafkaDenied { .. }
+                | Self::KafkaMechanism { .. }
+                | Self::KafkaCertificate { .. }
+                | Self::KafkaClientCertificate { .. }
+                | Self::KafkaProtocol { .. }
+        )
     }
 }
 

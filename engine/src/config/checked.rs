@@ -11,6 +11,7 @@ use chrono_tz::Tz;
 use tracing::Level;
 use url::Url;
 
+use super::kafka::{Kafka, SaslMechanism, SecurityProtocol};
 use super::secret::Secret;
 use super::size::ByteSize;
 use super::value::Value;
@@ -82,14 +83,6 @@ pub struct OpenWeather {
     pub units: Units,
     pub language: String,
     pub calls_per_minute: u32,
-}
-
-#[derive(Debug, Clone)]
-pub struct Kafka {
-    /// At least one, each `host:port`.
-    pub bootstrap_servers: Vec<String>,
-    pub topic: String,
-    pub group_id: String,
 }
 
 #[derive(Debug, Clone)]
@@ -269,7 +262,7 @@ impl Config {
             hdfs: Hdfs::new(values),
             export: Export::new(values),
             openweather: OpenWeather::new(values),
-            kafka: Kafka::new(values),
+            kafka: Kafka::new(values, directory),
             postgres: Postgres::new(values, directory),
             hbase: HBase::new(values),
             queries: Queries {
@@ -327,16 +320,6 @@ impl OpenWeather {
             units: values.take("openweather.units"),
             language: values.take("openweather.language"),
             calls_per_minute: values.number("openweather.calls_per_minute"),
-        }
-    }
-}
-
-impl Kafka {
-    fn new(values: &mut Values) -> Self {
-        Self {
-            bootstrap_servers: values.take("kafka.bootstrap_servers"),
-            topic: values.take("kafka.topic"),
-            group_id: values.take("kafka.group_id"),
         }
     }
 }
@@ -462,6 +445,19 @@ field_types! {
         "zstd" => Ok(Self::Zstd),
         "lz4" => Ok(Self::Lz4),
         "none" => Ok(Self::None),
+        _ => Err(OtherKind),
+    };
+    SecurityProtocol: Value::Choice(name) => match name {
+        "plaintext" => Ok(Self::Plaintext),
+        "ssl" => Ok(Self::Ssl),
+        "sasl_plaintext" => Ok(Self::SaslPlaintext),
+        "sasl_ssl" => Ok(Self::SaslSsl),
+        _ => Err(OtherKind),
+    };
+    SaslMechanism: Value::Choice(name) => match name {
+        "plain" => Ok(Self::Plain),
+        "scram-sha-256" => Ok(Self::ScramSha256),
+        "scram-sha-512" => Ok(Self::ScramSha512),
         _ => Err(OtherKind),
     };
     SslMode: Value::Choice(name) => match name {

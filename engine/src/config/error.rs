@@ -132,6 +132,47 @@ pub(crate) enum Problem {
         key: &'static str,
         path: PathBuf,
     },
+    #[error(
+        "{origin}: {key} is set, but not used with {decides} = {value} ({value_origin}); set {decides} ({variable}) to {values}, or take {key} away"
+    )]
+    Unused {
+        origin: Origin,
+        key: &'static str,
+        /// The key that says whether it is used, and what it says.
+        decides: &'static str,
+        value: String,
+        value_origin: Origin,
+        /// What it would have to say.
+        values: &'static str,
+        variable: String,
+    },
+    #[error("{origin}: {key} = {value} needs {needs}; set it ({variable})")]
+    Missing {
+        origin: Origin,
+        key: &'static str,
+        value: String,
+        needs: &'static str,
+        variable: String,
+    },
+    #[error("{origin}: could not read the file \"{}\" that {key} names", path.display())]
+    ReadPem {
+        origin: Origin,
+        key: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error(
+        "{origin}: the file \"{}\" that {key} names holds no {what} in PEM, which is text with a line `-----BEGIN …-----`; other formats are converted by `openssl`",
+        path.display()
+    )]
+    NotPem {
+        origin: Origin,
+        key: &'static str,
+        path: PathBuf,
+        /// What it should hold.
+        what: &'static str,
+    },
 }
 
 fn did_you_mean(nearest: Option<&'static str>) -> String {

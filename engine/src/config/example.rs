@@ -53,7 +53,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::{FILE_NAME, Origin, Setting, Sources, load};
+    use crate::config::layers::Layers;
+    use crate::config::{FILE_NAME, Origin, Setting, Sources, settings};
 
     #[test]
     fn the_example_file_is_the_table_of_keys() {
@@ -72,6 +73,7 @@ mod tests {
         );
     }
 
+    /// Each value by itself: not all keys go together.
     fn settings_of(text: &str) -> Vec<Setting> {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join(FILE_NAME), text).unwrap();
@@ -81,7 +83,13 @@ mod tests {
             variables: BTreeMap::new(),
             directory: directory.path().to_owned(),
         };
-        load(&sources).unwrap().settings
+        let Layers {
+            mut values,
+            problems,
+        } = Layers::read(&sources);
+        assert!(problems.is_empty(), "{problems:?}");
+        values.fill();
+        settings(&values)
     }
 
     #[test]

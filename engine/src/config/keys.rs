@@ -228,6 +228,51 @@ pub(crate) const KEYS: &[Key] = &[
         .older("TOPIC_NAME"),
     Key::new("kafka.group_id", Kind::Text, Value("isobar"), "Consumer group. What `land` commits under it is for display: its positions are kept with the data.")
         .older("GROUP_ID"),
+    Key::new(
+        "kafka.security_protocol",
+        Kind::Choice(super::kafka::SecurityProtocol::NAMES),
+        Value("plaintext"),
+        "How brokers are spoken to: plaintext, ssl (TLS), sasl_ssl (TLS, and a user with a password) or sasl_plaintext\n\
+         (a user without TLS, whose password others may read with the mechanism plain).",
+    ),
+    Key::new(
+        "kafka.root_certificate",
+        Kind::Text,
+        Unset("/etc/isobar/kafka-ca.pem"),
+        "Certificates in PEM that sign the brokers', for ssl and sasl_ssl. Unless it is set, the system's.",
+    ),
+    Key::new(
+        "kafka.client_certificate",
+        Kind::Text,
+        Unset("/etc/isobar/kafka-client.pem"),
+        "Certificate in PEM for brokers that want one of their clients (mutual TLS), followed by those that sign it.",
+    ),
+    Key::new(
+        "kafka.client_key",
+        Kind::Text,
+        Unset("/etc/isobar/kafka-client-key.pem"),
+        "Private key in PEM of that certificate.",
+    ),
+    Key::new(
+        "kafka.client_key_password",
+        Kind::Secret,
+        Unset("a long password"),
+        "Password of that key, if it has one; better in the variable, or in a file named by\n\
+         ISOBAR__KAFKA__CLIENT_KEY_PASSWORD_FILE.",
+    ),
+    Key::new(
+        "kafka.sasl_mechanism",
+        Kind::Choice(super::SaslMechanism::NAMES),
+        Unset("scram-sha-512"),
+        "How the user of sasl_ssl and sasl_plaintext proves to be one: plain, scram-sha-256 or scram-sha-512.",
+    ),
+    Key::new("kafka.sasl_username", Kind::Text, Unset("weather"), "Name of that user."),
+    Key::new(
+        "kafka.sasl_password",
+        Kind::Secret,
+        Unset("a long password"),
+        "Password of that user; better in the variable, or in a file named by ISOBAR__KAFKA__SASL_PASSWORD_FILE.",
+    ),
     Key::new("postgres.host", Kind::Text, Value("localhost"), "Host of the server.").older("POSTGRES_HOST"),
     Key::new("postgres.port", PORT, Value("5432"), "Port of the server.").older("POSTGRES_PORT"),
     Key::new("postgres.database", Kind::Text, Value("weather"), "Database that holds the table.")

@@ -5,13 +5,14 @@
 //! from. It opens no connection and looks at no place: whether HDFS is there is not known here.
 //!
 //! `keys` is the table that all else follows: `layers` collects values by it (`dotenv` and `file` read the files),
-//! `value` checks each by its kind, `places` checks those that belong together, `checked` hands them on.
+//! `value` checks each by its kind, `places` and `kafka` check those that belong together, `checked` hands them on.
 
 mod checked;
 mod dotenv;
 mod error;
 mod example;
 mod file;
+mod kafka;
 mod keys;
 mod layers;
 mod origin;
@@ -24,11 +25,12 @@ mod value;
 mod values;
 
 pub use checked::{
-    Compression, Config, Consume, Export, HBase, Hdfs, Kafka, Lake, Land, Log, LogFormat,
-    OpenWeather, Postgres, Produce, Queries, Run, Schedule, Serve, SslMode, Time, Units,
+    Compression, Config, Consume, Export, HBase, Hdfs, Lake, Land, Log, LogFormat, OpenWeather,
+    Postgres, Produce, Queries, Run, Schedule, Serve, SslMode, Time, Units,
 };
 pub use error::{Error, Problems};
 pub use example::example;
+pub use kafka::{Kafka, KafkaClient, KafkaSecurity, KafkaTls, KafkaUser, SaslMechanism};
 pub use origin::Origin;
 pub use secret::Secret;
 pub use size::{ByteSize, NotASize};
@@ -67,9 +69,10 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
         mut problems,
     } = Layers::read(sources);
     values.fill();
-    // Places are compared with each other, so only places that are what somebody wanted.
+    // These are compared with each other, so only values that are what somebody wanted.
     if problems.is_empty() {
         problems.extend(places::resolve(&mut values, &sources.directory).err());
+        problems.extend(kafka::check(&values, &sources.directory));
     }
     if !problems.is_empty() {
         return Err(Error::Refused {

@@ -100,8 +100,8 @@ mod tests {
             "did you mean \"kafka.bootstrap_servers\"?",
         );
         check(
-            "kafka.broker",
-            "there are kafka.bootstrap_servers, kafka.topic, kafka.group_id",
+            "hdfs.namenode",
+            "there are hdfs.url, hdfs.user, hdfs.timeout",
         );
     }
 

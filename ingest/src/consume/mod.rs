@@ -81,11 +81,11 @@ impl std::ops::AddAssign for Consumed {
 
 /// Consumes a topic until its rows are there, or for ever; `shutdown` writes what is in hand and ends it.
 ///
-/// One for ever outlives a database or brokers that are away.
+/// One for ever outlives a database or brokers that are away, also brokers that no longer let it in.
 ///
 /// # Errors
-/// When there is no such topic, it is another one than before, messages are gone from it, or the database
-/// lets us not in. Of one that is to end also when the database or Kafka fails.
+/// When there is no such topic, it is another one than before, messages are gone from it, or brokers or the database
+/// let us not in. Of one that is to end also when the database or Kafka fails.
 pub async fn consume(
     consumption: Consumption,
     shutdown: CancellationToken,
@@ -93,7 +93,7 @@ pub async fn consume(
     health: &Health,
 ) -> Result<Consumed, Error> {
     let attempt = async |moved: &Moved| {
-        let consumer = Consumer::open(&consumption, counters).await?;
+        let consumer = Consumer::open(&consumption, counters, moved).await?;
         health.well();
         consumer.run(&shutdown, moved).await
     };
@@ -120,8 +120,13 @@ struct Consumer<'a> {
 }
 
 impl<'a> Consumer<'a> {
-    async fn open(consumption: &'a Consumption, counters: &'a Counters) -> Result<Self, Error> {
+    async fn open(
+        consumption: &'a Consumption,
+        counters: &'a Counters,
+        moved: &Moved,
+    ) -> Result<Self, Error> {
         let connection = Connection::open(consumption.kafka.clone(), "isobar-consume").await?;
+        moved.let_in();
         let extents = connection.extents().await?;
         let connect = async || Database::connect(&consumption.postgres, "isobar consume").await;
         let (topic, id) = (connection.topic(), connection.id());

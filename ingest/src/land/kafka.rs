@@ -35,11 +35,11 @@ pub struct KafkaLanding {
 /// Lands a topic until it has landed what was there, or for ever; `shutdown` commits what is in hand and ends it.
 /// `progress` hears of each block.
 ///
-/// A landing for ever outlives a storage or brokers that are away, and reads partitions that the topic is given
+/// A landing for ever outlives a storage or brokers that are away, also brokers that no longer let it in, and reads partitions that the topic is given
 /// meanwhile.
 ///
 /// # Errors
-/// When no table is declared for the topic, there is no such topic, it is another one than before, or messages are
+/// When no table is declared for the topic, brokers do not let us in, there is no such topic, it is another one than before, or messages are
 /// gone from it. Of a landing that is to end also when the storage or Kafka fails.
 pub async fn from_kafka(
     landing: KafkaLanding,
@@ -50,7 +50,7 @@ pub async fn from_kafka(
     let land = async |moved: &Moved| {
         let progress = noting(moved, progress);
         loop {
-            if let Ended::Done(done) = land(&landing, &topic, &shutdown, &progress).await? {
+            if let Ended::Done(done) = land(&landing, &topic, &shutdown, moved, &progress).await? {
                 return Ok(done);
             }
         }
@@ -76,9 +76,11 @@ async fn land(
     landing: &KafkaLanding,
     topic: &Arc<Topic>,
     shutdown: &CancellationToken,
+    moved: &Moved,
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Ended, Error> {
     let connection = Connection::open(landing.kafka.clone(), "isobar-land").await?;
+    moved.let_in();
     let extents = connection.extents().await?;
     let source = Source::Kafka {
         connection: connection.clone(),

@@ -13,8 +13,9 @@ use tracing::{error, info, warn};
 
 use super::spool::{Outgoing, Spool, Waiting};
 use super::status::Status;
-use super::topic::{Quiet, Topic};
+use super::topic::Topic;
 use crate::error::{Error, told};
+use crate::source::kafka::Context;
 
 /// Most messages that are sent together.
 const BATCH_MAX: usize = 500;
@@ -28,7 +29,8 @@ const PAUSES_S: [u64; 3] = [1, 2, 5];
 /// cancelled it does not wait for one: what is in the spool is safe there.
 ///
 /// # Errors
-/// What does not pass by itself, until the first message has been delivered: a topic that cannot be created.
+/// What does not pass by itself, until the first message has been delivered: a topic that cannot be created, brokers that
+/// let us not in.
 pub(super) async fn deliver(
     spool: &Spool,
     topic: &Topic,
@@ -42,7 +44,8 @@ pub(super) async fn deliver(
             Ok(()) => return Ok(()),
             Err(error) => error,
         };
-        if status.delivered() == 0 && matches!(error, Error::CreateTopic { .. }) {
+        let is_mistake = error.is_refusal() || matches!(error, Error::CreateTopic { .. });
+        if status.delivered() == 0 && is_mistake {
             return Err(error);
         }
         if status.delivered() > before {
@@ -101,12 +104,13 @@ enum Sent {
 
 struct Connection<'a> {
     topic: &'a Topic,
-    producer: FutureProducer<Quiet>,
+    producer: FutureProducer<Context>,
+    context: Context,
 }
 
 impl<'a> Connection<'a> {
     async fn open(topic: &'a Topic) -> Result<Self, Error> {
-        topic.ensure().await?;
+        let context = Context::default();
         let mut client: ClientConfig = topic.client();
         client
             // Brokers know a message that is sent again, and keep the order in which messages came first.
@@ -118,9 +122,14 @@ impl<'a> Connection<'a> {
             // As the clients in other languages choose a partition for a key.
             .set("partitioner", "murmur2_random");
         let producer = client
-            .create_with_context(Quiet)
-            .map_err(|source| topic.unreachable(source))?;
-        Ok(Self { topic, producer })
+            .create_with_context(context.clone())
+            .map_err(|source| topic.kafka.unusable(source))?;
+        topic.ensure(&producer, &context).await?;
+        Ok(Self {
+            topic,
+            producer,
+            context,
+        })
     }
 
     /// Sends a batch, and waits until Kafka has said of each message what became of it: one that is still under way
@@ -146,6 +155,7 @@ impl<'a> Connection<'a> {
                     None => return failed.map_or(Ok(sent), |error| Err(self.failed(error))),
                     Some((waiting, Ok(()))) => {
                         heard = Instant::now();
+                        self.context.answered();
                         spool.remove(waiting);
                         if status.message_delivered() {
                             info!(waiting = spool.waiting(), "messages are sent");
@@ -161,7 +171,7 @@ impl<'a> Connection<'a> {
                 },
                 _ = look.tick() => {
                     if heard.elapsed() >= AWAY_AFTER {
-                        away(spool, status, &Error::Unanswered { limit: AWAY_AFTER });
+                        away(spool, status, &self.unanswered());
                     }
                     if ending.is_cancelled() && status.kafka_is_away() {
                         return Ok(Sent::Interrupted);
@@ -186,6 +196,12 @@ impl<'a> Connection<'a> {
             Ok(Err((error, _))) => Err(error),
             Err(_canceled) => Err(KafkaError::Canceled),
         }
+    }
+
+    fn unanswered(&self) -> Error {
+        let trouble = self.context.trouble();
+        let refused = trouble.and_then(|trouble| trouble.refusal(&self.topic.kafka));
+        refused.unwrap_or(Error::Unanswered { limit: AWAY_AFTER })
     }
 
     fn failed(&self, source: KafkaError) -> Error {

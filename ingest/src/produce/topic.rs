@@ -3,17 +3,14 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::ClientContext;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use tracing::{debug, info};
+use rdkafka::producer::{FutureProducer, Producer as _};
+use tracing::info;
 
 use crate::error::Error;
-use crate::source::kafka::KafkaOptions;
+use crate::source::kafka::{ASK_LIMIT, Context, KafkaOptions, metadata};
 
-/// Limit of one question to the brokers.
-const ASK_LIMIT: Duration = Duration::from_secs(10);
 /// What brokers read as "your own default".
 const BROKERS_DEFAULT: i32 = -1;
 
@@ -31,39 +28,39 @@ pub struct Topic {
 
 impl Topic {
     pub(super) fn client(&self) -> ClientConfig {
-        let mut client = ClientConfig::new();
-        client
-            .set("bootstrap.servers", self.kafka.bootstrap_servers.join(","))
-            .set("client.id", "isobar-produce")
-            .set("reconnect.backoff.max.ms", "2000");
-        client
+        self.kafka.client("isobar-produce")
     }
 
-    /// Creates the topic unless it is there.
+    /// Creates the topic unless it is there. `producer` hears what `context` hears.
     ///
     /// # Errors
-    /// When no broker answers, or they refuse to create it.
-    pub(super) async fn ensure(&self) -> Result<(), Error> {
-        let admin: AdminClient<Quiet> = self
-            .client()
-            .create_with_context(Quiet)
-            .map_err(|source| self.unreachable(source))?;
-        let name = self.kafka.topic.clone();
+    /// When no broker answers or lets us in, or they refuse to create it.
+    pub(super) async fn ensure(
+        &self,
+        producer: &FutureProducer<Context>,
+        context: &Context,
+    ) -> Result<(), Error> {
+        let (name, asking) = (self.kafka.topic.clone(), producer.clone());
+        let heard = context.clone();
         let asked = tokio::task::spawn_blocking(move || {
             // Asking for one topic by name makes some brokers create it, by their own defaults.
-            let metadata = admin.inner().fetch_metadata(None, ASK_LIMIT);
-            let is_there =
-                metadata.map(|all| all.topics().iter().any(|topic| topic.name() == name));
-            (admin, is_there)
+            let all = metadata(asking.client(), None, || heard.is_refused())?;
+            Ok(all.topics().iter().any(|topic| topic.name() == name))
         });
-        let (admin, is_there) = asked.await.map_err(Error::Task)?;
-        if is_there.map_err(|source| self.unreachable(source))? {
+        let is_there = asked.await.map_err(Error::Task)?;
+        let is_there = is_there.map_err(|source| self.unreachable(context, source))?;
+        context.answered();
+        if is_there {
             return Ok(());
         }
-        self.create(&admin).await
+        self.create(context).await
     }
 
-    async fn create(&self, admin: &AdminClient<Quiet>) -> Result<(), Error> {
+    async fn create(&self, context: &Context) -> Result<(), Error> {
+        let admin: AdminClient<Context> = self
+            .client()
+            .create_with_context(context.clone())
+            .map_err(|source| self.kafka.unusable(source))?;
         let topic = self.kafka.topic.as_str();
         let retention_ms = self
             .retention
@@ -80,7 +77,7 @@ impl Topic {
             .request_timeout(Some(ASK_LIMIT))
             .operation_timeout(Some(ASK_LIMIT));
         let results = admin.create_topics([&new], &options).await;
-        let results = results.map_err(|source| self.unreachable(source))?;
+        let results = results.map_err(|source| self.unreachable(context, source))?;
         match results.into_iter().next() {
             Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | None => Ok(()),
             Some(Ok(_)) => {
@@ -89,7 +86,7 @@ impl Topic {
             }
             Some(Err((_, code))) if is_refusal(code) => Err(Error::CreateTopic {
                 topic: topic.to_owned(),
-                servers: self.kafka.bootstrap_servers.join(","),
+                servers: self.kafka.servers(),
                 source: KafkaError::AdminOp(code),
             }),
             Some(Err((_, code))) => Err(Error::Kafka {
@@ -100,11 +97,8 @@ impl Topic {
         }
     }
 
-    pub(super) fn unreachable(&self, source: KafkaError) -> Error {
-        Error::KafkaConnect {
-            servers: self.kafka.bootstrap_servers.join(","),
-            source,
-        }
+    fn unreachable(&self, context: &Context, source: KafkaError) -> Error {
+        self.kafka.unanswered(context.trouble(), source)
     }
 }
 
@@ -120,18 +114,4 @@ fn is_refusal(code: RDKafkaErrorCode) -> bool {
             | RDKafkaErrorCode::TopicAuthorizationFailed
             | RDKafkaErrorCode::ClusterAuthorizationFailed
     )
-}
-
-/// What librdkafka says of its connections is for those who look closely: we say ourselves when Kafka is away.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Quiet;
-
-impl ClientContext for Quiet {
-    fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
-        debug!(facility, message, "librdkafka");
-    }
-
-    fn error(&self, error: KafkaError, reason: &str) {
-        debug!(%error, reason, "librdkafka");
-    }
 }

@@ -4,10 +4,12 @@
 //! is known from the table. What is committed under `group_id` is for display.
 
 mod beginning;
+mod client;
 mod context;
 mod probe;
 mod reader;
 mod topic_id;
+mod trouble;
 mod watermark;
 
 use std::collections::BTreeMap;
@@ -20,28 +22,23 @@ use engine::fail;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::debug;
 use uuid::Uuid;
 
 pub(crate) use self::beginning::{pending, start, why_gone};
-use self::context::{Consumer, Context};
+pub use self::client::KafkaOptions;
+pub(crate) use self::client::{ASK_LIMIT, metadata};
+use self::context::Consumer;
+pub(crate) use self::context::Context;
 pub use self::probe::Probe;
 pub(crate) use self::reader::{Reading, read};
+pub use self::trouble::Words;
 use crate::error::Error;
 
-/// Limit of one question to the brokers.
-const ASK_LIMIT: Duration = Duration::from_secs(10);
-
-/// How to reach a topic.
-#[derive(Clone, Debug)]
-pub struct KafkaOptions {
-    /// Brokers to begin with, `host:port`.
-    pub bootstrap_servers: Vec<String>,
-    /// What the landed positions are committed under, for display.
-    pub group_id: String,
-    pub topic: String,
-}
+/// How long what the library tells is listened to. A poll that does not wait ends with the first line of its log.
+const LISTEN: Duration = Duration::from_millis(20);
 
 /// By topic partition, the offset of the next record to take.
 pub(crate) type Positions = BTreeMap<i32, i64>;
@@ -77,7 +74,7 @@ pub(crate) struct Extent {
 /// A connection to one topic. Clones share it.
 #[derive(Clone)]
 pub(crate) struct Connection {
-    options: KafkaOptions,
+    options: Arc<KafkaOptions>,
     consumer: Arc<Consumer>,
     /// Which topic of that name it was when the connection was made; nil when the brokers do not say.
     id: Uuid,
@@ -87,24 +84,21 @@ impl Connection {
     /// Connects as `client_id`, and asks for the topic.
     ///
     /// # Errors
-    /// When no broker answers, or there is no such topic.
+    /// When no broker answers or lets us in, or there is no such topic.
     pub(crate) async fn open(options: KafkaOptions, client_id: &str) -> Result<Self, Error> {
         let mut connection = Self::new(options, client_id)?;
-        connection.partitions().await?;
+        connection.reach().await?;
         connection.id = connection.current_id().await?;
         Ok(connection)
     }
 
     /// Asks nothing yet.
     fn new(options: KafkaOptions, client_id: &str) -> Result<Self, Error> {
-        let consumer: Consumer = client(&options, client_id)
-            .create_with_context(Context)
-            .map_err(|source| Error::KafkaConnect {
-                servers: options.bootstrap_servers.join(","),
-                source,
-            })?;
+        let consumer: Consumer = reading(&options, client_id)
+            .create_with_context(Context::default())
+            .map_err(|source| options.unusable(source))?;
         Ok(Self {
-            options,
+            options: Arc::new(options),
             consumer: Arc::new(consumer),
             id: Uuid::nil(),
         })
@@ -121,16 +115,23 @@ impl Connection {
     /// Numbers of the topic's partitions.
     pub(crate) async fn partitions(&self) -> Result<Vec<i32>, Error> {
         self.ask("list the partitions of", |consumer, topic| {
-            let metadata = consumer.fetch_metadata(Some(topic), ASK_LIMIT)?;
-            let found = metadata.topics().iter().find(|found| found.name() == topic);
-            if let Some(error) = found.and_then(|found| found.error()) {
-                return Err(KafkaError::MetadataFetch(error.into()));
-            }
-            let partitions = found
-                .into_iter()
-                .flat_map(|found| found.partitions())
-                .map(|partition| partition.id());
-            Ok(partitions.collect())
+            partitions_of(topic, &consumer.fetch_metadata(Some(topic), ASK_LIMIT)?)
+        })
+        .await
+    }
+
+    /// The same as the first question, or as long as nobody reads: what the library tells meanwhile is heard
+    /// here, since nobody else polls.
+    async fn reach(&self) -> Result<Vec<i32>, Error> {
+        self.ask("list the partitions of", |consumer, topic| {
+            let listen = || while consumer.poll(LISTEN).is_some() {};
+            let refused = || {
+                listen();
+                consumer.context().is_refused()
+            };
+            let found = metadata(consumer.client(), Some(topic), refused);
+            listen();
+            partitions_of(topic, &found?)
         })
         .await
     }
@@ -205,16 +206,18 @@ impl Connection {
             question(&connection.consumer, &connection.options.topic)
         });
         let answer = answer.await.map_err(Error::Task)?;
+        if answer.is_ok() {
+            self.consumer.context().answered();
+        }
         answer.map_err(|source| self.failed(attempt, source))
     }
 
     fn failed(&self, attempt: &'static str, source: KafkaError) -> Error {
-        let servers = self.options.bootstrap_servers.join(",");
         match source.rdkafka_error_code() {
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
                 Error::NoTopic {
                     topic: self.options.topic.clone(),
-                    servers,
+                    servers: self.options.servers(),
                 }
             }
             Some(
@@ -222,10 +225,15 @@ impl Connection {
                 | RDKafkaErrorCode::AllBrokersDown
                 | RDKafkaErrorCode::OperationTimedOut
                 | RDKafkaErrorCode::Resolve
+                | RDKafkaErrorCode::Authentication
+                | RDKafkaErrorCode::SSL
                 // The broker of a partition is away, or does not know yet that it is the one.
                 | RDKafkaErrorCode::LeaderNotAvailable
                 | RDKafkaErrorCode::NotLeaderForPartition,
-            ) => Error::KafkaConnect { servers, source },
+            ) => {
+                let trouble = self.consumer.context().trouble();
+                self.options.unanswered(trouble, source)
+            }
             _ => Error::Kafka {
                 attempt,
                 topic: self.options.topic.clone(),
@@ -235,12 +243,24 @@ impl Connection {
     }
 }
 
-fn client(options: &KafkaOptions, client_id: &str) -> ClientConfig {
-    let mut client = ClientConfig::new();
+/// The numbers of the partitions that `topic` has by what the brokers said.
+fn partitions_of(topic: &str, metadata: &Metadata) -> Result<Vec<i32>, KafkaError> {
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    if let Some(error) = found.and_then(|found| found.error()) {
+        return Err(KafkaError::MetadataFetch(error.into()));
+    }
+    let partitions = found
+        .into_iter()
+        .flat_map(|found| found.partitions())
+        .map(|partition| partition.id());
+    Ok(partitions.collect())
+}
+
+/// What a client that reads needs to be told.
+fn reading(options: &KafkaOptions, client_id: &str) -> ClientConfig {
+    let mut client = options.client(client_id);
     client
-        .set("bootstrap.servers", options.bootstrap_servers.join(","))
         .set("group.id", &options.group_id)
-        .set("client.id", client_id)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
         // Offsets that are gone are an error to name, never a place to go on from silently.
@@ -251,7 +271,6 @@ fn client(options: &KafkaOptions, client_id: &str) -> ClientConfig {
         // What librdkafka reads ahead; the rest of our memory is bounded by blocks and buffers.
         .set("queued.max.messages.kbytes", "32768")
         // With so little it would often be full, and wait for a second before it reads on.
-        .set("fetch.queue.backoff.ms", "10")
-        .set("reconnect.backoff.max.ms", "2000");
+        .set("fetch.queue.backoff.ms", "10");
     client
 }

@@ -1,7 +1,6 @@
 //! Questions about a topic from whoever does not read it: readiness, and the check of all connections.
 
 use std::fmt;
-use std::time::Duration;
 
 use super::{Connection, KafkaOptions};
 use crate::error::Error;
@@ -12,7 +11,7 @@ pub struct Probe(Connection);
 
 impl Probe {
     /// # Errors
-    /// When the options are none that the client library takes.
+    /// When the options are none that the client library takes, because of the files of TLS.
     pub fn new(options: KafkaOptions) -> Result<Self, Error> {
         Connection::new(options, "isobar").map(Self)
     }
@@ -20,12 +19,10 @@ impl Probe {
     /// How many partitions the topic has.
     ///
     /// # Errors
-    /// When no broker answers, or there is no such topic.
+    /// When no broker answers or lets us in, or there is no such topic.
     pub async fn partitions(&self) -> Result<usize, Error> {
-        let found = self.0.partitions().await;
-        // What the library tells of brokers that come and go would pile up: nobody else polls.
-        while self.0.consumer.poll(Duration::ZERO).is_some() {}
-        Ok(found?.len())
+        // It also takes what the library tells of brokers that come and go, which would pile up: nobody else polls.
+        Ok(self.0.reach().await?.len())
     }
 }
 

@@ -70,7 +70,7 @@ pub(crate) fn read(
             // Nothing came, or what came after the end.
             None | Some(Ok(_)) => {}
             Some(Err(KafkaError::PartitionEOF(partition))) => missing.end(partition),
-            Some(Err(error)) => tolerate(connection, error)?,
+            Some(Err(error)) => tolerate(connection, reading, error)?,
         }
         if block.is_due() && !send(block.seal()) {
             return Ok(());
@@ -83,25 +83,29 @@ pub(crate) fn read(
     unassigned.map_err(|source| connection.failed("read", source))
 }
 
-/// Lets pass what librdkafka mends by itself: brokers that are away.
-fn tolerate(connection: &Connection, error: KafkaError) -> Result<(), Error> {
-    let passing = matches!(
-        error.rdkafka_error_code(),
+/// Lets pass what librdkafka mends by itself: brokers that are away. Brokers that refuse us let us in before, and may do so
+/// again, but nobody who waits for the end is to wait for that.
+fn tolerate(connection: &Connection, reading: &Reading, error: KafkaError) -> Result<(), Error> {
+    let passing = match error.rdkafka_error_code() {
         Some(
             RDKafkaErrorCode::BrokerTransportFailure
-                | RDKafkaErrorCode::AllBrokersDown
-                | RDKafkaErrorCode::Resolve
-                | RDKafkaErrorCode::NotLeaderForPartition
-                | RDKafkaErrorCode::LeaderNotAvailable
-                | RDKafkaErrorCode::RequestTimedOut
-                | RDKafkaErrorCode::OperationTimedOut
-                | RDKafkaErrorCode::CoordinatorNotAvailable
-                | RDKafkaErrorCode::CoordinatorLoadInProgress
-                | RDKafkaErrorCode::NotCoordinator
-        )
-    );
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::Resolve
+            | RDKafkaErrorCode::NotLeaderForPartition
+            | RDKafkaErrorCode::LeaderNotAvailable
+            | RDKafkaErrorCode::RequestTimedOut
+            | RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::CoordinatorNotAvailable
+            | RDKafkaErrorCode::CoordinatorLoadInProgress
+            | RDKafkaErrorCode::NotCoordinator,
+        ) => true,
+        Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => reading.until.is_none(),
+        _ => false,
+    };
     if passing {
-        warn!(%error, topic = connection.topic(), "waiting for Kafka");
+        let trouble = connection.consumer.context().trouble();
+        let said = trouble.map(|trouble| trouble.words().to_string());
+        warn!(%error, said, topic = connection.topic(), "waiting for Kafka");
         return Ok(());
     }
     match error.rdkafka_error_code() {

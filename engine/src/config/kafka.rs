@@ -1,0 +1,274 @@
+//! Kafka: where the brokers are and how they are spoken to. Its keys of security make sense only together, so that
+//! they are checked together; what comes out cannot contradict itself.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::error::Problem;
+use super::keys::Key;
+use super::secret::Secret;
+use super::value::Value;
+use super::values::{Entry, Values};
+
+const PROTOCOL: &str = "kafka.security_protocol";
+const ROOT: &str = "kafka.root_certificate";
+const CERTIFICATE: &str = "kafka.client_certificate";
+const KEY: &str = "kafka.client_key";
+const KEY_PASSWORD: &str = "kafka.client_key_password";
+const MECHANISM: &str = "kafka.sasl_mechanism";
+const USERNAME: &str = "kafka.sasl_username";
+const PASSWORD: &str = "kafka.sasl_password";
+
+/// The files, and what each must hold at least.
+const FILES: [(&str, &str, &str); 3] = [
+    (ROOT, "certificate", "-----BEGIN CERTIFICATE-----"),
+    (CERTIFICATE, "certificate", "-----BEGIN CERTIFICATE-----"),
+    (KEY, "private key", "PRIVATE KEY-----"),
+];
+
+#[derive(Debug, Clone)]
+pub struct Kafka {
+    /// At least one, each `host:port`.
+    pub bootstrap_servers: Vec<String>,
+    pub topic: String,
+    pub group_id: String,
+    pub security: KafkaSecurity,
+}
+
+/// How clients and brokers know each other.
+#[derive(Debug, Clone, Default)]
+pub struct KafkaSecurity {
+    /// Without it what is said can be read and changed on its way.
+    pub tls: Option<KafkaTls>,
+    pub user: Option<KafkaUser>,
+}
+
+#[derive(Debug, Clone)]
+pub struct KafkaTls {
+    /// Absolute. Without it the system's certificates count.
+    pub root_certificate: Option<PathBuf>,
+    pub client: Option<KafkaClient>,
+}
+
+/// What a client shows to brokers that want to know it by a certificate.
+#[derive(Debug, Clone)]
+pub struct KafkaClient {
+    /// Absolute.
+    pub certificate: PathBuf,
+    /// Absolute.
+    pub key: PathBuf,
+    pub key_password: Option<Secret>,
+}
+
+#[derive(Debug, Clone)]
+pub struct KafkaUser {
+    pub mechanism: SaslMechanism,
+    pub name: String,
+    pub password: Secret,
+}
+
+/// What the security of a connection is made of, in the words of Kafka's own clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SecurityProtocol {
+    Plaintext,
+    Ssl,
+    SaslPlaintext,
+    SaslSsl,
+}
+
+/// How a user proves to be one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SaslMechanism {
+    Plain,
+    ScramSha256,
+    ScramSha512,
+}
+
+impl SecurityProtocol {
+    pub(crate) const NAMES: &'static [&'static str] =
+        &["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
+
+    fn has_tls(self) -> bool {
+        matches!(self, Self::Ssl | Self::SaslSsl)
+    }
+
+    fn has_user(self) -> bool {
+        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
+    }
+}
+
+impl SaslMechanism {
+    pub(crate) const NAMES: &'static [&'static str] = &["plain", "scram-sha-256", "scram-sha-512"];
+
+    /// As the configuration names it; Kafka does in capitals.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::ScramSha256 => "scram-sha-256",
+            Self::ScramSha512 => "scram-sha-512",
+        }
+    }
+}
+
+impl KafkaSecurity {
+    /// As the configuration and Kafka name it.
+    pub fn protocol(&self) -> &'static str {
+        match (&self.tls, &self.user) {
+            (None, None) => "plaintext",
+            (Some(_), None) => "ssl",
+            (None, Some(_)) => "sasl_plaintext",
+            (Some(_), Some(_)) => "sasl_ssl",
+        }
+    }
+
+    /// From values that passed [`check`].
+    fn new(values: &mut Values, directory: &Path) -> Self {
+        let protocol: SecurityProtocol = values.take(PROTOCOL);
+        let mut file = |name| {
+            let path: Option<String> = values.optional(name);
+            path.map(|path| directory.join(path))
+        };
+        let (root_certificate, certificate, key) = (file(ROOT), file(CERTIFICATE), file(KEY));
+        let key_password = values.optional(KEY_PASSWORD);
+        let client = certificate.zip(key).map(|(certificate, key)| KafkaClient {
+            certificate,
+            key,
+            key_password,
+        });
+        let tls = KafkaTls {
+            root_certificate,
+            client,
+        };
+        let (mechanism, name) = (values.optional(MECHANISM), values.optional(USERNAME));
+        let user = mechanism.zip(name).zip(values.optional(PASSWORD));
+        Self {
+            tls: protocol.has_tls().then_some(tls),
+            user: user.map(|((mechanism, name), password)| KafkaUser {
+                mechanism,
+                name,
+                password,
+            }),
+        }
+    }
+}
+
+impl Kafka {
+    pub(crate) fn new(values: &mut Values, directory: &Path) -> Self {
+        Self {
+            bootstrap_servers: values.take("kafka.bootstrap_servers"),
+            topic: values.take("kafka.topic"),
+            group_id: values.take("kafka.group_id"),
+            security: KafkaSecurity::new(values, directory),
+        }
+    }
+}
+
+/// What contradicts itself, is missing, or cannot be read.
+pub(crate) fn check(values: &Values, directory: &Path) -> Vec<Problem> {
+    let protocol = values.entry(PROTOCOL);
+    let Some(Ok(spoken)) = protocol.value.clone().map(SecurityProtocol::try_from) else {
+        unreachable!("{PROTOCOL} has a default and is checked before")
+    };
+    let mut problems = Vec::new();
+    if !spoken.has_tls() {
+        let keys = [ROOT, CERTIFICATE, KEY, KEY_PASSWORD];
+        problems.extend(unused(values, &keys, "\"sasl_ssl\" or \"ssl\""));
+    } else {
+        let pairs = [(CERTIFICATE, KEY), (KEY, CERTIFICATE), (KEY_PASSWORD, KEY)];
+        problems.extend(
+            pairs
+                .iter()
+                .filter_map(|(key, other)| missing(values, key, other)),
+        );
+        problems.extend(
+            FILES
+                .iter()
+                .filter_map(|file| unreadable(values, directory, file)),
+        );
+    }
+    let keys = [MECHANISM, USERNAME, PASSWORD];
+    if spoken.has_user() {
+        problems.extend(keys.iter().filter_map(|key| missing(values, PROTOCOL, key)));
+    } else {
+        problems.extend(unused(values, &keys, "\"sasl_ssl\" or \"sasl_plaintext\""));
+    }
+    problems
+}
+
+/// Those of `keys` that are set, though only other protocols use them.
+fn unused<'a>(
+    values: &'a Values,
+    keys: &'a [&'static str],
+    protocols: &'static str,
+) -> impl Iterator<Item = Problem> {
+    let protocol = values.entry(PROTOCOL);
+    let set = keys.iter().filter(|key| values.entry(key).value.is_some());
+    set.map(move |key| Problem::Unused {
+        origin: values.entry(key).origin.clone(),
+        key,
+        decides: PROTOCOL,
+        value: shown(protocol),
+        value_origin: protocol.origin.clone(),
+        values: protocols,
+        variable: variable(PROTOCOL),
+    })
+}
+
+/// That `key` is set and `needs` is not, though it belongs to it.
+fn missing(values: &Values, key: &'static str, needs: &'static str) -> Option<Problem> {
+    let (entry, needed) = (values.entry(key), values.entry(needs));
+    (entry.value.is_some() && needed.value.is_none()).then(|| Problem::Missing {
+        origin: entry.origin.clone(),
+        key,
+        value: shown(entry),
+        needs,
+        variable: variable(needs),
+    })
+}
+
+fn unreadable(
+    values: &Values,
+    directory: &Path,
+    (key, what, mark): &(&'static str, &'static str, &'static str),
+) -> Option<Problem> {
+    let entry = values.entry(key);
+    let Some(Value::Text(path)) = &entry.value else {
+        return None;
+    };
+    let (origin, path) = (entry.origin.clone(), PathBuf::from(path));
+    match fs::read(directory.join(&path)) {
+        Ok(bytes) if holds(&bytes, mark.as_bytes()) => None,
+        Ok(_) => Some(Problem::NotPem {
+            origin,
+            key,
+            path,
+            what,
+        }),
+        Err(source) => Some(Problem::ReadPem {
+            origin,
+            key,
+            path,
+            source,
+        }),
+    }
+}
+
+fn holds(bytes: &[u8], mark: &[u8]) -> bool {
+    bytes.windows(mark.len()).any(|part| part == mark)
+}
+
+fn shown(entry: &Entry) -> String {
+    let value = entry.value.as_ref();
+    value.map(Value::to_string).unwrap_or_default()
+}
+
+/// The variable that sets a key.
+fn variable(name: &str) -> String {
+    let key = Key::named(name).expect("every name that the code uses is in the table of keys");
+    let variable = key.variable();
+    if key.is_secret() {
+        format!("{variable} or {variable}_FILE")
+    } else {
+        variable
+    }
+}

@@ -1,0 +1,196 @@
+//! The one place where clients of Kafka are set up: where the brokers are and how they are spoken to, for whoever reads,
+//! produces or only asks.
+
+use std::path::Path;
+use std::time::Duration;
+
+use engine::config::{KafkaSecurity, KafkaTls, KafkaUser};
+use rdkafka::ClientConfig;
+use rdkafka::client::{Client, ClientContext};
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::metadata::Metadata;
+
+use super::trouble::Trouble;
+use crate::error::Error;
+
+/// Limit of one question to the brokers.
+pub(crate) const ASK_LIMIT: Duration = Duration::from_secs(10);
+/// Where a broker refuses us, the others are waited for no longer than this.
+const REFUSED_LIMIT: Duration = Duration::from_secs(3);
+/// Where OpenSSL is part of the binary, librdkafka looks for the system's certificates itself.
+const OF_THE_SYSTEM: &str = "probe";
+
+/// How to reach a topic.
+#[derive(Clone, Debug)]
+pub struct KafkaOptions {
+    /// Brokers to begin with, `host:port`.
+    pub bootstrap_servers: Vec<String>,
+    /// What the landed positions are committed under, for display.
+    pub group_id: String,
+    pub topic: String,
+    pub security: KafkaSecurity,
+}
+
+impl KafkaOptions {
+    /// The brokers to begin with, for people and for librdkafka.
+    pub(crate) fn servers(&self) -> String {
+        self.bootstrap_servers.join(",")
+    }
+
+    /// What every client needs to be told.
+    pub(crate) fn client(&self, client_id: &str) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client
+            // From this level on librdkafka tells of connections that brokers close.
+            .set_log_level(RDKafkaLogLevel::Info)
+            .set("bootstrap.servers", self.servers())
+            .set("client.id", client_id)
+            .set("reconnect.backoff.max.ms", "2000")
+            .set("security.protocol", self.security.protocol());
+        if let Some(tls) = &self.security.tls {
+            protect(&mut client, tls);
+        }
+        if let Some(user) = &self.security.user {
+            authenticate(&mut client, user);
+        }
+        client
+    }
+
+    /// What it means that no answer came: where a broker refused us, that.
+    pub(crate) fn unanswered(&self, trouble: Option<Trouble>, source: KafkaError) -> Error {
+        let refused = trouble.and_then(|trouble| trouble.refusal(self));
+        refused.unwrap_or_else(|| Error::KafkaConnect {
+            servers: self.servers(),
+            source,
+        })
+    }
+
+    /// That librdkafka cannot make a client of the settings. It reads the files of TLS for that.
+    pub(crate) fn unusable(&self, source: KafkaError) -> Error {
+        match &self.security.tls {
+            Some(_) => Error::KafkaTlsFiles { source },
+            None => Error::KafkaClient { source },
+        }
+    }
+}
+
+fn protect(client: &mut ClientConfig, tls: &KafkaTls) {
+    let path = |path: &Path| path.to_string_lossy().into_owned();
+    let roots = tls.root_certificate.as_deref();
+    client
+        .set("ssl.ca.location", roots.map_or(OF_THE_SYSTEM.into(), path))
+        // Never off: whoever is not sure of the other side may as well do without TLS.
+        .set("enable.ssl.certificate.verification", "true")
+        .set("ssl.endpoint.identification.algorithm", "https");
+    if let Some(own) = &tls.client {
+        client
+            .set("ssl.certificate.location", path(&own.certificate))
+            .set("ssl.key.location", path(&own.key));
+        if let Some(password) = &own.key_password {
+            client.set("ssl.key.password", password.expose());
+        }
+    }
+}
+
+fn authenticate(client: &mut ClientConfig, user: &KafkaUser) {
+    client
+        .set("sasl.mechanism", user.mechanism.as_str().to_uppercase())
+        .set("sasl.username", &user.name)
+        .set("sasl.password", user.password.expose());
+}
+
+/// Asks for a topic, or for all. It blocks, but not for long when `refused` says that a broker refused us meanwhile.
+pub(crate) fn metadata<C: ClientContext>(
+    client: &Client<C>,
+    topic: Option<&str>,
+    refused: impl FnOnce() -> bool,
+) -> KafkaResult<Metadata> {
+    match client.fetch_metadata(topic, REFUSED_LIMIT) {
+        Err(_) if !refused() => client.fetch_metadata(topic, ASK_LIMIT - REFUSED_LIMIT),
+        answered => answered,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use engine::config::{KafkaClient, KafkaSecurity, KafkaTls, KafkaUser, SaslMechanism, Secret};
+
+    use super::KafkaOptions;
+
+    /// Each line is a setting, and what librdkafka is told of it; nothing is behind a bare name.
+    fn check(tls: Option<KafkaTls>, user: Option<KafkaUser>, expected: &str) {
+        let options = KafkaOptions {
+            bootstrap_servers: vec!["a:1".into(), "b:2".into()],
+            group_id: "g".into(),
+            topic: "t".into(),
+            security: KafkaSecurity { tls, user },
+        };
+        assert!(!format!("{options:?}").contains("hunter2"));
+        let client = options.client("id");
+        assert_eq!(client.get("bootstrap.servers"), Some("a:1,b:2"));
+        for line in expected.lines().map(str::trim) {
+            let (key, value) = line.split_once(' ').unzip();
+            assert_eq!(client.get(key.unwrap_or(line)), value, "{line}");
+        }
+    }
+
+    fn user(mechanism: SaslMechanism) -> Option<KafkaUser> {
+        Some(KafkaUser {
+            mechanism,
+            name: "u".into(),
+            password: Secret::new("hunter2"),
+        })
+    }
+
+    fn tls(root: Option<&str>, client: Option<KafkaClient>) -> Option<KafkaTls> {
+        Some(KafkaTls {
+            root_certificate: root.map(PathBuf::from),
+            client,
+        })
+    }
+
+    #[test]
+    fn librdkafka_is_told_how_brokers_are_spoken_to() {
+        check(
+            None,
+            None,
+            "security.protocol plaintext\nssl.ca.location\nsasl.mechanism",
+        );
+        check(
+            tls(None, None),
+            user(SaslMechanism::ScramSha256),
+            "security.protocol sasl_ssl
+            ssl.ca.location probe
+            sasl.mechanism SCRAM-SHA-256
+            sasl.username u
+            sasl.password hunter2
+            enable.ssl.certificate.verification true
+            ssl.endpoint.identification.algorithm https",
+        );
+        let own = KafkaClient {
+            certificate: "/c".into(),
+            key: "/k".into(),
+            key_password: Some(Secret::new("hunter2")),
+        };
+        check(
+            tls(Some("/ca"), Some(own)),
+            None,
+            "security.protocol ssl
+            ssl.ca.location /ca
+            ssl.certificate.location /c
+            ssl.key.location /k
+            ssl.key.password hunter2
+            sasl.username
+            enable.ssl.certificate.verification true
+            ssl.endpoint.identification.algorithm https",
+        );
+        check(
+            None,
+            user(SaslMechanism::Plain),
+            "security.protocol sasl_plaintext\nsasl.mechanism PLAIN\nssl.ca.location",
+        );
+    }
+}
