@@ -216,6 +216,8 @@ def test_letters_are_listed_counted_and_shown(lakes):
     oracle.compare_dead_letters(
         [row | {"value": lake_value(lake, row)} for row in letters if row["kafka_offset"] != 999999], truth.bad
     )
+    listed = lake.isobar.ok("dead-letters", "list").stdout
+    assert all(row["letter"] in listed for row in letters) and "implausible_temperature" in listed
     received = [row["received_at"] for row in letters]
     assert received == sorted(received, reverse=True)
     chosen = lake.isobar.ok("dead-letters", "list", "--reason", "implausible_temperature", "--limit", "2", "--format", "csv")
