@@ -132,6 +132,7 @@ def test_a_replay_beside_a_landing_that_goes_on(lakes, kind, mended):
     lake.put(truth.files)
     with lake.isobar.start("land", "--from", "files", lake.place.export_url) as landing:
         everything = len(truth.bad)
+        eventually(lambda: delta.versions_seen(lake.place, "dead_letters") > 1, "a commit", within_s=120)
         eventually(lambda: delta.count(lake.place, "dead_letters") == everything, "the letters", within_s=120)
         replay(mended(lake))
         records, bad = after(truth)
