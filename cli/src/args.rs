@@ -6,7 +6,8 @@ use clap::{Parser, Subcommand};
 use tracing::Level;
 
 use crate::commands::{
-    check, completions, config, consume, demo, export, land, produce, query, run, serve, sql, table,
+    check, completions, config, consume, dead_letters, demo, export, land, produce, query, run,
+    serve, sql, table,
 };
 
 /// SQL analytics engine over HDFS, in one binary.
@@ -99,6 +100,8 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Table(table::Table),
     #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLetters),
+    #[command(subcommand)]
     Config(config::Config),
     Check(check::Check),
     Completions(completions::Completions),
@@ -183,6 +186,13 @@ mod tests {
         check("isobar land --from files", false);
         check("isobar land --from files x --accept-loss", false);
         check("isobar land --from kafka --topic t --once", true);
+        check("isobar dead-letters", false);
+        check("isobar dead-letters list --summary --since 7d", true);
+        check("isobar dead-letters list --since 7d --dt 2026-01-15", false);
+        check("isobar dead-letters list --since soon", false);
+        check("isobar dead-letters show t/0/1 --raw", true);
+        check("isobar dead-letters show t", false);
+        check("isobar dead-letters replay --reason a --reason b", true);
         check("isobar sql --set time.zone=UTC -v", true);
         check("isobar --set time.zone sql", false);
         check("isobar -q -v sql", false);

@@ -71,7 +71,7 @@ pub enum Error {
         declared: String,
     },
     #[error(
-        "column \"{column}\" of table \"{table}\" is {present}, its declaration says {declared}"
+        "column \"{column}\" of table \"{table}\" is {present}, its declaration says {declared}, and a column keeps its type; CAST it to what it is, give the new column another name, or move the table away and fill it anew"
     )]
     ColumnDiffers {
         table: TableName,
@@ -79,11 +79,30 @@ pub enum Error {
         present: String,
         declared: String,
     },
+    #[error(
+        "table \"{table}\" has a column \"{column}\" ({present}) that its declaration lacks, and a table loses no column; select it again, as `NULL AS {column}` with a CAST if nothing else is known, or move the table away and fill it anew"
+    )]
+    ColumnLost {
+        table: TableName,
+        column: String,
+        present: String,
+    },
+    #[error(
+        "a newer declaration has given table \"{table}\" other columns (by version {version}) while this one was writing to it; nothing of this batch is in the table. Start again with the newer declaration"
+    )]
+    ColumnsChanged { table: TableName, version: u64 },
     #[error("table \"{table}\" has columns that cannot be used")]
     Schema {
         table: TableName,
         #[source]
         source: ArrowError,
+    },
+    #[error("could not read data file {path} of table \"{table}\"")]
+    ReadDataFile {
+        table: TableName,
+        path: String,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
     #[error("others kept committing to table \"{table}\"; gave up after {tries} tries")]
     Contended { table: TableName, tries: usize },

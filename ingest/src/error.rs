@@ -55,6 +55,10 @@ pub enum Error {
         "another landing committed to table \"{table}\" (version {version}) while this one ran; nothing of this batch is in the table. Run one landing at a time; start this one again, and what is landed is skipped"
     )]
     Superseded { table: TableName, version: u64 },
+    #[error(
+        "\"{text}\" is no dead letter; name one as `isobar dead-letters list` does: topic/partition/offset, or path:line"
+    )]
+    LetterAddress { text: String },
     #[error("others kept committing to table \"{table}\"; gave up after {tries} tries")]
     Contended { table: TableName, tries: usize },
     #[error(

@@ -12,6 +12,7 @@ pub mod error;
 pub mod export;
 pub mod health;
 pub mod land;
+pub mod letters;
 pub mod message;
 pub mod openweather;
 mod outlive;

@@ -160,7 +160,7 @@ impl Land {
 }
 
 /// Where landed messages go, as configured.
-async fn destination(
+pub(crate) async fn destination(
     app: &App,
     lake: &Arc<Lake>,
     counters: Counters,

@@ -4,6 +4,7 @@ pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod consume;
+pub(crate) mod dead_letters;
 pub(crate) mod demo;
 pub(crate) mod export;
 pub(crate) mod land;
@@ -53,6 +54,7 @@ async fn run_to_the_end(command: Command, app: &App, out: &mut Output) -> anyhow
         Command::Run(run) => run.run(app, out).await,
         Command::Query(query) => query.run(app, out).await,
         Command::Table(table) => table.run(app, out).await,
+        Command::DeadLetters(letters) => Box::pin(letters.run(app, out)).await,
         Command::Config(config) => config.run(app, out),
         Command::Check(check) => Box::pin(check.run(app, out)).await,
         Command::Produce(_)

@@ -53,7 +53,7 @@ EXAMPLES:
   isobar run weather/daily_weather_by_city --from 2026-01-01 --to 2026-01-31
   isobar run weather/daily_weather_by_city --all";
 
-fn day(text: &str) -> Result<NaiveDate, String> {
+pub(crate) fn day(text: &str) -> Result<NaiveDate, String> {
     parse_date("day", text).map_err(|_| "expected a day that exists, such as 2026-01-15".to_owned())
 }
 

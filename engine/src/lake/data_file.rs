@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use chrono::Utc;
@@ -51,14 +52,14 @@ pub struct DataFile {
     pub rows: u64,
 }
 
-/// Encodes `batches`, whose columns are those of `schema` (without partition columns).
+/// Encodes `batches`, whose columns are those of `schema` (without partition columns), in any order.
 ///
 /// Runs on the calling thread and takes as long as compression takes: call it where blocking is fine.
 pub fn encode(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Encoded, ParquetError> {
     let mut content = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut content, Arc::clone(schema), Some(properties()))?;
     for batch in batches {
-        writer.write(batch)?;
+        writer.write(&in_order(schema, batch)?)?;
     }
     let footer = writer.finish()?;
     let statistics = statistics::to_log(schema, &footer)?;
@@ -69,6 +70,26 @@ pub fn encode(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Encoded, Pa
         statistics: statistics.into(),
         rows,
     })
+}
+
+/// `batch` with its columns where `schema` has them. The writer takes them by their places, and a declaration may name
+/// them in another order than the table.
+fn in_order(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let given = batch.schema();
+    let names = |schema: &SchemaRef| -> Vec<String> {
+        let fields = schema.fields().iter();
+        fields.map(|field| field.name().clone()).collect()
+    };
+    let (given_names, wanted) = (names(&given), names(schema));
+    if given_names == wanted {
+        return Ok(batch.clone());
+    }
+    if given_names.len() != wanted.len() {
+        let message = format!("columns {given_names:?} are not {wanted:?}");
+        return Err(ArrowError::SchemaError(message));
+    }
+    let places = wanted.iter().map(|name| given.index_of(name));
+    batch.project(&places.collect::<Result<Vec<_>, _>>()?)
 }
 
 fn properties() -> WriterProperties {

@@ -4,10 +4,12 @@
 //! [`LakeTable`] provider, and changed through a [`Table`], whose every change is one commit.
 
 mod data_file;
+mod evolve;
 mod history;
 mod location;
 mod name;
 mod provider;
+mod rows;
 mod snapshot;
 mod statistics;
 mod store;
@@ -28,6 +30,7 @@ pub(crate) use self::history::History;
 pub use self::location::Location;
 pub use self::name::TableName;
 pub use self::provider::{InputFile, LakeTable};
+pub use self::rows::Rows;
 pub use self::snapshot::Snapshot;
 pub use self::store::{Counters, Failure, StoreOptions, Stores};
 pub use self::sweep::Swept;
@@ -113,7 +116,7 @@ impl Lake {
         Ok(newest)
     }
 
-    /// A table to write to, created from `schema` when it is absent.
+    /// A table to write to, created from `schema` when it is absent. Columns that only `schema` has are added to it.
     pub async fn open_or_create(
         self: &Arc<Self>,
         name: &TableName,

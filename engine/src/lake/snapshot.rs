@@ -309,7 +309,7 @@ impl Snapshot {
     }
 
     /// Whether the file with this path below the table is part of this version.
-    pub(super) fn has_file(&self, relative: &str) -> bool {
+    pub fn has_file(&self, relative: &str) -> bool {
         self.files.iter().any(|file| file.relative == relative)
     }
 

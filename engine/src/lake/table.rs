@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array as _, AsArray as _};
 use arrow::compute::{SortColumn, cast, lexsort_to_indices, partition, take_record_batch};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::ScalarValue;
@@ -19,6 +19,7 @@ use object_store::path::{Path, PathPart};
 use uuid::Uuid;
 
 use super::data_file::{DataFile, Encoded};
+use super::evolve;
 use super::location::Location;
 use super::name::TableName;
 use super::snapshot::{Snapshot, log_store};
@@ -71,6 +72,10 @@ pub struct Change {
     pub add: Vec<DataFile>,
     /// Partitions whose present files all leave the table.
     pub replace: Vec<PartitionKey>,
+    /// Files of the present version that leave the table.
+    pub remove: Vec<DataFile>,
+    /// All columns that the table has from now on, if it is given any.
+    pub columns: Option<SchemaRef>,
     pub transactions: Vec<Transaction>,
 }
 
@@ -89,6 +94,8 @@ pub enum Outcome {
 pub struct Table {
     location: Location,
     snapshot: Arc<Snapshot>,
+    /// Those that files are stored with: the table's when it was opened.
+    columns: SchemaRef,
 }
 
 impl Table {
@@ -101,19 +108,23 @@ impl Table {
             Some(snapshot) => snapshot,
             None => create(&name, &location, schema).await?,
         };
-        check_schema(&snapshot, schema)?;
-        Ok(Self {
-            location,
-            snapshot: Arc::new(snapshot),
-        })
+        let mut table = Self::at(snapshot, location);
+        table.evolve(schema).await?;
+        table.columns = Arc::clone(table.snapshot.schema());
+        Ok(table)
     }
 
     pub(super) async fn open(name: &TableName, location: Location) -> Result<Option<Self>, Error> {
         let snapshot = Snapshot::open(name, &location).await?;
-        Ok(snapshot.map(|snapshot| Self {
+        Ok(snapshot.map(|snapshot| Self::at(snapshot, location)))
+    }
+
+    fn at(snapshot: Snapshot, location: Location) -> Self {
+        Self {
             location,
+            columns: Arc::clone(snapshot.schema()),
             snapshot: Arc::new(snapshot),
-        }))
+        }
     }
 
     pub fn snapshot(&self) -> &Arc<Snapshot> {
@@ -139,7 +150,7 @@ impl Table {
     /// again and the change looked for there; it is never sent twice.
     ///
     /// # Errors
-    /// When the storage fails, or the table is not the one any more that was opened.
+    /// When the storage fails, the table is not the one any more that was opened, or its columns are not.
     pub async fn commit(&mut self, change: &Change) -> Result<Outcome, Error> {
         let seen = self.snapshot.version();
         if !self.snapshot.is_in_place().await? {
@@ -150,6 +161,7 @@ impl Table {
                 return Ok(Outcome::Superseded);
             }
         }
+        self.refuse_other_columns(change)?;
         let failure = match self.try_commit(change).await {
             Ok(version) => {
                 self.reload().await?;
@@ -163,6 +175,7 @@ impl Table {
             return Ok(Outcome::Committed(seen + 1));
         }
         if self.snapshot.version() > seen {
+            self.refuse_other_columns(change)?;
             return Ok(Outcome::Superseded);
         }
         Err(Error::Commit {
@@ -172,11 +185,28 @@ impl Table {
         })
     }
 
+    /// Fails when the files of `change` were stored for other columns than the table has by now: their rows would lack
+    /// what a newer declaration selects, for ever and unseen.
+    fn refuse_other_columns(&self, change: &Change) -> Result<(), Error> {
+        if change.add.is_empty() || self.snapshot.schema().fields() == self.columns.fields() {
+            return Ok(());
+        }
+        Err(Error::ColumnsChanged {
+            table: self.name().clone(),
+            version: self.snapshot.version(),
+        })
+    }
+
     async fn try_commit(&self, change: &Change) -> Result<u64, DeltaTableError> {
         let mut actions: Vec<Action> = Vec::new();
         for partition in &change.replace {
             let files = self.snapshot.data_files(partition);
             actions.extend(files.map(|file| Action::Remove(file.removal())));
+        }
+        let removed = change.remove.iter();
+        actions.extend(removed.map(|file| Action::Remove(file.removal())));
+        if let Some(columns) = &change.columns {
+            actions.push(evolve::metadata(&self.snapshot, columns)?);
         }
         actions.extend(change.add.iter().map(|file| Action::Add(file.add.clone())));
         let transactions = change
@@ -185,7 +215,7 @@ impl Table {
             .map(|transaction| Txn::new(&transaction.application, transaction.version))
             .collect();
         let operation = DeltaOperation::Write {
-            mode: if change.replace.is_empty() {
+            mode: if change.replace.is_empty() && change.remove.is_empty() {
                 SaveMode::Append
             } else {
                 SaveMode::Overwrite
@@ -380,51 +410,6 @@ async fn create(
         (Some(snapshot), _) => Ok(snapshot),
         (None, Err(source)) => Err(failed(source)),
         (None, Ok(_)) => Err(failed(DeltaTableError::NotATable(location.to_string()))),
-    }
-}
-
-/// Refuses to write rows that the table was not created for.
-fn check_schema(snapshot: &Snapshot, schema: &TableSchema) -> Result<(), Error> {
-    let present: Vec<_> = snapshot.partition_columns().collect();
-    if present != schema.partition {
-        return Err(Error::PartitionDiffers {
-            table: snapshot.name().clone(),
-            present: present.join(", "),
-            declared: schema.partition.join(", "),
-        });
-    }
-    let described = |schema: &Schema| -> BTreeMap<String, DataType> {
-        schema
-            .fields()
-            .iter()
-            .map(|field| (field.name().clone(), field.data_type().clone()))
-            .collect()
-    };
-    let (present, declared) = (described(snapshot.schema()), described(&schema.columns));
-    for (column, data_type) in &declared {
-        match present.get(column) {
-            Some(found) if found == data_type => {}
-            found => {
-                return Err(Error::ColumnDiffers {
-                    table: snapshot.name().clone(),
-                    column: column.clone(),
-                    present: found.map_or_else(|| "absent".to_owned(), ToString::to_string),
-                    declared: data_type.to_string(),
-                });
-            }
-        }
-    }
-    match present
-        .keys()
-        .find(|column| !declared.contains_key(*column))
-    {
-        None => Ok(()),
-        Some(column) => Err(Error::ColumnDiffers {
-            table: snapshot.name().clone(),
-            column: column.clone(),
-            present: present[column].to_string(),
-            declared: "absent".to_owned(),
-        }),
     }
 }
 

@@ -516,6 +516,7 @@ async fn publish(
             .map(|computed| computed.key.clone())
             .collect(),
         transactions,
+        ..Change::default()
     };
     let outcome = table.commit(&change).await?;
     info!(query = %query.name, table = %table.name(), partitions = changed.len(), ?outcome, "published");

@@ -53,6 +53,9 @@ pub(crate) struct Landing {
     limits: Limits,
     /// By table, in the topic's order.
     landed: Vec<Identities>,
+    /// Messages that had rows when the landing began. They are not refused afterwards: a landing that was started with
+    /// an older declaration would bring back the letters that a replay has landed.
+    before: Identities,
     refused: Refused,
     progress: Progress,
     tally: Tally,
@@ -101,6 +104,8 @@ impl Landing {
             let below = Identities::below(positions);
             landed.push(below.read(&into.session, &table.name, &topic.name).await?);
         }
+        let mut before = Identities::default();
+        landed.iter().for_each(|landed| before.extend(landed));
         let names: Vec<_> = schemas.into_iter().map(|(name, _)| name).collect();
         Ok(Self {
             source,
@@ -114,6 +119,7 @@ impl Landing {
             committer: Committer::new(tables),
             limits: into.limits,
             landed,
+            before,
             refused: Refused::read(&into.session, &topic.name, refused).await?,
             progress: Progress::default(),
         })
@@ -293,6 +299,7 @@ impl Landing {
         let letters_new: Vec<_> = processed
             .refused
             .into_iter()
+            .filter(|letter| !letter.identity.is_some_and(|of| self.before.has(of)))
             .filter(|letter| self.refused.insert(letter))
             .collect();
         self.progress.refused += letters_new.len() as u64;
@@ -344,7 +351,7 @@ fn lowest(tables: &[Positions]) -> Positions {
 }
 
 /// Which of `rows` belong to messages that are new to their table.
-fn claim(
+pub(super) fn claim(
     rows: &RecordBatch,
     landed: &mut Identities,
     claimed: &mut HashMap<(i32, i64), bool>,

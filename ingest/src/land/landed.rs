@@ -45,6 +45,20 @@ impl Identities {
         beyond.insert(u64::try_from(offset).unwrap_or_default())
     }
 
+    /// Adds all of `other` that do not lie below a position.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        for (partition, offsets) in &other.beyond {
+            *self.beyond.entry(*partition).or_default() |= offsets;
+        }
+    }
+
+    /// Whether this identity is among those that were added one by one.
+    pub(crate) fn has(&self, (partition, offset): (i32, i64)) -> bool {
+        let beyond = self.beyond.get(&partition);
+        let offset = u64::try_from(offset).unwrap_or_default();
+        beyond.is_some_and(|beyond| beyond.contains(offset))
+    }
+
     /// Adds all before these positions.
     pub(crate) fn advance(&mut self, positions: &Positions) {
         for (partition, next) in positions {

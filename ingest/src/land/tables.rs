@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use engine::lake::{
-    Change, Lake, Outcome, SWEEP, Swept, Table, TableName, TableSchema, Transaction,
+    Change, Lake, Outcome, SWEEP, Snapshot, Swept, Table, TableName, TableSchema, Transaction,
 };
 use futures::{StreamExt as _, TryStreamExt as _};
 use tracing::{info, warn};
@@ -107,11 +107,8 @@ impl Tables {
         let mut all = Vec::new();
         for writer in &self.0 {
             let snapshot = writer.table.snapshot();
-            let mut recorded = [None; 2];
-            for (half, name) in recorded.iter_mut().zip(&writer.names.id) {
-                *half = snapshot.transaction(name).await?;
-            }
-            if recorded != [None; 2] && recorded != halves(id).map(Some) {
+            let recorded = recorded_id(snapshot, topic).await?;
+            if recorded.is_some_and(|recorded| recorded != halves(id)) {
                 return Err(Error::TopicRecreated {
                     topic: topic.to_owned(),
                 });
@@ -246,8 +243,21 @@ impl Writer {
     }
 }
 
+/// Which Kafka topic called `topic` the positions of a table are of, if it has any.
+pub(super) async fn recorded_id(
+    snapshot: &Snapshot,
+    topic: &str,
+) -> Result<Option<[i64; 2]>, Error> {
+    let mut recorded = [None; 2];
+    for (half, name) in recorded.iter_mut().zip(&Names::of(topic).id) {
+        *half = snapshot.transaction(name).await?;
+    }
+    let [high, low] = recorded;
+    Ok(high.zip(low).map(|(high, low)| [high, low]))
+}
+
 /// An id as the two numbers that a log can record.
-fn halves(id: Uuid) -> [i64; 2] {
+pub(super) fn halves(id: Uuid) -> [i64; 2] {
     let (high, low) = id.as_u64_pair();
     [high, low].map(|half| i64::from_ne_bytes(half.to_ne_bytes()))
 }

@@ -2,5 +2,6 @@
 
 mod golden;
 mod landing;
+mod replay;
 mod script;
 mod world;

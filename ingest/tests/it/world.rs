@@ -12,7 +12,11 @@ use engine::lake::{Lake, StoreOptions, Stores};
 use engine::query::{Days, Library, Report, Runner};
 use engine::session::Session;
 use ingest::declaration::Declarations;
-use ingest::land::{Counters, Destination, FileLanding, Limits, Progress, from_files};
+use ingest::land::{
+    Counters, Destination, FileLanding, Limits, Progress, Replay, Replayed, from_files, replay,
+};
+use ingest::letters::Filter;
+use ingest::source::kafka::KafkaOptions;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -23,7 +27,7 @@ pub(crate) struct World {
     pub(crate) lake: Arc<Lake>,
     pub(crate) library: Library,
     pub(crate) declarations: Declarations,
-    session: Session,
+    pub(crate) session: Session,
 }
 
 impl World {
@@ -68,24 +72,44 @@ impl World {
     pub(crate) async fn land(&self, place: &Path) -> Result<Progress, ingest::Error> {
         let url = Url::from_file_path(place).expect("a URL");
         let files = FileLanding {
-            into: Destination {
-                lake: Arc::clone(&self.lake),
-                session: self.session.clone(),
-                declarations: self.declarations.clone(),
-                tables: self.library.root().to_owned(),
-                zone: Paris,
-                limits: Limits {
-                    rows_max: 100_000,
-                    bytes_max: 64 << 20,
-                    interval: Duration::from_secs(60),
-                },
-                counters: Counters::default(),
-            },
+            into: self.destination(),
             topic: "weather-api",
             place: self.lake.stores().locate(&url).expect("a place"),
             watch: false,
         };
         from_files(files, CancellationToken::new(), &|_| ()).await
+    }
+
+    fn destination(&self) -> Destination {
+        Destination {
+            lake: Arc::clone(&self.lake),
+            session: self.session.clone(),
+            declarations: self.declarations.clone(),
+            tables: self.library.root().to_owned(),
+            zone: Paris,
+            limits: Limits {
+                rows_max: 100_000,
+                bytes_max: 64 << 20,
+                interval: Duration::from_secs(60),
+            },
+            counters: Counters::default(),
+        }
+    }
+
+    /// Replays letters by the declarations.
+    pub(crate) async fn replay(&self, filter: Filter, dry_run: bool) -> Replayed {
+        let again = Replay {
+            into: self.destination(),
+            // No letter here is from Kafka, so that nobody is asked.
+            kafka: KafkaOptions {
+                bootstrap_servers: vec!["127.0.0.1:1".to_owned()],
+                group_id: "test".to_owned(),
+                topic: "weather-api".to_owned(),
+            },
+            filter,
+            dry_run,
+        };
+        replay(again, &|_| ()).await.expect("replayed")
     }
 
     /// Runs the query called `name` for `days`.

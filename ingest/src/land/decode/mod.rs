@@ -40,6 +40,15 @@ impl Decoded {
         arrow::compute::max(instants.as_primitive::<TimestampMicrosecondType>())
     }
 
+    /// Lines that the messages of the batch stand in, where they come from lines.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = i64> {
+        let places = self
+            .origins
+            .iter()
+            .filter_map(|origin| origin.place.as_ref());
+        places.map(|place| place.1)
+    }
+
     /// The dead letter of a message that was refused after it had been decoded.
     pub(crate) fn letter(&self, index: usize, reason: &str, detail: String) -> DeadLetter {
         let origin = self.origins[index].clone();

@@ -3,6 +3,7 @@
 //! Partitions are assigned by us and not by a consumer group: a table has one landing, and where it goes on
 //! is known from the table. What is committed under `group_id` is for display.
 
+mod again;
 mod beginning;
 mod client;
 mod context;
@@ -27,6 +28,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::debug;
 use uuid::Uuid;
 
+pub(crate) use self::again::{Offsets, read_again};
 pub(crate) use self::beginning::{pending, start, why_gone};
 pub use self::client::KafkaOptions;
 pub(crate) use self::client::{ASK_LIMIT, metadata};

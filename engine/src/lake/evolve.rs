@@ -1,0 +1,116 @@
+//! A table and its declaration: columns that the declaration has gained are added, whatever else differs is refused.
+//!
+//! A column is added by a commit of metadata alone. Data files stay as they are; readers see nulls where a file
+//! lacks the column.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
+use deltalake_core::DeltaTableError;
+use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel as _;
+use deltalake_core::kernel::{Action, MetadataExt as _, StructType};
+use tracing::info;
+
+use super::snapshot::Snapshot;
+use super::table::{Change, Outcome, Table, TableSchema, Transaction};
+use crate::error::Error;
+
+/// Name of the marks by which a commit of columns is found again.
+const COLUMNS: &str = "isobar/columns";
+
+/// How often columns are added while others commit.
+const TRIES: usize = 15;
+
+impl Table {
+    /// Adds the columns that `schema` has and the table has not.
+    ///
+    /// # Errors
+    /// When the table differs from `schema` in any other way, or the storage fails.
+    pub(super) async fn evolve(&mut self, schema: &TableSchema) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let gained = gained(self.snapshot(), schema)?;
+            if gained.is_empty() {
+                return Ok(());
+            }
+            let columns = self.snapshot().columns();
+            let names: Vec<_> = gained.iter().map(|field| field.name().clone()).collect();
+            // Behind those that are there, so that what counts columns by their place goes on.
+            let all: Vec<_> = columns.fields().iter().cloned().chain(gained).collect();
+            let change = Change {
+                columns: Some(Arc::new(Schema::new(all))),
+                transactions: vec![Transaction::unique(COLUMNS)],
+                ..Change::default()
+            };
+            if let Outcome::Committed(version) = self.commit(&change).await? {
+                info!(table = %self.name(), version, columns = names.join(", "), "added columns");
+            }
+        }
+        Err(Error::Contended {
+            table: self.name().clone(),
+            tries: TRIES,
+        })
+    }
+}
+
+/// The action that gives the table of `snapshot` these columns.
+pub(super) fn metadata(
+    snapshot: &Snapshot,
+    columns: &SchemaRef,
+) -> Result<Action, DeltaTableError> {
+    let columns: StructType = columns
+        .as_ref()
+        .try_into_kernel()
+        .map_err(|source: ArrowError| DeltaTableError::from(source))?;
+    let metadata = snapshot.state().metadata().clone();
+    Ok(Action::Metadata(metadata.with_schema(&columns)?))
+}
+
+/// Columns that only `schema` has.
+///
+/// # Errors
+/// When rows of `schema` are not rows of the table, also with those columns.
+fn gained(snapshot: &Snapshot, schema: &TableSchema) -> Result<Vec<Arc<Field>>, Error> {
+    let table = || snapshot.name().clone();
+    let partition: Vec<_> = snapshot.partition_columns().collect();
+    if partition != schema.partition {
+        return Err(Error::PartitionDiffers {
+            table: table(),
+            present: partition.join(", "),
+            declared: schema.partition.join(", "),
+        });
+    }
+    let types = |schema: &Schema| -> BTreeMap<String, DataType> {
+        let fields = schema.fields().iter();
+        fields
+            .map(|field| (field.name().clone(), field.data_type().clone()))
+            .collect()
+    };
+    let (present, declared) = (types(snapshot.schema()), types(&schema.columns));
+    for (column, data_type) in &present {
+        match declared.get(column) {
+            Some(found) if found == data_type => {}
+            Some(found) => {
+                return Err(Error::ColumnDiffers {
+                    table: table(),
+                    column: column.clone(),
+                    present: data_type.to_string(),
+                    declared: found.to_string(),
+                });
+            }
+            None => {
+                return Err(Error::ColumnLost {
+                    table: table(),
+                    column: column.clone(),
+                    present: data_type.to_string(),
+                });
+            }
+        }
+    }
+    let gained = schema.columns.fields().iter();
+    Ok(gained
+        .filter(|field| !present.contains_key(field.name()))
+        .map(|field| Arc::new(Field::new(field.name(), field.data_type().clone(), true)))
+        .collect())
+}

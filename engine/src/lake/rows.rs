@@ -1,0 +1,75 @@
+//! The rows of one data file, in their order: for who rewrites a file.
+
+use arrow::array::new_null_array;
+use arrow::compute::cast;
+use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
+use object_store::ObjectStoreExt as _;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+
+use super::data_file::DataFile;
+use super::table::{Table, below};
+use crate::error::Error;
+
+/// Rows that are decoded together: few, since one may hold a whole message.
+const BATCH_ROWS: usize = 64;
+
+/// The rows of a data file, decoded as they are taken. The file is in memory, compressed as it is stored.
+pub struct Rows {
+    reader: ParquetRecordBatchReader,
+    schema: SchemaRef,
+    failed: Box<dyn Fn(ArrowError) -> Error + Send>,
+}
+
+impl Table {
+    /// The rows of `file`, in the columns of the table's data files. Read again they come in the same order: a data file
+    /// never changes.
+    pub async fn rows(&self, file: &DataFile) -> Result<Rows, Error> {
+        let (table, place) = (self.name().clone(), file.path().to_owned());
+        let failed = move |source: Box<dyn std::error::Error + Send + Sync>| Error::ReadDataFile {
+            table: table.clone(),
+            path: place.clone(),
+            source,
+        };
+        let path = below(self.location(), file.path());
+        let read = async { self.location().store().get(&path).await?.bytes().await };
+        let content = read.await.map_err(|source| failed(source.into()))?;
+        let reader = ParquetRecordBatchReaderBuilder::try_new(content)
+            .and_then(|builder| builder.with_batch_size(BATCH_ROWS).build())
+            .map_err(|source| failed(source.into()))?;
+        Ok(Rows {
+            reader,
+            schema: self.snapshot().file_schema(),
+            failed: Box::new(move |source| failed(source.into())),
+        })
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<RecordBatch, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let batch = self.reader.next()?;
+        let batch = batch.and_then(|batch| conform(&self.schema, &batch));
+        Some(batch.map_err(&self.failed))
+    }
+}
+
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Rows").finish_non_exhaustive()
+    }
+}
+
+/// The rows in the table's columns: what the file lacks is null.
+fn conform(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let columns = schema
+        .fields()
+        .iter()
+        .map(|field| match batch.column_by_name(field.name()) {
+            Some(column) => cast(column, field.data_type()),
+            None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+        });
+    RecordBatch::try_new(SchemaRef::clone(schema), columns.collect::<Result<_, _>>()?)
+}

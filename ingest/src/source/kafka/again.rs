@@ -1,0 +1,152 @@
+//! Single records read again by their offsets.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::BytesMut;
+use tokio_util::sync::CancellationToken;
+
+use super::{Connection, Extent, Positions, Reading, Record, Records, read};
+use crate::error::Error;
+
+/// Offsets of one topic partition that are at most this far apart are read in one go: what lies between is read and thrown
+/// away, which is quicker than to begin anew.
+const GAP_MAX: i64 = 500;
+
+/// Offsets by topic partition.
+pub(crate) type Offsets = BTreeMap<i32, BTreeSet<i64>>;
+
+/// Reads the records at `offsets` that are still there. It blocks until `stop` is cancelled.
+pub(crate) fn read_again(
+    connection: &Connection,
+    offsets: &Offsets,
+    extents: &BTreeMap<i32, Extent>,
+    stop: &CancellationToken,
+) -> Result<Records, Error> {
+    let mut found = Gathered::default();
+    for Round { from, until } in rounds(offsets, extents) {
+        let reading = Reading {
+            from,
+            until: Some(until),
+        };
+        let keep = |records: Records| {
+            found.keep(&records, offsets);
+            true
+        };
+        read(connection, &reading, keep, stop)?;
+    }
+    Ok(found.into_records())
+}
+
+/// What is read at the same time: one stretch of each topic partition.
+#[derive(Debug, PartialEq, Eq)]
+struct Round {
+    from: Positions,
+    until: Positions,
+}
+
+fn rounds(offsets: &Offsets, extents: &BTreeMap<i32, Extent>) -> Vec<Round> {
+    let mut rounds: Vec<Round> = Vec::new();
+    for (partition, offsets) in offsets {
+        // What Kafka does not hold any more must not be asked for: it would end all reading.
+        let Some(extent) = extents.get(partition).filter(|held| held.low < held.high) else {
+            continue;
+        };
+        for (round, (first, last)) in stretches(offsets.range(extent.low..extent.high)).enumerate()
+        {
+            if rounds.len() == round {
+                rounds.push(Round {
+                    from: Positions::new(),
+                    until: Positions::new(),
+                });
+            }
+            rounds[round].from.insert(*partition, first);
+            rounds[round].until.insert(*partition, last + 1);
+        }
+    }
+    rounds
+}
+
+/// First and last offset of each stretch without a wide gap.
+fn stretches<'a>(offsets: impl Iterator<Item = &'a i64>) -> impl Iterator<Item = (i64, i64)> {
+    let mut stretches: Vec<(i64, i64)> = Vec::new();
+    for offset in offsets {
+        match stretches.last_mut() {
+            Some((_, last)) if offset - *last <= GAP_MAX => *last = *offset,
+            _ => stretches.push((*offset, *offset)),
+        }
+    }
+    stretches.into_iter()
+}
+
+/// The wanted records, with their bytes alone.
+#[derive(Default)]
+struct Gathered {
+    bytes: BytesMut,
+    list: Vec<Record>,
+}
+
+impl Gathered {
+    fn keep(&mut self, records: &Records, offsets: &Offsets) {
+        let is_wanted = |record: &&Record| {
+            let offsets = offsets.get(&record.partition);
+            offsets.is_some_and(|offsets| offsets.contains(&record.offset))
+        };
+        for record in records.list.iter().filter(is_wanted) {
+            let mut copy = |range: &std::ops::Range<usize>| {
+                let start = self.bytes.len();
+                self.bytes.extend_from_slice(&records.bytes[range.clone()]);
+                start..self.bytes.len()
+            };
+            self.list.push(Record {
+                partition: record.partition,
+                offset: record.offset,
+                timestamp_ms: record.timestamp_ms,
+                key: record.key.as_ref().map(&mut copy),
+                value: record.value.as_ref().map(&mut copy),
+            });
+        }
+    }
+
+    fn into_records(self) -> Records {
+        Records {
+            sequence: 0,
+            bytes: self.bytes.freeze(),
+            list: self.list,
+            positions: Positions::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Extent;
+    use super::{Offsets, Round, rounds};
+
+    #[test]
+    fn near_offsets_are_read_together_and_gone_ones_not_at_all() {
+        let extents = [
+            (0, Extent { low: 5, high: 2000 }),
+            (1, Extent { low: 0, high: 10 }),
+            (2, Extent { low: 7, high: 7 }),
+        ]
+        .into();
+        let offsets: Offsets = [
+            (0, [1, 4, 5, 6, 400, 1500, 2000].into()),
+            (1, [3].into()),
+            (2, [6].into()),
+            (9, [0].into()),
+        ]
+        .into();
+        let round = |from: &[(i32, i64)], until: &[(i32, i64)]| Round {
+            from: from.iter().copied().collect(),
+            until: until.iter().copied().collect(),
+        };
+        assert_eq!(
+            rounds(&offsets, &extents),
+            [
+                round(&[(0, 5), (1, 3)], &[(0, 401), (1, 4)]),
+                round(&[(0, 1500)], &[(0, 1501)]),
+            ]
+        );
+    }
+}

@@ -1,0 +1,247 @@
+"""Refused messages: listed, shown, and landed once their table's declaration is mended, whatever happens meanwhile."""
+
+import json
+import random
+import shutil
+import time
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from support import delta, oracle
+from support.binary import REPOSITORY, Isobar, parse_csv, parse_json
+from support.fixtures import LONG
+from support.lake import Lake
+from support.topic import Topic, compare_dead_letters, weather
+from support.weather_data import CITIES, BadLine, Record, build, export_line
+from support.web import eventually
+
+KILLS = 20 if LONG else 4
+TABLES = ["weather", "weather_forecast", "dead_letters"]
+DAY = date(2026, 1, 15)
+# Well-formed by the mended declaration, which takes temperatures in kelvin too.
+MENDED = "Kelvin"
+STILL_BAD = ["cut short", "no weather", "an empty line", "a key twice"]
+
+
+@pytest.fixture
+def mended(tmp_path):
+    """What runs by the mended declaration."""
+    queries = tmp_path / "queries"
+    shutil.copytree(REPOSITORY / "queries", queries)
+    table = queries / "tables" / "weather.sql"
+    text = table.read_text()
+    assert "['temp'] NOT BETWEEN -90 AND 60" in text
+    table.write_text(text.replace("['temp'] NOT BETWEEN -90 AND 60", "['temp'] NOT BETWEEN -90 AND 400"))
+    return lambda lake: lake.isobar.having(ISOBAR__QUERIES__PATH=str(queries))
+
+
+def export(days=1, letters=6, **options):
+    kinds = [MENDED] * letters + STILL_BAD
+    return build(
+        [DAY + timedelta(days=n) for n in range(days)], CITIES[:2], forecasts=2, malformed=kinds, file_hours=24, **options
+    )
+
+
+def record_of(bad: BadLine) -> Record:
+    """The message of a letter that is none any more."""
+    line = json.loads(bad.raw)
+    # Paris in January.
+    local = datetime.fromisoformat(line["event_time"]).replace(tzinfo=UTC) - timedelta(hours=1)
+    return Record(line["kafka_partition"], line["kafka_offset"], int(local.timestamp()), line["value"])
+
+
+def after(truth) -> tuple[list[Record], list[BadLine]]:
+    """The records and the malformed lines that there are after the replay."""
+    landed = [record_of(bad) for bad in truth.bad if bad.kind == MENDED]
+    return truth.records + landed, [bad for bad in truth.bad if bad.kind != MENDED]
+
+
+def versions(lake: Lake) -> list[int]:
+    return [delta.version(lake.place, table) for table in TABLES]
+
+
+def replay(isobar: Isobar, *arguments: str) -> str:
+    return isobar.ok("dead-letters", "replay", *arguments).stdout
+
+
+def test_letters_that_are_well_formed_by_now_land_once_and_leave(lakes, kind, mended, figures):
+    truth = export()
+    lake = lakes.new(kind)
+    lake.put(truth.files)
+    lake.land()
+    before = versions(lake)
+    assert "6 malformed still" not in replay(lake.isobar) and versions(lake) == before
+    told = replay(mended(lake), "--dry-run")
+    assert "weather would get 6 rows" in told and "6 would land" in told and "4 malformed still" in told
+    assert versions(lake) == before
+    # A reason that no letter has chooses none.
+    assert "0 letters: 0 landed" in replay(mended(lake), "--reason", "wrong_type")
+    told = replay(mended(lake), "--reason", "implausible_temperature")
+    assert "weather got 6 rows" in told and "6 letters: 6 landed" in told
+    lake.must_have_landed(*after(truth))
+    landed = versions(lake)
+    assert "0 landed" in replay(mended(lake)) and versions(lake) == landed
+    # The same files under the older declaration bring no letter back, nor under the mended one a row.
+    lake.land()
+    mended(lake).land(lake.place.export_url)
+    assert versions(lake) == landed
+    figures.record(f"replay of dead letters, {kind}", "6 landed once and left, 4 stayed")
+
+
+def test_a_killed_replay_loses_and_doubles_nothing(lakes, kind, mended):
+    truth = export(letters=60)
+    lake = lakes.new(kind, ISOBAR__LAND__ROWS_MAX="20")
+    lake.put(truth.files)
+    lake.land()
+    records, bad = after(truth)
+    started = time.monotonic()
+    replay(mended(lake), "--dry-run")
+    whole_s = time.monotonic() - started
+    chance = random.Random(4)
+    for kill in range(KILLS):
+        process = mended(lake).start("dead-letters", "replay")
+        # At a moment of its own each, the last ones near the end, where rows are there and letters are leaving.
+        time.sleep(whole_s * (kill + chance.random()) / KILLS)
+        process.kill()
+        process.wait()
+        found = lake.identities()
+        assert len(found) == len(set(found)) and set(found) <= {record.identity for record in records}
+        letters = {(row["path"], row["line"]) for row in lake.rows("dead_letters", ["path", "line"])}
+        assert len(letters) + len(found) >= len(bad) + len(records), "a message is neither a row nor a letter"
+    replay(mended(lake))
+    lake.must_have_landed(records, bad)
+    for table in TABLES:
+        files = {stored.path for stored in delta.data_files(lake.place, table)}
+        retired = {f"lake/{table}/{path}" for path in removed(lake, table)}
+        assert files - retired == delta.live_files(lake.place, table), f"orphans beside {table}"
+
+
+def removed(lake: Lake, table: str) -> set[str]:
+    """Files that commits took out: they stay for older versions."""
+    commits = range(delta.version(lake.place, table) + 1)
+    actions = [action for n in commits for action in delta.actions(lake.place, table, n)]
+    return {action["remove"]["path"] for action in actions if "remove" in action}
+
+
+def test_a_replay_beside_a_landing_that_goes_on(lakes, kind, mended):
+    """The landing was started with the older declaration. It begins anew when it finds the replay's commit, reads every
+    file again, and brings back no letter that has left."""
+    truth = export()
+    lake = lakes.new(kind, ISOBAR__LAND__INTERVAL="100ms")
+    lake.put(truth.files)
+    with lake.isobar.start("land", "--from", "files", lake.place.export_url) as landing:
+        everything = len(truth.bad)
+        eventually(lambda: delta.versions_seen(lake.place, "dead_letters") > 1, "a commit", within_s=120)
+        eventually(lambda: delta.count(lake.place, "dead_letters") == everything, "the letters", within_s=120)
+        replay(mended(lake))
+        records, bad = after(truth)
+        for n in range(3):
+            more = build([DAY + timedelta(days=n + 1)], CITIES[:1], malformed=[MENDED], first_offset=(n + 1) * 1000)
+            lake.put(more.files)
+            records, bad = records + more.records, bad + more.bad
+            eventually(lambda: delta.count(lake.place, "weather") == len(records), "the rows", within_s=120)
+            assert landing.poll() is None, landing.said()
+        landing.terminate()
+        assert landing.wait(timeout=60) == 0, landing.said()
+    lake.must_have_landed(records, bad)
+
+
+def test_letters_of_kafka_are_read_again_for_their_time(lakes, kind, kafka, mended):
+    topic = Topic(kafka)
+    topic.produce(weather([DAY], CITIES[:2], forecasts=2), kinds=[MENDED] * 6 + ["no weather", "NaN", "no value"])
+    lake = lakes.new(kind, BOOTSTRAP_SERVERS=topic.servers, TOPIC_NAME=topic.name)
+    lake.isobar.ok("land", "--from", "kafka", "--once")
+    compare_dead_letters(lake.rows("dead_letters"), topic.bad, topic.name)
+    told = replay(mended(lake))
+    assert "9 letters: 6 landed" in told and "3 malformed still" in told
+    # Those were produced right behind records whose city and time they have.
+    landed = [Record(*bad.identity, time_of(topic, bad), json.loads(bad.raw)) for bad in topic.bad if bad.kind == MENDED]
+    records = topic.records + landed
+    assert lake.identities() == oracle.identities(records)
+    oracle.compare_observations(lake.rows("weather"), records)
+    oracle.compare_forecasts(lake.rows("weather_forecast"), records)
+    rest = [bad for bad in topic.bad if bad.kind != MENDED]
+    compare_dead_letters(lake.rows("dead_letters"), rest, topic.name)
+    before = versions(lake)
+    replay(mended(lake))
+    mended(lake).ok("land", "--from", "kafka", "--once")
+    assert versions(lake) == before
+
+
+def time_of(topic: Topic, bad) -> int:
+    """When the broker has it: its message's city was polled at the time of the record before."""
+    partition, offset = bad.identity
+    before = [record for record in topic.records if record.partition == partition and record.offset < offset]
+    return max(before, key=lambda record: record.offset).event_at
+
+
+def test_letters_whose_records_are_gone_stay_and_are_named(lakes, kafka, mended):
+    topic = Topic(kafka, partitions=1)
+    topic.produce(weather([DAY], CITIES[:1]), kinds=[MENDED] * 4 + ["NaN"])
+    lake = lakes.new("local", BOOTSTRAP_SERVERS=topic.servers, TOPIC_NAME=topic.name)
+    lake.isobar.ok("land", "--from", "kafka", "--once")
+    by_offset = sorted((bad for bad in topic.bad if bad.kind == MENDED), key=lambda bad: bad.identity)
+    first = by_offset[0].identity[1]
+    topic.delete_before({0: first + 1})
+    eventually(lambda: topic.extents()[0][0] == first + 1, "the deletion", within_s=60)
+    outcome = mended(lake).refused("dead-letters", "replay", code=1, says=["1 letter could not be judged"], within_s=120)
+    assert f"{topic.name}/0/{first} stays: Kafka does not hold the record" in outcome.stdout
+    left = lake.rows("dead_letters", ["kafka_offset"])
+    stay = {first} | {bad.identity[1] for bad in topic.bad if bad.kind != MENDED}
+    assert {row["kafka_offset"] for row in left} == stay and len(left) == len(stay)
+    # A topic of the same name is not the one that the letters are of.
+    topic.delete()
+    eventually(lambda: topic.name not in topic.admin.list_topics(timeout=10).topics, "the topic's end", within_s=60)
+    topic.create()
+    outcome = mended(lake).refused("dead-letters", "replay", code=1, says=["could not be judged"], within_s=120)
+    assert "deleted and created again" in outcome.stdout
+    assert lake.rows("dead_letters", ["kafka_offset"]) == left
+    # By a file the message lands after all, and its letter leaves.
+    [gone] = by_offset[:1]
+    record = Record(0, first, time_of(topic, gone), json.loads(gone.raw))
+    lake.put({"dt=2026-01-15/weather_1.json": export_line(record) + b"\n"})
+    mended(lake).land(lake.place.export_url)
+    assert "1 had landed already" in replay(mended(lake))
+    assert [row["kafka_offset"] for row in lake.rows("dead_letters", ["kafka_offset"])] == sorted(stay - {first})
+
+
+def test_letters_are_listed_counted_and_shown(lakes):
+    truth = export(letters=3)
+    lake = lakes.new("local")
+    assert "no such letters" in lake.isobar.ok("dead-letters", "list").stdout
+    raw = b'{"kafka_partition": 1, "kafka_offset": 999999, "value": \x1b[31m\xff'
+    lake.put(truth.files | {"dt=2026-01-15/weather_x.json": raw + b"\n"})
+    lake.land()
+    letters = parse_json(lake.isobar.ok("dead-letters", "list", "--format", "json").stdout)
+    oracle.compare_dead_letters(
+        [row | {"value": lake_value(lake, row)} for row in letters if row["kafka_offset"] != 999999], truth.bad
+    )
+    listed = lake.isobar.ok("dead-letters", "list").stdout
+    assert all(row["letter"] in listed for row in letters) and "implausible_temperature" in listed
+    received = [row["received_at"] for row in letters]
+    assert received == sorted(received, reverse=True)
+    chosen = lake.isobar.ok("dead-letters", "list", "--reason", "implausible_temperature", "--limit", "2", "--format", "csv")
+    assert len(parse_csv(chosen.stdout)) == 2
+    for which in (["--topic", "another"], ["--source", "kafka"], ["--dt", "2020-01-01"], ["--since", "2999-01-01"]):
+        assert "no such letters" in lake.isobar.ok("dead-letters", "list", *which).stdout, which
+    counted = parse_json(lake.isobar.ok("dead-letters", "list", "--summary", "--since", "1h", "--format", "json").stdout)
+    assert sum(row["letters"] for row in counted) == len(letters)
+    [temperature] = [row for row in counted if row["reason"] == "implausible_temperature"]
+    assert (temperature["letters"], temperature["kafka_topic"]) == (3, "weather-api")
+    shown = lake.isobar.ok("dead-letters", "show", "weather-api/1/999999").stdout
+    assert "\\u{1b}[31m\\xff" in shown and "\x1b" not in shown and "not UTF-8" in shown
+    whole = lake.isobar.ok("dead-letters", "show", "weather-api/1/999999", "--format", "json").stdout
+    [row] = parse_json(whole)
+    assert bytes.fromhex(row["value_hex"]) == raw and row["value"] is None
+    [unnamed] = [row for row in letters if row["kafka_offset"] is None]
+    assert unnamed["letter"] == f"{unnamed['path']}:{unnamed['line']}"
+    assert "reason" in lake.isobar.ok("dead-letters", "show", unnamed["letter"]).stdout
+    lake.isobar.refused("dead-letters", "show", "weather-api/1/5", code=1, says=["no dead letter weather-api/1/5"])
+    lake.isobar.refused("dead-letters", "show", "weather-api", code=2, says=["topic/partition/offset"])
+
+
+def lake_value(lake: Lake, row: dict) -> bytes:
+    """The bytes of a listed letter, as `show` prints them."""
+    [shown] = parse_json(lake.isobar.ok("dead-letters", "show", row["letter"], "--format", "json").stdout)
+    return shown["value"].encode() if shown["value"] is not None else bytes.fromhex(shown["value_hex"])
