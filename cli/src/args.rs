@@ -183,6 +183,7 @@ mod tests {
         check("isobar land --from files", false);
         check("isobar land --from files x --accept-loss", false);
         check("isobar land --from kafka --topic t --once", true);
+        check("isobar land --from postgres --once", true);
         check("isobar sql --set time.zone=UTC -v", true);
         check("isobar --set time.zone sql", false);
         check("isobar -q -v sql", false);

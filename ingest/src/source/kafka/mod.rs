@@ -11,11 +11,9 @@ mod topic_id;
 mod watermark;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -27,6 +25,7 @@ pub(crate) use self::beginning::{pending, start, why_gone};
 use self::context::{Consumer, Context};
 pub use self::probe::Probe;
 pub(crate) use self::reader::{Reading, read};
+use super::Positions;
 use crate::error::Error;
 
 /// Limit of one question to the brokers.
@@ -40,30 +39,6 @@ pub struct KafkaOptions {
     /// What the landed positions are committed under, for display.
     pub group_id: String,
     pub topic: String,
-}
-
-/// By topic partition, the offset of the next record to take.
-pub(crate) type Positions = BTreeMap<i32, i64>;
-
-/// A record, whose bytes lie in those of its [`Records`].
-#[derive(Clone, Debug)]
-pub(crate) struct Record {
-    pub(crate) partition: i32,
-    pub(crate) offset: i64,
-    pub(crate) timestamp_ms: Option<i64>,
-    pub(crate) key: Option<Range<usize>>,
-    pub(crate) value: Option<Range<usize>>,
-}
-
-/// Records that were read together.
-#[derive(Debug)]
-pub(crate) struct Records {
-    /// Counts from 0 over all that a reader sends.
-    pub(crate) sequence: u64,
-    pub(crate) bytes: Bytes,
-    pub(crate) list: Vec<Record>,
-    /// Where the partitions that it holds records of go on.
-    pub(crate) positions: Positions,
 }
 
 /// The offsets that a topic partition holds: from `low` to before `high`.
