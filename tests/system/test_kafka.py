@@ -94,11 +94,11 @@ def test_tables_and_aggregates_are_what_the_oracle_says(lakes, kind, topic, zone
 
 
 @contextlib.contextmanager
-def producing(topic: Topic) -> Iterator[None]:
+def producing(topic: Topic, per_second: int = PER_SECOND) -> Iterator[None]:
     """Messages come, some of them malformed, for as long as the block lasts."""
     done = threading.Event()
     with ThreadPoolExecutor(1) as thread:
-        produced = thread.submit(produce_steadily, topic, done)
+        produced = thread.submit(produce_steadily, topic, per_second, done)
         try:
             yield
         finally:
@@ -106,13 +106,13 @@ def producing(topic: Topic) -> Iterator[None]:
         produced.result()
 
 
-def produce_steadily(topic: Topic, done: threading.Event) -> None:
+def produce_steadily(topic: Topic, per_second: int, done: threading.Event) -> None:
     records = weather(day_range(date(2026, 1, 1), 12), CITIES[:3])
     started = time.monotonic()
     for n in itertools.count():
         start = n * BURST % len(records)
         topic.produce(records[start : start + BURST], kinds=["cut short"], seed=n)
-        if done.wait(max(0.0, started + (n + 1) * BURST / PER_SECOND - time.monotonic())):
+        if done.wait(max(0.0, started + (n + 1) * BURST / per_second - time.monotonic())):
             return
 
 

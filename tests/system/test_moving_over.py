@@ -46,7 +46,7 @@ def test_the_steps_of_the_page_bring_everything_once(lakes, kind, topic, databas
     database.older_table(consumed + consumed[100:120])
     # The older exporter left rows out and wrote some twice, in the directory of its own day.
     exported = [record for place, record in enumerate(consumed[:450]) if place % 30] + consumed[10:15]
-    lake = lake_of(lakes, kind, topic, database)
+    lake = lake_of(lakes, kind, topic, database, ISOBAR__LAND__INTERVAL="200ms")
     lake.put({"dt=2026-01-17/weather_20260117T001000123456.json": b"".join(export_line(r) + b"\n" for r in exported)})
     gone = {number: 20 for number in {record.partition for record in records}}
     topic.delete_before(gone)
