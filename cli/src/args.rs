@@ -193,6 +193,7 @@ mod tests {
         check("isobar dead-letters show t/0/1 --raw", true);
         check("isobar dead-letters show t", false);
         check("isobar dead-letters replay --reason a --reason b", true);
+        check("isobar land --from postgres --once", true);
         check("isobar sql --set time.zone=UTC -v", true);
         check("isobar --set time.zone sql", false);
         check("isobar -q -v sql", false);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use engine::lake::Lake;
 use engine::metrics::Metrics;
 use flight_server::http::{self, Readiness};
+use ingest::postgres::{PostgresOptions, version};
 use ingest::source::kafka::{KafkaOptions, Probe};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -33,6 +34,18 @@ pub(crate) fn brokers_answer(kafka: &KafkaOptions) -> Result<Readiness, ingest::
             answered.map(drop).map_err(|error| error.to_string())
         })
     }))
+}
+
+/// Ready means that the database lets us in and answers.
+pub(crate) fn database_answers(postgres: &PostgresOptions) -> Readiness {
+    let postgres = postgres.clone();
+    Arc::new(move || {
+        let postgres = postgres.clone();
+        Box::pin(async move {
+            let answered = version(&postgres).await;
+            answered.map(drop).map_err(|error| error.to_string())
+        })
+    })
 }
 
 /// Ready when `one` and `other` are.

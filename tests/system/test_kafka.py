@@ -1,8 +1,7 @@
-"""Landing from Kafka: each message once, whatever is killed, restarted or landed by another road."""
+"""Landing from Kafka, beyond what holds for every source (test_sources): each message once, whatever befalls the topic."""
 
 import contextlib
 import itertools
-import json
 import random
 import signal
 import subprocess
@@ -21,13 +20,10 @@ from support.fixtures import LONG, everything
 from support.lake import DAILY_TABLE, Lake
 from support.malformed import OF_MESSAGES
 from support.topic import Topic, compare_dead_letters, weather
-from support.weather_data import CITIES, Record, day_range, encode, export_line
+from support.weather_data import CITIES, day_range, encode
 
-KILLS = 30 if LONG else 4
 RESTARTS = 5 if LONG else 1
 MALFORMED = (OF_MESSAGES * 3)[:200] if LONG else OF_MESSAGES
-# A few whose export line would still say which message it is.
-IDENTIFIED = ["no weather", "Kelvin", "value is null", "value is the API's 429"]
 RECREATED = "deleted and created again"
 TABLES = ["weather", "weather_forecast", "dead_letters"]
 # Messages with forecasts, 19 KB each; in the long test more of them than the memory that a landing may take.
@@ -97,60 +93,12 @@ def test_tables_and_aggregates_are_what_the_oracle_says(lakes, kind, topic, zone
     )
 
 
-def test_a_second_landing_goes_on_where_the_first_ended(lakes, kind, topic):
-    topic.produce(weather([date(2026, 1, 15)], CITIES[:2]), kinds=["cut short", "Kelvin"])
-    lake = lake_of(lakes, kind, topic)
-    land(lake)
-    before = versions(lake)
-    assert "0 messages landed" in land(lake)
-    assert versions(lake) == before
-    topic.produce(weather([date(2026, 1, 16)], CITIES[:2]), kinds=["no weather", "no value"])
-    land(lake)
-    must_hold(lake, topic)
-
-
-@pytest.mark.parametrize("first", ["files", "kafka"])
-def test_one_message_by_two_roads_stands_once(lakes, kind, topic, first):
-    topic.produce(weather([date(2026, 1, 15)], CITIES[:2], forecasts=1), kinds=IDENTIFIED)
-    lake = lake_of(lakes, kind, topic)
-    at = topic.records[0].event_at
-    refused = [Record(*bad.identity, at, json.loads(bad.raw)) for bad in topic.bad]
-    # The export lacks what came last, and Kafka has all of it.
-    exported = refused + topic.records[: len(topic.records) * 2 // 3]
-    lake.put({"dt=2026-01-15/weather_1.json": b"".join(export_line(record) + b"\n" for record in exported)})
-    for road in [first, "kafka" if first == "files" else "files"]:
-        if road == "files":
-            lake.land()
-        else:
-            land(lake)
-    must_hold_rows(lake, topic)
-    letters = lake.rows("dead_letters", ["kafka_partition", "kafka_offset", "source"])
-    found = sorted((row["kafka_partition"], row["kafka_offset"], row["source"]) for row in letters)
-    assert found == sorted((*bad.identity, first) for bad in topic.bad)
-
-
-def test_nothing_is_lost_or_doubled_by_kill_nine(lakes, kind, topic, figures):
-    chance = random.Random(9)
-    lake = lake_of(lakes, kind, topic, ISOBAR__LAND__INTERVAL="100ms")
-    started = time.monotonic()
-    with producing(topic):
-        for _ in range(KILLS):
-            kill_after_a_commit(lake, chance)
-    rate = len(topic.records) / (time.monotonic() - started)
-    land(lake)
-    must_hold(lake, topic)
-    figures.record(
-        f"kill -9 of land from Kafka, {kind}",
-        f"{KILLS} kills, {len(topic.records)} rows at {rate:.0f}/s: 0 lost, 0 double",
-    )
-
-
 @contextlib.contextmanager
-def producing(topic: Topic) -> Iterator[None]:
+def producing(topic: Topic, per_second: int = PER_SECOND) -> Iterator[None]:
     """Messages come, some of them malformed, for as long as the block lasts."""
     done = threading.Event()
     with ThreadPoolExecutor(1) as thread:
-        produced = thread.submit(produce_steadily, topic, done)
+        produced = thread.submit(produce_steadily, topic, per_second, done)
         try:
             yield
         finally:
@@ -158,24 +106,14 @@ def producing(topic: Topic) -> Iterator[None]:
         produced.result()
 
 
-def produce_steadily(topic: Topic, done: threading.Event) -> None:
+def produce_steadily(topic: Topic, per_second: int, done: threading.Event) -> None:
     records = weather(day_range(date(2026, 1, 1), 12), CITIES[:3])
     started = time.monotonic()
     for n in itertools.count():
         start = n * BURST % len(records)
         topic.produce(records[start : start + BURST], kinds=["cut short"], seed=n)
-        if done.wait(max(0.0, started + (n + 1) * BURST / PER_SECOND - time.monotonic())):
+        if done.wait(max(0.0, started + (n + 1) * BURST / per_second - time.monotonic())):
             return
-
-
-def kill_after_a_commit(lake: Lake, chance: random.Random) -> None:
-    """Kill a landing some random time after a new commit of it."""
-    process = lake.isobar.start("land", "--from", "kafka")
-    try:
-        some_time_after_a_commit(lake, process, chance)
-    finally:
-        process.kill()
-        process.wait()
 
 
 def some_time_after_a_commit(lake: Lake, process: Process, chance: random.Random) -> None:
@@ -188,29 +126,17 @@ def some_time_after_a_commit(lake: Lake, process: Process, chance: random.Random
     assert process.poll() is None, f"land ended by itself: {process.said()}"
 
 
-def test_a_quiet_topic_lands_and_sigterm_lands_what_is_in_hand(lakes, kind, topic):
+def test_a_quiet_topic_lands(lakes, kind, topic):
     lake = lake_of(lakes, kind, topic, ISOBAR__LAND__INTERVAL="300ms")
     process = lake.isobar.start("land", "--from", "kafka")
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:5])
     wait_until(lambda: count(lake) == 5, "the rows of a quiet topic")
     assert end(process) == 0
-    # With an interval that never comes, only the end can land them.
-    lake = lake_of(lakes, kind, topic, ISOBAR__LAND__INTERVAL="1h")
-    process = lake.isobar.start("-v", "land", "--from", "kafka")
-    wait_until(lambda: all(version > 0 for version in versions(lake)) or reads(process), "the start of a landing")
-    assert end(process) == 0
-    land(lake)
     must_hold(lake, topic)
 
 
 def count(lake: Lake) -> int:
     return delta.count(lake.place, "weather") if delta.versions_seen(lake.place, "weather") else 0
-
-
-def reads(process: subprocess.Popen) -> bool:
-    """Whether it has been running for a while; what it has in hand by then differs, and does not matter."""
-    time.sleep(1)
-    return process.poll() is None
 
 
 @pytest.mark.parametrize("servers", [["kafka"], ["namenode"]], ids="+".join)

@@ -1,81 +1,17 @@
-"""`kill -9` at any moment: nothing is lost, nothing stands twice, and what is left behind is swept and never read."""
+"""What a kill leaves behind is swept and never read. That nothing is lost or doubled by one is in test_sources."""
 
-import random
 import re
 import time
 
 import pytest
 
-from support import delta, oracle
-from support.fixtures import LONG
+from support import delta
 from support.lake import Lake
-from support.weather_data import CITIES, Export, build, date, day_range
+from support.weather_data import CITIES, build, date, day_range
 
-KILLS = 30 if LONG else 5
 TABLES = ["weather", "weather_forecast", "dead_letters"]
 LOG_FILE = re.compile(r"\d{20}\.(json|checkpoint\.parquet)|_last_checkpoint")
 BAD = ["cut short", "no weather", "Kelvin", "an empty line", "no AQI", "a key twice"]
-
-
-def test_nothing_is_lost_or_doubled_by_kill_nine(lakes, kind, figures):
-    chance = random.Random(9)
-    lake = lakes.new(kind, ISOBAR__LAND__ROWS_MAX="40")
-    truth = Export()
-    killed = 0
-    # Some rounds end before their kill; twice as many rounds as kills would mean that there is nothing to kill.
-    for day in day_range(date(2026, 1, 1), 2 * KILLS):
-        today = one_day(day, chance)
-        lake.put(today.files)
-        truth.records += today.records
-        truth.bad += today.bad
-        killed += kill_after_a_commit(lake, chance)
-        nothing_is_double(lake, truth)
-        if killed == KILLS:
-            break
-    assert killed == KILLS
-    lake.land()
-    lake.must_have_landed(truth.records, truth.bad)
-    nothing_lies_about(lake)
-    figures.record(
-        f"kill -9 of land, {kind}", f"{killed} kills, {len(truth.records)} rows: 0 lost, 0 double, 0 files left behind"
-    )
-
-
-def one_day(day: date, chance: random.Random) -> Export:
-    """A day's export under offsets of its own."""
-    return build(
-        [day],
-        CITIES[:2],
-        forecasts=1,
-        malformed=BAD,
-        file_hours=3,
-        first_offset=day.toordinal() * 1000,
-        seed=chance.randrange(10**6),
-    )
-
-
-def kill_after_a_commit(lake: Lake, chance: random.Random) -> bool:
-    """Kill a landing some random time after a random new commit of it; false if it ended before."""
-    commits = delta.versions_seen(lake.place, "weather") + chance.randrange(1, 5)
-    process = lake.isobar.start("land", "--from", "files", lake.place.export_url, "--once")
-    deadline = time.monotonic() + 120
-    while process.poll() is None and delta.versions_seen(lake.place, "weather") < commits:
-        assert time.monotonic() < deadline, "no commit within two minutes"
-        time.sleep(0.002)
-    time.sleep(chance.random() * 0.1)
-    ended = process.poll()
-    assert ended in (None, 0), f"land failed by itself with {ended}: {process.said()}"
-    process.kill()
-    process.wait()
-    return ended is None
-
-
-def nothing_is_double(lake: Lake, truth: Export) -> None:
-    """What a query sees between the kills is part of the truth, each row once."""
-    landed = lake.isobar.query("SELECT kafka_partition, kafka_offset FROM weather")
-    identities = [(row["kafka_partition"], row["kafka_offset"]) for row in landed]
-    assert len(identities) == len(set(identities))
-    assert set(identities) <= set(oracle.identities(truth.records))
 
 
 def nothing_lies_about(lake: Lake) -> None:

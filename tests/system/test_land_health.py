@@ -85,29 +85,6 @@ def produced(topic: Topic) -> dict[int, float]:
     return {number: counts[number] for number in range(topic.partitions)}
 
 
-@pytest.mark.parametrize("server, says", [("kafka", "no Kafka broker answers"), ("namenode", "cannot be reached")])
-def test_a_landing_whose_servers_are_away_is_not_ready(lakes, stack, topic, server, says):
-    lake = lake_of(lakes, "hdfs", topic, **QUICK)
-    first, second = weather([date(2026, 1, 15)], CITIES[:1])[:20], weather([date(2026, 1, 16)], CITIES[:1])[:20]
-    topic.produce(first)
-    with lake.isobar.start("land", "--from", "kafka") as process:
-        web = web_of(process)
-        eventually(lambda: rows(web, "weather") == 20, "the first rows", PATIENCE_S)
-        stack.kill(server)
-        status, reason = web.get("/readyz")
-        assert status == 503 and says in reason, reason
-        assert web.get("/healthz") == (200, "ok\n")
-        if server == "namenode":
-            topic.produce(second)
-            eventually(lambda: web.metric("isobar_landing_restarts_total") >= 1, "it begins anew", PATIENCE_S)
-        stack.restore()
-        if server == "kafka":
-            topic.produce(second)
-        eventually(lambda: web.get("/readyz")[0] == 200, "ready again", PATIENCE_S)
-        eventually(lambda: rows(web, "weather") == 40, "the other rows", PATIENCE_S)
-        end(process)
-
-
 def test_a_landing_that_watches_files_tells_too(lakes):
     lake = lakes.new("local", **QUICK)
     export = build([date(2026, 1, 15)], CITIES[:1], malformed=["cut short"])

@@ -11,14 +11,15 @@ use engine::query::Library;
 use flight_server::http;
 use ingest::declaration::Declarations;
 use ingest::land::{
-    Counters, Destination, FileLanding, KafkaLanding, Limits, Progress, from_files, from_kafka,
+    Counters, Destination, FileLanding, KafkaLanding, Limits, PostgresLanding, Progress,
+    from_files, from_kafka, from_postgres,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use url::Url;
 
 use crate::app::App;
-use crate::health::{Health, both, brokers_answer};
+use crate::health::{Health, both, brokers_answer, database_answers};
 use crate::output::Output;
 use crate::progress::Bar;
 use crate::signals::Signals;
@@ -54,7 +55,8 @@ EXAMPLES:
   isobar land --from files exports/dt=2026-01-15/weather_1768431600.json --once
   isobar land --from files hdfs://namenode:8020/user/hdfs/weather
   isobar land --from kafka
-  isobar land --from kafka --topic weather-api --once";
+  isobar land --from kafka --topic weather-api --once
+  isobar land --from postgres --once";
 
 /// Where messages come from
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -63,6 +65,19 @@ enum Source {
     Files,
     /// The topic itself, at kafka.bootstrap_servers (BOOTSTRAP_SERVERS)
     Kafka,
+    /// Table `weather` in PostgreSQL, at postgres.host (POSTGRES_HOST), as `isobar consume` or the older pipeline filled it
+    Postgres,
+}
+
+impl Source {
+    /// What it is read in.
+    fn unit(self) -> &'static str {
+        match self {
+            Self::Files => "file",
+            Self::Kafka => "record",
+            Self::Postgres => "row",
+        }
+    }
 }
 
 impl Land {
@@ -82,6 +97,16 @@ impl Land {
             }
             (Source::Kafka, Some(path)) => bail!(
                 "\"{path}\" is not understood: Kafka is found at kafka.bootstrap_servers (BOOTSTRAP_SERVERS), its topic is given by --topic"
+            ),
+            (Source::Postgres, None) if !self.accept_loss => {
+                let landing = self.land_postgres(app, &lake, topic, signals.token());
+                Box::pin(landing).await?
+            }
+            (Source::Postgres, None) => bail!(
+                "--accept-loss is for Kafka: it leaves out what is gone from the topic, and PostgreSQL loses nothing"
+            ),
+            (Source::Postgres, Some(path)) => bail!(
+                "\"{path}\" is not understood: PostgreSQL is found at postgres.host (POSTGRES_HOST), the topic whose rows are landed is given by --topic"
             ),
             (Source::Files, path) => {
                 let path = path.as_deref().unwrap_or_default();
@@ -112,7 +137,10 @@ impl Land {
             elapsed,
             "landed"
         );
-        out.line(format_args!("{} in {elapsed}", summary(&done)))
+        out.line(format_args!(
+            "{} in {elapsed}",
+            summary(&done, self.from.unit())
+        ))
     }
 
     /// Where this landing tells of itself, and what it counts there.
@@ -149,14 +177,41 @@ impl Land {
             accept_loss: self.accept_loss,
         };
         let bar = Bar::new(app.show, "landing", 0, "messages");
-        let progress = |progress: &Progress| {
-            let total = progress.records_total.max(progress.records_done);
-            bar.at(progress.records_done, total, String::new());
-        };
+        let progress = |progress: &Progress| show_records(&bar, progress);
         let landing = from_kafka(landing, shutdown.clone(), &progress);
         let landing = Box::pin(async { Ok(landing.await?) });
         health.beside(ready, shutdown.clone(), landing).await
     }
+
+    async fn land_postgres(
+        &self,
+        app: &App,
+        lake: &Arc<Lake>,
+        topic: &str,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Progress> {
+        let postgres = app.postgres();
+        let (health, counters) = self.listen(app, lake).await?;
+        let ready = both(http::lake_answers(lake), database_answers(&postgres));
+        info!(from = postgres.server(), topic, into = %lake.root(), "landing");
+        let landing = PostgresLanding {
+            into: destination(app, lake, counters).await?,
+            postgres,
+            topic: topic.to_owned(),
+            older_topic: app.config.kafka.topic.clone(),
+            once: self.once,
+        };
+        let bar = Bar::new(app.show, "landing", 0, "messages");
+        let progress = |progress: &Progress| show_records(&bar, progress);
+        let landing = from_postgres(landing, shutdown.clone(), &progress);
+        let landing = Box::pin(async { Ok(landing.await?) });
+        health.beside(ready, shutdown.clone(), landing).await
+    }
+}
+
+fn show_records(bar: &Bar, progress: &Progress) {
+    let total = progress.records_total.max(progress.records_done);
+    bar.at(progress.records_done, total, String::new());
 }
 
 /// Where landed messages go, as configured.
@@ -181,12 +236,10 @@ pub(crate) async fn destination(
     })
 }
 
-/// What a landing did, for a person.
-pub(crate) fn summary(done: &Progress) -> String {
-    let source = match done.files_done {
-        0 => text::counted(done.records_done, "record"),
-        files => text::counted(files as u64, "file"),
-    };
+/// What a landing did, for a person; `unit` is what the source was read in.
+pub(crate) fn summary(done: &Progress, unit: &str) -> String {
+    // One of both is nought: files have no records, and others no files.
+    let source = text::counted(done.files_done as u64 + done.records_done, unit);
     format!(
         "{} landed, {} refused, {} skipped from {source} in {}",
         text::counted(done.landed, "message"),

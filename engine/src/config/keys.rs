@@ -109,7 +109,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ),
     (
         "postgres",
-        "PostgreSQL: the table `weather` that `consume` fills and `export` reads.",
+        "PostgreSQL: the table `weather` that `consume` fills; `export` and `land` read it.",
     ),
     ("hbase", "HBase over Thrift: a second place for aggregates."),
     ("queries", "The SQL files of jobs and tables."),

@@ -7,7 +7,8 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use chrono_tz::Europe::Paris;
 
 use super::judge::Judged;
-use crate::source::kafka::Positions;
+use crate::postgres;
+use crate::source::Positions;
 
 /// A message that is to be a row or a dead letter, in the order in which it was read.
 #[derive(Clone, Debug)]
@@ -85,7 +86,7 @@ impl Batch {
     pub(crate) fn halve(mut self, refusal: &tokio_postgres::Error) -> Halved {
         if let [message] = self.messages.as_mut_slice() {
             message.verdict = Verdict::Letter {
-                reason: "refused_by_postgresql",
+                reason: postgres::REFUSED,
                 detail: refusal
                     .as_db_error()
                     .map(|error| error.message().to_owned())

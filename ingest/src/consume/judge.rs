@@ -9,7 +9,8 @@ use memchr::memmem;
 
 use super::batch::{Message, Verdict};
 use crate::message::Judge;
-use crate::source::kafka::{Positions, Record, Records};
+use crate::postgres::NUL_CHARACTER;
+use crate::source::{Positions, Record, Records};
 
 /// Records that were read together, judged.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ impl Judging {
         }
         if let Some(at) = nul(value) {
             let detail = format!("byte {at}: \\u0000, which JSONB cannot hold");
-            return letter("nul_character", &detail);
+            return letter(NUL_CHARACTER, &detail);
         }
         Verdict::Row { event_time }
     }
@@ -107,7 +108,7 @@ mod tests {
 
     use super::{Judging, nul};
     use crate::consume::batch::Verdict;
-    use crate::source::kafka::Record;
+    use crate::source::Record;
 
     #[test]
     fn records_become_rows_or_dead_letters() {

@@ -26,7 +26,8 @@ use crate::error::Error;
 use crate::health::Health;
 use crate::outlive::{Moved, outlive};
 use crate::postgres::{Database, PostgresOptions, is_of_data};
-use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Positions, Reading};
+use crate::source::Positions;
+use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Reading};
 
 /// Blocks of judged records that wait for a writer: as much as comes while it waits for a transaction, at most 32 MiB.
 const BLOCKS_MAX: usize = 16;

@@ -12,7 +12,7 @@ use super::Consumed;
 use super::batch::{Batch, Message, Verdict, local};
 use crate::error::Error;
 use crate::postgres::{Database, lock, migrate};
-use crate::source::kafka::Positions;
+use crate::source::Positions;
 
 /// Emptied at each commit. What is in it is read at once and never again, so that nothing is compressed for it.
 const STAGING: &str = "

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::stage::{Stage, Staged};
 use crate::error::Error;
-use crate::source::kafka::Positions;
+use crate::source::Positions;
 
 /// Bytes of messages whose rows are staged together: enough for files of a fair size, and a small part of what may be
 /// committed at once.

@@ -5,7 +5,7 @@ use tokio::task::JoinSet;
 use super::buffer::Sealed;
 use super::tables::Tables;
 use crate::error::Error;
-use crate::source::kafka::Positions;
+use crate::source::Positions;
 
 /// Commits in the background, one sealed buffer at a time, so that the next one fills meanwhile.
 #[derive(Debug)]

@@ -14,32 +14,24 @@ use super::buffer::Buffer;
 use super::committer::Committer;
 use super::landed::{Identities, Refused};
 use super::metrics::Tally;
+use super::source::Source;
 use super::stage::Stage;
 use super::tables::Tables;
 use super::workers::Processed;
 use super::{Destination, Limits, Progress, dead_letters};
 use crate::declaration::{IDENTITY, Topic};
 use crate::error::Error;
-use crate::source::kafka::{Connection, Extent, Positions};
+use crate::source::Positions;
 use crate::source::watch::Chosen;
 
 /// How often a source is asked whether it is still the same one.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 
-/// Where the messages come from.
-pub(crate) enum Source {
-    Files,
-    Kafka {
-        connection: Connection,
-        /// What the topic held when the landing began.
-        extents: BTreeMap<i32, Extent>,
-    },
-}
-
 /// The only one who knows what has landed and who commits.
 pub(crate) struct Landing {
+    topic: String,
     source: Source,
-    /// Where every table has everything before: the topic is read from here.
+    /// Where every table has everything of the source before: it is read from here.
     pub(crate) resume: Positions,
     /// Blocks that were decoded before one that was read earlier.
     arrived: BTreeMap<u64, Processed>,
@@ -76,26 +68,16 @@ impl Landing {
         schemas.push((dead_letters::table_name(), dead_letters::schema()));
         // Before the identities are read: who commits in between is noticed by the first commit.
         let mut tables = Tables::open(&into.lake, &topic.name, &schemas).await?;
-        let mut positions = match &source {
-            Source::Files => vec![Positions::new(); schemas.len()],
-            Source::Kafka {
-                connection,
-                extents,
-            } => {
-                tables.record(connection.id());
-                let partitions = extents.keys().copied();
-                tables
-                    .positions(&topic.name, connection.id(), partitions)
-                    .await?
-            }
+        let partitions = source.partitions();
+        let mut positions = match source.recording(&topic.name) {
+            None => vec![Positions::new(); schemas.len()],
+            Some(recording) => tables.record(&topic.name, recording, &partitions).await?,
         };
         let resume = lowest(&positions);
-        if let Source::Kafka { extents, .. } = &source {
-            for positions in &mut positions {
-                // Of what has no position yet, rows may have come by another road.
-                extents.keys().for_each(|number| {
-                    positions.entry(*number).or_default();
-                });
+        for positions in &mut positions {
+            // Of what has no position yet, rows may have come by another road.
+            for number in &partitions {
+                positions.entry(*number).or_default();
             }
         }
         let refused = positions.pop().unwrap_or_default();
@@ -108,6 +90,7 @@ impl Landing {
         landed.iter().for_each(|landed| before.extend(landed));
         let names: Vec<_> = schemas.into_iter().map(|(name, _)| name).collect();
         Ok(Self {
+            topic: topic.name.clone(),
             source,
             resume,
             arrived: BTreeMap::new(),
@@ -228,21 +211,8 @@ impl Landing {
     /// Counts what has been committed, and what has not yet.
     fn count(&mut self) {
         self.tally.settle(self.committer.commits);
-        let Source::Kafka {
-            connection,
-            extents,
-        } = &self.source
-        else {
-            return;
-        };
-        let committed = self.committed();
-        for (number, extent) in extents {
-            let end = connection.known_end(*number).unwrap_or(extent.high);
-            let next = committed.get(number).copied().unwrap_or(extent.low);
-            let lag = (end - next).max(0);
-            let counters = &self.tally.counters;
-            counters.show_lag(connection.topic(), *number, lag);
-        }
+        let (committed, counters) = (self.committed(), &self.tally.counters);
+        self.source.show_lag(&self.topic, &committed, counters);
     }
 
     /// Accepts a block when all that were read before it are accepted, where the source has an order.
@@ -317,26 +287,6 @@ impl Landing {
     }
 }
 
-impl Source {
-    /// Fails when the source is another one than at the beginning.
-    async fn refuse_another(&self) -> Result<(), Error> {
-        match self {
-            Self::Files => Ok(()),
-            Self::Kafka { connection, .. } => connection.refuse_recreated().await,
-        }
-    }
-
-    /// Shows others how far it has landed.
-    fn display(&self, positions: &Positions) {
-        match self {
-            Self::Kafka { connection, .. } if !positions.is_empty() => {
-                connection.display(positions);
-            }
-            Self::Kafka { .. } | Self::Files => {}
-        }
-    }
-}
-
 /// Of each topic partition, the lowest of the positions of all tables; none where a table has none.
 fn lowest(tables: &[Positions]) -> Positions {
     let Some((first, others)) = tables.split_first() else {
@@ -378,7 +328,7 @@ pub(super) fn claim(
 #[cfg(test)]
 mod tests {
     use super::lowest;
-    use crate::source::kafka::Positions;
+    use crate::source::Positions;
 
     #[test]
     fn a_topic_is_read_from_where_every_table_has_everything_before() {

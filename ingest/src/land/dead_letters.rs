@@ -24,7 +24,7 @@ pub(crate) struct DeadLetter {
     pub(crate) topic: Arc<str>,
     /// Topic partition and offset.
     pub(crate) identity: Option<(i32, i64)>,
-    /// File and line; none for a message from Kafka.
+    /// File and line; none for a message that comes without a file.
     pub(crate) place: Option<(Arc<str>, i64)>,
     pub(crate) reason: String,
     pub(crate) detail: String,

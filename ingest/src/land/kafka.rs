@@ -9,12 +9,14 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::coordinator::{Landing, Source};
+use super::coordinator::Landing;
+use super::service::{Ended, Until, keep_on};
+use super::source::Source;
 use super::workers::{Decoders, join_all};
-use super::{Destination, Progress, noting};
+use super::{Destination, Progress};
 use crate::declaration::Topic;
 use crate::error::Error;
-use crate::outlive::{Moved, outlive};
+use crate::outlive::Moved;
 use crate::source::Block;
 use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Reading};
 
@@ -47,28 +49,15 @@ pub async fn from_kafka(
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Progress, Error> {
     let topic = landing.into.topic(&landing.kafka.topic)?;
-    let land = async |moved: &Moved| {
-        let progress = noting(moved, progress);
-        loop {
-            if let Ended::Done(done) = land(&landing, &topic, &shutdown, moved, &progress).await? {
-                return Ok(done);
-            }
-        }
-    };
-    if landing.once {
-        land(&Moved::default()).await
+    let until = if landing.once {
+        Until::Landed
     } else {
-        let restarted = |_: &str| _ = landing.into.counters.restarts.inc();
-        outlive(&shutdown, &restarted, land).await
-    }
-}
-
-/// How reading came to its end.
-enum Ended {
-    /// There is nothing more to read, or nobody wants it.
-    Done(Progress),
-    /// The topic has got partitions that are not read. All that was read is committed.
-    Grown,
+        Until::Stopped
+    };
+    let attempt = async |moved: &Moved, progress: &(dyn Fn(&Progress) + Sync)| {
+        land(&landing, &topic, &shutdown, moved, progress).await
+    };
+    keep_on(until, &landing.into, &shutdown, progress, attempt).await
 }
 
 /// Lands from what the tables say until the end, or the first error.

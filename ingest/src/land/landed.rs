@@ -15,7 +15,7 @@ use roaring::RoaringTreemap;
 
 use super::dead_letters::{self, DeadLetter};
 use crate::error::Error;
-use crate::source::kafka::Positions;
+use crate::source::Positions;
 
 /// Identities of one topic's messages.
 #[derive(Debug, Default)]

@@ -12,11 +12,14 @@ use super::dead_letters::DeadLetter;
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     rows: ByName<Counter>,
+    /// Rows in hand.
+    waiting: ByName<Gauge>,
     letters: ByName<Counter>,
     commits: Counter,
     last_commit_s: Gauge,
     newest_event_s: Gauge,
-    lag: ByName<Gauge, 2>,
+    pub(crate) kafka_lag: Lag,
+    pub(crate) postgres_lag: Lag,
     pub(crate) restarts: Counter,
 }
 
@@ -28,6 +31,11 @@ impl Counters {
             "landed_rows",
             "Rows committed, by table",
             counters.rows.clone(),
+        );
+        metrics.register(
+            "landing_waiting_rows",
+            "Rows that have come and are not committed yet, by table",
+            counters.waiting.clone(),
         );
         metrics.register(
             "dead_letters",
@@ -54,7 +62,12 @@ impl Counters {
         metrics.register(
             "kafka_lag",
             "Offsets of a topic partition that its tables do not have yet, as far as is known",
-            counters.lag.clone(),
+            counters.kafka_lag.0.clone(),
+        );
+        metrics.register(
+            "postgres_lag",
+            "Offsets of a topic partition that consume has been at and its tables do not have yet",
+            counters.postgres_lag.0.clone(),
         );
         metrics.register(
             "landing_restarts",
@@ -63,13 +76,19 @@ impl Counters {
         );
         counters
     }
+}
 
-    pub(crate) fn show_lag(&self, topic: &str, topic_partition: i32, lag: i64) {
+/// Offsets that a source has and the tables have not, by topic and topic partition.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Lag(ByName<Gauge, 2>);
+
+impl Lag {
+    pub(crate) fn show(&self, topic: &str, topic_partition: i32, lag: i64) {
         let labels = [
             ("topic", topic.to_owned()),
             ("topic_partition", topic_partition.to_string()),
         ];
-        self.lag.get_or_create(&labels).set(lag);
+        self.0.get_or_create(&labels).set(lag.max(0));
     }
 }
 
@@ -99,6 +118,7 @@ impl Tally {
         // Shown from the beginning: a counter that comes into being with its first rows hides them.
         for table in &tables {
             counters.rows.get_or_create(table).inc_by(0);
+            counters.waiting.get_or_create(table).set(0);
         }
         Self {
             counters,
@@ -112,6 +132,12 @@ impl Tally {
     /// Rows of the table with this number are in hand.
     pub(crate) fn rows(&mut self, table: usize, count: usize) {
         *self.filling.rows.entry(table).or_default() += count as u64;
+        self.show_waiting(table, i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    fn show_waiting(&self, table: usize, more: i64) {
+        let waiting = self.counters.waiting.get_or_create(&self.tables[table]);
+        waiting.inc_by(more);
     }
 
     pub(crate) fn letters(&mut self, letters: &[DeadLetter]) {
@@ -143,6 +169,7 @@ impl Tally {
         for (table, count) in done.rows {
             let label = &self.tables[table];
             self.counters.rows.get_or_create(label).inc_by(count);
+            self.show_waiting(table, -i64::try_from(count).unwrap_or(i64::MAX));
         }
         for (reason, count) in done.letters {
             let label = [("reason", reason)];
@@ -182,7 +209,10 @@ mod tests {
         tally.seal();
         tally.rows(0, 5);
         tally.settle(0);
-        check(&["isobar_landed_rows_total{table=\"weather\"} 0"]);
+        check(&[
+            "isobar_landed_rows_total{table=\"weather\"} 0",
+            "isobar_landing_waiting_rows{table=\"weather\"} 8",
+        ]);
         tally.settle(1);
         check(&[
             "isobar_landed_rows_total{table=\"weather\"} 3",
@@ -194,6 +224,7 @@ mod tests {
         tally.settle(2);
         check(&[
             "isobar_landed_rows_total{table=\"weather\"} 8",
+            "isobar_landing_waiting_rows{table=\"weather\"} 0",
             "isobar_landing_commits_total 2",
             "isobar_newest_event_timestamp_seconds 1700000000",
         ]);

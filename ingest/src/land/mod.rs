@@ -13,7 +13,10 @@ mod event_time;
 mod kafka;
 mod landed;
 mod metrics;
+mod postgres;
 mod replay;
+mod service;
+mod source;
 mod stage;
 mod tables;
 pub(crate) mod transform;
@@ -28,14 +31,17 @@ use engine::lake::{Lake, Location};
 use engine::session::Session;
 use tokio_util::sync::CancellationToken;
 
-use self::coordinator::{Landing, Source};
+use self::coordinator::Landing;
 pub use self::kafka::{KafkaLanding, from_kafka};
 pub use self::metrics::Counters;
+pub use self::postgres::{PostgresLanding, from_postgres};
 pub use self::replay::{Replay, Replayed, replay};
+use self::service::{Ended, Until, keep_on};
+use self::source::Source;
 use self::workers::{Decoders, read_files};
 use crate::declaration::{Declarations, Topic};
 use crate::error::Error;
-use crate::outlive::{Moved, outlive};
+use crate::outlive::Moved;
 use crate::source::files;
 use crate::source::watch::{Chosen, Watch};
 
@@ -84,7 +90,7 @@ pub struct Progress {
     pub files_total: usize,
     pub bytes_done: u64,
     pub bytes_total: u64,
-    /// Records of Kafka.
+    /// Records of Kafka, or rows of PostgreSQL.
     pub records_done: u64,
     pub records_total: u64,
     /// Messages that became rows.
@@ -108,26 +114,16 @@ pub async fn from_files(
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Progress, Error> {
     let topic = files.into.topic(files.topic)?;
-    let land = async |moved: &Moved| {
-        let progress = noting(moved, progress);
-        land(&files, &topic, &shutdown, &progress).await
-    };
-    if files.watch {
-        let restarted = |_: &str| _ = files.into.counters.restarts.inc();
-        outlive(&shutdown, &restarted, land).await
+    let until = if files.watch {
+        Until::Stopped
     } else {
-        land(&Moved::default()).await
-    }
-}
-
-/// Hears of progress, and notes when something was committed.
-fn noting(moved: &Moved, progress: &(dyn Fn(&Progress) + Sync)) -> impl Fn(&Progress) + Sync {
-    move |now| {
-        if now.commits > 0 {
-            moved.note();
-        }
-        progress(now);
-    }
+        Until::Landed
+    };
+    let attempt = async |_: &Moved, progress: &(dyn Fn(&Progress) + Sync)| {
+        let done = land(&files, &topic, &shutdown, progress).await?;
+        Ok(Ended::Done(done))
+    };
+    keep_on(until, &files.into, &shutdown, progress, attempt).await
 }
 
 async fn land(

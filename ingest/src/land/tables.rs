@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::buffer::Sealed;
 use super::stage::{Stage, Staged, Target};
 use crate::error::Error;
-use crate::source::kafka::Positions;
+use crate::source::Positions;
 
 /// Tables that are opened at the same time.
 const OPEN_CONCURRENCY: usize = 8;
@@ -30,8 +30,35 @@ struct Writer {
     /// The same table for those who stage files of it.
     target: Target,
     names: Arc<Names>,
-    topic_id: Option<Uuid>,
+    /// Of a source that has positions.
+    recording: Option<Recording>,
     seen: Marks,
+}
+
+/// How a source records its positions.
+#[derive(Clone, Debug)]
+pub(crate) struct Recording {
+    /// The names of positions, before the number of the topic partition.
+    positions: String,
+    /// The Kafka topic that they are of, if it is known.
+    topic_id: Option<Uuid>,
+}
+
+impl Recording {
+    pub(crate) fn kafka(topic: &str, id: Uuid) -> Self {
+        Self {
+            positions: format!("isobar/kafka/{topic}/"),
+            topic_id: Some(id),
+        }
+    }
+
+    /// `tables` tells the tables of one database from those of another, of which positions say nothing.
+    pub(crate) fn postgres(topic: &str, tables: i64, topic_id: Option<Uuid>) -> Self {
+        Self {
+            positions: format!("isobar/postgres/{topic}/{tables}/"),
+            topic_id,
+        }
+    }
 }
 
 /// The names under which the log of a table records numbers for one topic.
@@ -39,10 +66,8 @@ struct Writer {
 struct Names {
     /// The marks that landings leave.
     mark: String,
-    /// Which Kafka topic of that name the positions are of: the halves of its id.
+    /// Which Kafka topic of that name the messages are of: the halves of its id.
     id: [String; 2],
-    /// A position, before the number of the topic partition.
-    position: String,
 }
 
 impl Names {
@@ -50,7 +75,6 @@ impl Names {
         Self {
             mark: format!("isobar/landing/{topic}"),
             id: ["high", "low"].map(|half| format!("isobar/kafka/{topic}/id-{half}")),
-            position: format!("isobar/kafka/{topic}/"),
         }
     }
 }
@@ -84,7 +108,7 @@ impl Tables {
                     target: Target::new(&table, schema.partition.clone()),
                     table,
                     names: Arc::clone(names),
-                    topic_id: None,
+                    recording: None,
                     seen,
                 })
             })
@@ -94,42 +118,37 @@ impl Tables {
         Ok(Self(writers))
     }
 
-    /// Where each table goes on in the Kafka topic with this id. A table that took nothing from it yet has no positions.
+    /// From now on positions are recorded so. Yields where each table goes on; one that took nothing yet has no positions.
     ///
     /// # Errors
-    /// [`Error::TopicRecreated`] when a table's positions are of another topic with the same name.
-    pub(crate) async fn positions(
-        &self,
+    /// [`Error::TopicRecreated`] when a table has messages of another Kafka topic with the same name.
+    pub(crate) async fn record(
+        &mut self,
         topic: &str,
-        id: Uuid,
-        partitions: impl Iterator<Item = i32> + Clone,
+        recording: Recording,
+        partitions: &[i32],
     ) -> Result<Vec<Positions>, Error> {
         let mut all = Vec::new();
-        for writer in &self.0 {
+        for writer in &mut self.0 {
             let snapshot = writer.table.snapshot();
             let recorded = recorded_id(snapshot, topic).await?;
-            if recorded.is_some_and(|recorded| recorded != halves(id)) {
+            let id = recording.topic_id.map(halves);
+            if recorded.zip(id).is_some_and(|(recorded, id)| recorded != id) {
                 return Err(Error::TopicRecreated {
                     topic: topic.to_owned(),
                 });
             }
             let mut positions = Positions::new();
-            for partition in partitions.clone() {
-                let name = format!("{}{partition}", writer.names.position);
+            for partition in partitions {
+                let name = format!("{}{partition}", recording.positions);
                 if let Some(next) = snapshot.transaction(&name).await? {
-                    positions.insert(partition, next);
+                    positions.insert(*partition, next);
                 }
             }
             all.push(positions);
+            writer.recording = Some(recording.clone());
         }
         Ok(all)
-    }
-
-    /// From now on, positions are recorded as those of the Kafka topic with this id.
-    pub(crate) fn record(&mut self, id: Uuid) {
-        for writer in &mut self.0 {
-            writer.topic_id = Some(id);
-        }
     }
 
     /// Where rows for these tables are staged.
@@ -175,10 +194,13 @@ impl Writer {
                 version,
             });
         };
+        let Some(recording) = self.recording.as_ref().filter(|_| !positions.is_empty()) else {
+            return transactions;
+        };
         for (partition, next) in positions {
-            record(&format!("{}{partition}", self.names.position), *next);
+            record(&format!("{}{partition}", recording.positions), *next);
         }
-        if let Some(id) = self.topic_id.filter(|_| !positions.is_empty()) {
+        if let Some(id) = recording.topic_id {
             for (name, half) in self.names.id.iter().zip(halves(id)) {
                 record(name, half);
             }
@@ -271,12 +293,13 @@ mod tests {
     use engine::lake::{Lake, StoreOptions, Stores, Swept};
     use tempfile::TempDir;
     use url::Url;
+    use uuid::Uuid;
 
     use super::super::dead_letters;
     use super::super::stage::Staged;
-    use super::Tables;
+    use super::{Recording, Tables};
     use crate::error::Error;
-    use crate::source::kafka::Positions;
+    use crate::source::Positions;
 
     fn lake(directory: &TempDir) -> Arc<Lake> {
         let stores = Stores::new(StoreOptions {
@@ -353,5 +376,35 @@ mod tests {
             matches!(refused, Err(Error::Superseded { .. })),
             "{refused:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn a_position_is_of_one_source_and_its_topic() {
+        let directory = TempDir::new().expect("a directory");
+        let lake = lake(&directory);
+        let (id, other) = (Uuid::from_u128(7), Uuid::from_u128(8));
+        let postgres = |tables| Recording::postgres("t", tables, Some(id));
+        let mut tables = open(&lake, "t").await;
+        let found = tables.record("t", postgres(1), &[0]).await;
+        assert_eq!(found.expect("none yet"), [Positions::new()]);
+        tables.0[0]
+            .commit(Vec::new(), &[(0, 5)].into())
+            .await
+            .expect("committed");
+        let check = async |recording, expected: Option<Positions>| {
+            let found = open(&lake, "t").await.record("t", recording, &[0]).await;
+            match (found, expected) {
+                (Ok(found), Some(expected)) => assert_eq!(found, [expected]),
+                (Err(Error::TopicRecreated { .. }), None) => {}
+                (found, _) => panic!("{found:?}"),
+            }
+        };
+        check(postgres(1), Some([(0, 5)].into())).await;
+        check(postgres(2), Some(Positions::new())).await;
+        check(Recording::kafka("t", id), Some(Positions::new())).await;
+        check(Recording::kafka("t", other), None).await;
+        check(Recording::postgres("t", 1, Some(other)), None).await;
+        // Nobody knows which it is.
+        check(Recording::postgres("t", 1, None), Some([(0, 5)].into())).await;
     }
 }

@@ -16,10 +16,9 @@ use super::decode;
 use super::transform::{Transform, Transformed};
 use crate::declaration::Topic;
 use crate::error::Error;
-use crate::source::Block;
 use crate::source::files::{self, Content, Tail};
-use crate::source::kafka::Positions;
 use crate::source::watch::Chosen;
+use crate::source::{Block, Positions};
 
 /// Files that are read at the same time.
 ///
@@ -34,7 +33,7 @@ pub(crate) struct Processed {
     pub(crate) refused: Vec<DeadLetter>,
     pub(crate) repeated: u64,
     pub(crate) bytes: u64,
-    /// Of Kafka.
+    /// Of Kafka or PostgreSQL.
     pub(crate) records: u64,
     pub(crate) ends_file: bool,
     /// Of its messages.
@@ -197,7 +196,7 @@ async fn process(topic: &Topic, transform: &Transform, block: Block) -> Result<P
         }
         Block::Records(records) => {
             processed.bytes = records.bytes.len() as u64;
-            processed.records = records.list.len() as u64;
+            processed.records = (records.list.len() + records.refused.len()) as u64;
             let decoded = decode::records::decode(topic, &records, Utc::now());
             processed.reach = Some(Reach {
                 sequence: records.sequence,

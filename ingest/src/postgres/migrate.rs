@@ -52,7 +52,12 @@ CREATE TABLE IF NOT EXISTS isobar.schema_version (
     applied_at TIMESTAMPTZ NOT NULL DEFAULT now()
 )";
 
-/// Brings the tables to the newest version. Rows that are there without a topic are of `topic`.
+/// Of tables that have a version at all.
+const IS_THERE: &str = "SELECT to_regclass('isobar.schema_version') IS NOT NULL";
+const NEWEST: &str = "SELECT coalesce(max(version), 0) FROM isobar.schema_version";
+
+/// Brings the tables to the newest version; who finds them there needs no more than the right to read. Rows that are
+/// there without a topic are of `topic`.
 ///
 /// # Errors
 /// When they are of a version that is newer than this program, or the server refuses.
@@ -65,11 +70,18 @@ pub(crate) async fn migrate(database: &mut Database, topic: &str) -> Result<(), 
         source,
     };
     let migrating = async {
-        let transaction = database.client.transaction().await.map_err(failed)?;
+        let client = &mut database.client;
+        let is_there = client.query_one(IS_THERE, &[]).await.map_err(failed)?;
+        if is_there.get(0) {
+            let newest = client.query_one(NEWEST, &[]).await.map_err(failed)?;
+            if newest.get::<_, i32>(0) == known {
+                return Ok(());
+            }
+        }
+        let transaction = client.transaction().await.map_err(failed)?;
         transaction.execute(LOCK, &[]).await.map_err(failed)?;
         transaction.batch_execute(SCHEMA).await.map_err(failed)?;
-        let newest = "SELECT coalesce(max(version), 0) FROM isobar.schema_version";
-        let newest = transaction.query_one(newest, &[]).await.map_err(failed)?;
+        let newest = transaction.query_one(NEWEST, &[]).await.map_err(failed)?;
         let found: i32 = newest.get(0);
         if found > known {
             return Err(Error::SchemaNewer {

@@ -17,6 +17,12 @@ pub(crate) use self::migrate::migrate;
 pub use self::tls::{Protection, RootFault};
 use crate::error::Error;
 
+/// Reasons for which PostgreSQL alone refuses a message, and no table of the lake does: an escaped NUL, and whatever else
+/// JSONB cannot hold.
+pub(crate) const NOT_HELD: [&str; 2] = [NUL_CHARACTER, REFUSED];
+pub(crate) const NUL_CHARACTER: &str = "nul_character";
+pub(crate) const REFUSED: &str = "refused_by_postgresql";
+
 /// Longest time that a connection takes.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// A server that is silent for so long while nothing is asked is looked for, and for as long again given up.
@@ -135,7 +141,7 @@ impl Database {
     }
 }
 
-/// Whether the database answers, and of which version it is. For `isobar check`.
+/// Whether the database answers, and of which version it is.
 ///
 /// # Errors
 /// When it does not.

@@ -2,13 +2,17 @@
 
 pub(crate) mod files;
 pub mod kafka;
+pub(crate) mod postgres;
+mod records;
 pub(crate) mod watch;
+
+pub(crate) use self::records::{Gathered, Positions, Record, Records};
 
 /// What is decoded together.
 #[derive(Debug)]
 pub(crate) enum Block {
     /// Of an export file.
     Lines(files::Block),
-    /// Of a Kafka topic.
-    Records(kafka::Records),
+    /// Of a Kafka topic, or of its table in PostgreSQL.
+    Records(Records),
 }

@@ -28,9 +28,9 @@ class Database:
             "POSTGRES_DB": self.name,
             "POSTGRES_USER": ROLE,
         }
+        self._administrator = (postgres["POSTGRES_USER"], postgres["POSTGRES_PASSWORD"])
         role, name = sql.Identifier(ROLE), sql.Identifier(self.name)
-        admin = self._connect(postgres["POSTGRES_DB"], postgres["POSTGRES_USER"], postgres["POSTGRES_PASSWORD"])
-        with admin as connection:
+        with self._connect(postgres["POSTGRES_DB"], *self._administrator) as connection:
             if not connection.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", [ROLE]).fetchone():
                 connection.execute(sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}").format(role, sql.Literal(SECRET)))
             connection.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(name, role))
@@ -44,6 +44,9 @@ class Database:
     def connect(self) -> psycopg.Connection:
         """Commits each statement; for a `with` block."""
         return self._connect(self.name, ROLE, SECRET)
+
+    def as_administrator(self) -> psycopg.Connection:
+        return self._connect(self.name, *self._administrator)
 
     def rows(self, statement: str, parameters=()) -> list[tuple]:
         with self.connect() as connection:

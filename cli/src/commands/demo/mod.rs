@@ -97,7 +97,7 @@ impl Demo {
             signals.token(),
         );
         let landed = Box::pin(landing).await?;
-        step(out, "landed", &land::summary(&landed), started)?;
+        step(out, "landed", &land::summary(&landed, "file"), started)?;
 
         let started = Instant::now();
         let query = app.library()?.query(QUERY)?;

@@ -61,7 +61,7 @@ impl Decoded {
 struct Origin {
     /// Topic partition and offset, if they could be read.
     identity: Option<(i32, i64)>,
-    /// File and line; none for a message from Kafka.
+    /// File and line; none for a message that comes without a file.
     place: Option<(Arc<str>, i64)>,
     value: Bytes,
 }

@@ -1,4 +1,4 @@
-//! Records of Kafka: a message as it is, with its identity and its time beside it.
+//! Records of Kafka and rows of PostgreSQL: a message as it is, with its identity and its time beside it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use super::{Checked, Columns, Decoded, Letters, Origin, plausible, texts};
 use crate::declaration::Topic;
 use crate::message::Decoder;
-use crate::source::kafka::{Record, Records};
+use crate::source::{Record, Records};
 
 /// Decodes records that were read together.
 pub(crate) fn decode(
@@ -18,9 +18,17 @@ pub(crate) fn decode(
     records: &Records,
     now: DateTime<Utc>,
 ) -> Result<Decoded, ArrowError> {
-    let letters = Letters::new("kafka", topic, now);
+    let letters = Letters::new(records.source, topic, now);
     let mut decoder = Decoder::new(&topic.shape);
-    let mut refused = Vec::new();
+    let already = records.refused.iter().map(|refused| {
+        let origin = Origin {
+            identity: Some((refused.partition, refused.offset)),
+            place: None,
+            value: records.bytes.slice(refused.value.clone()),
+        };
+        letters.letter(origin, &refused.reason, refused.detail.clone())
+    });
+    let mut refused: Vec<_> = already.collect();
     let mut taken: Vec<(&Record, DateTime<Utc>)> = Vec::with_capacity(records.list.len());
     for record in &records.list {
         let judged = event_time(record, now).and_then(|instant| {

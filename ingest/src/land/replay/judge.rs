@@ -21,7 +21,8 @@ use crate::error::Error;
 use crate::letters::Letter;
 use crate::message::Decoder;
 use crate::source::files::{Block, Content};
-use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Offsets, Record, Records};
+use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Offsets};
+use crate::source::{Record, Records};
 
 /// Of these only the beginning is kept.
 const CUT: &str = "message_too_long";

@@ -27,7 +27,8 @@ use super::{Destination, dead_letters};
 use crate::declaration::Topic;
 use crate::error::Error;
 use crate::letters::{Address, Filter, Letter};
-use crate::source::kafka::{KafkaOptions, Positions};
+use crate::source::Positions;
+use crate::source::kafka::KafkaOptions;
 
 /// How often a replay begins anew because others committed meanwhile.
 const TRIES: usize = 10;

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use bytes::BytesMut;
 use tokio_util::sync::CancellationToken;
 
-use super::{Connection, Extent, Positions, Reading, Record, Records, read};
+use super::{Connection, Extent, Reading, read};
 use crate::error::Error;
+use crate::source::{Positions, Record, Records};
 
 /// Offsets of one topic partition that are at most this far apart are read in one go: what lies between is read and thrown
 /// away, which is quicker than to begin anew.
@@ -109,9 +110,11 @@ impl Gathered {
 
     fn into_records(self) -> Records {
         Records {
+            source: "kafka",
             sequence: 0,
             bytes: self.bytes.freeze(),
             list: self.list,
+            refused: Vec::new(),
             positions: Positions::new(),
         }
     }

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use tracing::warn;
 
-use super::{Connection, Extent, Positions};
+use super::{Connection, Extent};
 use crate::error::Error;
+use crate::source::Positions;
 
 /// Where to begin to read each topic partition.
 ///

@@ -14,11 +14,9 @@ mod trouble;
 mod watermark;
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use engine::fail;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer as _};
@@ -37,34 +35,11 @@ pub(crate) use self::context::Context;
 pub use self::probe::Probe;
 pub(crate) use self::reader::{Reading, read};
 pub use self::trouble::Words;
+use super::Positions;
 use crate::error::Error;
 
 /// How long what the library tells is listened to. A poll that does not wait ends with the first line of its log.
 const LISTEN: Duration = Duration::from_millis(20);
-
-/// By topic partition, the offset of the next record to take.
-pub(crate) type Positions = BTreeMap<i32, i64>;
-
-/// A record, whose bytes lie in those of its [`Records`].
-#[derive(Clone, Debug)]
-pub(crate) struct Record {
-    pub(crate) partition: i32,
-    pub(crate) offset: i64,
-    pub(crate) timestamp_ms: Option<i64>,
-    pub(crate) key: Option<Range<usize>>,
-    pub(crate) value: Option<Range<usize>>,
-}
-
-/// Records that were read together.
-#[derive(Debug)]
-pub(crate) struct Records {
-    /// Counts from 0 over all that a reader sends.
-    pub(crate) sequence: u64,
-    pub(crate) bytes: Bytes,
-    pub(crate) list: Vec<Record>,
-    /// Where the partitions that it holds records of go on.
-    pub(crate) positions: Positions,
-}
 
 /// The offsets that a topic partition holds: from `low` to before `high`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

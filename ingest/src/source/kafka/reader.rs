@@ -1,9 +1,8 @@
 //! The thread that reads records and sends them on in blocks.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use engine::fail;
 use rdkafka::Message as _;
 use rdkafka::consumer::Consumer as _;
@@ -13,11 +12,10 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Connection, Positions, Record, Records};
+use super::Connection;
 use crate::error::Error;
+use crate::source::{Gathered, Positions, Records};
 
-/// Bytes of records that are decoded together.
-const BLOCK_BYTES: usize = 2 << 20;
 /// How long a record waits for others to be decoded with.
 const LINGER: Duration = Duration::from_millis(100);
 /// A landing that is to end gives up when it heard nothing for this long.
@@ -50,7 +48,7 @@ pub(crate) fn read(
     let assigned = connection.consumer.assign(&list);
     assigned.map_err(|source| connection.failed("read", source))?;
     let mut missing = Missing::new(reading);
-    let mut block = Gathered::default();
+    let mut block = Lingering::new();
     let mut heard = Instant::now();
     while !stop.is_cancelled() && !missing.is_empty() {
         let polled = connection.consumer.poll(block.patience());
@@ -76,7 +74,7 @@ pub(crate) fn read(
             return Ok(());
         }
     }
-    if !block.is_empty() {
+    if !block.gathered.is_empty() {
         send(block.seal());
     }
     let unassigned = connection.consumer.unassign();
@@ -161,43 +159,34 @@ impl Missing {
     }
 }
 
-/// Records on their way into a block.
-#[derive(Default)]
-struct Gathered {
-    sequence: u64,
-    bytes: Vec<u8>,
-    list: Vec<Record>,
-    positions: BTreeMap<i32, i64>,
+/// Records on their way into a block, which waits for more of them for a moment.
+struct Lingering {
+    gathered: Gathered,
     since: Option<Instant>,
 }
 
-impl Gathered {
+impl Lingering {
+    fn new() -> Self {
+        Self {
+            gathered: Gathered::new("kafka"),
+            since: None,
+        }
+    }
+
     fn push(&mut self, message: &BorrowedMessage<'_>) {
-        let mut copy = |part: Option<&[u8]>| {
-            let part = part?;
-            let start = self.bytes.len();
-            self.bytes.extend_from_slice(part);
-            Some(start..self.bytes.len())
-        };
-        let (key, value) = (copy(message.key()), copy(message.payload()));
         let (partition, offset) = (message.partition(), message.offset());
-        self.list.push(Record {
-            partition,
-            offset,
-            timestamp_ms: message.timestamp().to_millis(),
-            key,
-            value,
-        });
-        self.positions.insert(partition, offset + 1);
+        self.gathered.push(
+            (partition, offset),
+            message.timestamp().to_millis(),
+            message.key(),
+            message.payload(),
+        );
+        self.gathered.reach(partition, offset + 1);
         self.since.get_or_insert_with(Instant::now);
     }
 
-    fn is_empty(&self) -> bool {
-        self.list.is_empty()
-    }
-
     fn is_due(&self) -> bool {
-        self.bytes.len() >= BLOCK_BYTES || self.since.is_some_and(|since| since.elapsed() >= LINGER)
+        self.gathered.is_full() || self.since.is_some_and(|since| since.elapsed() >= LINGER)
     }
 
     /// How long to wait for the next record.
@@ -206,19 +195,9 @@ impl Gathered {
             .map_or(LINGER, |since| LINGER.saturating_sub(since.elapsed()))
     }
 
-    /// The records so far; those of the next block follow them.
     fn seal(&mut self) -> Records {
-        let next = Self {
-            sequence: self.sequence + 1,
-            ..Self::default()
-        };
-        let full = std::mem::replace(self, next);
-        Records {
-            sequence: full.sequence,
-            bytes: Bytes::from(full.bytes),
-            list: full.list,
-            positions: full.positions,
-        }
+        self.since = None;
+        self.gathered.seal()
     }
 }
 

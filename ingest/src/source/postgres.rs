@@ -1,0 +1,354 @@
+//! Table `weather` in PostgreSQL: the rows of a topic, and beside them what was refused on its way there.
+//!
+//! `consume` writes rows, dead letters and its position in one transaction, so that below a position that was seen
+//! everything is there for good, and one number says how far a topic partition was read. Behind it there are at most rows
+//! of the older pipeline, with gaps that `consume` may fill. Those rows are read as well; what fills the gaps is
+//! found once the position has passed them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::{TryStreamExt as _, pin_mut};
+use tokio::sync::mpsc;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, RowStream, Statement};
+use tracing::info;
+use uuid::Uuid;
+
+use super::{Block, Gathered, Positions};
+use crate::error::Error;
+use crate::postgres::{Database, NOT_HELD, PostgresOptions, migrate};
+
+/// How often the database is asked whether there is more.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Rows that are asked for at once, so that no statement lasts as long as a landing.
+const PAGE: i64 = 1000;
+
+/// Which tables these are: when they came to hold positions. A database that is dumped and restored still has it, another
+/// one has not.
+const ID: &str = "
+SELECT (extract(epoch FROM applied_at) * 1000000)::BIGINT FROM isobar.schema_version WHERE version = 2";
+
+const TOPIC_ID: &str = "SELECT topic_id FROM isobar.topics WHERE topic = $1";
+
+/// Of each topic partition that has rows or a position. The partitions are found one after the other in the key,
+/// since DISTINCT would read all rows.
+const EXTENTS: &str = "
+WITH RECURSIVE numbers AS (
+    SELECT min(partition) AS partition FROM weather WHERE topic = $1
+    UNION ALL
+    SELECT (SELECT min(weather.partition) FROM weather WHERE topic = $1 AND weather.partition > numbers.partition)
+    FROM numbers WHERE numbers.partition IS NOT NULL
+),
+consumed AS (
+    SELECT partition, next_offset FROM isobar.positions WHERE topic = $1
+)
+SELECT
+    partition,
+    coalesce(next_offset, 0),
+    coalesce((SELECT max(msg_offset) + 1 FROM weather WHERE topic = $1 AND weather.partition = known.partition), 0)
+FROM (SELECT partition, next_offset FROM numbers FULL JOIN consumed USING (partition)) AS known
+WHERE partition IS NOT NULL";
+
+/// A time that is no instant is judged like that of a record without one.
+const ROWS: &str = "
+SELECT
+    msg_offset,
+    CASE WHEN isfinite(event_time) THEN floor(extract(epoch FROM event_time) * 1000)::BIGINT END,
+    value::TEXT
+FROM weather
+WHERE topic = $1 AND partition = $2 AND msg_offset >= $3 AND msg_offset < $4
+ORDER BY msg_offset
+LIMIT $5";
+
+const LETTERS: &str = "
+SELECT msg_offset, reason, detail, value FROM isobar.dead_letters
+WHERE topic = $1 AND partition = $2 AND msg_offset >= $3 AND msg_offset < $4 AND reason <> ALL($5)
+ORDER BY msg_offset";
+
+/// What PostgreSQL has of a topic partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Extent {
+    /// Everything before is there: `consume` has been here.
+    pub(crate) complete: i64,
+    /// Behind the last row.
+    pub(crate) end: i64,
+}
+
+/// By topic partition.
+pub(crate) type Extents = BTreeMap<i32, Extent>;
+
+/// What the table was seen to have last. Clones see the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen(Arc<Mutex<Extents>>);
+
+impl Seen {
+    pub(crate) fn get(&self) -> Extents {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, extents: &Extents) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.clone_from(extents);
+    }
+}
+
+/// The rows of one topic.
+#[derive(Debug)]
+pub(crate) struct Table {
+    database: Database,
+    topic: String,
+    id: i64,
+    topic_id: Option<Uuid>,
+    rows: Statement,
+    letters: Statement,
+}
+
+impl Table {
+    /// Connects, and brings the tables to the newest version; rows of the older pipeline become those of topic `older`.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(crate) async fn open(
+        options: &PostgresOptions,
+        topic: &str,
+        older: &str,
+    ) -> Result<Self, Error> {
+        let mut database = Database::connect(options, "isobar land").await?;
+        migrate(&mut database, older).await?;
+        let client = &database.client;
+        let opening = async {
+            let id = client.query_one(ID, &[]).await?;
+            let topic_id = client.query_opt(TOPIC_ID, &[&topic]).await?;
+            let (rows, letters) = (client.prepare(ROWS), client.prepare(LETTERS));
+            let (rows, letters) = (rows.await?, letters.await?);
+            Ok((id.get(0), topic_id.map(|row| row.get(0)), rows, letters))
+        };
+        let opened = Database::within(options, "look at the tables", opening).await?;
+        let (id, topic_id, rows, letters): (i64, Option<Uuid>, _, _) = opened;
+        Ok(Self {
+            topic: topic.to_owned(),
+            id,
+            // Brokers that give topics no id are taken at their word.
+            topic_id: topic_id.filter(|id| !id.is_nil()),
+            rows,
+            letters,
+            database,
+        })
+    }
+
+    /// Tells these tables from those of another database.
+    pub(crate) fn id(&self) -> i64 {
+        self.id
+    }
+
+    /// Which topic of its name `consume` reads, if that is known.
+    pub(crate) fn topic_id(&self) -> Option<Uuid> {
+        self.topic_id
+    }
+
+    pub(crate) async fn look(&self) -> Result<Seen, Error> {
+        Ok(Seen(Arc::new(Mutex::new(self.extents().await?))))
+    }
+
+    async fn extents(&self) -> Result<Extents, Error> {
+        let client = &self.database.client;
+        let asked = async { client.query(EXTENTS, &[&self.topic]).await };
+        let rows =
+            Database::within(self.database.options(), "ask for the positions", asked).await?;
+        let extent = |row: &Row| {
+            let (complete, end) = (row.get(1), row.get(2));
+            (row.get(0), Extent { complete, end })
+        };
+        Ok(rows.iter().map(extent).collect())
+    }
+
+    /// Asks for rows or dead letters of a topic partition; the last parameter is the statement's own.
+    async fn ask(
+        &self,
+        statement: &Statement,
+        partition: i32,
+        offsets: &Range<i64>,
+        last: &(dyn ToSql + Sync),
+    ) -> Result<RowStream, Error> {
+        let parameters: [&(dyn ToSql + Sync); 5] =
+            [&self.topic, &partition, &offsets.start, &offsets.end, last];
+        let asked = self.database.client.query_raw(statement, parameters);
+        Database::within(self.database.options(), READ, asked).await
+    }
+}
+
+const READ: &str = "read messages";
+
+/// How reading came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// What was there has been read.
+    Read,
+    /// The topic has got partitions that were not there at the beginning.
+    Grown,
+}
+
+/// Reads a table and sends it on in blocks.
+pub(crate) struct Reader {
+    table: Table,
+    seen: Seen,
+    /// Where to go on.
+    from: Positions,
+    /// Behind the rows of the older pipeline that have been read.
+    older: Positions,
+    gathered: Gathered,
+    blocks: mpsc::Sender<Block>,
+}
+
+impl Reader {
+    pub(crate) fn new(
+        table: Table,
+        seen: Seen,
+        from: Positions,
+        blocks: mpsc::Sender<Block>,
+    ) -> Self {
+        Self {
+            table,
+            seen,
+            from,
+            older: Positions::new(),
+            gathered: Gathered::new("postgres"),
+            blocks,
+        }
+    }
+
+    /// Messages between where reading begins and where the table ends now, if there is one for each offset.
+    pub(crate) fn pending(&self) -> u64 {
+        let pending = self.seen.get().into_iter().map(|(partition, extent)| {
+            let from = self.from.get(&partition).copied().unwrap_or_default();
+            u64::try_from(extent.complete.max(extent.end) - from).unwrap_or_default()
+        });
+        pending.sum()
+    }
+
+    /// Reads what is there, and unless it is to be read `once` what comes.
+    ///
+    /// # Errors
+    /// When the server refuses, or does not answer.
+    pub(crate) async fn read(mut self, once: bool) -> Result<Ended, Error> {
+        let mut extents = self.seen.get();
+        loop {
+            self.pass(&extents).await?;
+            if once {
+                return Ok(Ended::Read);
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+            let found = self.table.extents().await?;
+            let new: Vec<_> = found.keys().filter(|n| !extents.contains_key(n)).collect();
+            if !new.is_empty() {
+                info!(
+                    topic = self.table.topic,
+                    ?new,
+                    "the topic has new partitions"
+                );
+                return Ok(Ended::Grown);
+            }
+            self.seen.set(&found);
+            extents = found;
+        }
+    }
+
+    /// Reads what `extents` say and was not read before.
+    async fn pass(&mut self, extents: &Extents) -> Result<(), Error> {
+        for (&partition, extent) in extents {
+            let from = self.from.get(&partition).copied().unwrap_or_default();
+            if from < extent.complete {
+                let offsets = from..extent.complete;
+                // First, because the position of a row speaks for all that lies before it.
+                self.letters(partition, offsets.clone()).await?;
+                self.rows(partition, offsets, extent.complete).await?;
+                self.gathered.reach(partition, extent.complete);
+                self.from.insert(partition, extent.complete);
+            }
+            let older = self.older.get(&partition).copied().unwrap_or_default();
+            let older = older.max(extent.complete);
+            if older < extent.end {
+                self.rows(partition, older..extent.end, extent.complete)
+                    .await?;
+                self.older.insert(partition, extent.end);
+            }
+        }
+        if !self.gathered.is_empty() {
+            self.send().await;
+        }
+        Ok(())
+    }
+
+    /// Reads rows; those before `complete` bring the position on.
+    async fn rows(
+        &mut self,
+        partition: i32,
+        mut offsets: Range<i64>,
+        complete: i64,
+    ) -> Result<(), Error> {
+        while offsets.start < offsets.end {
+            let table = &self.table;
+            let page = table.ask(&table.rows, partition, &offsets, &PAGE).await?;
+            pin_mut!(page);
+            let mut count = 0;
+            while let Some(row) = next(&self.table, &mut page).await? {
+                let (offset, value): (i64, &str) = (row.get(0), row.get(2));
+                let identity = (partition, offset);
+                let value = Some(value.as_bytes());
+                self.gathered.push(identity, row.get(1), None, value);
+                offsets.start = offset + 1;
+                if offset < complete {
+                    self.gathered.reach(partition, offsets.start);
+                }
+                count += 1;
+                self.send_if_full().await;
+            }
+            if count < PAGE {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads what was refused on its way into the table, but for what only PostgreSQL refuses: a topic lands the same by
+    /// whatever road it comes.
+    async fn letters(&mut self, partition: i32, offsets: Range<i64>) -> Result<(), Error> {
+        let (table, not_held) = (&self.table, NOT_HELD.as_slice());
+        let letters = table
+            .ask(&table.letters, partition, &offsets, &not_held)
+            .await?;
+        pin_mut!(letters);
+        while let Some(row) = next(&self.table, &mut letters).await? {
+            let identity = (partition, row.get(0));
+            self.gathered
+                .push_refused(identity, row.get(1), row.get(2), row.get(3));
+            self.send_if_full().await;
+        }
+        Ok(())
+    }
+
+    async fn send_if_full(&mut self) {
+        if self.gathered.is_full() {
+            self.send().await;
+        }
+    }
+
+    async fn send(&mut self) {
+        let block = Block::Records(self.gathered.seal());
+        // Nobody receives any more when the landing has failed, which ends the task that this is part of.
+        let _ = self.blocks.send(block).await;
+    }
+}
+
+/// The next of `rows`, which the server has a limited time for. Who takes them may take longer.
+async fn next(table: &Table, rows: &mut Pin<&mut RowStream>) -> Result<Option<Row>, Error> {
+    Database::within(table.database.options(), READ, rows.try_next()).await
+}

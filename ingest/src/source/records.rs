@@ -1,0 +1,169 @@
+//! Messages with their identity and their time beside them, as Kafka and PostgreSQL have them, in blocks.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use bytes::Bytes;
+
+/// Bytes of messages that are decoded together.
+const BLOCK_BYTES: usize = 2 << 20;
+
+/// By topic partition, the offset of the next message to take.
+pub(crate) type Positions = BTreeMap<i32, i64>;
+
+/// A message, whose bytes lie in those of its [`Records`].
+#[derive(Clone, Debug)]
+pub(crate) struct Record {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) timestamp_ms: Option<i64>,
+    pub(crate) key: Option<Range<usize>>,
+    pub(crate) value: Option<Range<usize>>,
+}
+
+/// A message that was refused on its way here.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) reason: String,
+    pub(crate) detail: String,
+    pub(crate) value: Range<usize>,
+}
+
+/// Messages that were read together.
+#[derive(Debug)]
+pub(crate) struct Records {
+    /// As dead letters name it.
+    pub(crate) source: &'static str,
+    /// Counts from 0 over all that a reader sends.
+    pub(crate) sequence: u64,
+    pub(crate) bytes: Bytes,
+    pub(crate) list: Vec<Record>,
+    pub(crate) refused: Vec<Refused>,
+    /// Where the source goes on after this block and all before it.
+    pub(crate) positions: Positions,
+}
+
+/// Messages on their way into a block.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    source: &'static str,
+    sequence: u64,
+    bytes: Vec<u8>,
+    list: Vec<Record>,
+    refused: Vec<Refused>,
+    positions: Positions,
+}
+
+impl Gathered {
+    pub(crate) fn new(source: &'static str) -> Self {
+        Self {
+            source,
+            sequence: 0,
+            bytes: Vec::new(),
+            list: Vec::new(),
+            refused: Vec::new(),
+            positions: Positions::new(),
+        }
+    }
+
+    pub(crate) fn push(
+        &mut self,
+        (partition, offset): (i32, i64),
+        timestamp_ms: Option<i64>,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+    ) {
+        let key = key.map(|key| self.copy(key));
+        let value = value.map(|value| self.copy(value));
+        self.list.push(Record {
+            partition,
+            offset,
+            timestamp_ms,
+            key,
+            value,
+        });
+    }
+
+    pub(crate) fn push_refused(
+        &mut self,
+        (partition, offset): (i32, i64),
+        reason: String,
+        detail: String,
+        value: &[u8],
+    ) {
+        let value = self.copy(value);
+        self.refused.push(Refused {
+            partition,
+            offset,
+            reason,
+            detail,
+            value,
+        });
+    }
+
+    /// The source goes on here after what has been pushed.
+    pub(crate) fn reach(&mut self, partition: i32, next: i64) {
+        self.positions.insert(partition, next);
+    }
+
+    fn copy(&mut self, part: &[u8]) -> Range<usize> {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(part);
+        start..self.bytes.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.list.is_empty() && self.refused.is_empty() && self.positions.is_empty()
+    }
+
+    /// Enough to be decoded together.
+    pub(crate) fn is_full(&self) -> bool {
+        self.bytes.len() >= BLOCK_BYTES
+    }
+
+    /// The messages so far; those of the next block follow them.
+    pub(crate) fn seal(&mut self) -> Records {
+        let next = Self {
+            sequence: self.sequence + 1,
+            ..Self::new(self.source)
+        };
+        let full = std::mem::replace(self, next);
+        Records {
+            source: full.source,
+            sequence: full.sequence,
+            bytes: Bytes::from(full.bytes),
+            list: full.list,
+            refused: full.refused,
+            positions: full.positions,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BLOCK_BYTES, Gathered};
+
+    #[test]
+    fn what_is_gathered_is_sealed_in_its_order() {
+        let mut gathered = Gathered::new("kafka");
+        assert!(gathered.is_empty());
+        gathered.push((0, 7), Some(1), Some(b"key"), Some(b"value"));
+        gathered.push_refused((0, 8), "empty".to_owned(), String::new(), b"bad");
+        gathered.reach(0, 9);
+        let first = gathered.seal();
+        assert!(gathered.is_empty());
+        let text = |range: &Option<std::ops::Range<usize>>| {
+            range.clone().map(|range| first.bytes.slice(range))
+        };
+        let record = &first.list[0];
+        assert_eq!(text(&record.key).as_deref(), Some(b"key".as_slice()));
+        assert_eq!(text(&record.value).as_deref(), Some(b"value".as_slice()));
+        assert_eq!(&first.bytes[first.refused[0].value.clone()], b"bad");
+        assert_eq!(first.positions, [(0, 9)].into());
+        gathered.push((1, 0), None, None, Some(&vec![b' '; BLOCK_BYTES]));
+        assert!(gathered.is_full());
+        assert_eq!((first.sequence, gathered.seal().sequence), (0, 1));
+    }
+}
