@@ -1,7 +1,7 @@
 //! Fail points: named steps between two changes of what is durable, at which a test kills the process.
 //!
 //! They do something only with the feature `fail-points`, which `make test` builds the binary with that it judges. Then
-//! [`arm`] chooses one; the binary does so from the variable `ISOBAR_FAIL_POINT`, as `NAME:N` for the N-th time that the
+//! `arm` chooses one; the binary does so from the variable `ISOBAR_FAIL_POINT`, as `NAME:N` for the N-th time that the
 //! step is reached.
 
 #[cfg(feature = "fail-points")]

@@ -8,6 +8,7 @@ use std::time::Duration;
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono_tz::Europe::Paris;
+use engine::config::KafkaSecurity;
 use engine::lake::{Lake, StoreOptions, Stores};
 use engine::query::{Days, Library, Report, Runner};
 use engine::session::Session;
@@ -105,6 +106,7 @@ impl World {
                 bootstrap_servers: vec!["127.0.0.1:1".to_owned()],
                 group_id: "test".to_owned(),
                 topic: "weather-api".to_owned(),
+                security: KafkaSecurity::default(),
             },
             filter,
             dry_run,
