@@ -133,7 +133,10 @@ impl Tables {
             let snapshot = writer.table.snapshot();
             let recorded = recorded_id(snapshot, topic).await?;
             let id = recording.topic_id.map(halves);
-            if recorded.zip(id).is_some_and(|(recorded, id)| recorded != id) {
+            if recorded
+                .zip(id)
+                .is_some_and(|(recorded, id)| recorded != id)
+            {
                 return Err(Error::TopicRecreated {
                     topic: topic.to_owned(),
                 });
