@@ -148,7 +148,9 @@ class Topic:
         self._producer.poll(0)
 
     def _connect(self) -> None:
-        self._producer = Producer(self._client() | {"linger.ms": 5})
+        # A broker that is only slow is waited for: what is sent again may be in the topic twice.
+        patient = {"request.timeout.ms": 120_000, "socket.timeout.ms": 180_000}
+        self._producer = Producer(self._client() | patient | {"linger.ms": 5})
 
     def _client(self) -> dict:
         return {"bootstrap.servers": self.servers, "log_level": 0}
