@@ -7,7 +7,7 @@ from datetime import date, timedelta
 import pytest
 
 from support import delta, oracle
-from support.binary import Isobar
+from support.binary import HDFS_USER, Isobar
 from support.database import Database
 from support.fixtures import LONG
 from support.lake import Lake
@@ -95,7 +95,7 @@ def lives(isobar: Isobar, points: list[str], times_max: int, days: Days, *comman
         yield point
 
 
-def test_landing_from_kafka(lakes, kind, topic, figures):
+def test_landing_from_kafka(lakes, kind, topic, figures, monkeypatch):
     lake = lake_of(lakes, kind, topic, ISOBAR__LAND__ROWS_MAX="20")
     days = Days(topic)
     days.produce()
@@ -109,6 +109,8 @@ def test_landing_from_kafka(lakes, kind, topic, figures):
             assert lake.identities() == oracle.identities(topic.records), point
 
     live_through(landing, 4)
+    # Whose the table is, on HDFS.
+    monkeypatch.setenv("HADOOP_USER_NAME", HDFS_USER)
     delta.table(lake.place, "weather").alter.set_table_properties({"delta.checkpointInterval": "2"})
     live_through(checkpoints, 1)
     must_hold(lake, topic)
