@@ -179,7 +179,8 @@ def test_sigterm_commits_what_is_in_hand(lakes, source, topic, database):
     ],
 )
 def test_a_server_that_is_away_is_told_and_outlived(lakes, stack, topic, database, source, server, says):
-    lake = lake_of(lakes, "hdfs", topic, database, ISOBAR__LAND__INTERVAL="200ms")
+    quick = {"ISOBAR__LAND__INTERVAL": "200ms", "ISOBAR__HDFS__TIMEOUT": "3s"}
+    lake = lake_of(lakes, "hdfs", topic, database, **quick)
     road = Road(source, lake, topic)
     first, second = weather([date(2026, 1, 15)], CITIES[:1])[:20], weather([date(2026, 1, 16)], CITIES[:1])[:20]
     topic.produce(first)

@@ -62,7 +62,6 @@ def lake_of(lakes, kind: str, topic: Topic, database: Database, **variables: str
         "BOOTSTRAP_SERVERS": topic.servers,
         "TOPIC_NAME": topic.name,
         "ISOBAR__CONSUME__HTTP_LISTEN": "127.0.0.1:0",
-        "ISOBAR__HDFS__TIMEOUT": "3s",
         "ISOBAR__POSTGRES__TIMEOUT": "20s",
     }
     return lakes.new(kind, **own | database.variables | variables)
