@@ -1,4 +1,5 @@
 //! The lake in a local directory.
 
+mod completeness;
 mod runs;
 mod tables;

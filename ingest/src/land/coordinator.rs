@@ -14,6 +14,8 @@ use super::buffer::Buffer;
 use super::committer::Committer;
 use super::landed::{Identities, Refused};
 use super::metrics::Tally;
+use super::reached::Reached;
+use super::room::Guest;
 use super::stage::Stage;
 use super::tables::Tables;
 use super::workers::Processed;
@@ -50,6 +52,8 @@ pub(crate) struct Landing {
     stage: Stage,
     committer: Committer,
     buffer: Buffer,
+    /// As long as it lands, it has a part of the room.
+    _guest: Guest,
     limits: Limits,
     /// By table, in the topic's order.
     landed: Vec<Identities>,
@@ -72,7 +76,8 @@ impl Landing {
             .collect();
         schemas.push((dead_letters::table_name(), dead_letters::schema()));
         // Before the identities are read: who commits in between is noticed by the first commit.
-        let mut tables = Tables::open(&into.lake, &topic.name, &schemas).await?;
+        let (room, counters) = (&into.room, &into.counters);
+        let mut tables = Tables::open(&into.lake, &topic.name, &schemas, room, counters).await?;
         let mut positions = match &source {
             Source::Files => vec![Positions::new(); schemas.len()],
             Source::Kafka {
@@ -81,9 +86,7 @@ impl Landing {
             } => {
                 tables.record(connection.id());
                 let partitions = extents.keys().copied();
-                tables
-                    .positions(&topic.name, connection.id(), partitions)
-                    .await?
+                tables.positions(connection.id(), partitions).await?
             }
         };
         let resume = lowest(&positions);
@@ -102,16 +105,22 @@ impl Landing {
             landed.push(below.read(&into.session, &table.name, &topic.name).await?);
         }
         let names: Vec<_> = schemas.into_iter().map(|(name, _)| name).collect();
+        let committed = Reached {
+            newest_us: lowest(&tables.newest_us()),
+            ..Reached::default()
+        };
+        let guest = room.enter();
         Ok(Self {
             source,
             resume,
             arrived: BTreeMap::new(),
             next: 0,
-            buffer: Buffer::new(names.len()),
-            tally: Tally::new(into.counters.clone(), &names),
+            buffer: Buffer::new(names.len(), guest.hand()),
+            _guest: guest,
+            tally: Tally::new(counters.clone(), &topic.name, &names),
             names,
             stage: tables.stage(),
-            committer: Committer::new(tables),
+            committer: Committer::new(tables, committed),
             limits: into.limits,
             landed,
             refused: Refused::read(&into.session, &topic.name, refused).await?,
@@ -140,7 +149,7 @@ impl Landing {
     /// How far all tables have the topic by now.
     pub(crate) fn committed(&self) -> Positions {
         let mut committed = self.resume.clone();
-        committed.extend(self.committer.committed.clone());
+        committed.extend(self.committer.committed.positions.clone());
         committed
     }
 
@@ -172,7 +181,7 @@ impl Landing {
                 finished = self.committer.finish(), if self.committer.is_busy() => {
                     finished?;
                     self.count();
-                    self.source.display(&self.committer.committed);
+                    self.source.display(&self.committer.committed.positions);
                 }
                 _ = look.tick() => {
                     self.source.refuse_another().await?;
@@ -180,9 +189,7 @@ impl Landing {
                 }
             }
             self.buffer.stage_if_due(&self.stage).await;
-            if self.buffer.count >= self.limits.rows_max
-                || self.buffer.bytes >= self.limits.bytes_max
-            {
+            if self.buffer.is_full(&self.limits) {
                 self.commit().await?;
             }
         }
@@ -196,7 +203,7 @@ impl Landing {
         self.commit().await?;
         self.committer.finish().await?;
         self.count();
-        self.source.display(&self.committer.committed);
+        self.source.display(&self.committer.committed.positions);
         progress(&self.progress());
         Ok(())
     }
@@ -234,9 +241,12 @@ impl Landing {
             let end = connection.known_end(*number).unwrap_or(extent.high);
             let next = committed.get(number).copied().unwrap_or(extent.low);
             let lag = (end - next).max(0);
-            let counters = &self.tally.counters;
-            counters.show_lag(connection.topic(), *number, lag);
+            self.tally
+                .counters
+                .show_lag(connection.topic(), *number, lag);
         }
+        let (topic, counters) = (connection.topic(), &self.tally.counters);
+        counters.show_reached(topic, &committed, &self.committer.committed.newest_us);
     }
 
     /// Accepts a block when all that were read before it are accepted, where the source has an order.
@@ -251,10 +261,10 @@ impl Landing {
             self.next += 1;
             if let Some(reach) = reach {
                 for landed in &mut self.landed {
-                    landed.advance(&reach.positions);
+                    landed.advance(&reach.reached.positions);
                 }
-                self.refused.advance(&reach.positions);
-                self.buffer.reach(reach.positions);
+                self.refused.advance(&reach.reached.positions);
+                self.buffer.reach(&reach.reached);
             }
         }
         Ok(())

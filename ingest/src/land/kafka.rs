@@ -10,56 +10,85 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::coordinator::{Landing, Source};
+use super::topics::{self, Together};
 use super::workers::{Decoders, join_all};
 use super::{Destination, Progress, noting};
 use crate::declaration::Topic;
 use crate::error::Error;
+use crate::health::Health;
 use crate::outlive::{Moved, outlive};
-use crate::source::Block;
-use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Reading};
+use crate::source::kafka::{Connection, Extent, KafkaOptions, Reading};
+use crate::source::{self, Block};
 
 /// How often a landing looks whether the topic has partitions that it does not read.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A landing from a Kafka topic.
+/// A landing from topics of Kafka, side by side.
 #[derive(Debug)]
 pub struct KafkaLanding {
     pub into: Destination,
-    pub kafka: KafkaOptions,
+    /// How each topic is reached.
+    pub topics: Vec<KafkaOptions>,
+    /// Ill from when a topic has stopped for good while others go on.
+    pub health: Health,
     /// Whether to end when what the topic held at the beginning has landed.
     pub once: bool,
     /// Whether to go on behind messages that are gone from Kafka.
     pub accept_loss: bool,
 }
 
-/// Lands a topic until it has landed what was there, or for ever; `shutdown` commits what is in hand and ends it.
+/// Lands topics until they have landed what was there, or for ever; `shutdown` commits what is in hand and ends it.
 /// `progress` hears of each block.
 ///
-/// A landing for ever outlives a storage or brokers that are away, and reads partitions that the topic is given
-/// meanwhile.
+/// A landing for ever outlives a storage or brokers that are away, and reads partitions that a topic is given
+/// meanwhile. What stops one topic leaves the others alone, and is told when they have ended.
 ///
 /// # Errors
-/// When no table is declared for the topic, there is no such topic, it is another one than before, or messages are
+/// When no table is declared for a topic, there is no such topic, it is another one than before, or messages are
 /// gone from it. Of a landing that is to end also when the storage or Kafka fails.
 pub async fn from_kafka(
     landing: KafkaLanding,
     shutdown: CancellationToken,
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Progress, Error> {
-    let topic = landing.into.topic(&landing.kafka.topic)?;
-    let land = async |moved: &Moved| {
+    let names = landing.topics.iter().map(|kafka| kafka.topic.as_str());
+    let names: Vec<_> = names.collect();
+    let declared = names.iter().map(|name| landing.into.topic(name));
+    // Before anything is read: a topic that nobody declared is a mistake of the caller.
+    let declared = declared.collect::<Result<Vec<_>, _>>()?;
+    let together = Together::new(names.len(), progress);
+    let landings = landing.topics.iter().zip(declared).enumerate();
+    let landings = landings.map(|(number, (kafka, topic))| {
+        let (landing, shutdown, together) = (&landing, &shutdown, &together);
+        async move {
+            let progress = |progress: &Progress| together.hear(number, progress);
+            land_topic(landing, kafka, &topic, shutdown, &progress).await
+        }
+    });
+    topics::all(&names, landings, &landing.into.counters, &landing.health).await
+}
+
+/// Lands one of the topics.
+async fn land_topic(
+    landing: &KafkaLanding,
+    kafka: &KafkaOptions,
+    topic: &Arc<Topic>,
+    shutdown: &CancellationToken,
+    progress: &(dyn Fn(&Progress) + Sync),
+) -> Result<Progress, Error> {
+    let attempt = async |moved: &Moved| {
         let progress = noting(moved, progress);
         loop {
-            if let Ended::Done(done) = land(&landing, &topic, &shutdown, &progress).await? {
+            if let Ended::Done(done) = land(landing, kafka, topic, shutdown, &progress).await? {
                 return Ok(done);
             }
         }
     };
     if landing.once {
-        land(&Moved::default()).await
+        attempt(&Moved::default()).await
     } else {
-        let restarted = |_: &str| _ = landing.into.counters.restarts.inc();
-        outlive(&shutdown, &restarted, land).await
+        let restarted = |_: &str| landing.into.counters.restarted(&topic.name);
+        outlive(shutdown, &restarted, attempt).await
     }
 }
 
@@ -74,18 +103,19 @@ enum Ended {
 /// Lands from what the tables say until the end, or the first error.
 async fn land(
     landing: &KafkaLanding,
+    kafka: &KafkaOptions,
     topic: &Arc<Topic>,
     shutdown: &CancellationToken,
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Ended, Error> {
-    let connection = Connection::open(landing.kafka.clone(), "isobar-land").await?;
+    let connection = Connection::open(kafka.clone(), "isobar-land").await?;
     let extents = connection.extents().await?;
     let source = Source::Kafka {
         connection: connection.clone(),
         extents: extents.clone(),
     };
     let mut coordinator = Landing::open(&landing.into, topic, source).await?;
-    let from = kafka::start(
+    let from = source::kafka::start(
         connection.topic(),
         &coordinator.resume,
         &extents,
@@ -99,7 +129,7 @@ async fn land(
         from,
     };
     info!(topic = connection.topic(), from = ?reading.from, "reading");
-    coordinator.expect_records(kafka::pending(&reading.from, &extents));
+    coordinator.expect_records(source::kafka::pending(&reading.from, &extents));
     let (decoders, processed) = Decoders::start(topic).await?;
     // However this ends, the thread that reads ends too.
     let stop = shutdown.child_token();
@@ -109,7 +139,7 @@ async fn land(
         let (connection, stop) = (connection.clone(), stop.clone());
         tokio::task::spawn_blocking(move || {
             let send = |records| blocks.blocking_send(Block::Records(records)).is_ok();
-            kafka::read(&connection, &reading, send, &stop)
+            source::kafka::read(&connection, &reading, send, &stop)
         })
     };
     let grown = {
@@ -135,7 +165,7 @@ async fn land(
         Ok(()) => Ok(Ended::Done(coordinator.progress())),
         Err(Error::OffsetsGone { .. }) => {
             let committed = coordinator.committed();
-            Err(kafka::why_gone(&connection, &committed, landing.accept_loss).await)
+            Err(source::kafka::why_gone(&connection, &committed, landing.accept_loss).await)
         }
         Err(error) => Err(error),
     }

@@ -13,8 +13,11 @@ mod event_time;
 mod kafka;
 mod landed;
 mod metrics;
+mod reached;
+mod room;
 mod stage;
 mod tables;
+mod topics;
 pub(crate) mod transform;
 mod workers;
 
@@ -30,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 use self::coordinator::{Landing, Source};
 pub use self::kafka::{KafkaLanding, from_kafka};
 pub use self::metrics::Counters;
+pub use self::room::Room;
 use self::workers::{Decoders, read_files};
 use crate::declaration::{Declarations, Topic};
 use crate::error::Error;
@@ -60,6 +64,8 @@ pub struct Destination {
     pub tables: PathBuf,
     pub zone: Tz,
     pub limits: Limits,
+    /// Of all landings of the process.
+    pub room: Room,
     pub counters: Counters,
 }
 
@@ -94,6 +100,24 @@ pub struct Progress {
     pub commits: u64,
 }
 
+impl Progress {
+    /// What both did.
+    fn and(&self, other: &Self) -> Self {
+        Self {
+            files_done: self.files_done + other.files_done,
+            files_total: self.files_total + other.files_total,
+            bytes_done: self.bytes_done + other.bytes_done,
+            bytes_total: self.bytes_total + other.bytes_total,
+            records_done: self.records_done + other.records_done,
+            records_total: self.records_total + other.records_total,
+            landed: self.landed + other.landed,
+            refused: self.refused + other.refused,
+            skipped: self.skipped + other.skipped,
+            commits: self.commits + other.commits,
+        }
+    }
+}
+
 /// Lands export files until they are read, or for ever when they are watched; `shutdown` commits what is in
 /// hand and ends it. `progress` hears of each block. A watching landing outlives a storage that is away.
 ///
@@ -111,7 +135,7 @@ pub async fn from_files(
         land(&files, &topic, &shutdown, &progress).await
     };
     if files.watch {
-        let restarted = |_: &str| _ = files.into.counters.restarts.inc();
+        let restarted = |_: &str| files.into.counters.restarted(files.topic);
         outlive(&shutdown, &restarted, land).await
     } else {
         land(&Moved::default()).await

@@ -1,16 +1,21 @@
 //! The tables of a topic, and the commits that make staged files part of them.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use engine::lake::{
-    Change, Lake, Outcome, SWEEP, Swept, Table, TableName, TableSchema, Transaction,
+    Change, Lake, Outcome, SWEEP, Swept, Table, TableName, TableSchema, TopicNames, Transaction,
 };
+use engine::metrics::Counter;
 use futures::{StreamExt as _, TryStreamExt as _};
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::buffer::Sealed;
+use super::metrics::Counters;
+use super::reached::Reached;
+use super::room::Room;
 use super::stage::{Stage, Staged, Target};
 use crate::error::Error;
 use crate::source::kafka::Positions;
@@ -20,39 +25,26 @@ const OPEN_CONCURRENCY: usize = 8;
 /// How often a commit is tried while others, no landings, commit to the same table.
 const TRIES: usize = 15;
 
-/// The tables of a topic, each with its one writer.
+/// The tables of a topic, each with its one writer; `dead_letters`, which other topics write to as well, is the last.
 #[derive(Debug)]
-pub(crate) struct Tables(Vec<Writer>);
+pub(crate) struct Tables {
+    topic: String,
+    writers: Vec<Writer>,
+    room: Room,
+}
 
 #[derive(Debug)]
 struct Writer {
     table: Table,
     /// The same table for those who stage files of it.
     target: Target,
-    names: Arc<Names>,
+    names: Arc<TopicNames>,
     topic_id: Option<Uuid>,
     seen: Marks,
-}
-
-/// The names under which the log of a table records numbers for one topic.
-#[derive(Debug)]
-struct Names {
-    /// The marks that landings leave.
-    mark: String,
-    /// Which Kafka topic of that name the positions are of: the halves of its id.
-    id: [String; 2],
-    /// A position, before the number of the topic partition.
-    position: String,
-}
-
-impl Names {
-    fn of(topic: &str) -> Self {
-        Self {
-            mark: format!("isobar/landing/{topic}"),
-            id: ["high", "low"].map(|half| format!("isobar/kafka/{topic}/id-{half}")),
-            position: format!("isobar/kafka/{topic}/"),
-        }
-    }
+    /// How far the table has its topic. It may be ahead of the other tables, and what is read for those again does not
+    /// set it back.
+    reached: Reached,
+    retries: Counter,
 }
 
 /// What others have left in the log, as this landing saw it last.
@@ -69,8 +61,10 @@ impl Tables {
         lake: &Arc<Lake>,
         topic: &str,
         tables: &[(TableName, TableSchema)],
+        room: &Room,
+        counters: &Counters,
     ) -> Result<Self, Error> {
-        let names = Arc::new(Names::of(topic));
+        let names = Arc::new(TopicNames::of(topic));
         let names = &names;
         let writers = futures::stream::iter(tables)
             .map(|(name, schema)| async move {
@@ -86,12 +80,18 @@ impl Tables {
                     names: Arc::clone(names),
                     topic_id: None,
                     seen,
+                    reached: Reached::default(),
+                    retries: counters.retries(topic, name),
                 })
             })
             .buffered(OPEN_CONCURRENCY)
             .try_collect()
             .await?;
-        Ok(Self(writers))
+        Ok(Self {
+            topic: topic.to_owned(),
+            writers,
+            room: room.clone(),
+        })
     }
 
     /// Where each table goes on in the Kafka topic with this id. A table that took nothing from it yet has no positions.
@@ -99,70 +99,93 @@ impl Tables {
     /// # Errors
     /// [`Error::TopicRecreated`] when a table's positions are of another topic with the same name.
     pub(crate) async fn positions(
-        &self,
-        topic: &str,
+        &mut self,
         id: Uuid,
         partitions: impl Iterator<Item = i32> + Clone,
     ) -> Result<Vec<Positions>, Error> {
         let mut all = Vec::new();
-        for writer in &self.0 {
+        for writer in &mut self.writers {
             let snapshot = writer.table.snapshot();
             let mut recorded = [None; 2];
-            for (half, name) in recorded.iter_mut().zip(&writer.names.id) {
-                *half = snapshot.transaction(name).await?;
+            for (half, name) in recorded.iter_mut().zip(writer.names.id()) {
+                *half = snapshot.transaction(&name).await?;
             }
             if recorded != [None; 2] && recorded != halves(id).map(Some) {
                 return Err(Error::TopicRecreated {
-                    topic: topic.to_owned(),
+                    topic: self.topic.clone(),
                 });
             }
-            let mut positions = Positions::new();
+            let mut reached = Reached::default();
             for partition in partitions.clone() {
-                let name = format!("{}{partition}", writer.names.position);
+                let name = writer.names.position(partition);
                 if let Some(next) = snapshot.transaction(&name).await? {
-                    positions.insert(partition, next);
+                    reached.positions.insert(partition, next);
+                }
+                let name = writer.names.newest_event(partition);
+                if let Some(newest_us) = snapshot.transaction(&name).await? {
+                    reached.newest_us.insert(partition, newest_us);
                 }
             }
-            all.push(positions);
+            all.push(reached.positions.clone());
+            writer.reached = reached;
         }
         Ok(all)
     }
 
+    /// By table, the newest event times before those positions.
+    pub(crate) fn newest_us(&self) -> Vec<BTreeMap<i32, i64>> {
+        let writers = self.writers.iter();
+        writers
+            .map(|writer| writer.reached.newest_us.clone())
+            .collect()
+    }
+
     /// From now on, positions are recorded as those of the Kafka topic with this id.
     pub(crate) fn record(&mut self, id: Uuid) {
-        for writer in &mut self.0 {
+        for writer in &mut self.writers {
             writer.topic_id = Some(id);
         }
     }
 
     /// Where rows for these tables are staged.
     pub(crate) fn stage(&self) -> Stage {
-        Stage::new(self.0.iter().map(|writer| writer.target.clone()).collect())
+        let targets = self.writers.iter().map(|writer| writer.target.clone());
+        Stage::new(targets.collect(), &self.room)
     }
 
     /// Commits what is sealed, each table in a commit of its own, all tables at the same time.
     pub(crate) async fn commit(&mut self, mut sealed: Sealed) -> Result<(), Error> {
         let started = Instant::now();
-        let files = sealed.files(self.0.len()).await?;
+        let files = sealed.files(self.writers.len()).await?;
+        let (reached, turn) = (&sealed.reached, &self.room.turn);
+        let shared = self.writers.len() - 1;
         // A position is recorded also where there are no rows: the table need not be asked about these messages again.
         let commits = self
-            .0
+            .writers
             .iter_mut()
             .zip(files)
-            .filter(|(_, files)| !files.is_empty() || !sealed.positions.is_empty())
-            .map(|(writer, files)| writer.commit(files, &sealed.positions));
+            .enumerate()
+            .filter(|(_, (_, files))| !files.is_empty() || !reached.is_empty())
+            .map(|(number, (writer, files))| async move {
+                let turn = (number == shared).then(|| turn.acquire());
+                let _turn = match turn {
+                    Some(turn) => Some(turn.await.expect("the semaphore is never closed")),
+                    None => None,
+                };
+                writer.commit(files, reached).await
+            });
         futures::future::try_join_all(commits).await?;
-        info!(rows = sealed.count, elapsed = ?started.elapsed(), "landed");
+        info!(topic = self.topic, rows = sealed.rows(), elapsed = ?started.elapsed(), "landed");
         Ok(())
     }
 }
 
 impl Marks {
-    async fn of(table: &Table, names: &Names) -> Result<Self, Error> {
+    async fn of(table: &Table, names: &TopicNames) -> Result<Self, Error> {
         let snapshot = table.snapshot();
         Ok(Self {
             version: snapshot.version(),
-            landing: snapshot.transaction(&names.mark).await?,
+            landing: snapshot.transaction(&names.mark()).await?,
             sweep: snapshot.transaction(SWEEP).await?,
         })
     }
@@ -170,19 +193,30 @@ impl Marks {
 
 impl Writer {
     /// What is recorded beside the rows of one commit.
-    fn transactions(&self, positions: &Positions) -> Vec<Transaction> {
-        let mut transactions = vec![Transaction::unique(&self.names.mark)];
-        let mut record = |application: &str, version| {
+    fn transactions(&self, more: &Reached) -> Vec<Transaction> {
+        let mut reached = self.reached.clone();
+        reached.extend(more);
+        let mut transactions = vec![Transaction::unique(&self.names.mark())];
+        let mut record = |application, version| {
             transactions.push(Transaction {
-                application: application.to_owned(),
+                application,
                 version,
             });
         };
-        for (partition, next) in positions {
-            record(&format!("{}{partition}", self.names.position), *next);
+        for partition in more.positions.keys() {
+            record(
+                self.names.position(*partition),
+                reached.positions[partition],
+            );
         }
-        if let Some(id) = self.topic_id.filter(|_| !positions.is_empty()) {
-            for (name, half) in self.names.id.iter().zip(halves(id)) {
+        for partition in more.newest_us.keys() {
+            record(
+                self.names.newest_event(*partition),
+                reached.newest_us[partition],
+            );
+        }
+        if let Some(id) = self.topic_id.filter(|_| !more.is_empty()) {
+            for (name, half) in self.names.id().into_iter().zip(halves(id)) {
                 record(name, half);
             }
         }
@@ -190,8 +224,8 @@ impl Writer {
     }
 
     /// Makes the files part of the table, unless another landing has committed since.
-    async fn commit(&mut self, mut files: Vec<Staged>, positions: &Positions) -> Result<(), Error> {
-        let transactions = self.transactions(positions);
+    async fn commit(&mut self, mut files: Vec<Staged>, more: &Reached) -> Result<(), Error> {
+        let transactions = self.transactions(more);
         let mark = transactions[0].version;
         for _ in 0..TRIES {
             if self.swept_since().await? {
@@ -207,11 +241,13 @@ impl Writer {
             match self.table.commit(&change).await? {
                 Outcome::Committed(version) => {
                     (self.seen.landing, self.seen.version) = (Some(mark), version);
+                    self.reached.extend(more);
                     info!(table = %self.table.name(), version, files = change.add.len(), "committed");
                     return Ok(());
                 }
                 Outcome::Superseded => {
                     let version = self.table.snapshot().version();
+                    self.retries.inc();
                     warn!(table = %self.table.name(), version, "somebody else committed first");
                 }
             }
@@ -264,9 +300,8 @@ mod tests {
 
     use super::super::dead_letters;
     use super::super::stage::Staged;
-    use super::Tables;
+    use super::{Counters, Reached, Room, Tables};
     use crate::error::Error;
-    use crate::source::kafka::Positions;
 
     fn lake(directory: &TempDir) -> Arc<Lake> {
         let stores = Stores::new(StoreOptions {
@@ -279,7 +314,15 @@ mod tests {
 
     async fn open(lake: &Arc<Lake>, topic: &str) -> Tables {
         let schemas = [(dead_letters::table_name(), dead_letters::schema())];
-        Tables::open(lake, topic, &schemas).await.expect("opened")
+        Tables::open(
+            lake,
+            topic,
+            &schemas,
+            &Room::default(),
+            &Counters::default(),
+        )
+        .await
+        .expect("opened")
     }
 
     /// A file without rows that no commit names yet.
@@ -303,19 +346,19 @@ mod tests {
         let mut other = open(&lake, "other").await;
         assert!(!paths.iter().any(|path| path.exists()), "they were swept");
         let others = staged(&other).await;
-        other.0[0]
-            .commit(vec![others], &Positions::new())
+        other.writers[0]
+            .commit(vec![others], &Reached::default())
             .await
             .expect("committed");
         for file in [file, later] {
-            one.0[0]
-                .commit(vec![file], &Positions::new())
+            one.writers[0]
+                .commit(vec![file], &Reached::default())
                 .await
                 .expect("committed");
         }
-        assert_eq!(one.0[0].table.snapshot().size().0, 3);
+        assert_eq!(one.writers[0].table.snapshot().size().0, 3);
         // Nothing is left to sweep: each file there is one that the table names.
-        let swept = one.0[0].table.sweep().await.expect("swept");
+        let swept = one.writers[0].table.sweep().await.expect("swept");
         assert_eq!(swept, Swept::default());
         let there = std::fs::read_dir(place).expect("listed");
         let data_file = |name: &str| name.ends_with(".parquet");
@@ -334,11 +377,13 @@ mod tests {
         let lake = lake(&directory);
         let (mut one, mut other) = (open(&lake, "one").await, open(&lake, "one").await);
         let (mine, theirs) = (staged(&one).await, staged(&other).await);
-        one.0[0]
-            .commit(vec![mine], &Positions::new())
+        one.writers[0]
+            .commit(vec![mine], &Reached::default())
             .await
             .expect("committed");
-        let refused = other.0[0].commit(vec![theirs], &Positions::new()).await;
+        let refused = other.writers[0]
+            .commit(vec![theirs], &Reached::default())
+            .await;
         assert!(
             matches!(refused, Err(Error::Superseded { .. })),
             "{refused:?}"

@@ -12,7 +12,7 @@ use engine::lake::{Lake, StoreOptions, Stores};
 use engine::query::{Days, Library, Report, Runner};
 use engine::session::Session;
 use ingest::declaration::Declarations;
-use ingest::land::{Counters, Destination, FileLanding, Limits, Progress, from_files};
+use ingest::land::{Counters, Destination, FileLanding, Limits, Progress, Room, from_files};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -79,6 +79,7 @@ impl World {
                     bytes_max: 64 << 20,
                     interval: Duration::from_secs(60),
                 },
+                room: Room::default(),
                 counters: Counters::default(),
             },
             topic: "weather-api",

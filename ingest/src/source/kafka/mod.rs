@@ -109,6 +109,14 @@ impl Connection {
         })
     }
 
+    /// The same connection for another topic, of which nothing is known.
+    fn of(&self, topic: &str) -> Self {
+        let mut other = self.clone();
+        topic.clone_into(&mut other.options.topic);
+        other.id = Uuid::nil();
+        other
+    }
+
     pub(crate) fn topic(&self) -> &str {
         &self.options.topic
     }
