@@ -60,7 +60,7 @@ impl World {
     async fn ask(&self, text: &str) -> RecordBatch {
         let statement = engine::sql::parse_one(text, "a test").expect("SQL");
         let planned = self.session.query(&statement).await.expect("planned");
-        let schema = planned.schema().inner().clone();
+        let schema = Arc::clone(planned.schema().inner());
         let rows = planned.collect().await.expect("asked");
         arrow::compute::concat_batches(&schema, &rows).expect("one batch")
     }
