@@ -39,16 +39,6 @@ REFUSED = [
 
 
 @pytest.fixture
-def topic(kafka):
-    return Topic(kafka)
-
-
-@pytest.fixture
-def database(postgres):
-    return Database(postgres)
-
-
-@pytest.fixture
 def consumer(isobar, tmp_path, topic, database) -> Isobar:
     return consumer_of(isobar, tmp_path, topic, database)
 

@@ -27,16 +27,6 @@ STATE = "SELECT file, offsets::TEXT FROM isobar.exports UNION SELECT topic, offs
 NAME = re.compile(r"weather_\d{8}T\d{12}\.json")
 
 
-@pytest.fixture
-def topic(kafka):
-    return Topic(kafka)
-
-
-@pytest.fixture
-def database(postgres):
-    return Database(postgres)
-
-
 def lake_of(lakes, kind: str, topic: Topic, database: Database, **variables: str) -> Lake:
     own = {
         "BOOTSTRAP_SERVERS": topic.servers,

@@ -4,11 +4,8 @@ import random
 import signal
 from datetime import date, timedelta
 
-import pytest
-
 from support import delta, oracle
 from support.binary import HDFS_USER, Isobar
-from support.database import Database
 from support.fixtures import LONG
 from support.lake import Lake
 from support.topic import Topic, weather
@@ -32,16 +29,6 @@ CHECKPOINTS = [
 ]  # fmt: skip
 CONSUMING = ["kafka.polled", "rows.inserted", "rows.committed", "group.begun"]
 EXPORTING = ["export.begun", "data_file.begun", "data_file.closed", "data_file.stored", "export.written", "export.finished"]
-
-
-@pytest.fixture
-def topic(kafka):
-    return Topic(kafka)
-
-
-@pytest.fixture
-def database(postgres):
-    return Database(postgres)
 
 
 def steps(kind: str, points: list[str]) -> list[str]:

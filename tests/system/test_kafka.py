@@ -37,11 +37,6 @@ PATIENCE_S = 120
 STOPS_WITHIN_S = 10 if LONG else PATIENCE_S
 
 
-@pytest.fixture
-def topic(kafka):
-    return Topic(kafka)
-
-
 def lake_of(lakes, kind: str, topic: Topic, **variables: str) -> Lake:
     return lakes.new(kind, BOOTSTRAP_SERVERS=topic.servers, TOPIC_NAME=topic.name, **variables)
 

@@ -6,8 +6,6 @@ import time
 from collections import Counter
 from datetime import date
 
-import pytest
-
 from support.binary import PATIENCE_S, Process
 from support.lake import Lake
 from support.malformed import OF_MESSAGES
@@ -16,11 +14,6 @@ from support.weather_data import CITIES, build
 from support.web import Web, eventually, web_of
 
 QUICK = {"ISOBAR__LAND__INTERVAL": "200ms", "ISOBAR__HDFS__TIMEOUT": "3s"}
-
-
-@pytest.fixture
-def topic(kafka):
-    return Topic(kafka)
 
 
 def lake_of(lakes, kind: str, topic: Topic, **variables: str) -> Lake:

@@ -3,14 +3,11 @@
 import re
 from datetime import date
 
-import pytest
-
 from support import oracle
 from support.binary import PATIENCE_S, REPOSITORY
-from support.database import Database
 from support.lake import DAILY_TABLE
 from support.roads import lake_of
-from support.topic import Topic, weather
+from support.topic import weather
 from support.weather_data import AUTUMN, CITIES, export_line
 from support.web import eventually
 from test_kafka import count, end
@@ -19,16 +16,6 @@ PAGE = (REPOSITORY / "docs" / "moving-over.md").read_text()
 # Of each step the commands, in their order.
 COMMANDS = re.findall(r"^isobar ((?:land|run) [^\n]*)", PAGE, re.M)
 QUERIES = re.findall(r'^isobar sql -c "([^"]*)"', PAGE, re.M)
-
-
-@pytest.fixture
-def topic(kafka):
-    return Topic(kafka)
-
-
-@pytest.fixture
-def database(postgres):
-    return Database(postgres)
 
 
 def step(lake, *words: str) -> list[str]:

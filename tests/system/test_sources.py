@@ -29,16 +29,6 @@ PER_SECOND = 500
 CARRIED = ["no weather", "Kelvin", "value is an empty object", "value is the API's 429"]
 
 
-@pytest.fixture
-def topic(kafka):
-    return Topic(kafka)
-
-
-@pytest.fixture
-def database(postgres):
-    return Database(postgres)
-
-
 @pytest.fixture(params=SOURCES)
 def source(request) -> str:
     return request.param

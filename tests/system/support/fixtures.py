@@ -13,9 +13,11 @@ from pathlib import Path
 import pytest
 
 from support.binary import HDFS_USER, Isobar
+from support.database import Database
 from support.lake import Lake
 from support.malformed import KINDS as MALFORMED
 from support.places import HdfsPlace, LocalPlace, Place
+from support.topic import Topic
 from support.weather_data import AUTUMN, SPRING, Export, build, day_range, many_cities
 from support.webhdfs import WebHdfs
 
@@ -82,3 +84,15 @@ def lakes(request, isobar, tmp_path_factory) -> Lakes:
 @pytest.fixture(params=["local", "hdfs"])
 def kind(request) -> str:
     return request.param
+
+
+@pytest.fixture
+def topic(kafka) -> Topic:
+    """One of its own, and empty."""
+    return Topic(kafka)
+
+
+@pytest.fixture
+def database(postgres) -> Database:
+    """One of its own, and empty."""
+    return Database(postgres)
