@@ -1,6 +1,8 @@
 //! Column statistics of a data file, in the three forms they travel in: Parquet footer, Delta log
 //! (JSON, <https://github.com/delta-io/delta/blob/master/PROTOCOL.md#per-file-statistics>) and DataFusion.
 
+use std::collections::HashMap;
+
 use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 use chrono::{DateTime, NaiveDate};
@@ -9,6 +11,8 @@ use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaData;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 
 const MICROSECONDS: &str = "%Y-%m-%dT%H:%M:%S%.6fZ";
@@ -41,13 +45,28 @@ pub(super) fn to_log(schema: &Schema, footer: &ParquetMetaData) -> Result<String
     .to_string())
 }
 
+/// Statistics as the Delta log has them. Values stay text until their column's type is known: a number read without
+/// its type would come within one unit in the last place only, and a file whose smallest value is its largest is
+/// answered from here.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Logged<'a> {
+    num_records: Option<u64>,
+    #[serde(borrow)]
+    min_values: HashMap<String, &'a RawValue>,
+    #[serde(borrow)]
+    max_values: HashMap<String, &'a RawValue>,
+    #[serde(borrow)]
+    null_count: HashMap<String, &'a RawValue>,
+}
+
 /// Statistics of one file for DataFusion, columns in the order of `schema`. A file without
 /// statistics, or with ones we do not understand, is only less well pruned.
 pub(super) fn from_log(schema: &Schema, log: Option<&str>, size: u64) -> Statistics {
-    let log: Value = log
+    let log: Logged<'_> = log
         .and_then(|text| serde_json::from_str(text).ok())
-        .unwrap_or(Value::Null);
-    let rows = log["numRecords"].as_u64().map(|rows| rows as usize);
+        .unwrap_or_default();
+    let rows = log.num_records.map(|rows| rows as usize);
     Statistics {
         num_rows: exact(rows),
         total_byte_size: Precision::Inexact(size as usize),
@@ -59,12 +78,17 @@ pub(super) fn from_log(schema: &Schema, log: Option<&str>, size: u64) -> Statist
     }
 }
 
-fn column(name: &str, data_type: &DataType, log: &Value) -> ColumnStatistics {
-    let nulls = log["nullCount"][name].as_u64().map(|nulls| nulls as usize);
+fn column(name: &str, data_type: &DataType, log: &Logged<'_>) -> ColumnStatistics {
+    let nulls = log.null_count.get(name);
+    let nulls = nulls.and_then(|nulls| nulls.get().parse().ok());
+    let end = |values: &HashMap<_, &RawValue>| {
+        let logged = values.get(name).map(|value| value.get());
+        logged.map_or(Precision::Absent, |logged| bound(data_type, logged))
+    };
     ColumnStatistics {
         null_count: exact(nulls),
-        min_value: bound(data_type, &log["minValues"][name]),
-        max_value: bound(data_type, &log["maxValues"][name]),
+        min_value: end(&log.min_values),
+        max_value: end(&log.max_values),
         ..ColumnStatistics::new_unknown()
     }
 }
@@ -74,11 +98,11 @@ const TEXT_WHOLE_MAX: usize = 31;
 
 /// One end of a column's values: exact when it is a value of the column, else only a bound. Files are pruned
 /// by exact ends alone.
-fn bound(data_type: &DataType, logged: &Value) -> Precision<ScalarValue> {
+fn bound(data_type: &DataType, logged: &str) -> Precision<ScalarValue> {
     let Some(value) = from_json(data_type, logged) else {
         return Precision::Absent;
     };
-    let text = logged.as_str().unwrap_or_default();
+    let text = text_of(logged).unwrap_or_default();
     let is_value = match (data_type, &value) {
         (DataType::Utf8, _) => text.chars().count() <= TEXT_WHOLE_MAX,
         // Some writers cut to milliseconds.
@@ -180,18 +204,18 @@ fn to_json(value: &ScalarValue) -> Option<Value> {
     }
 }
 
-fn from_json(data_type: &DataType, value: &Value) -> Option<ScalarValue> {
+fn from_json(data_type: &DataType, logged: &str) -> Option<ScalarValue> {
     match data_type {
-        DataType::Int32 => Some(ScalarValue::from(i32::try_from(value.as_i64()?).ok()?)),
-        DataType::Int64 => Some(ScalarValue::from(value.as_i64()?)),
-        DataType::Float64 => Some(ScalarValue::from(value.as_f64()?)),
-        DataType::Utf8 => Some(ScalarValue::from(value.as_str()?)),
+        DataType::Int32 => Some(ScalarValue::from(logged.parse::<i32>().ok()?)),
+        DataType::Int64 => Some(ScalarValue::from(logged.parse::<i64>().ok()?)),
+        DataType::Float64 => Some(ScalarValue::from(logged.parse::<f64>().ok()?)),
+        DataType::Utf8 => Some(ScalarValue::from(text_of(logged)?)),
         DataType::Date32 => {
-            let date = value.as_str()?.parse::<NaiveDate>().ok()?;
+            let date = text_of(logged)?.parse::<NaiveDate>().ok()?;
             Some(ScalarValue::Date32(Some(date.to_epoch_days())))
         }
         DataType::Timestamp(TimeUnit::Microsecond, zone) => {
-            let instant = value.as_str()?.parse::<DateTime<chrono::Utc>>().ok()?;
+            let instant = text_of(logged)?.parse::<DateTime<chrono::Utc>>().ok()?;
             let micros = Some(instant.timestamp_micros());
             Some(ScalarValue::TimestampMicrosecond(micros, zone.clone()))
         }
@@ -199,28 +223,58 @@ fn from_json(data_type: &DataType, value: &Value) -> Option<ScalarValue> {
     }
 }
 
+/// What stands between the quotes, if `logged` is a text.
+fn text_of(logged: &str) -> Option<String> {
+    serde_json::from_str(logged).ok()
+}
+
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::{DataType, TimeUnit};
+    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
     use datafusion::common::ScalarValue;
     use datafusion::common::stats::Precision;
-    use serde_json::json;
 
-    use super::{column, of_partition};
+    use super::{bound, from_log, of_partition};
 
     #[test]
     fn a_zero_is_a_bound_and_other_numbers_are_values() {
-        let log = json!({ "minValues": { "x": -0.0 }, "maxValues": { "x": 1.5 } });
-        let found = column("x", &DataType::Float64, &log);
-        assert_eq!(found.min_value.is_exact(), Some(false));
-        assert_eq!(found.max_value, Precision::Exact(ScalarValue::from(1.5)));
+        let zero = bound(&DataType::Float64, "-0.0");
+        assert_eq!(zero.is_exact(), Some(false));
+        let one = bound(&DataType::Float64, "1.5");
+        assert_eq!(one, Precision::Exact(ScalarValue::from(1.5)));
+    }
+
+    #[test]
+    fn every_number_comes_back_to_its_last_bit() {
+        let schema = Schema::new(vec![Field::new("x", DataType::Float64, true)]);
+        let mut number = 0.1_f64;
+        for _ in 0..10_000 {
+            number = (number * 1.618_033_988_749_895 + 0.317).rem_euclid(97.0);
+            let log = format!(r#"{{"numRecords":1,"minValues":{{"x":{number}}},"other":[1]}}"#);
+            let found = from_log(&schema, Some(&log), 1);
+            let expected = Precision::Exact(ScalarValue::from(number));
+            assert_eq!(found.column_statistics[0].min_value, expected);
+        }
+    }
+
+    #[test]
+    fn what_is_not_of_the_type_is_no_end() {
+        for (data_type, logged) in [
+            (DataType::Utf8, "null"),
+            (DataType::Utf8, "1"),
+            (DataType::Float64, "\"NaN\""),
+            (DataType::Int32, "3000000000"),
+            (DataType::Int64, "1.5"),
+            (DataType::Date32, "null"),
+        ] {
+            assert_eq!(bound(&data_type, logged), Precision::Absent, "{logged}");
+        }
     }
 
     #[test]
     fn what_a_writer_may_have_shortened_is_a_bound() {
         let is_exact = |data_type: DataType, value: &str| {
-            let log = json!({ "minValues": { "x": value } });
-            column("x", &data_type, &log).min_value.is_exact()
+            bound(&data_type, &format!("\"{value}\"")).is_exact()
         };
         let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
         assert_eq!(
