@@ -100,7 +100,7 @@ pub(crate) async fn read(
         .await
         .map_err(failed)?;
     let mut chunks = result.into_stream();
-    let mut lines = Lines::new(Arc::clone(&path), file.meta.size);
+    let mut lines = Lines::new(Arc::clone(&path));
     while let Some(chunk) = chunks.try_next().await.map_err(failed)? {
         if let Some(block) = lines.push(&chunk)
             && blocks.send(super::Block::Lines(block)).await.is_err()
@@ -127,13 +127,10 @@ struct Lines {
 }
 
 impl Lines {
-    /// For a file of about `size` bytes.
-    fn new(path: Arc<str>, size: u64) -> Self {
-        // A small file, as most are, must not be copied as its buffer grows.
-        let size = usize::try_from(size).unwrap_or(usize::MAX);
+    fn new(path: Arc<str>) -> Self {
         Self {
             path,
-            buffer: BytesMut::with_capacity(size.min(BLOCK_BYTES)),
+            buffer: BytesMut::new(),
             next_line: 1,
             overlong: None,
         }
@@ -235,7 +232,7 @@ mod tests {
 
     /// Line numbers and texts of a file that arrives in chunks of `size` bytes.
     fn lines(file: &[u8], size: usize) -> Vec<(i64, Vec<u8>)> {
-        let mut cut = Lines::new(Arc::from("f"), 0);
+        let mut cut = Lines::new(Arc::from("f"));
         let mut blocks: Vec<_> = file
             .chunks(size)
             .filter_map(|chunk| cut.push(chunk))
@@ -282,7 +279,7 @@ mod tests {
     #[test]
     fn a_last_line_that_may_grow_is_left_out() {
         let check = |file: &[u8], ending, expected: &[u8], tail| {
-            let mut cut = Lines::new(Arc::from("f"), 0);
+            let mut cut = Lines::new(Arc::from("f"));
             assert!(cut.push(file).is_none());
             let (blocks, found) = cut.finish(ending);
             let mut text = Vec::new();
