@@ -9,11 +9,11 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use deltalake_core::DeltaTableError;
-use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel as _;
+use deltalake_core::kernel::engine::arrow_conversion::{TryIntoArrow as _, TryIntoKernel as _};
 use deltalake_core::kernel::{Action, MetadataExt as _, StructType};
 use tracing::info;
 
-use super::snapshot::Snapshot;
+use super::snapshot::{Snapshot, readers_schema};
 use super::table::{Change, Outcome, Table, TableSchema, Transaction};
 use crate::error::Error;
 
@@ -67,6 +67,13 @@ pub(super) fn metadata(
     Ok(Action::Metadata(metadata.with_schema(&columns)?))
 }
 
+/// The columns of `schema` as they come back from the log, which has names of its own for what is inside lists.
+fn as_logged(schema: &TableSchema) -> Result<SchemaRef, ArrowError> {
+    let logged: StructType = schema.columns.as_ref().try_into_kernel()?;
+    let columns: Schema = (&logged).try_into_arrow()?;
+    Ok(readers_schema(&columns, &schema.partition))
+}
+
 /// Columns that only `schema` has.
 ///
 /// # Errors
@@ -87,7 +94,11 @@ fn gained(snapshot: &Snapshot, schema: &TableSchema) -> Result<Vec<Arc<Field>>, 
             .map(|field| (field.name().clone(), field.data_type().clone()))
             .collect()
     };
-    let (present, declared) = (types(snapshot.schema()), types(&schema.columns));
+    let declared = as_logged(schema).map_err(|source| Error::Schema {
+        table: table(),
+        source,
+    })?;
+    let (present, declared) = (types(snapshot.schema()), types(&declared));
     for (column, data_type) in &present {
         match declared.get(column) {
             Some(found) if found == data_type => {}

@@ -384,7 +384,7 @@ fn refuse_unsupported(name: &TableName, state: &DeltaTableState) -> Result<(), E
 }
 
 /// The schema that queries see: partition columns last, no view types, nothing but the type.
-fn readers_schema(schema: &Schema, partition_columns: &[String]) -> SchemaRef {
+pub(super) fn readers_schema(schema: &Schema, partition_columns: &[String]) -> SchemaRef {
     let (mut columns, mut partition) = (Vec::new(), Vec::new());
     for field in schema.fields() {
         let data_type = match field.data_type() {

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
+use arrow::array::{
+    ArrayRef, Float64Array, Int64Array, Int64Builder, ListBuilder, RecordBatch, StringArray,
+    StructArray,
+};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono_tz::UTC;
@@ -216,6 +219,31 @@ async fn what_a_declaration_lost_or_changed_is_refused() {
         .expect("read")
         .expect("a table");
     assert!(snapshot.columns().index_of("d").is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_with_lists_and_structs_is_opened_again() {
+    let world = World::new();
+    let mut lists = ListBuilder::new(Int64Builder::new());
+    lists.append_value([Some(1), None]);
+    let lists = Arc::new(lists.finish()) as ArrayRef;
+    let inner = Arc::new(Field::new("n", DataType::Int64, true));
+    let structs = Arc::new(StructArray::from(vec![(inner, numbers(&[7]))])) as ArrayRef;
+    let columns = [
+        ("day", DataType::Utf8),
+        ("l", lists.data_type().clone()),
+        ("s", structs.data_type().clone()),
+    ];
+    for version in [1, 2] {
+        let mut table = world.open(&columns).await.expect("opened");
+        let rows = vec![texts(&["x"]), Arc::clone(&lists), Arc::clone(&structs)];
+        put(&mut table, &columns, rows).await.expect("committed");
+        assert_eq!(table.snapshot().version(), version);
+    }
+    assert_eq!(
+        world.rows("SELECT * FROM t").await,
+        "x [1, NULL] {n: 7}\nx [1, NULL] {n: 7}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
