@@ -1,0 +1,141 @@
+//! `isobar dead-letters list`: the newest letters, or how many there are of each kind.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray as _, RecordBatch};
+use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
+use ingest::letters;
+
+use super::escape::printable;
+use super::show::instant;
+use super::which::Which;
+use crate::app::App;
+use crate::format::{Format, Printer};
+use crate::output::Output;
+use crate::text::{self, Listing};
+
+pub(super) const EXAMPLES: &str = "\
+EXAMPLES:
+  isobar dead-letters list
+  isobar dead-letters list --summary --since 7d
+  isobar dead-letters list --reason wrong_type --reason missing_field --dt 2026-01-15
+  isobar dead-letters list --source kafka --limit 1000 --format json | jq -r .letter";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    /// Only letters of this topic
+    #[arg(long)]
+    topic: Option<String>,
+    #[command(flatten)]
+    which: Which,
+    /// List at most so many
+    #[arg(long, default_value_t = 20, conflicts_with = "summary")]
+    limit: usize,
+    /// Count letters by topic and reason
+    #[arg(long)]
+    summary: bool,
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+impl List {
+    pub(super) async fn run(&self, app: &App, out: &mut Output) -> anyhow::Result<()> {
+        let lake = app.lake()?;
+        let session = app.session(&lake)?;
+        let zone = app.config.time.zone;
+        let filter = self.which.filter(self.topic.clone(), zone)?;
+        let (schema, rows) = if self.summary {
+            letters::summary(&session, &filter).await?
+        } else {
+            letters::list(&session, &filter, Some(self.limit)).await?
+        };
+        if self.format != Format::Table {
+            return print_all(self.format, &schema, &rows, out);
+        }
+        if rows.iter().all(|rows| rows.num_rows() == 0) {
+            return out.line(format_args!("no such letters in {}", lake.root()));
+        }
+        if self.summary {
+            out.print(summary_listing(&rows))
+        } else {
+            out.print(listing(&rows))
+        }
+    }
+}
+
+fn print_all(
+    format: Format,
+    schema: &SchemaRef,
+    rows: &[RecordBatch],
+    out: &mut Output,
+) -> anyhow::Result<()> {
+    let mut printer = Printer::new(format, Arc::clone(schema), usize::MAX);
+    printer.begin(out)?;
+    for rows in rows {
+        printer.batch(rows, out)?;
+    }
+    printer.end(out)?;
+    Ok(())
+}
+
+/// Characters of a detail that a list shows.
+const DETAIL_CHARS: usize = 80;
+
+fn listing(rows: &[RecordBatch]) -> Listing {
+    let mut listing = Listing::new(["letter", "received_at", "source", "reason", "detail"]);
+    for rows in rows {
+        for row in 0..rows.num_rows() {
+            let detail = printable(&text_at(rows, "detail", row));
+            let mut shown: String = detail.chars().take(DETAIL_CHARS).collect();
+            if shown.len() < detail.len() {
+                shown.push('…');
+            }
+            listing.row([
+                printable(&text_at(rows, "letter", row)),
+                instant_at(rows, "received_at", row),
+                text_at(rows, "source", row),
+                text_at(rows, "reason", row),
+                shown,
+            ]);
+        }
+    }
+    listing
+}
+
+fn summary_listing(rows: &[RecordBatch]) -> Listing {
+    let mut listing = Listing::new([
+        "topic",
+        "reason",
+        "letters",
+        "first received",
+        "last received",
+    ]);
+    for rows in rows {
+        let letters = rows.column_by_name("letters");
+        let letters = letters.and_then(|letters| letters.as_primitive_opt::<Int64Type>());
+        for row in 0..rows.num_rows() {
+            let count = letters.map_or(0, |letters| letters.value(row));
+            listing.row([
+                text_at(rows, "kafka_topic", row),
+                text_at(rows, "reason", row),
+                text::count(u64::try_from(count).unwrap_or_default()),
+                instant_at(rows, "first_received_at", row),
+                instant_at(rows, "last_received_at", row),
+            ]);
+        }
+    }
+    listing
+}
+
+fn text_at(rows: &RecordBatch, column: &str, row: usize) -> String {
+    let column = rows.column_by_name(column);
+    let texts = column.and_then(|column| column.as_string_opt::<i32>());
+    let text = texts.and_then(|texts| texts.iter().nth(row).flatten());
+    text.unwrap_or_default().to_owned()
+}
+
+fn instant_at(rows: &RecordBatch, column: &str, row: usize) -> String {
+    let column = rows.column_by_name(column);
+    let instants = column.and_then(|column| column.as_primitive_opt::<TimestampMicrosecondType>());
+    instants.map_or_else(String::new, |instants| instant(instants.value(row)))
+}

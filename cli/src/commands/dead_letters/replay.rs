@@ -1,0 +1,91 @@
+//! `isobar dead-letters replay`: letters are judged again.
+
+use std::time::Instant;
+
+use anyhow::bail;
+use ingest::land::{self, Counters, Replayed};
+
+use super::escape::printable;
+use super::which::Which;
+use crate::app::App;
+use crate::commands::land::destination;
+use crate::output::Output;
+use crate::progress::Bar;
+use crate::text;
+
+pub(super) const EXAMPLES: &str = "\
+EXAMPLES:
+  isobar dead-letters replay --dry-run
+  isobar dead-letters replay
+  isobar dead-letters replay --reason implausible_temperature --since 2026-01-15
+
+The exit code is 1 if letters could not be judged, which are then named: a letter from Kafka has no
+time without its record, which Kafka may have deleted.";
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Replay {
+    /// The topic of the letters, if not that of the configuration
+    #[arg(long)]
+    topic: Option<String>,
+    #[command(flatten)]
+    which: Which,
+    /// Say what would land, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Letters that are named when they cannot be judged.
+const NAMED_MAX: usize = 20;
+
+impl Replay {
+    pub(super) async fn run(&self, app: &App, out: &mut Output) -> anyhow::Result<()> {
+        let lake = app.lake()?;
+        let topic = self.topic.as_ref().unwrap_or(&app.config.kafka.topic);
+        let started = Instant::now();
+        let filter = self.which.filter(None, app.config.time.zone)?;
+        let bar = Bar::new(app.show, "replaying", 0, "letters");
+        let progress = |replayed: &Replayed| {
+            let note = format!("{} landed", text::count(replayed.landed));
+            bar.at(replayed.judged, 0, note);
+        };
+        let asked = land::Replay {
+            into: destination(app, &lake, Counters::default()).await?,
+            kafka: app.kafka(topic),
+            filter,
+            dry_run: self.dry_run,
+        };
+        let done = land::replay(asked, &progress).await?;
+        drop(bar);
+        for (table, rows) in done.rows.iter().filter(|(_, rows)| **rows > 0) {
+            let rows = text::counted(*rows, "row");
+            let what = if self.dry_run { "would get" } else { "got" };
+            out.line(format_args!("{table} {what} {rows}"))?;
+        }
+        for (letter, why) in done.unjudged.iter().take(NAMED_MAX) {
+            let letter = printable(&letter.to_string());
+            out.line(format_args!("{letter} stays: {why}"))?;
+        }
+        let elapsed = text::seconds(started.elapsed());
+        out.line(format_args!("{} in {elapsed}", self.summary(&done)))?;
+        out.flush()?;
+        match done.unjudged.len() as u64 {
+            0 => Ok(()),
+            count => bail!(
+                "{} could not be judged and stay; if the messages are in export files, land those (`isobar land --from files`)",
+                text::counted(count, "letter")
+            ),
+        }
+    }
+
+    fn summary(&self, done: &Replayed) -> String {
+        let landed = if self.dry_run { "would land" } else { "landed" };
+        format!(
+            "{}: {} {landed}, {} had landed already, {} malformed still, {} not judged",
+            text::counted(done.judged, "letter"),
+            text::count(done.landed),
+            text::count(done.present),
+            text::count(done.malformed),
+            text::count(done.unjudged.len() as u64),
+        )
+    }
+}
