@@ -1,11 +1,12 @@
 """Figures worth keeping: tests and benches record rows, and docs/figures.md keeps the newest table of each suite.
 
-As a pytest plugin it gives the fixture `figures`; the table is written when `ISOBAR_TEST_LONG=1`, printed always.
+As a pytest plugin it gives the fixture `figures`; each file's table is written when `ISOBAR_TEST_LONG=1`, printed always.
 """
 
 import os
 import platform
 import subprocess
+from collections import defaultdict
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -15,16 +16,21 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 FIGURES = REPOSITORY / "docs" / "figures.md"
 
 
-class Figures:
-    """Rows of (what, figure), in the order in which they came."""
+# Rows of (what, figure), by the name of the file whose tests recorded them.
+Rows = defaultdict[str, list[tuple[str, str]]]
 
-    def __init__(self) -> None:
-        self.rows: list[tuple[str, str]] = []
+
+class Figures:
+    """Takes the rows of one file's tests."""
+
+    def __init__(self, rows: list[tuple[str, str]]) -> None:
+        self._rows = rows
 
     def record(self, what: str, figure: object) -> None:
-        self.rows.append((what, str(figure)))
+        self._rows.append((what, str(figure)))
 
-    def table(self) -> str:
+
+def table(self) -> str:
         return table(["what", "figure"], self.rows)
 
 
@@ -81,32 +87,34 @@ def _lines(path: str) -> list[str]:
         return []
 
 
-_SESSION = Figures()
+_SESSION: Rows = defaultdict(list)
 
 
-@pytest.fixture(scope="session")
-def figures() -> Figures:
-    return _SESSION
+@pytest.fixture(scope="module")
+def figures(request) -> Figures:
+    return Figures(_SESSION[request.path.stem])
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node) -> None:
     """One of the processes that the tests run in has ended: its rows join those of the others."""
-    _SESSION.rows.extend(map(tuple, getattr(node, "workeroutput", {}).get("figures", [])))
+    for file, rows in getattr(node, "workeroutput", {}).get("figures", {}).items():
+        _SESSION[file].extend(map(tuple, rows))
 
 
 def pytest_sessionfinish(session) -> None:
     if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["figures"] = _SESSION.rows
+        session.config.workeroutput["figures"] = dict(_SESSION)
 
 
 def pytest_terminal_summary(terminalreporter, exitstatus: int) -> None:
-    if not _SESSION.rows:
-        return
-    # Which process ran what is chance.
-    _SESSION.rows.sort()
-    terminalreporter.section("figures")
-    terminalreporter.write_line(_SESSION.table())
-    # A failed run is no record.
-    if exitstatus == 0 and os.environ.get("ISOBAR_TEST_LONG") == "1":
-        keep("test-long", "Whole-system tests with the full figures (`make test-long`)", _SESSION.table())
+    for file, rows in sorted(_SESSION.items()):
+        if not rows:
+            continue
+        # Which test came first is chance.
+        of_file = table(["what", "figure"], sorted(rows))
+        terminalreporter.section(f"figures of {file}")
+        terminalreporter.write_line(of_file)
+        # A failed run is no record.
+        if exitstatus == 0 and os.environ.get("ISOBAR_TEST_LONG") == "1":
+            keep(f"test-long:{file}", f"{file}.py with the full counts (`make test-long`)", of_file)
