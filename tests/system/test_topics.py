@@ -2,6 +2,7 @@
 
 import random
 import signal
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime
@@ -112,19 +113,14 @@ def test_a_topic_is_added_by_a_table_file_and_lands_beside_the_weather_under_kil
     lake = lake_with(kind, topic, (sensors.TABLE, readings.name))
     chance = random.Random(18)
     days = weather([date(2026, 1, 15)], CITIES[:2])
+    done = threading.Event()
     with ThreadPoolExecutor(1) as thread:
-        produced = thread.submit(produce_both, topic, readings, days)
-        for _ in range(KILLS):
-            with lake.isobar.start("land", "--from", "kafka") as process:
-                for table in ("weather", sensors.TABLE):
-                    before = delta.versions_seen(lake.place, table)
-                    eventually(lambda: delta.versions_seen(lake.place, table) > before, "a commit", PATIENCE_S)
-                time.sleep(chance.random() * 0.3)
-                assert process.poll() is None, process.said()
-                process.kill()
-            if produced.done():
-                produced.result()
-                produced = thread.submit(produce_both, topic, readings, days)
+        produced = thread.submit(produce_both, topic, readings, days, done)
+        try:
+            for _ in range(KILLS):
+                kill_after_commits(lake, chance)
+        finally:
+            done.set()
         produced.result()
     land_once(lake)
     must_hold(lake, topic, readings)
@@ -140,12 +136,30 @@ def test_a_topic_is_added_by_a_table_file_and_lands_beside_the_weather_under_kil
     )
 
 
-def produce_both(topic: Topic, readings: Sensors, days: list) -> None:
-    """For some seconds, a bit of each at a time."""
-    for n in range(30):
-        topic.produce(days[n * 9 : n * 9 + 9], kinds=["cut short"], seed=n)
+def kill_after_commits(lake: Lake, chance: random.Random) -> None:
+    """Kill a landing some random time after it has committed to a table of either topic."""
+    with lake.isobar.start("land", "--from", "kafka") as process:
+        for table in ("weather", sensors.TABLE):
+            before = delta.versions_seen(lake.place, table)
+
+            def committed(table=table, before=before) -> bool:
+                assert process.poll() is None, process.said()
+                return delta.versions_seen(lake.place, table) > before
+
+            eventually(committed, f"a commit to {table}", PATIENCE_S)
+        time.sleep(chance.random() * 0.3)
+        assert process.poll() is None, process.said()
+        process.kill()
+
+
+def produce_both(topic: Topic, readings: Sensors, days: list, done: threading.Event) -> None:
+    """A bit of each at a time, until enough is done."""
+    for n in count():
+        start = n * 9 % (len(days) - 9)
+        topic.produce(days[start : start + 9], kinds=["cut short"], seed=n)
         readings.produce_readings(60, hot=2, late=3, seed=n)
-        time.sleep(0.1)
+        if done.wait(0.1):
+            return
 
 
 def test_completeness_says_how_far_each_table_is_and_every_client_finds_it(lakes, topic):

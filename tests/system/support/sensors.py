@@ -28,7 +28,6 @@ READINGS_SQL = """\
 --! sensor      = "text not null"
 --! room        = "text not null"
 --! celsius     = "double not null"
---! tags        = ["text"]
 --!
 --! [[refuse]]
 --! reason      = "too_hot"
@@ -40,7 +39,6 @@ SELECT
     message['sensor'] AS sensor,
     message['room'] AS room,
     message['celsius'] AS celsius,
-    message['tags'] AS tags,
     kafka_topic,
     kafka_partition,
     kafka_offset
@@ -92,7 +90,7 @@ class Sensors(Topic):
         for n in range(count):
             celsius = 2000.0 if n in odd[:hot] else round(chance.uniform(5, 30), 1)
             at = begin + 60 * n - (7200 if n in odd[hot:] else 0)
-            value = {"sensor": f"s{n % 7}", "room": ROOMS[n % 3], "celsius": celsius, "tags": ["a", "b"][: n % 3]}
+            value = {"sensor": f"s{n % 7}", "room": ROOMS[n % 3], "celsius": celsius}
             self._send_reading(Record(-1, -1, at, value), celsius > 1000)
         assert self._producer.flush(120) == 0
 
@@ -121,9 +119,9 @@ def compare_readings(rows: list[dict], topic: Sensors) -> None:
     def row_of(record: Record) -> tuple:
         at = datetime.fromtimestamp(record.event_at, UTC)
         value = record.value
-        return (*record.identity, topic.name, at, value["sensor"], value["room"], value["celsius"], value["tags"])
+        return (*record.identity, topic.name, at, value["sensor"], value["room"], value["celsius"])
 
-    columns = ["kafka_partition", "kafka_offset", "kafka_topic", "read_at", "sensor", "room", "celsius", "tags"]
+    columns = ["kafka_partition", "kafka_offset", "kafka_topic", "read_at", "sensor", "room", "celsius"]
     found = sorted((tuple(row[column] for column in columns) for row in rows), key=lambda row: row[:2])
     assert found == sorted((row_of(record) for record in topic.records), key=lambda row: row[:2])
 
