@@ -28,11 +28,6 @@ OWN_TABLES = ["weather", "weather_forecast", "dead_letters"]
 
 
 @pytest.fixture
-def topic(kafka):
-    return Topic(kafka)
-
-
-@pytest.fixture
 def readings(kafka):
     return Sensors(kafka, partitions=2)
 

@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::ValueEnum;
 use engine::lake::{Lake, Location};
 use engine::query::Library;
-use flight_server::http;
+use flight_server::http::{self, Readiness};
 use ingest::declaration::Declarations;
 use ingest::land::{
     Counters, Destination, FileLanding, KafkaLanding, Limits, PostgresLanding, Progress, Room,
@@ -211,13 +211,11 @@ impl Land {
             once: self.once,
             accept_loss: self.accept_loss,
         };
-        let bar = Bar::new(app.show, "landing", 0, "messages");
-        let progress = |progress: &Progress| show_records(&bar, progress);
-        let landing = from_kafka(landing, shutdown.clone(), &progress);
-        let landing = Box::pin(async { Ok(landing.await?) });
         let answering = both(http::lake_answers(lake), brokers_have(kafka, topics)?);
         let ready = both(well(&going), answering);
-        health.beside(ready, shutdown.clone(), landing).await
+        let landing =
+            async |shutdown, progress: &Hears<'_>| from_kafka(landing, shutdown, progress).await;
+        land_records(app, health, ready, shutdown, landing).await
     }
 
     async fn land_postgres(
@@ -238,17 +236,31 @@ impl Land {
             older_topic: app.config.kafka.topic.clone(),
             once: self.once,
         };
-        let bar = Bar::new(app.show, "landing", 0, "messages");
-        let progress = |progress: &Progress| show_records(&bar, progress);
-        let landing = from_postgres(landing, shutdown.clone(), &progress);
-        let landing = Box::pin(async { Ok(landing.await?) });
-        health.beside(ready, shutdown.clone(), landing).await
+        let landing =
+            async |shutdown, progress: &Hears<'_>| from_postgres(landing, shutdown, progress).await;
+        land_records(app, health, ready, shutdown, landing).await
     }
 }
 
-fn show_records(bar: &Bar, progress: &Progress) {
-    let total = progress.records_total.max(progress.records_done);
-    bar.at(progress.records_done, total, String::new());
+/// Who hears of progress.
+type Hears<'a> = dyn Fn(&Progress) + Sync + 'a;
+
+/// Lands records with progress on the screen, and tells of it to those who ask.
+async fn land_records(
+    app: &App,
+    health: Health,
+    ready: Readiness,
+    shutdown: CancellationToken,
+    landing: impl AsyncFnOnce(CancellationToken, &Hears<'_>) -> Result<Progress, ingest::Error>,
+) -> anyhow::Result<Progress> {
+    let bar = Bar::new(app.show, "landing", 0, "messages");
+    let progress = |progress: &Progress| {
+        let total = progress.records_total.max(progress.records_done);
+        bar.at(progress.records_done, total, String::new());
+    };
+    let landing = landing(shutdown.clone(), &progress);
+    let landing = Box::pin(async { Ok(landing.await?) });
+    health.beside(ready, shutdown, landing).await
 }
 
 /// Where landed messages go, as configured.
