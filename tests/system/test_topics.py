@@ -1,6 +1,8 @@
 """Several topics and tables at once: each lands for itself, and `system.completeness` says how far."""
 
 import random
+import re
+import shlex
 import signal
 import threading
 import time
@@ -9,21 +11,29 @@ from datetime import UTC, date, datetime
 from itertools import count
 
 import pytest
+from confluent_kafka import Producer
 
 from support import delta, sensors
-from support.binary import PATIENCE_S, Process
+from support.binary import PATIENCE_S, REPOSITORY, Process
 from support.fixtures import LONG
 from support.flight import Server
 from support.lake import Lake
+from support.roads import Road, lake_of
 from support.sensors import Sensors
 from support.topic import Topic, compare_dead_letters, weather
 from support.weather_data import CITIES
 from support.web import Web, eventually, web_of
 
 KILLS = 15 if LONG else 3
+BEHIND = """
+    INSERT INTO weather (topic, partition, msg_offset, date_time, event_time, value)
+    SELECT topic, partition, 1000, date_time + INTERVAL '1 hour', event_time + INTERVAL '1 hour', value
+    FROM weather ORDER BY event_time DESC LIMIT 1
+"""
 QUICK = {"ISOBAR__LAND__INTERVAL": "100ms", "ISOBAR__TIME__ZONE": "UTC"}
 # Of topics that share `dead_letters` and commit all the time.
 MANY = 20 if LONG else 6
+PAGE = (REPOSITORY / "docs" / "landing-your-own-topic.md").read_text()
 OWN_TABLES = ["weather", "weather_forecast", "dead_letters"]
 
 
@@ -75,9 +85,9 @@ def newest_of(topic: Topic) -> dict[int, int]:
     return dict(sorted((record.partition, record.event_at) for record in topic.records))
 
 
-def must_be_complete(rows: list[dict], lake: Lake, topic: Topic, tables: list[str]) -> None:
-    """Each of the tables has all that the broker holds, up to the newest event time that was produced."""
-    found = completeness(rows)
+def must_be_complete(rows: list[dict], lake: Lake, topic: Topic, tables: list[str], source: str = "kafka") -> None:
+    """Each of the tables has all that the broker holds, up to the newest event time that was produced, by that road."""
+    found = completeness([row for row in rows if row["source"] == source])
     assert sorted(key[1:] for key in found if key[0] == topic.name) == sorted(
         # One in which nothing was produced has no position yet.
         (table, number)
@@ -195,6 +205,27 @@ def test_completeness_says_how_far_each_table_is_and_every_client_finds_it(lakes
     lake.isobar.refused("sql", "-c", "DELETE FROM system.completeness", code=1, says=["only read|reads"])
 
 
+def test_completeness_speaks_of_each_source_for_itself(lakes, topic, database):
+    lake = lake_of(lakes, "local", topic, database)
+    postgres = Road("postgres", lake, topic)
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:3])[:90])
+    # Rows of the older pipeline land, and promise nothing of what lies before them.
+    database.older_table(topic.records[60:])
+    postgres.land()
+    assert delta.count(lake.place, "weather") == 30 and asked(lake) == []
+    postgres.bring()
+    postgres.land()
+    must_be_complete(asked(lake), lake, topic, OWN_TABLES, "postgres")
+    # One behind the position, of an hour later: it lands, and what lies between is not there.
+    database.run(BEHIND)
+    assert "1 message landed" in postgres.land().stdout
+    must_be_complete(asked(lake), lake, topic, OWN_TABLES, "postgres")
+    assert {row["source"] for row in asked(lake)} == {"postgres"}
+    Road("kafka", lake, topic).land()
+    for source in ["kafka", "postgres"]:
+        must_be_complete(asked(lake), lake, topic, OWN_TABLES, source)
+
+
 def test_a_table_that_is_declared_later_does_not_set_the_others_back(lake_with, kafka, topic):
     # Both tables take the same topic; the second one comes when the first has everything.
     shared = Sensors(kafka, partitions=1)
@@ -213,6 +244,36 @@ def test_a_table_that_is_declared_later_does_not_set_the_others_back(lake_with, 
     must_be_complete(asked(lake), lake, shared, ["first", "second", "dead_letters"])
     for table in ("first", "second"):
         sensors.compare_readings(lake.rows(table), shared)
+
+
+def test_the_page_takes_a_topic_of_ones_own_from_its_first_message_to_an_aggregation(lakes, kafka, topic, tmp_path):
+    """With the binary as it is, by what stands in docs/landing-your-own-topic.md and nothing else."""
+    [name] = re.findall(r"--create --topic (\S+) --partitions 3", PAGE)
+    Topic(kafka, name=name)
+    producer = Producer({"bootstrap.servers": topic.servers})
+    for line in re.findall(r'^\{"sensor".*\}$', PAGE, re.M):
+        producer.produce(name, line)
+    assert producer.flush(60) == 0
+    queries = sensors.queries_with(tmp_path)
+    files = re.findall(r"`queries/(\S+\.sql)`.*?```sql\n(.*?)```", PAGE, re.S)
+    assert [path for path, _ in files] == ["tables/readings.sql", "sensors/daily_readings_by_room.sql"]
+    for path, text in files:
+        (queries / path).parent.mkdir(exist_ok=True)
+        (queries / path).write_text(text)
+    own = {"BOOTSTRAP_SERVERS": topic.servers, "TOPIC_NAME": topic.name, "ISOBAR__QUERIES__PATH": str(queries)}
+    lake = lakes.new("local", **own)
+    lake.isobar.ok("query", "check")
+    commands = [shlex.split(command, comments=True) for command in re.findall(r"^isobar (.*)", PAGE, re.M)]
+    # The others land for ever, or what this one has landed.
+    [once] = [command for command in commands if command[0] == "land" and "--once" in command]
+    lake.isobar.ok(*once)
+    asked = [lake.isobar.ok(*command).stdout for command in commands if command[0] in ["sql", "run"]]
+    for said, expected in zip(asked, ["kitchen", "too_hot", "readings", ""], strict=True):
+        assert expected in said, said
+    found = {(row["sensor"], row["room"], row["celsius"]) for row in lake.rows("readings")}
+    assert found == {("s1", "kitchen", 21.5), ("s2", "cellar", 12.0)}
+    daily = {(row["room"], row["readings"], row["hottest"]) for row in lake.rows("daily_readings_by_room")}
+    assert daily == {("kitchen", 1, 21.5), ("cellar", 1, 12.0)}
 
 
 def test_what_stops_one_topic_leaves_the_other_alone_and_is_told(lake_with, kind, topic, readings):

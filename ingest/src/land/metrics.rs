@@ -325,4 +325,25 @@ mod tests {
             "isobar_newest_event_timestamp_seconds{topic=\"t\"} 1700000000",
         ]);
     }
+
+    #[test]
+    fn what_a_landing_has_in_hand_waits_beside_that_of_others_and_only_as_long_as_it_lasts() {
+        let metrics = Metrics::new("1");
+        let counters = Counters::register(&metrics);
+        let tables = ["dead_letters".parse().expect("a name")];
+        let mut one = Tally::new(counters.clone(), "one", &tables);
+        one.rows(0, 3);
+        let mut other = Tally::new(counters, "other", &tables);
+        let check = |waiting| {
+            let text = metrics.text().expect("a string takes everything");
+            let line = format!("isobar_landing_waiting_rows{{table=\"dead_letters\"}} {waiting}\n");
+            assert!(text.contains(&line), "{line} in\n{text}");
+        };
+        other.rows(0, 4);
+        other.seal();
+        other.rows(0, 5);
+        check(12);
+        drop(other);
+        check(3);
+    }
 }

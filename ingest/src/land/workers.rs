@@ -215,7 +215,7 @@ async fn process(topic: &Topic, transform: &Transform, block: Block) -> Result<P
     })?;
     processed.newest_event_us = decoded.newest_event_us();
     if let Some(reach) = &mut processed.reach {
-        reach.reached.newest_us = decoded.newest_by_partition();
+        reach.reached.newest_us = decoded.newest_before(&reach.reached.positions);
     }
     let Transformed { rows, refused } = transform.apply(&decoded.messages).await;
     let mut letters = std::mem::take(&mut decoded.refused);
