@@ -27,13 +27,25 @@ pub(crate) fn well(service: &ingest::health::Health) -> Readiness {
 /// Ready means that the brokers answer and have the topic.
 pub(crate) fn brokers_answer(kafka: &KafkaOptions) -> Result<Readiness, ingest::Error> {
     let probe = Probe::new(kafka.clone())?;
-    Ok(Arc::new(move || {
+    Ok(answers(probe))
+}
+
+/// Ready means that the brokers answer and have all `topics`.
+pub(crate) fn brokers_have(
+    kafka: KafkaOptions,
+    topics: Vec<String>,
+) -> Result<Readiness, ingest::Error> {
+    Ok(answers(Probe::new(kafka)?.of(topics)))
+}
+
+fn answers(probe: Probe) -> Readiness {
+    Arc::new(move || {
         let probe = probe.clone();
         Box::pin(async move {
             let answered = probe.partitions().await;
             answered.map(drop).map_err(|error| error.to_string())
         })
-    }))
+    })
 }
 
 /// Ready means that the database lets us in and answers.

@@ -64,6 +64,10 @@ pub enum Error {
         table: TableName,
         feature: &'static str,
     },
+    #[error(
+        "the log of table \"{table}\" at {location} has checkpoints of another writer, which do not say which topics it was landed from; have that writer stop making checkpoints, and land once more"
+    )]
+    ForeignLog { table: TableName, location: String },
     #[error("table \"{table}\" is partitioned by ({present}), its declaration says ({declared})")]
     PartitionDiffers {
         table: TableName,

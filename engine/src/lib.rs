@@ -1,7 +1,7 @@
 //! Isobar's engine: the lake, and SQL over it.
 //!
 //! Read it along the way of a query: [`config`] says where the lake is, [`lake`] opens its tables,
-//! [`session`] plans and runs SQL over them, [`query`] runs the described SQL files, [`output`]
+//! [`session`] plans and runs SQL over them and over what [`system`] knows of them, [`query`] runs the described SQL files, [`output`]
 //! publishes their rows. The engine knows no Kafka, no PostgreSQL and no network server.
 
 pub mod config;
@@ -14,5 +14,6 @@ pub mod output;
 pub mod query;
 pub mod session;
 pub mod sql;
+pub mod system;
 
 pub use error::Error;

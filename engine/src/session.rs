@@ -20,6 +20,7 @@ use crate::error::Error;
 use crate::functions;
 use crate::lake::{Lake, LakeTable, TableName, TableSchema};
 use crate::sql::{self, Statement};
+use crate::system::{SYSTEM, SystemSchema};
 
 /// Catalog and schema that unqualified table names are looked up in.
 pub const CATALOG: &str = "isobar";
@@ -74,6 +75,12 @@ impl Session {
         let catalog = MemoryCatalogProvider::new();
         catalog
             .register_schema(SCHEMA, Arc::clone(&tables) as Arc<dyn SchemaProvider>)
+            .map_err(Error::Plan)?;
+        let system = Arc::new(SystemSchema {
+            lake: Arc::clone(lake),
+        });
+        catalog
+            .register_schema(SYSTEM, system)
             .map_err(Error::Plan)?;
         let state = SessionStateBuilder::new()
             .with_config(config)
@@ -135,6 +142,7 @@ impl Session {
         Ok(references
             .iter()
             .filter(|reference| !functions.contains_key(reference.table()))
+            .filter(|reference| reference.schema().is_none_or(|schema| schema == SCHEMA))
             .filter_map(|reference| reference.table().parse().ok())
             .collect())
     }

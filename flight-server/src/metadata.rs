@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::metadata::{GetCatalogsBuilder, GetTablesBuilder};
@@ -11,6 +11,7 @@ use arrow_flight::sql::{CommandGetDbSchemas, CommandGetTables};
 use engine::Error;
 use engine::lake::{Lake, TableName};
 use engine::session::{CATALOG, SCHEMA};
+use engine::system::{self, SYSTEM};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tonic::Status;
 use tracing::warn;
@@ -19,8 +20,10 @@ use crate::status;
 use crate::type_info;
 use crate::wire::Wire;
 
-/// The one type of tables that the lake has.
+/// The type of the lake's tables.
 const TABLE: &str = "TABLE";
+/// The type of the tables that say something of the lake.
+const SYSTEM_TABLE: &str = "SYSTEM TABLE";
 /// How many tables are opened side by side for their columns.
 const OPEN_CONCURRENCY: usize = 8;
 
@@ -33,12 +36,13 @@ pub(crate) fn catalogs() -> Result<RecordBatch, FlightError> {
 pub(crate) fn schemas(asked: CommandGetDbSchemas) -> Result<RecordBatch, FlightError> {
     let mut schemas = asked.into_builder();
     schemas.append(CATALOG, SCHEMA);
+    schemas.append(CATALOG, SYSTEM);
     schemas.build()
 }
 
 pub(crate) fn table_types() -> Result<RecordBatch, FlightError> {
     let schema = Schema::new(vec![Field::new("table_type", DataType::Utf8, false)]);
-    let types = arrow::array::StringArray::from(vec![TABLE]);
+    let types = arrow::array::StringArray::from(vec![SYSTEM_TABLE, TABLE]);
     Ok(RecordBatch::try_new(schema.into(), vec![Arc::new(types)])?)
 }
 
@@ -47,20 +51,17 @@ pub(crate) fn tables_schema(asked: &CommandGetTables) -> SchemaRef {
     GetTablesBuilder::from(asked.clone()).schema()
 }
 
-/// The tables of the lake that fit the patterns.
+/// The tables that fit the patterns: those of the lake, and what is known of them.
 pub(crate) async fn tables(lake: &Lake, asked: CommandGetTables) -> Result<RecordBatch, Status> {
     let names = lake.tables().await.map_err(|error| status::of(&error))?;
     let names: Vec<_> = names.iter().map(ToString::to_string).collect();
-    let fitting = listed(
-        &asked,
-        names.iter().map(|name| (name.as_str(), Schema::empty())),
-    );
-    let fitting = fitting.map_err(|error| status::internal(&error))?;
+    let named = names.iter().map(|name| (name.as_str(), Schema::empty()));
+    let fitting = listed(&asked, named).map_err(|error| status::internal(&error))?;
     if !asked.include_schema {
         return Ok(fitting);
     }
     // Only what fits is opened.
-    let fitting = names_in(&fitting);
+    let fitting = names_in(&fitting, SCHEMA);
     let columns = stream::iter(fitting)
         .map(|name| async move {
             let columns = columns_of(lake, &name).await?;
@@ -84,13 +85,24 @@ fn listed<'a>(
     for (name, columns) in tables {
         builder.append(CATALOG, SCHEMA, name, TABLE, &columns)?;
     }
+    for (name, columns) in system::tables() {
+        let columns = described(SYSTEM, name, &columns);
+        builder.append(CATALOG, SYSTEM, name, SYSTEM_TABLE, &columns)?;
+    }
     builder.build()
 }
 
-fn names_in(tables: &RecordBatch) -> Vec<String> {
-    use arrow::array::AsArray as _;
-    let names = tables.column(2).as_string::<i32>();
-    names.iter().flatten().map(str::to_owned).collect()
+/// Names of the `tables` that are in `schema`.
+fn names_in(tables: &RecordBatch, schema: &str) -> Vec<String> {
+    let (schemas, names) = (tables.column(1), tables.column(2));
+    let rows = schemas
+        .as_string::<i32>()
+        .iter()
+        .zip(names.as_string::<i32>());
+    let named = rows.filter(|(of, _)| *of == Some(schema));
+    named
+        .filter_map(|(_, name)| name.map(str::to_owned))
+        .collect()
 }
 
 /// The columns of a table as clients meet them. One that cannot be read is listed without any: it must not hide
@@ -98,7 +110,7 @@ fn names_in(tables: &RecordBatch) -> Vec<String> {
 async fn columns_of(lake: &Lake, name: &str) -> Result<Schema, Error> {
     let table: TableName = name.parse()?;
     match lake.snapshot(&table).await {
-        Ok(Some(snapshot)) => Ok(described(name, &snapshot.columns())),
+        Ok(Some(snapshot)) => Ok(described(SCHEMA, name, &snapshot.columns())),
         Ok(None) => Ok(Schema::empty()),
         Err(error @ Error::UnsupportedTable { .. }) => {
             warn!(table = name, "{error}");
@@ -109,13 +121,13 @@ async fn columns_of(lake: &Lake, name: &str) -> Result<Schema, Error> {
 }
 
 /// Adds to each column what drivers show of it.
-fn described(table: &str, columns: &Schema) -> Schema {
+fn described(schema: &str, table: &str, columns: &Schema) -> Schema {
     let wire = Wire::of(columns);
     let fields = wire.schema().fields().iter().map(|field| {
         let about = HashMap::from(
             [
                 ("CATALOG_NAME", CATALOG),
-                ("DB_SCHEMA_NAME", SCHEMA),
+                ("DB_SCHEMA_NAME", schema),
                 ("TABLE_NAME", table),
                 ("TYPE_NAME", type_info::name_of(field.data_type())),
                 ("IS_AUTO_INCREMENT", "0"),
@@ -183,7 +195,7 @@ mod tests {
             let tables = tables.map(|name| (name, Schema::empty()));
             let found = listed(&asked, tables.into_iter()).expect("a list");
             assert_eq!(found.schema(), tables_schema(&asked));
-            assert_eq!(names_in(&found), expected, "{asked:?}");
+            assert_eq!(names_in(&found, SCHEMA), expected, "{asked:?}");
         };
         let all = ["dead_letters", "weather", "weather_forecast"];
         check(None, None, None, &[], &all);
@@ -195,9 +207,26 @@ mod tests {
         check(None, None, Some("Weather"), &[], &[]);
         check(None, None, None, &["VIEW"], &[]);
         check(None, None, None, &["VIEW", "TABLE"], &all);
+        check(None, Some(SYSTEM), None, &[], &[]);
         check(Some(""), None, None, &[], &[]);
         check(Some("other"), None, None, &[], &[]);
         check(None, Some("other"), None, &[], &[]);
+    }
+
+    #[test]
+    fn what_is_known_of_the_lake_is_a_type_of_its_own() {
+        let check = |types: &[&str], expected: &[&str]| {
+            let asked = CommandGetTables {
+                table_types: types.iter().map(ToString::to_string).collect(),
+                include_schema: true,
+                ..CommandGetTables::default()
+            };
+            let found = listed(&asked, std::iter::empty()).expect("a list");
+            assert_eq!(names_in(&found, SYSTEM), expected, "{types:?}");
+        };
+        check(&[], &["completeness"]);
+        check(&["SYSTEM TABLE"], &["completeness"]);
+        check(&["TABLE"], &[]);
     }
 
     #[test]
@@ -209,9 +238,10 @@ mod tests {
             };
             assert_eq!(schemas(asked).expect("a list").num_rows(), expected);
         };
-        check(None, 1);
-        check(Some("%"), 1);
+        check(None, 2);
+        check(Some("%"), 2);
         check(Some("_ake"), 1);
+        check(Some("system"), 1);
         check(Some("public"), 0);
     }
 }

@@ -4,11 +4,13 @@
 //! and what is implausible in them. The tables of one topic share one type, the union of theirs, so that a
 //! message is decoded once and judged once for all of them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use chrono_tz::Tz;
+pub(crate) use engine::lake::IDENTITY;
 use engine::lake::{TableName, TableSchema};
 use engine::query::{DEAD_LETTERS, Library, read_described};
 use engine::session::storable;
@@ -20,9 +22,6 @@ use crate::message::Shape;
 
 /// Stands for the configured topic in a header.
 const CONFIGURED_TOPIC: &str = "@kafka.topic";
-
-/// Columns that every landed table must have: a row says which message it came from.
-pub(crate) const IDENTITY: [&str; 3] = ["kafka_topic", "kafka_partition", "kafka_offset"];
 
 /// All declared tables.
 #[derive(Clone, Debug)]
@@ -101,6 +100,12 @@ impl Declarations {
             tables.push(table);
         }
         Ok(Self { tables })
+    }
+
+    /// Names of the topics that tables are declared for, each once, in order.
+    pub fn topics(&self) -> impl Iterator<Item = &str> {
+        let topics = self.tables.iter().map(|table| table.topic.as_str());
+        topics.collect::<BTreeSet<_>>().into_iter()
     }
 
     pub fn tables(&self) -> impl Iterator<Item = &Declaration> {

@@ -61,6 +61,13 @@ pub enum Error {
     LetterAddress { text: String },
     #[error("others kept committing to table \"{table}\"; gave up after {tries} tries")]
     Contended { table: TableName, tries: usize },
+    #[error("{stopped} of {topics} topics did not land to the end; the log says why of each")]
+    Topics {
+        stopped: usize,
+        topics: usize,
+        #[source]
+        source: Box<Error>,
+    },
     #[error(
         "no Kafka broker answers at {servers}; check kafka.bootstrap_servers (BOOTSTRAP_SERVERS)"
     )]

@@ -29,6 +29,17 @@ def rows(web: Web, table: str) -> float:
     return web.metric(f'isobar_landed_rows_total{{table="{table}"}}')
 
 
+def of_topic(name: str, topic: Topic) -> str:
+    return f'{name}{{topic="{topic.name}"}}'
+
+
+def of_partitions(web: Web, name: str, topic: Topic) -> dict[int, float]:
+    """By topic partition; those that are shown."""
+    metrics = web.metrics()
+    series = ((number, f'{name}{{topic="{topic.name}",topic_partition="{number}"}}') for number in range(topic.partitions))
+    return {number: metrics[name] for number, name in series if name in metrics}
+
+
 def lag(web: Web, topic: Topic) -> dict[int, float]:
     """By topic partition."""
     series = 'isobar_kafka_lag{{topic="{}",topic_partition="{}"}}'
@@ -49,13 +60,24 @@ def test_a_landing_from_kafka_counts_what_it_landed(lakes, kind, topic):
         assert metrics['isobar_landed_rows_total{table="weather_forecast"}'] == len(lake.rows("weather_forecast"))
         assert metrics['isobar_landed_rows_total{table="dead_letters"}'] == len(topic.bad)
         reasons = Counter(letter["reason"] for letter in lake.rows("dead_letters"))
-        letters = {f'isobar_dead_letters_total{{reason="{reason}"}}': count for reason, count in reasons.items()}
+        series = 'isobar_dead_letters_total{{topic="{}",reason="{}"}}'
+        letters = {series.format(topic.name, reason): count for reason, count in reasons.items()}
         assert {name: value for name, value in metrics.items() if "dead_letters_total" in name} == letters
-        assert metrics["isobar_landing_commits_total"] >= 1 and metrics["isobar_landing_restarts_total"] == 0
-        assert started - 1 <= metrics["isobar_last_commit_timestamp_seconds"] <= time.time()
-        assert metrics["isobar_newest_event_timestamp_seconds"] == max(record.event_at for record in topic.records)
+        assert metrics[of_topic("isobar_landing_commits_total", topic)] >= 1
+        assert metrics[of_topic("isobar_landing_restarts_total", topic)] == 0
+        assert metrics[of_topic("isobar_landing_stopped", topic)] == 0
+        assert started - 1 <= metrics[of_topic("isobar_last_commit_timestamp_seconds", topic)] <= time.time()
+        assert metrics[of_topic("isobar_newest_event_timestamp_seconds", topic)] == max(
+            record.event_at for record in topic.records
+        )
         assert metrics["isobar_storage_calls_total"] > 0
         eventually(lambda: set(lag(web, topic).values()) == {0}, "nothing left")
+        ends = {number: high for number, (_, high) in enumerate(topic.extents())}
+        assert of_partitions(web, "isobar_landed_offset", topic) == ends
+        # Those that nobody understands have no time of their own to count.
+        newest = of_partitions(web, "isobar_complete_until_timestamp_seconds", topic)
+        records = ((record.partition, record.event_at) for record in sorted(topic.records, key=lambda r: r.event_at))
+        assert newest == dict(records)
         end(process)
 
 
@@ -68,7 +90,7 @@ def test_the_lag_is_what_the_tables_do_not_have(lakes, topic):
         topic.produce(weather([date(2026, 1, 16)], CITIES[:3])[:60])
         # Read by now, and in no table yet.
         eventually(lambda: lag(web, topic) == produced(topic), "what came since")
-        assert rows(web, "weather") == 0 and web.metric("isobar_last_commit_timestamp_seconds") == 0
+        assert rows(web, "weather") == 0 and web.metric(of_topic("isobar_last_commit_timestamp_seconds", topic)) == 0
         end(process)
     assert lake.identities() == sorted(record.identity for record in topic.records)
 

@@ -94,7 +94,8 @@ def test_jdbc_reads_what_the_lake_holds(serving, jdbc):
 def test_jdbc_browses_the_lake(serving, jdbc):
     tables = sorted(columns.TABLES)
     assert jdbc.ask("catalogs") == [{"TABLE_CAT": "isobar"}]
-    assert jdbc.ask("schemas") == [{"TABLE_SCHEM": "lake", "TABLE_CATALOG": "isobar"}]
+    schemas = [{"TABLE_SCHEM": name, "TABLE_CATALOG": "isobar"} for name in ("lake", "system")]
+    assert jdbc.ask("schemas") == schemas
     assert [row["TABLE_NAME"] for row in jdbc.ask("tables", "%")] == tables
     assert [row["TABLE_NAME"] for row in jdbc.ask("tables", "weather%")] == ["weather", "weather_forecast"]
     assert [row["TABLE_NAME"] for row in jdbc.ask("tables", "w_ather")] == ["weather"]
@@ -155,13 +156,13 @@ def test_adbc_browses_the_lake(serving):
         info = connection.adbc_get_info()
         assert info["vendor_name"] == "Isobar"
         [catalog] = connection.adbc_get_objects(depth="all", table_name_filter="weather%").read_all().to_pylist()
-        [schema] = catalog["catalog_db_schemas"]
-        assert (catalog["catalog_name"], schema["db_schema_name"]) == ("isobar", "lake")
-        tables = {table["table_name"]: table for table in schema["db_schema_tables"]}
+        schemas = {schema["db_schema_name"]: schema for schema in catalog["catalog_db_schemas"]}
+        assert catalog["catalog_name"] == "isobar" and "lake" in schemas
+        tables = {table["table_name"]: table for table in schemas["lake"]["db_schema_tables"]}
         assert sorted(tables) == ["weather", "weather_forecast"]
         names = [column["column_name"] for column in tables["weather"]["table_columns"]]
         assert names == list(columns.TABLES["weather"])
-        assert connection.adbc_get_table_types() == ["TABLE"]
+        assert connection.adbc_get_table_types() == ["SYSTEM TABLE", "TABLE"]
         [select] = [connection.adbc_get_table_schema("weather")]
         assert select.names == list(columns.TABLES["weather"])
 
@@ -170,9 +171,9 @@ def test_adbc_browses_the_lake(serving):
     ("command", "rows"),
     [
         ("CommandGetCatalogs", 1),
-        ("CommandGetDbSchemas", 1),
-        ("CommandGetTables", len(columns.TABLES)),
-        ("CommandGetTableTypes", 1),
+        ("CommandGetDbSchemas", 2),
+        ("CommandGetTables", len(columns.TABLES) + len(columns.SYSTEM)),
+        ("CommandGetTableTypes", 2),
         ("CommandGetSqlInfo", None),
         ("CommandGetXdbcTypeInfo", None),
         ("CommandGetPrimaryKeys", 0),
@@ -311,9 +312,9 @@ def test_an_empty_lake_is_served_and_tables_appear(lakes):
     with Server(lake.isobar) as server:
         assert server.get("/readyz") == (200, "ready\n")
         with server.client() as client:
-            assert ask(client, descriptor("CommandGetTables")).num_rows == 0
+            assert ask(client, descriptor("CommandGetTables", {4: ["TABLE"]})).num_rows == 0
             lake.land_and_aggregate(build([date(2026, 1, 15)], CITIES[:1]).files)
-            assert ask(client, descriptor("CommandGetTables")).num_rows == len(columns.TABLES)
+            assert ask(client, descriptor("CommandGetTables", {4: ["TABLE"]})).num_rows == len(columns.TABLES)
 
 
 def test_health_readiness_and_metrics(serving, kind):

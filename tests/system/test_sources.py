@@ -178,6 +178,7 @@ def test_a_server_that_is_away_is_told_and_outlived(lakes, stack, topic, databas
     with road.start() as process:
         web = web_of(process)
         rows = 'isobar_landed_rows_total{table="weather"}'
+        restarts = f'isobar_landing_restarts_total{{topic="{topic.name}"}}'
         eventually(lambda: web.metric(rows) == 20, "the first rows", PATIENCE_S)
         assert web.get("/readyz") == (200, "ready\n")
         stack.kill(server)
@@ -187,7 +188,7 @@ def test_a_server_that_is_away_is_told_and_outlived(lakes, stack, topic, databas
         if server == "namenode" and source == "kafka":
             topic.produce(second)
         if server != "kafka":
-            eventually(lambda: web.metric("isobar_landing_restarts_total") >= 1, "it begins anew", PATIENCE_S)
+            eventually(lambda: web.metric(restarts) >= 1, "it begins anew", PATIENCE_S)
         stack.restore()
         if len(topic.records) == 20:
             topic.produce(second)

@@ -8,10 +8,10 @@ use anyhow::{Context as _, anyhow, bail};
 use clap::ValueEnum;
 use engine::lake::{Lake, Location};
 use engine::query::Library;
-use flight_server::http;
+use flight_server::http::{self, Readiness};
 use ingest::declaration::Declarations;
 use ingest::land::{
-    Counters, Destination, FileLanding, KafkaLanding, Limits, PostgresLanding, Progress,
+    Counters, Destination, FileLanding, KafkaLanding, Limits, PostgresLanding, Progress, Room,
     from_files, from_kafka, from_postgres,
 };
 use tokio_util::sync::CancellationToken;
@@ -19,7 +19,7 @@ use tracing::{info, warn};
 use url::Url;
 
 use crate::app::App;
-use crate::health::{Health, both, brokers_answer, database_answers};
+use crate::health::{Health, both, brokers_have, database_answers, well};
 use crate::output::Output;
 use crate::progress::Bar;
 use crate::signals::Signals;
@@ -38,9 +38,10 @@ pub(crate) struct Land {
     /// With `files`: a file of export lines, or a directory of such files: a path, file:// or hdfs://
     #[arg(required_if_eq("from", "files"), conflicts_with = "accept_loss")]
     path: Option<String>,
-    /// The topic that the messages are of, if not that of the configuration
+    /// The topic that the messages are of. Without it, from `kafka` every topic that a table file declares, else that of
+    /// the configuration; with `kafka` it may be given several times
     #[arg(long)]
-    topic: Option<String>,
+    topic: Vec<String>,
     /// End when what is there has landed, instead of waiting for more
     #[arg(long)]
     pub(crate) once: bool,
@@ -55,7 +56,8 @@ EXAMPLES:
   isobar land --from files exports/dt=2026-01-15/weather_1768431600.json --once
   isobar land --from files hdfs://namenode:8020/user/hdfs/weather
   isobar land --from kafka
-  isobar land --from kafka --topic weather-api --once
+  isobar land --from kafka --once
+  isobar land --from kafka --topic weather-api --topic sensors
   isobar land --from postgres --once";
 
 /// Where messages come from
@@ -88,17 +90,17 @@ impl Land {
         out: &mut Output,
     ) -> anyhow::Result<()> {
         let lake = app.lake()?;
-        let topic = self.topic.as_ref().unwrap_or(&app.config.kafka.topic);
         let started = Instant::now();
         let done = match (self.from, &self.path) {
             (Source::Kafka, None) => {
-                let landing = self.land_kafka(app, &lake, topic, signals.token());
+                let landing = self.land_kafka(app, &lake, signals.token());
                 Box::pin(landing).await?
             }
             (Source::Kafka, Some(path)) => bail!(
-                "\"{path}\" is not understood: Kafka is found at kafka.bootstrap_servers (BOOTSTRAP_SERVERS), its topic is given by --topic"
+                "\"{path}\" is not understood: Kafka is found at kafka.bootstrap_servers (BOOTSTRAP_SERVERS), a topic is given by --topic"
             ),
             (Source::Postgres, None) if !self.accept_loss => {
+                let topic = self.one_topic(app)?;
                 let landing = self.land_postgres(app, &lake, topic, signals.token());
                 Box::pin(landing).await?
             }
@@ -109,6 +111,7 @@ impl Land {
                 "\"{path}\" is not understood: PostgreSQL is found at postgres.host (POSTGRES_HOST), the topic whose rows are landed is given by --topic"
             ),
             (Source::Files, path) => {
+                let topic = self.one_topic(app)?;
                 let path = path.as_deref().unwrap_or_default();
                 let place = lake.stores().locate(&address(path, &app.directory)?)?;
                 let (health, counters) = self.listen(app, &lake).await?;
@@ -159,28 +162,60 @@ impl Land {
         Ok((health, counters))
     }
 
+    /// The topics to land from Kafka, each once: those that were named, else all that have tables.
+    fn topics(&self, app: &App, declared: &Declarations) -> Vec<String> {
+        let mut topics: Vec<String> = Vec::new();
+        for topic in &self.topic {
+            if !topics.contains(topic) {
+                topics.push(topic.clone());
+            }
+        }
+        if topics.is_empty() {
+            topics = declared.topics().map(str::to_owned).collect();
+        }
+        if topics.is_empty() {
+            // Nothing is declared, which is said of this one.
+            topics.push(app.config.kafka.topic.clone());
+        }
+        topics
+    }
+
+    /// The topic that files were exported from, or whose rows are landed.
+    fn one_topic<'a>(&'a self, app: &'a App) -> anyhow::Result<&'a str> {
+        match self.topic.as_slice() {
+            [] => Ok(&app.config.kafka.topic),
+            [topic] => Ok(topic),
+            [..] => bail!(
+                "several topics are landed side by side from Kafka alone, so --topic can be given once; land each topic by itself"
+            ),
+        }
+    }
+
     async fn land_kafka(
         &self,
         app: &App,
         lake: &Arc<Lake>,
-        topic: &str,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Progress> {
-        let kafka = app.kafka(topic);
         let (health, counters) = self.listen(app, lake).await?;
-        let ready = both(http::lake_answers(lake), brokers_answer(&kafka)?);
-        info!(from = %kafka.bootstrap_servers.join(","), topic, into = %lake.root(), "landing");
+        let into = destination(app, lake, counters).await?;
+        let topics = self.topics(app, &into.declarations);
+        let kafka = app.kafka(&topics[0]);
+        let going = ingest::health::Health::default();
+        let servers = kafka.bootstrap_servers.join(",");
+        info!(from = servers, topics = topics.join(","), into = %lake.root(), "landing");
         let landing = KafkaLanding {
-            into: destination(app, lake, counters).await?,
-            kafka,
+            into,
+            topics: topics.iter().map(|topic| app.kafka(topic)).collect(),
+            health: going.clone(),
             once: self.once,
             accept_loss: self.accept_loss,
         };
-        let bar = Bar::new(app.show, "landing", 0, "messages");
-        let progress = |progress: &Progress| show_records(&bar, progress);
-        let landing = from_kafka(landing, shutdown.clone(), &progress);
-        let landing = Box::pin(async { Ok(landing.await?) });
-        health.beside(ready, shutdown.clone(), landing).await
+        let answering = both(http::lake_answers(lake), brokers_have(kafka, topics)?);
+        let ready = both(well(&going), answering);
+        let landing =
+            async |shutdown, progress: &Hears<'_>| from_kafka(landing, shutdown, progress).await;
+        land_records(app, health, ready, shutdown, landing).await
     }
 
     async fn land_postgres(
@@ -201,17 +236,31 @@ impl Land {
             older_topic: app.config.kafka.topic.clone(),
             once: self.once,
         };
-        let bar = Bar::new(app.show, "landing", 0, "messages");
-        let progress = |progress: &Progress| show_records(&bar, progress);
-        let landing = from_postgres(landing, shutdown.clone(), &progress);
-        let landing = Box::pin(async { Ok(landing.await?) });
-        health.beside(ready, shutdown.clone(), landing).await
+        let landing =
+            async |shutdown, progress: &Hears<'_>| from_postgres(landing, shutdown, progress).await;
+        land_records(app, health, ready, shutdown, landing).await
     }
 }
 
-fn show_records(bar: &Bar, progress: &Progress) {
-    let total = progress.records_total.max(progress.records_done);
-    bar.at(progress.records_done, total, String::new());
+/// Who hears of progress.
+type Hears<'a> = dyn Fn(&Progress) + Sync + 'a;
+
+/// Lands records with progress on the screen, and tells of it to those who ask.
+async fn land_records(
+    app: &App,
+    health: Health,
+    ready: Readiness,
+    shutdown: CancellationToken,
+    landing: impl AsyncFnOnce(CancellationToken, &Hears<'_>) -> Result<Progress, ingest::Error>,
+) -> anyhow::Result<Progress> {
+    let bar = Bar::new(app.show, "landing", 0, "messages");
+    let progress = |progress: &Progress| {
+        let total = progress.records_total.max(progress.records_done);
+        bar.at(progress.records_done, total, String::new());
+    };
+    let landing = landing(shutdown.clone(), &progress);
+    let landing = Box::pin(async { Ok(landing.await?) });
+    health.beside(ready, shutdown, landing).await
 }
 
 /// Where landed messages go, as configured.
@@ -232,6 +281,7 @@ pub(crate) async fn destination(
             bytes_max: app.config.land.bytes_max.0,
             interval: app.config.land.interval,
         },
+        room: Room::default(),
         counters,
     })
 }

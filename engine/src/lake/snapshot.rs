@@ -1,6 +1,6 @@
 //! One version of a table: its schema, its data files and what the log says of them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
@@ -19,7 +19,7 @@ use super::location::Location;
 use super::name::TableName;
 use super::statistics;
 use super::table::{NULL_PARTITION, PartitionKey, below};
-use super::transactions;
+use super::transactions::{self, Transactions};
 use crate::error::Error;
 
 /// One version of a table. Immutable: a newer version is another snapshot.
@@ -36,7 +36,9 @@ pub struct Snapshot {
     /// When the log entry of this version was written, milliseconds since the epoch; `None` when the log begins later.
     /// An entry never changes, so one of another time is that of another table under the same name.
     entry_ms: Option<i64>,
-    transactions: OnceCell<Option<HashMap<String, i64>>>,
+    transactions: OnceCell<Option<Arc<Transactions>>>,
+    /// What was recorded up to an earlier version, if anybody asked then.
+    earlier: Option<(u64, Arc<Transactions>)>,
 }
 
 /// A data file of a snapshot.
@@ -141,6 +143,7 @@ impl Snapshot {
             files,
             entry_ms,
             transactions: OnceCell::new(),
+            earlier: None,
         })
     }
 
@@ -168,7 +171,14 @@ impl Snapshot {
             .await
             .map_err(|source| open_failed(&self.name, &self.location, source))?;
         let log = Arc::clone(&self.log);
-        Self::new(self.name.clone(), self.location.clone(), log, state).await
+        let newer = Self::new(self.name.clone(), self.location.clone(), log, state).await?;
+        let recorded = self.transactions.get().cloned().flatten();
+        Ok(Self {
+            earlier: recorded
+                .map(|recorded| (self.version(), recorded))
+                .or_else(|| self.earlier.clone()),
+            ..newer
+        })
     }
 
     /// Whether the log that this snapshot was read from is still there, up to this version.
@@ -267,17 +277,31 @@ impl Snapshot {
     ///
     /// The first call reads what was recorded for all of them.
     pub async fn transaction(&self, application: &str) -> Result<Option<i64>, Error> {
-        let all = self
-            .transactions
-            .get_or_try_init(|| transactions::read(&self.location, self.version()))
-            .await?;
-        if let Some(all) = all {
+        if let Some(all) = self.recorded().await? {
             return Ok(all.get(application).copied());
         }
         self.state
             .transaction_version(self.log.as_ref(), application)
             .await
             .map_err(|source| open_failed(&self.name, &self.location, source))
+    }
+
+    /// What was last recorded under every name.
+    ///
+    /// # Errors
+    /// Also when the log has another form than ours; then names can only be asked for one by one.
+    pub(super) async fn transactions(&self) -> Result<&Transactions, Error> {
+        let all = self.recorded().await?;
+        all.ok_or_else(|| Error::ForeignLog {
+            table: self.name.clone(),
+            location: self.location.to_string(),
+        })
+    }
+
+    async fn recorded(&self) -> Result<Option<&Transactions>, Error> {
+        let read = || transactions::read(&self.location, self.version(), self.earlier.as_ref());
+        let all = self.transactions.get_or_try_init(read).await?;
+        Ok(all.as_deref())
     }
 
     /// The files of one partition; of the whole table when `key` names no column.

@@ -396,6 +396,9 @@ async fn create(
         "delta.dataSkippingNumIndexedCols".to_owned(),
         Some("-1".to_owned()),
     )]);
+    // No second try: where somebody else's creation came first, the library would make ours the commit that follows it,
+    // and give a table that others have open another identity.
+    let once = CommitProperties::default().with_max_retries(0);
     let created = CreateBuilder::new()
         .with_log_store(log_store(location))
         .with_table_name(name.as_str())
@@ -404,6 +407,7 @@ async fn create(
         .with_partition_columns(schema.partition.iter().map(String::as_str))
         .with_configuration(configuration)
         .with_save_mode(SaveMode::ErrorIfExists)
+        .with_commit_properties(once)
         .await;
     // Another process may have created it first, or our own creation may only seem to have failed.
     match (Snapshot::open(name, location).await?, created) {

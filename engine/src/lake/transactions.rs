@@ -4,6 +4,8 @@
 //! it has partitions.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::Int64Type;
@@ -19,6 +21,9 @@ use crate::error::Error;
 
 /// Log entries that are read side by side.
 const READ_CONCURRENCY: usize = 8;
+
+/// With more entries than this behind what is known, a checkpoint is the shorter way.
+const FOLLOW_MAX: u64 = 100;
 
 /// The last number recorded under each name.
 pub(super) type Transactions = HashMap<String, i64>;
@@ -36,12 +41,30 @@ struct Txn {
     version: i64,
 }
 
-/// All numbers that stand in the log of `table` up to `version`.
+/// All numbers that stand in the log of `table` up to `version`; `earlier` are those of an earlier one.
 ///
 /// `None` when the log is not made of plain entries from its beginning, or from a checkpoint in one file of Parquet: then
 /// the library has to be asked.
-pub(super) async fn read(table: &Location, version: u64) -> Result<Option<Transactions>, Error> {
+pub(super) async fn read(
+    table: &Location,
+    version: u64,
+    earlier: Option<&(u64, Arc<Transactions>)>,
+) -> Result<Option<Arc<Transactions>>, Error> {
     let log = table.join("_delta_log");
+    if let Some((since, known)) = earlier
+        && version - since <= FOLLOW_MAX
+    {
+        match follow(&log, since + 1..=version, known.as_ref().clone()).await {
+            Ok(Some(all)) => return Ok(Some(Arc::new(all))),
+            // A checkpoint has taken the place of the entries, or they say what it may say better.
+            Ok(None)
+            | Err(Error::Storage {
+                source: object_store::Error::NotFound { .. },
+                ..
+            }) => {}
+            Err(error) => return Err(error),
+        }
+    }
     let Some((checkpoint, entries)) = files(&log, version).await? else {
         return Ok(None);
     };
@@ -57,6 +80,16 @@ pub(super) async fn read(table: &Location, version: u64) -> Result<Option<Transa
             Ok(Err(_)) | Err(_) => return Ok(None),
         }
     }
+    let all = follow(&log, entries, all).await?;
+    Ok(all.map(Arc::new))
+}
+
+/// Adds to `all` what the commits of `entries` recorded; `None` when an entry is not what it should be.
+async fn follow(
+    log: &Location,
+    entries: RangeInclusive<u64>,
+    mut all: Transactions,
+) -> Result<Option<Transactions>, Error> {
     let mut contents = futures::stream::iter(entries)
         .map(|entry| {
             let place = log.join(&format!("{entry:020}{ENTRY}"));
@@ -79,7 +112,7 @@ const CHECKPOINT: &str = ".checkpoint.parquet";
 async fn files(
     log: &Location,
     last: u64,
-) -> Result<Option<(Option<u64>, std::ops::RangeInclusive<u64>)>, Error> {
+) -> Result<Option<(Option<u64>, RangeInclusive<u64>)>, Error> {
     let files = log.list().await?;
     let versions = |suffix: &'static str| {
         files.iter().filter_map(move |file| {

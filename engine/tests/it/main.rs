@@ -1,5 +1,6 @@
 //! The lake in a local directory.
 
+mod completeness;
 mod evolve;
 mod runs;
 mod tables;

@@ -230,6 +230,18 @@ async fn two_sweepers_at_once_remove_what_there_is_without_an_error() {
     assert_eq!(swept, 100);
 }
 
+/// The library would make the creation that comes second a commit of its own, which gives the table another identity.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_several_create_at_once_is_created_once() {
+    for _ in 0..20 {
+        let world = World::new();
+        let writers = futures::future::join_all((0..8).map(|_| world.writer())).await;
+        let reader = world.reader().await.expect("a table");
+        assert_eq!(reader.version(), 0, "it was created again");
+        assert!(writers.iter().all(|one| one.snapshot().version() == 0));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reader_notices_a_table_that_was_created_anew() {
     for (before, after) in [(2, 1), (1, 1), (1, 2), (0, 0)] {

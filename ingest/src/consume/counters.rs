@@ -1,9 +1,10 @@
 //! What a consumption counts, for those who watch it.
 
 use chrono::{DateTime, Utc};
-use engine::metrics::{ByLabel, Counter, Gauge, Metrics, Unit};
+use engine::metrics::{ByLabel, ByName, Counter, Gauge, Metrics, Unit};
 
 use super::Consumed;
+use crate::source::Positions;
 
 /// Counters of a consumption. Clones count together.
 #[derive(Clone, Debug, Default)]
@@ -12,6 +13,7 @@ pub struct Counters {
     transactions: Counter,
     pub(super) retries: Counter,
     behind: Gauge,
+    next: ByName<Gauge>,
     committed: Gauge,
     event_time: Gauge,
 }
@@ -40,6 +42,11 @@ impl Counters {
             "Offsets that Kafka has and PostgreSQL has not",
             counters.behind.clone(),
         );
+        metrics.register(
+            "consume_next_offset",
+            "The position: PostgreSQL has everything of a topic partition before this offset",
+            counters.next.clone(),
+        );
         metrics.register_with_unit(
             "consume_committed_timestamp",
             "When the last transaction was committed",
@@ -48,7 +55,7 @@ impl Counters {
         );
         metrics.register_with_unit(
             "consume_event_time",
-            "The latest event time of the rows of the last transaction",
+            "The newest event time among the rows that were committed",
             Unit::Seconds,
             counters.event_time.clone(),
         );
@@ -68,7 +75,16 @@ impl Counters {
         self.transactions.inc_by(written.transactions);
         self.committed.set(Utc::now().timestamp());
         if let Some(newest) = newest {
-            self.event_time.set(newest.timestamp());
+            let newest_s = newest.timestamp().max(self.event_time.get());
+            self.event_time.set(newest_s);
+        }
+    }
+
+    /// How far PostgreSQL has the topic.
+    pub(super) fn reached(&self, positions: &Positions) {
+        for (partition, next) in positions {
+            let label = [("topic_partition", partition.to_string())];
+            self.next.get_or_create(&label).set(*next);
         }
     }
 

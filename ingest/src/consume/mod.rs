@@ -250,7 +250,11 @@ async fn watch(
         }
         // For those who watch: a failure is only noted.
         match connection.extents().await {
-            Ok(extents) => counters.behind(kafka::pending(&committed(positions), &extents)),
+            Ok(extents) => {
+                let positions = committed(positions);
+                counters.reached(&positions);
+                counters.behind(kafka::pending(&positions, &extents));
+            }
             Err(error) => debug!(%error, "could not ask how far the topic goes"),
         }
         tokio::time::sleep(LOOK_INTERVAL).await;

@@ -5,9 +5,11 @@ use std::time::Instant;
 use arrow::array::RecordBatch;
 use tokio::task::JoinSet;
 
+use super::Limits;
+use super::reached::Reached;
+use super::room::Hand;
 use super::stage::{Stage, Staged};
 use crate::error::Error;
-use crate::source::Positions;
 
 /// Bytes of messages whose rows are staged together: enough for files of a fair size, and a small part of what may be
 /// committed at once.
@@ -23,9 +25,8 @@ pub(crate) struct Buffer {
     unstaged: u64,
     lots: Lots,
     /// How far the source was read for them, if it has positions.
-    positions: Positions,
-    pub(crate) count: usize,
-    pub(crate) bytes: u64,
+    reached: Reached,
+    hand: Hand,
     pub(crate) since: Option<Instant>,
 }
 
@@ -36,19 +37,19 @@ type Lots = JoinSet<Result<Vec<Vec<Staged>>, Error>>;
 #[derive(Debug)]
 pub(crate) struct Sealed {
     lots: Lots,
-    pub(crate) positions: Positions,
-    pub(crate) count: usize,
+    pub(crate) reached: Reached,
+    /// Held until the commit is done.
+    hand: Hand,
 }
 
 impl Buffer {
-    pub(crate) fn new(tables: usize) -> Self {
+    pub(crate) fn new(tables: usize, hand: Hand) -> Self {
         Self {
             rows: vec![Vec::new(); tables],
             unstaged: 0,
             lots: JoinSet::new(),
-            positions: Positions::new(),
-            count: 0,
-            bytes: 0,
+            reached: Reached::default(),
+            hand,
             since: None,
         }
     }
@@ -56,7 +57,7 @@ impl Buffer {
     /// Adds rows of the table with this number.
     pub(crate) fn push(&mut self, table: usize, rows: RecordBatch) {
         if rows.num_rows() > 0 {
-            self.count += rows.num_rows();
+            self.hand.add_rows(rows.num_rows());
             self.since.get_or_insert_with(Instant::now);
             self.rows[table].push(rows);
         }
@@ -64,18 +65,23 @@ impl Buffer {
 
     /// Counts bytes of messages, whose text the rows hold.
     pub(crate) fn weigh(&mut self, bytes: u64) {
-        self.bytes += bytes;
+        self.hand.add_bytes(bytes);
         self.unstaged += bytes;
     }
 
     /// The source has been read up to here, whatever became of its messages.
-    pub(crate) fn reach(&mut self, positions: Positions) {
+    pub(crate) fn reach(&mut self, reached: &Reached) {
         self.since.get_or_insert_with(Instant::now);
-        self.positions.extend(positions);
+        self.reached.extend(reached);
+    }
+
+    /// Whether so much has come that it has to be committed.
+    pub(crate) fn is_full(&self, limits: &Limits) -> bool {
+        self.hand.is_full(limits)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.count == 0 && self.positions.is_empty()
+        self.hand.rows() == 0 && self.reached.is_empty()
     }
 
     /// Begins to stage the rows that have come, if they are a lot.
@@ -98,16 +104,21 @@ impl Buffer {
     /// Stages the rest and takes everything out, if there is anything. Whether a lot failed is told by the commit.
     pub(crate) async fn seal(&mut self, stage: &Stage) -> Option<Sealed> {
         self.stage(stage).await;
-        let full = std::mem::replace(self, Self::new(self.rows.len()));
+        let empty = Self::new(self.rows.len(), self.hand.anew());
+        let full = std::mem::replace(self, empty);
         (!full.is_empty()).then_some(Sealed {
             lots: full.lots,
-            positions: full.positions,
-            count: full.count,
+            reached: full.reached,
+            hand: full.hand,
         })
     }
 }
 
 impl Sealed {
+    pub(crate) fn rows(&self) -> usize {
+        self.hand.rows()
+    }
+
     /// The files of each table, once all are stored.
     pub(crate) async fn files(&mut self, tables: usize) -> Result<Vec<Vec<Staged>>, Error> {
         let mut files: Vec<Vec<Staged>> = std::iter::repeat_with(Vec::new).take(tables).collect();

@@ -3,28 +3,29 @@
 use tokio::task::JoinSet;
 
 use super::buffer::Sealed;
+use super::reached::Reached;
 use super::tables::Tables;
 use crate::error::Error;
-use crate::source::Positions;
 
 /// Commits in the background, one sealed buffer at a time, so that the next one fills meanwhile.
 #[derive(Debug)]
 pub(crate) struct Committer {
     /// Here while nothing is being committed.
     tables: Option<Tables>,
-    busy: JoinSet<Result<(Tables, Positions), Error>>,
+    busy: JoinSet<Result<(Tables, Reached), Error>>,
     pub(crate) commits: u64,
     /// How far the source was read for all that is committed.
-    pub(crate) committed: Positions,
+    pub(crate) committed: Reached,
 }
 
 impl Committer {
-    pub(crate) fn new(tables: Tables) -> Self {
+    /// Of what was committed before, `committed` is known.
+    pub(crate) fn new(tables: Tables, committed: Reached) -> Self {
         Self {
             tables: Some(tables),
             busy: JoinSet::new(),
             commits: 0,
-            committed: Positions::new(),
+            committed,
         }
     }
 
@@ -37,9 +38,9 @@ impl Committer {
         self.finish().await?;
         let mut tables = self.tables.take().expect("nothing is being committed");
         self.busy.spawn(async move {
-            let positions = sealed.positions.clone();
+            let reached = sealed.reached.clone();
             tables.commit(sealed).await?;
-            Ok((tables, positions))
+            Ok((tables, reached))
         });
         Ok(())
     }
@@ -47,10 +48,10 @@ impl Committer {
     /// Waits until nothing is being committed. A call that is dropped has changed nothing.
     pub(crate) async fn finish(&mut self) -> Result<(), Error> {
         if let Some(ended) = self.busy.join_next().await {
-            let (tables, positions) = ended.map_err(Error::Task)??;
+            let (tables, reached) = ended.map_err(Error::Task)??;
             self.tables = Some(tables);
             self.commits += 1;
-            self.committed.extend(positions);
+            self.committed.extend(&reached);
         }
         Ok(())
     }

@@ -14,6 +14,8 @@ use super::buffer::Buffer;
 use super::committer::Committer;
 use super::landed::{Identities, Refused};
 use super::metrics::Tally;
+use super::reached::Reached;
+use super::room::Guest;
 use super::source::Source;
 use super::stage::Stage;
 use super::tables::Tables;
@@ -42,6 +44,8 @@ pub(crate) struct Landing {
     stage: Stage,
     committer: Committer,
     buffer: Buffer,
+    /// As long as it lands, it has a part of the room.
+    _guest: Guest,
     limits: Limits,
     /// By table, in the topic's order.
     landed: Vec<Identities>,
@@ -67,13 +71,20 @@ impl Landing {
             .collect();
         schemas.push((dead_letters::table_name(), dead_letters::schema()));
         // Before the identities are read: who commits in between is noticed by the first commit.
-        let mut tables = Tables::open(&into.lake, &topic.name, &schemas).await?;
+        let (room, counters) = (&into.room, &into.counters);
+        let mut tables = Tables::open(&into.lake, &topic.name, &schemas, room, counters).await?;
         let partitions = source.partitions();
-        let mut positions = match source.recording(&topic.name) {
-            None => vec![Positions::new(); schemas.len()],
-            Some(recording) => tables.record(&topic.name, recording, &partitions).await?,
+        let reached = match source.recording(&topic.name) {
+            None => vec![Reached::default(); schemas.len()],
+            Some(recording) => tables.record(recording, &partitions).await?,
         };
-        let resume = lowest(&positions);
+        let committed = Reached {
+            newest_us: lowest(reached.iter().map(|reached| &reached.newest_us)),
+            ..Reached::default()
+        };
+        let resume = lowest(reached.iter().map(|reached| &reached.positions));
+        let positions = reached.into_iter().map(|reached| reached.positions);
+        let mut positions: Vec<_> = positions.collect();
         for positions in &mut positions {
             // Of what has no position yet, rows may have come by another road.
             for number in &partitions {
@@ -89,17 +100,19 @@ impl Landing {
         let mut before = Identities::default();
         landed.iter().for_each(|landed| before.extend(landed));
         let names: Vec<_> = schemas.into_iter().map(|(name, _)| name).collect();
+        let guest = room.enter();
         Ok(Self {
             topic: topic.name.clone(),
             source,
             resume,
             arrived: BTreeMap::new(),
             next: 0,
-            buffer: Buffer::new(names.len()),
-            tally: Tally::new(into.counters.clone(), &names),
+            buffer: Buffer::new(names.len(), guest.hand()),
+            _guest: guest,
+            tally: Tally::new(counters.clone(), &topic.name, &names),
             names,
             stage: tables.stage(),
-            committer: Committer::new(tables),
+            committer: Committer::new(tables, committed),
             limits: into.limits,
             landed,
             before,
@@ -129,7 +142,7 @@ impl Landing {
     /// How far all tables have the topic by now.
     pub(crate) fn committed(&self) -> Positions {
         let mut committed = self.resume.clone();
-        committed.extend(self.committer.committed.clone());
+        committed.extend(self.committer.committed.positions.clone());
         committed
     }
 
@@ -161,7 +174,7 @@ impl Landing {
                 finished = self.committer.finish(), if self.committer.is_busy() => {
                     finished?;
                     self.count();
-                    self.source.display(&self.committer.committed);
+                    self.source.display(&self.committer.committed.positions);
                 }
                 _ = look.tick() => {
                     self.source.refuse_another().await?;
@@ -169,9 +182,7 @@ impl Landing {
                 }
             }
             self.buffer.stage_if_due(&self.stage).await;
-            if self.buffer.count >= self.limits.rows_max
-                || self.buffer.bytes >= self.limits.bytes_max
-            {
+            if self.buffer.is_full(&self.limits) {
                 self.commit().await?;
             }
         }
@@ -185,7 +196,7 @@ impl Landing {
         self.commit().await?;
         self.committer.finish().await?;
         self.count();
-        self.source.display(&self.committer.committed);
+        self.source.display(&self.committer.committed.positions);
         progress(&self.progress());
         Ok(())
     }
@@ -213,6 +224,8 @@ impl Landing {
         self.tally.settle(self.committer.commits);
         let (committed, counters) = (self.committed(), &self.tally.counters);
         self.source.show_lag(&self.topic, &committed, counters);
+        let newest_us = &self.committer.committed.newest_us;
+        counters.show_reached(&self.topic, &committed, newest_us);
     }
 
     /// Accepts a block when all that were read before it are accepted, where the source has an order.
@@ -227,10 +240,10 @@ impl Landing {
             self.next += 1;
             if let Some(reach) = reach {
                 for landed in &mut self.landed {
-                    landed.advance(&reach.positions);
+                    landed.advance(&reach.reached.positions);
                 }
-                self.refused.advance(&reach.positions);
-                self.buffer.reach(reach.positions);
+                self.refused.advance(&reach.reached.positions);
+                self.buffer.reach(&reach.reached);
             }
         }
         Ok(())
@@ -287,13 +300,13 @@ impl Landing {
     }
 }
 
-/// Of each topic partition, the lowest of the positions of all tables; none where a table has none.
-fn lowest(tables: &[Positions]) -> Positions {
-    let Some((first, others)) = tables.split_first() else {
+/// Of each topic partition, the lowest of the numbers of all tables; none where a table has none.
+fn lowest<'a>(mut tables: impl Iterator<Item = &'a BTreeMap<i32, i64>> + Clone) -> Positions {
+    let Some(first) = tables.next() else {
         return Positions::new();
     };
     let lowest = first.iter().filter_map(|(partition, next)| {
-        let others = others.iter().map(|positions| positions.get(partition));
+        let others = tables.clone().map(|numbers| numbers.get(partition));
         let lowest = others.chain([Some(next)]).min().flatten()?;
         Some((*partition, *lowest))
     });
@@ -333,7 +346,7 @@ mod tests {
     #[test]
     fn a_topic_is_read_from_where_every_table_has_everything_before() {
         let check = |tables: &[Positions], expected: Positions| {
-            assert_eq!(lowest(tables), expected, "{tables:?}");
+            assert_eq!(lowest(tables.iter()), expected, "{tables:?}");
         };
         check(
             &[[(0, 5), (1, 9)].into(), [(0, 7), (1, 2)].into()],

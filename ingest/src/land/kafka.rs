@@ -12,10 +12,12 @@ use tracing::info;
 use super::coordinator::Landing;
 use super::service::{Ended, Until, keep_on};
 use super::source::Source;
+use super::topics::{self, Together};
 use super::workers::{Decoders, join_all};
 use super::{Destination, Progress};
 use crate::declaration::Topic;
 use crate::error::Error;
+use crate::health::Health;
 use crate::outlive::Moved;
 use crate::source::Block;
 use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Reading};
@@ -23,52 +25,82 @@ use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Reading};
 /// How often a landing looks whether the topic has partitions that it does not read.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A landing from a Kafka topic.
+/// A landing from topics of Kafka, side by side.
 #[derive(Debug)]
 pub struct KafkaLanding {
     pub into: Destination,
-    pub kafka: KafkaOptions,
+    /// How each topic is reached.
+    pub topics: Vec<KafkaOptions>,
+    /// Ill from when a topic has stopped for good while others go on.
+    pub health: Health,
     /// Whether to end when what the topic held at the beginning has landed.
     pub once: bool,
     /// Whether to go on behind messages that are gone from Kafka.
     pub accept_loss: bool,
 }
 
-/// Lands a topic until it has landed what was there, or for ever; `shutdown` commits what is in hand and ends it.
+/// Lands topics until they have landed what was there, or for ever; `shutdown` commits what is in hand and ends it.
 /// `progress` hears of each block.
 ///
-/// A landing for ever outlives a storage or brokers that are away, also brokers that no longer let it in, and reads partitions that the topic is given
-/// meanwhile.
+/// A landing for ever outlives a storage or brokers that are away, also brokers that no longer let it in, and reads
+/// partitions that a topic is given meanwhile. What stops one topic leaves the others alone, and is told when they have
+/// ended.
 ///
 /// # Errors
-/// When no table is declared for the topic, brokers do not let us in, there is no such topic, it is another one than before, or messages are
+/// When no table is declared for a topic, brokers do not let us in, there is no such topic, it is another one than before, or messages are
 /// gone from it. Of a landing that is to end also when the storage or Kafka fails.
 pub async fn from_kafka(
     landing: KafkaLanding,
     shutdown: CancellationToken,
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Progress, Error> {
-    let topic = landing.into.topic(&landing.kafka.topic)?;
+    let names = landing.topics.iter().map(|kafka| kafka.topic.as_str());
+    let names: Vec<_> = names.collect();
+    let declared = names.iter().map(|name| landing.into.topic(name));
+    // Before anything is read: a topic that nobody declared is a mistake of the caller.
+    let declared = declared.collect::<Result<Vec<_>, _>>()?;
+    let together = Together::new(names.len(), progress);
+    let landings = landing.topics.iter().zip(declared).enumerate();
+    let landings = landings.map(|(number, (kafka, topic))| {
+        let (landing, shutdown, together) = (&landing, &shutdown, &together);
+        async move {
+            let progress = |progress: &Progress| together.hear(number, progress);
+            land_topic(landing, kafka, &topic, shutdown, &progress).await
+        }
+    });
+    topics::all(&names, landings, &landing.into.counters, &landing.health).await
+}
+
+/// Lands one of the topics.
+async fn land_topic(
+    landing: &KafkaLanding,
+    options: &KafkaOptions,
+    topic: &Arc<Topic>,
+    shutdown: &CancellationToken,
+    progress: &(dyn Fn(&Progress) + Sync),
+) -> Result<Progress, Error> {
     let until = if landing.once {
         Until::Landed
     } else {
         Until::Stopped
     };
     let attempt = async |moved: &Moved, progress: &(dyn Fn(&Progress) + Sync)| {
-        land(&landing, &topic, &shutdown, moved, progress).await
+        land(landing, options, topic, shutdown, moved, progress).await
     };
-    keep_on(until, &landing.into, &shutdown, progress, attempt).await
+    let counters = &landing.into.counters;
+    keep_on(until, &topic.name, counters, shutdown, progress, attempt).await
 }
 
 /// Lands from what the tables say until the end, or the first error.
 async fn land(
     landing: &KafkaLanding,
+    options: &KafkaOptions,
     topic: &Arc<Topic>,
     shutdown: &CancellationToken,
     moved: &Moved,
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Ended, Error> {
-    let connection = Connection::open(landing.kafka.clone(), "isobar-land").await?;
+    let connection = Connection::open(options.clone(), "isobar-land").await?;
     moved.let_in();
     let extents = connection.extents().await?;
     let source = Source::Kafka {

@@ -7,6 +7,7 @@ use engine::lake::TableName;
 use engine::metrics::{ByName, Counter, Gauge, Metrics, Unit};
 
 use super::dead_letters::DeadLetter;
+use crate::source::Positions;
 
 /// The counters of landings; clones count together. Those of `default` are shown nowhere.
 #[derive(Clone, Debug, Default)]
@@ -14,67 +15,130 @@ pub struct Counters {
     rows: ByName<Counter>,
     /// Rows in hand.
     waiting: ByName<Gauge>,
-    letters: ByName<Counter>,
-    commits: Counter,
-    last_commit_s: Gauge,
-    newest_event_s: Gauge,
+    letters: ByName<Counter, 2>,
+    commits: ByName<Counter>,
+    retries: ByName<Counter, 2>,
+    last_commit_s: ByName<Gauge>,
+    newest_event_s: ByName<Gauge>,
+    offsets: ByName<Gauge, 2>,
+    complete_until_s: ByName<Gauge, 2>,
     pub(crate) kafka_lag: Lag,
     pub(crate) postgres_lag: Lag,
-    pub(crate) restarts: Counter,
+    restarts: ByName<Counter>,
+    stopped: ByName<Gauge>,
 }
 
 impl Counters {
     /// Counters that `metrics` shows.
     pub fn register(metrics: &Metrics) -> Self {
         let counters = Self::default();
-        metrics.register(
-            "landed_rows",
-            "Rows committed, by table",
-            counters.rows.clone(),
-        );
+        counters.register_counters(metrics);
+        counters.register_gauges(metrics);
+        counters
+    }
+
+    fn register_counters(&self, metrics: &Metrics) {
+        metrics.register("landed_rows", "Rows committed, by table", self.rows.clone());
         metrics.register(
             "landing_waiting_rows",
             "Rows that have come and are not committed yet, by table",
-            counters.waiting.clone(),
+            self.waiting.clone(),
         );
         metrics.register(
             "dead_letters",
-            "Dead letters committed, by the reason of the refusal",
-            counters.letters.clone(),
+            "Dead letters committed, by topic and the reason of the refusal",
+            self.letters.clone(),
         );
         metrics.register(
             "landing_commits",
             "Commits, each to all tables of the topic that have something new",
-            counters.commits.clone(),
+            self.commits.clone(),
         );
+        metrics.register(
+            "commit_retries",
+            "Times that a commit was tried again because somebody else's came first",
+            self.retries.clone(),
+        );
+        metrics.register(
+            "landing_restarts",
+            "Times that the landing of a topic began anew, because a server was away or another one committed",
+            self.restarts.clone(),
+        );
+    }
+
+    fn register_gauges(&self, metrics: &Metrics) {
         metrics.register_with_unit(
             "last_commit_timestamp",
             "When the last commit was made; 0 before the first one",
             Unit::Seconds,
-            counters.last_commit_s.clone(),
+            self.last_commit_s.clone(),
         );
         metrics.register_with_unit(
             "newest_event_timestamp",
             "The newest event time among committed messages; 0 before the first one",
             Unit::Seconds,
-            counters.newest_event_s.clone(),
+            self.newest_event_s.clone(),
+        );
+        metrics.register(
+            "landed_offset",
+            "The offset up to which all tables have a topic partition, as far as is known: the next one to take",
+            self.offsets.clone(),
+        );
+        metrics.register_with_unit(
+            "complete_until_timestamp",
+            "The newest event time among the messages of a topic partition that all tables have",
+            Unit::Seconds,
+            self.complete_until_s.clone(),
         );
         metrics.register(
             "kafka_lag",
             "Offsets of a topic partition that its tables do not have yet, as far as is known",
-            counters.kafka_lag.0.clone(),
+            self.kafka_lag.0.clone(),
         );
         metrics.register(
             "postgres_lag",
             "Offsets of a topic partition that consume has been at and its tables do not have yet",
-            counters.postgres_lag.0.clone(),
+            self.postgres_lag.0.clone(),
         );
         metrics.register(
-            "landing_restarts",
-            "Times that the landing began anew, because a server was away or another one committed",
-            counters.restarts.clone(),
+            "landing_stopped",
+            "1 for a topic whose landing has stopped for good while others go on",
+            self.stopped.clone(),
         );
-        counters
+    }
+
+    /// How far a topic is committed, and the newest event times before that.
+    pub(crate) fn show_reached(
+        &self,
+        topic: &str,
+        committed: &Positions,
+        newest_us: &BTreeMap<i32, i64>,
+    ) {
+        for (partition, next) in committed {
+            let labels = of_partition(topic, *partition);
+            self.offsets.get_or_create(&labels).set(*next);
+        }
+        for (partition, newest_us) in newest_us {
+            let labels = of_partition(topic, *partition);
+            let newest_s = newest_us.div_euclid(1_000_000);
+            self.complete_until_s.get_or_create(&labels).set(newest_s);
+        }
+    }
+
+    /// The counter of commits to `table` that are tried again.
+    pub(crate) fn retries(&self, topic: &str, table: &TableName) -> Counter {
+        let labels = [("topic", topic.to_owned()), ("table", table.to_string())];
+        self.retries.get_or_create(&labels).clone()
+    }
+
+    pub(crate) fn restarted(&self, topic: &str) {
+        self.restarts.get_or_create(&of(topic)).inc();
+    }
+
+    /// Whether the landing of `topic` has stopped for good.
+    pub(crate) fn show_stopped(&self, topic: &str, stopped: bool) {
+        let shown = self.stopped.get_or_create(&of(topic));
+        shown.set(i64::from(stopped));
     }
 }
 
@@ -84,17 +148,26 @@ pub(crate) struct Lag(ByName<Gauge, 2>);
 
 impl Lag {
     pub(crate) fn show(&self, topic: &str, topic_partition: i32, lag: i64) {
-        let labels = [
-            ("topic", topic.to_owned()),
-            ("topic_partition", topic_partition.to_string()),
-        ];
+        let labels = of_partition(topic, topic_partition);
         self.0.get_or_create(&labels).set(lag.max(0));
     }
+}
+
+fn of(topic: &str) -> [(&'static str, String); 1] {
+    [("topic", topic.to_owned())]
+}
+
+fn of_partition(topic: &str, topic_partition: i32) -> [(&'static str, String); 2] {
+    [
+        ("topic", topic.to_owned()),
+        ("topic_partition", topic_partition.to_string()),
+    ]
 }
 
 /// What one landing has in hand, until it is committed.
 pub(crate) struct Tally {
     pub(crate) counters: Counters,
+    topic: String,
     /// Names of the tables, as labels.
     tables: Vec<[(&'static str, String); 1]>,
     filling: Pending,
@@ -112,16 +185,24 @@ struct Pending {
 }
 
 impl Tally {
-    pub(crate) fn new(counters: Counters, tables: &[TableName]) -> Self {
+    pub(crate) fn new(counters: Counters, topic: &str, tables: &[TableName]) -> Self {
         let label = |table: &TableName| [("table", table.to_string())];
         let tables: Vec<_> = tables.iter().map(label).collect();
         // Shown from the beginning: a counter that comes into being with its first rows hides them.
         for table in &tables {
             counters.rows.get_or_create(table).inc_by(0);
-            counters.waiting.get_or_create(table).set(0);
+            counters.waiting.get_or_create(table).inc_by(0);
+        }
+        let label = of(topic);
+        counters.commits.get_or_create(&label).inc_by(0);
+        counters.restarts.get_or_create(&label).inc_by(0);
+        for shown in [&counters.last_commit_s, &counters.newest_event_s] {
+            // Creates it; a landing that begins anew leaves what it shows.
+            drop(shown.get_or_create(&label));
         }
         Self {
             counters,
+            topic: topic.to_owned(),
             tables,
             filling: Pending::default(),
             committing: Pending::default(),
@@ -163,7 +244,10 @@ impl Tally {
         if commits == self.commits {
             return;
         }
-        self.counters.commits.inc_by(commits - self.commits);
+        let topic = of(&self.topic);
+        let counted = self.counters.commits.get_or_create(&topic);
+        counted.inc_by(commits - self.commits);
+        drop(counted);
         self.commits = commits;
         let done = std::mem::take(&mut self.committing);
         for (table, count) in done.rows {
@@ -172,13 +256,25 @@ impl Tally {
             self.show_waiting(table, -i64::try_from(count).unwrap_or(i64::MAX));
         }
         for (reason, count) in done.letters {
-            let label = [("reason", reason)];
+            let label = [("topic", self.topic.clone()), ("reason", reason)];
             self.counters.letters.get_or_create(&label).inc_by(count);
         }
-        self.counters.last_commit_s.set(Utc::now().timestamp());
+        let committed_s = self.counters.last_commit_s.get_or_create(&topic);
+        committed_s.set(Utc::now().timestamp());
         let newest_s = done.newest_event_us.div_euclid(1_000_000);
-        let shown_s = &self.counters.newest_event_s;
+        let shown_s = self.counters.newest_event_s.get_or_create(&topic);
         shown_s.set(newest_s.max(shown_s.get()));
+    }
+}
+
+impl Drop for Tally {
+    /// What is in hand no longer waits: it is committed, or will come again. Other landings may have rows of the table.
+    fn drop(&mut self) {
+        for pending in [&self.filling, &self.committing] {
+            for (table, count) in &pending.rows {
+                self.show_waiting(*table, -i64::try_from(*count).unwrap_or(i64::MAX));
+            }
+        }
     }
 }
 
@@ -193,7 +289,7 @@ mod tests {
         let metrics = Metrics::new("1");
         let counters = Counters::register(&metrics);
         let tables = ["weather", "dead_letters"].map(|name| name.parse().expect("a name"));
-        let mut tally = Tally::new(counters, &tables);
+        let mut tally = Tally::new(counters, "t", &tables);
         let check = |expected: &[&str]| {
             let text = metrics.text().expect("a string takes everything");
             for line in expected {
@@ -217,16 +313,37 @@ mod tests {
         check(&[
             "isobar_landed_rows_total{table=\"weather\"} 3",
             "isobar_landed_rows_total{table=\"dead_letters\"} 0",
-            "isobar_landing_commits_total 1",
-            "isobar_newest_event_timestamp_seconds 1700000000",
+            "isobar_landing_commits_total{topic=\"t\"} 1",
+            "isobar_newest_event_timestamp_seconds{topic=\"t\"} 1700000000",
         ]);
         tally.seal();
         tally.settle(2);
         check(&[
             "isobar_landed_rows_total{table=\"weather\"} 8",
             "isobar_landing_waiting_rows{table=\"weather\"} 0",
-            "isobar_landing_commits_total 2",
-            "isobar_newest_event_timestamp_seconds 1700000000",
+            "isobar_landing_commits_total{topic=\"t\"} 2",
+            "isobar_newest_event_timestamp_seconds{topic=\"t\"} 1700000000",
         ]);
+    }
+
+    #[test]
+    fn what_a_landing_has_in_hand_waits_beside_that_of_others_and_only_as_long_as_it_lasts() {
+        let metrics = Metrics::new("1");
+        let counters = Counters::register(&metrics);
+        let tables = ["dead_letters".parse().expect("a name")];
+        let mut one = Tally::new(counters.clone(), "one", &tables);
+        one.rows(0, 3);
+        let mut other = Tally::new(counters, "other", &tables);
+        let check = |waiting| {
+            let text = metrics.text().expect("a string takes everything");
+            let line = format!("isobar_landing_waiting_rows{{table=\"dead_letters\"}} {waiting}\n");
+            assert!(text.contains(&line), "{line} in\n{text}");
+        };
+        other.rows(0, 4);
+        other.seal();
+        other.rows(0, 5);
+        check(12);
+        drop(other);
+        check(3);
     }
 }

@@ -14,11 +14,14 @@ mod kafka;
 mod landed;
 mod metrics;
 mod postgres;
+mod reached;
 mod replay;
+mod room;
 mod service;
 mod source;
 mod stage;
 mod tables;
+mod topics;
 pub(crate) mod transform;
 mod workers;
 
@@ -36,6 +39,7 @@ pub use self::kafka::{KafkaLanding, from_kafka};
 pub use self::metrics::Counters;
 pub use self::postgres::{PostgresLanding, from_postgres};
 pub use self::replay::{Replay, Replayed, replay};
+pub use self::room::Room;
 use self::service::{Ended, Until, keep_on};
 use self::source::Source;
 use self::workers::{Decoders, read_files};
@@ -68,6 +72,8 @@ pub struct Destination {
     pub tables: PathBuf,
     pub zone: Tz,
     pub limits: Limits,
+    /// Of all landings of the process.
+    pub room: Room,
     pub counters: Counters,
 }
 
@@ -102,6 +108,24 @@ pub struct Progress {
     pub commits: u64,
 }
 
+impl Progress {
+    /// What both did.
+    fn and(&self, other: &Self) -> Self {
+        Self {
+            files_done: self.files_done + other.files_done,
+            files_total: self.files_total + other.files_total,
+            bytes_done: self.bytes_done + other.bytes_done,
+            bytes_total: self.bytes_total + other.bytes_total,
+            records_done: self.records_done + other.records_done,
+            records_total: self.records_total + other.records_total,
+            landed: self.landed + other.landed,
+            refused: self.refused + other.refused,
+            skipped: self.skipped + other.skipped,
+            commits: self.commits + other.commits,
+        }
+    }
+}
+
 /// Lands export files until they are read, or for ever when they are watched; `shutdown` commits what is in
 /// hand and ends it. `progress` hears of each block. A watching landing outlives a storage that is away.
 ///
@@ -123,7 +147,8 @@ pub async fn from_files(
         let done = land(&files, &topic, &shutdown, progress).await?;
         Ok(Ended::Done(done))
     };
-    keep_on(until, &files.into, &shutdown, progress, attempt).await
+    let counters = &files.into.counters;
+    keep_on(until, &topic.name, counters, &shutdown, progress, attempt).await
 }
 
 async fn land(

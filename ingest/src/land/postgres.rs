@@ -53,7 +53,8 @@ pub async fn from_postgres(
     let attempt = async |_: &Moved, progress: &(dyn Fn(&Progress) + Sync)| {
         land(&landing, &topic, &shutdown, progress).await
     };
-    keep_on(until, &landing.into, &shutdown, progress, attempt).await
+    let counters = &landing.into.counters;
+    keep_on(until, &topic.name, counters, &shutdown, progress, attempt).await
 }
 
 /// Lands from what the tables say until the end, or the first error.

@@ -2,7 +2,8 @@
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Destination, Progress};
+use super::Progress;
+use super::metrics::Counters;
 use crate::error::Error;
 use crate::outlive::{Moved, outlive};
 
@@ -27,7 +28,8 @@ pub(crate) enum Ended {
 /// A source that has grown is begun anew.
 pub(crate) async fn keep_on(
     until: Until,
-    into: &Destination,
+    topic: &str,
+    counters: &Counters,
     shutdown: &CancellationToken,
     progress: &(dyn Fn(&Progress) + Sync),
     attempt: impl AsyncFn(&Moved, &(dyn Fn(&Progress) + Sync)) -> Result<Ended, Error>,
@@ -49,7 +51,7 @@ pub(crate) async fn keep_on(
     match until {
         Until::Landed => land(&Moved::default()).await,
         Until::Stopped => {
-            let restarted = |_: &str| _ = into.counters.restarts.inc();
+            let restarted = |_: &str| counters.restarted(topic);
             outlive(shutdown, &restarted, land).await
         }
     }

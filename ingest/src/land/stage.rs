@@ -11,10 +11,9 @@ use engine::lake::{DataFile, Encoded, PartitionKey, Table, encode, split};
 use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::Semaphore;
 
+use super::room::Room;
 use crate::error::Error;
 
-/// Lots that are staged at the same time. More only take memory.
-const LOTS: usize = 3;
 /// Files of one table and lot that are encoded and stored at the same time.
 const FILES_CONCURRENCY: usize = 8;
 
@@ -22,7 +21,7 @@ const FILES_CONCURRENCY: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Stage {
     targets: Arc<[Target]>,
-    room: Arc<Semaphore>,
+    lots: Arc<Semaphore>,
 }
 
 /// A table as staging sees it.
@@ -45,10 +44,10 @@ pub(crate) struct Staged {
 }
 
 impl Stage {
-    pub(crate) fn new(targets: Vec<Target>) -> Self {
+    pub(crate) fn new(targets: Vec<Target>, room: &Room) -> Self {
         Self {
             targets: targets.into(),
-            room: Arc::new(Semaphore::new(LOTS)),
+            lots: Arc::clone(&room.lots),
         }
     }
 
@@ -57,7 +56,7 @@ impl Stage {
         &self,
         rows: Vec<Vec<RecordBatch>>,
     ) -> impl Future<Output = Result<Vec<Vec<Staged>>, Error>> + Send + 'static {
-        let room = Arc::clone(&self.room).acquire_owned().await;
+        let room = Arc::clone(&self.lots).acquire_owned().await;
         let room = room.expect("the semaphore is never closed");
         let targets = Arc::clone(&self.targets);
         async move {

@@ -4,16 +4,21 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use engine::lake::{
-    Change, Lake, Outcome, SWEEP, Snapshot, Swept, Table, TableName, TableSchema, Transaction,
+    Change, Lake, Outcome, PositionNames, SWEEP, Snapshot, Swept, Table, TableName, TableSchema,
+    TopicNames, Transaction,
 };
+use engine::metrics::Counter;
 use futures::{StreamExt as _, TryStreamExt as _};
 use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::buffer::Sealed;
+use super::dead_letters;
+use super::metrics::Counters;
+use super::reached::Reached;
+use super::room::Room;
 use super::stage::{Stage, Staged, Target};
 use crate::error::Error;
-use crate::source::Positions;
 
 /// Tables that are opened at the same time.
 const OPEN_CONCURRENCY: usize = 8;
@@ -22,24 +27,31 @@ const TRIES: usize = 15;
 
 /// The tables of a topic, each with its one writer.
 #[derive(Debug)]
-pub(crate) struct Tables(Vec<Writer>);
+pub(crate) struct Tables {
+    topic: String,
+    writers: Vec<Writer>,
+    room: Room,
+}
 
 #[derive(Debug)]
 struct Writer {
     table: Table,
     /// The same table for those who stage files of it.
     target: Target,
-    names: Arc<Names>,
+    names: Arc<TopicNames>,
     /// Of a source that has positions.
     recording: Option<Recording>,
     seen: Marks,
+    /// How far the table has its topic from that source. It may be ahead of the other tables, and what is read for those
+    /// again does not set it back.
+    reached: Reached,
+    retries: Counter,
 }
 
 /// How a source records its positions.
 #[derive(Clone, Debug)]
 pub(crate) struct Recording {
-    /// The names of positions, before the number of the topic partition.
-    positions: String,
+    positions: PositionNames,
     /// The Kafka topic that they are of, if it is known.
     topic_id: Option<Uuid>,
 }
@@ -47,7 +59,7 @@ pub(crate) struct Recording {
 impl Recording {
     pub(crate) fn kafka(topic: &str, id: Uuid) -> Self {
         Self {
-            positions: format!("isobar/kafka/{topic}/"),
+            positions: PositionNames::kafka(topic),
             topic_id: Some(id),
         }
     }
@@ -55,26 +67,8 @@ impl Recording {
     /// `tables` tells the tables of one database from those of another, of which positions say nothing.
     pub(crate) fn postgres(topic: &str, tables: i64, topic_id: Option<Uuid>) -> Self {
         Self {
-            positions: format!("isobar/postgres/{topic}/{tables}/"),
+            positions: PositionNames::postgres(topic, tables),
             topic_id,
-        }
-    }
-}
-
-/// The names under which the log of a table records numbers for one topic.
-#[derive(Debug)]
-struct Names {
-    /// The marks that landings leave.
-    mark: String,
-    /// Which Kafka topic of that name the messages are of: the halves of its id.
-    id: [String; 2],
-}
-
-impl Names {
-    fn of(topic: &str) -> Self {
-        Self {
-            mark: format!("isobar/landing/{topic}"),
-            id: ["high", "low"].map(|half| format!("isobar/kafka/{topic}/id-{half}")),
         }
     }
 }
@@ -93,8 +87,10 @@ impl Tables {
         lake: &Arc<Lake>,
         topic: &str,
         tables: &[(TableName, TableSchema)],
+        room: &Room,
+        counters: &Counters,
     ) -> Result<Self, Error> {
-        let names = Arc::new(Names::of(topic));
+        let names = Arc::new(TopicNames::of(topic));
         let names = &names;
         let writers = futures::stream::iter(tables)
             .map(|(name, schema)| async move {
@@ -110,12 +106,18 @@ impl Tables {
                     names: Arc::clone(names),
                     recording: None,
                     seen,
+                    reached: Reached::default(),
+                    retries: counters.retries(topic, name),
                 })
             })
             .buffered(OPEN_CONCURRENCY)
             .try_collect()
             .await?;
-        Ok(Self(writers))
+        Ok(Self {
+            topic: topic.to_owned(),
+            writers,
+            room: room.clone(),
+        })
     }
 
     /// From now on positions are recorded so. Yields where each table goes on; one that took nothing yet has no positions.
@@ -124,31 +126,35 @@ impl Tables {
     /// [`Error::TopicRecreated`] when a table has messages of another Kafka topic with the same name.
     pub(crate) async fn record(
         &mut self,
-        topic: &str,
         recording: Recording,
         partitions: &[i32],
-    ) -> Result<Vec<Positions>, Error> {
+    ) -> Result<Vec<Reached>, Error> {
         let mut all = Vec::new();
-        for writer in &mut self.0 {
+        for writer in &mut self.writers {
             let snapshot = writer.table.snapshot();
-            let recorded = recorded_id(snapshot, topic).await?;
+            let recorded = recorded_id(snapshot, &self.topic).await?;
             let id = recording.topic_id.map(halves);
             if recorded
                 .zip(id)
                 .is_some_and(|(recorded, id)| recorded != id)
             {
                 return Err(Error::TopicRecreated {
-                    topic: topic.to_owned(),
+                    topic: self.topic.clone(),
                 });
             }
-            let mut positions = Positions::new();
+            let mut reached = Reached::default();
             for partition in partitions {
-                let name = format!("{}{partition}", recording.positions);
+                let name = recording.positions.position(*partition);
                 if let Some(next) = snapshot.transaction(&name).await? {
-                    positions.insert(*partition, next);
+                    reached.positions.insert(*partition, next);
+                }
+                let name = recording.positions.newest_event(*partition);
+                if let Some(newest_us) = snapshot.transaction(&name).await? {
+                    reached.newest_us.insert(*partition, newest_us);
                 }
             }
-            all.push(positions);
+            all.push(reached.clone());
+            writer.reached = reached;
             writer.recording = Some(recording.clone());
         }
         Ok(all)
@@ -156,32 +162,42 @@ impl Tables {
 
     /// Where rows for these tables are staged.
     pub(crate) fn stage(&self) -> Stage {
-        Stage::new(self.0.iter().map(|writer| writer.target.clone()).collect())
+        let targets = self.writers.iter().map(|writer| writer.target.clone());
+        Stage::new(targets.collect(), &self.room)
     }
 
     /// Commits what is sealed, each table in a commit of its own, all tables at the same time.
     pub(crate) async fn commit(&mut self, mut sealed: Sealed) -> Result<(), Error> {
         let started = Instant::now();
-        let files = sealed.files(self.0.len()).await?;
+        let files = sealed.files(self.writers.len()).await?;
+        let (reached, turn) = (&sealed.reached, &self.room.turn);
+        let shared = dead_letters::table_name();
+        let shared = &shared;
         // A position is recorded also where there are no rows: the table need not be asked about these messages again.
         let commits = self
-            .0
+            .writers
             .iter_mut()
             .zip(files)
-            .filter(|(_, files)| !files.is_empty() || !sealed.positions.is_empty())
-            .map(|(writer, files)| writer.commit(files, &sealed.positions));
+            .filter(|(_, files)| !files.is_empty() || !reached.is_empty())
+            .map(|(writer, files)| async move {
+                let _turn = match writer.table.name() == shared {
+                    true => Some(turn.acquire().await.expect("the semaphore is never closed")),
+                    false => None,
+                };
+                writer.commit(files, reached).await
+            });
         futures::future::try_join_all(commits).await?;
-        info!(rows = sealed.count, elapsed = ?started.elapsed(), "landed");
+        info!(topic = self.topic, rows = sealed.rows(), elapsed = ?started.elapsed(), "landed");
         Ok(())
     }
 }
 
 impl Marks {
-    async fn of(table: &Table, names: &Names) -> Result<Self, Error> {
+    async fn of(table: &Table, names: &TopicNames) -> Result<Self, Error> {
         let snapshot = table.snapshot();
         Ok(Self {
             version: snapshot.version(),
-            landing: snapshot.transaction(&names.mark).await?,
+            landing: snapshot.transaction(&names.mark()).await?,
             sweep: snapshot.transaction(SWEEP).await?,
         })
     }
@@ -189,22 +205,29 @@ impl Marks {
 
 impl Writer {
     /// What is recorded beside the rows of one commit.
-    fn transactions(&self, positions: &Positions) -> Vec<Transaction> {
-        let mut transactions = vec![Transaction::unique(&self.names.mark)];
-        let mut record = |application: &str, version| {
+    fn transactions(&self, more: &Reached) -> Vec<Transaction> {
+        let mut reached = self.reached.clone();
+        reached.extend(more);
+        let mut transactions = vec![Transaction::unique(&self.names.mark())];
+        let mut record = |application, version| {
             transactions.push(Transaction {
-                application: application.to_owned(),
+                application,
                 version,
             });
         };
-        let Some(recording) = self.recording.as_ref().filter(|_| !positions.is_empty()) else {
+        let Some(recording) = self.recording.as_ref().filter(|_| !more.is_empty()) else {
             return transactions;
         };
-        for (partition, next) in positions {
-            record(&format!("{}{partition}", recording.positions), *next);
+        for partition in more.positions.keys() {
+            let name = recording.positions.position(*partition);
+            record(name, reached.positions[partition]);
+        }
+        for partition in more.newest_us.keys() {
+            let name = recording.positions.newest_event(*partition);
+            record(name, reached.newest_us[partition]);
         }
         if let Some(id) = recording.topic_id {
-            for (name, half) in self.names.id.iter().zip(halves(id)) {
+            for (name, half) in self.names.id().into_iter().zip(halves(id)) {
                 record(name, half);
             }
         }
@@ -212,8 +235,8 @@ impl Writer {
     }
 
     /// Makes the files part of the table, unless another landing has committed since.
-    async fn commit(&mut self, mut files: Vec<Staged>, positions: &Positions) -> Result<(), Error> {
-        let transactions = self.transactions(positions);
+    async fn commit(&mut self, mut files: Vec<Staged>, more: &Reached) -> Result<(), Error> {
+        let transactions = self.transactions(more);
         let mark = transactions[0].version;
         for _ in 0..TRIES {
             if self.swept_since().await? {
@@ -229,11 +252,13 @@ impl Writer {
             match self.table.commit(&change).await? {
                 Outcome::Committed(version) => {
                     (self.seen.landing, self.seen.version) = (Some(mark), version);
+                    self.reached.extend(more);
                     info!(table = %self.table.name(), version, files = change.add.len(), "committed");
                     return Ok(());
                 }
                 Outcome::Superseded => {
                     let version = self.table.snapshot().version();
+                    self.retries.inc();
                     warn!(table = %self.table.name(), version, "somebody else committed first");
                 }
             }
@@ -274,8 +299,8 @@ pub(super) async fn recorded_id(
     topic: &str,
 ) -> Result<Option<[i64; 2]>, Error> {
     let mut recorded = [None; 2];
-    for (half, name) in recorded.iter_mut().zip(&Names::of(topic).id) {
-        *half = snapshot.transaction(name).await?;
+    for (half, name) in recorded.iter_mut().zip(TopicNames::of(topic).id()) {
+        *half = snapshot.transaction(&name).await?;
     }
     let [high, low] = recorded;
     Ok(high.zip(low).map(|(high, low)| [high, low]))
@@ -300,9 +325,8 @@ mod tests {
 
     use super::super::dead_letters;
     use super::super::stage::Staged;
-    use super::{Recording, Tables};
+    use super::{Counters, Reached, Recording, Room, Tables};
     use crate::error::Error;
-    use crate::source::Positions;
 
     fn lake(directory: &TempDir) -> Arc<Lake> {
         let stores = Stores::new(StoreOptions {
@@ -315,7 +339,15 @@ mod tests {
 
     async fn open(lake: &Arc<Lake>, topic: &str) -> Tables {
         let schemas = [(dead_letters::table_name(), dead_letters::schema())];
-        Tables::open(lake, topic, &schemas).await.expect("opened")
+        Tables::open(
+            lake,
+            topic,
+            &schemas,
+            &Room::default(),
+            &Counters::default(),
+        )
+        .await
+        .expect("opened")
     }
 
     /// A file without rows that no commit names yet.
@@ -339,19 +371,19 @@ mod tests {
         let mut other = open(&lake, "other").await;
         assert!(!paths.iter().any(|path| path.exists()), "they were swept");
         let others = staged(&other).await;
-        other.0[0]
-            .commit(vec![others], &Positions::new())
+        other.writers[0]
+            .commit(vec![others], &Reached::default())
             .await
             .expect("committed");
         for file in [file, later] {
-            one.0[0]
-                .commit(vec![file], &Positions::new())
+            one.writers[0]
+                .commit(vec![file], &Reached::default())
                 .await
                 .expect("committed");
         }
-        assert_eq!(one.0[0].table.snapshot().size().0, 3);
+        assert_eq!(one.writers[0].table.snapshot().size().0, 3);
         // Nothing is left to sweep: each file there is one that the table names.
-        let swept = one.0[0].table.sweep().await.expect("swept");
+        let swept = one.writers[0].table.sweep().await.expect("swept");
         assert_eq!(swept, Swept::default());
         let there = std::fs::read_dir(place).expect("listed");
         let data_file = |name: &str| name.ends_with(".parquet");
@@ -370,11 +402,13 @@ mod tests {
         let lake = lake(&directory);
         let (mut one, mut other) = (open(&lake, "one").await, open(&lake, "one").await);
         let (mine, theirs) = (staged(&one).await, staged(&other).await);
-        one.0[0]
-            .commit(vec![mine], &Positions::new())
+        one.writers[0]
+            .commit(vec![mine], &Reached::default())
             .await
             .expect("committed");
-        let refused = other.0[0].commit(vec![theirs], &Positions::new()).await;
+        let refused = other.writers[0]
+            .commit(vec![theirs], &Reached::default())
+            .await;
         assert!(
             matches!(refused, Err(Error::Superseded { .. })),
             "{refused:?}"
@@ -388,26 +422,30 @@ mod tests {
         let (id, other) = (Uuid::from_u128(7), Uuid::from_u128(8));
         let postgres = |tables| Recording::postgres("t", tables, Some(id));
         let mut tables = open(&lake, "t").await;
-        let found = tables.record("t", postgres(1), &[0]).await;
-        assert_eq!(found.expect("none yet"), [Positions::new()]);
-        tables.0[0]
-            .commit(Vec::new(), &[(0, 5)].into())
+        let found = tables.record(postgres(1), &[0]).await;
+        assert_eq!(found.expect("none yet"), [Reached::default()]);
+        let reached = Reached {
+            positions: [(0, 5)].into(),
+            newest_us: [(0, 70)].into(),
+        };
+        tables.writers[0]
+            .commit(Vec::new(), &reached)
             .await
             .expect("committed");
-        let check = async |recording, expected: Option<Positions>| {
-            let found = open(&lake, "t").await.record("t", recording, &[0]).await;
+        let check = async |recording, expected: Option<Reached>| {
+            let found = open(&lake, "t").await.record(recording, &[0]).await;
             match (found, expected) {
                 (Ok(found), Some(expected)) => assert_eq!(found, [expected]),
                 (Err(Error::TopicRecreated { .. }), None) => {}
                 (found, _) => panic!("{found:?}"),
             }
         };
-        check(postgres(1), Some([(0, 5)].into())).await;
-        check(postgres(2), Some(Positions::new())).await;
-        check(Recording::kafka("t", id), Some(Positions::new())).await;
+        check(postgres(1), Some(reached.clone())).await;
+        check(postgres(2), Some(Reached::default())).await;
+        check(Recording::kafka("t", id), Some(Reached::default())).await;
         check(Recording::kafka("t", other), None).await;
         check(Recording::postgres("t", 1, Some(other)), None).await;
         // Nobody knows which it is.
-        check(Recording::postgres("t", 1, None), Some([(0, 5)].into())).await;
+        check(Recording::postgres("t", 1, None), Some(reached)).await;
     }
 }

@@ -13,12 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::dead_letters::{self, DeadLetter};
 use super::decode;
+use super::reached::Reached;
 use super::transform::{Transform, Transformed};
 use crate::declaration::Topic;
 use crate::error::Error;
+use crate::source::Block;
 use crate::source::files::{self, Content, Tail};
 use crate::source::watch::Chosen;
-use crate::source::{Block, Positions};
 
 /// Files that are read at the same time.
 ///
@@ -46,7 +47,7 @@ pub(crate) struct Processed {
 pub(crate) struct Reach {
     /// The place of the block among all that were read.
     pub(crate) sequence: u64,
-    pub(crate) positions: Positions,
+    pub(crate) reached: Reached,
 }
 
 /// The tasks that decode and transform. Blocks in flight are bounded: a source waits when they are behind, and they
@@ -200,7 +201,10 @@ async fn process(topic: &Topic, transform: &Transform, block: Block) -> Result<P
             let decoded = decode::records::decode(topic, &records, Utc::now());
             processed.reach = Some(Reach {
                 sequence: records.sequence,
-                positions: records.positions,
+                reached: Reached {
+                    positions: records.positions,
+                    ..Reached::default()
+                },
             });
             decoded
         }
@@ -210,6 +214,9 @@ async fn process(topic: &Topic, transform: &Transform, block: Block) -> Result<P
         source: source.into(),
     })?;
     processed.newest_event_us = decoded.newest_event_us();
+    if let Some(reach) = &mut processed.reach {
+        reach.reached.newest_us = decoded.newest_before(&reach.reached.positions);
+    }
     let Transformed { rows, refused } = transform.apply(&decoded.messages).await;
     let mut letters = std::mem::take(&mut decoded.refused);
     letters.extend(

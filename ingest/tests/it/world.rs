@@ -14,7 +14,8 @@ use engine::query::{Days, Library, Report, Runner};
 use engine::session::Session;
 use ingest::declaration::Declarations;
 use ingest::land::{
-    Counters, Destination, FileLanding, Limits, Progress, Replay, Replayed, from_files, replay,
+    Counters, Destination, FileLanding, Limits, Progress, Replay, Replayed, Room, from_files,
+    replay,
 };
 use ingest::letters::Filter;
 use ingest::source::kafka::KafkaOptions;
@@ -93,6 +94,7 @@ impl World {
                 bytes_max: 64 << 20,
                 interval: Duration::from_secs(60),
             },
+            room: Room::default(),
             counters: Counters::default(),
         }
     }

@@ -65,6 +65,16 @@ TABLES = {
     "dead_letters": DEAD_LETTERS,
 }
 
+COMPLETENESS = _ordered(
+    "kafka_topic kafka_partition table_name next_offset complete_until last_commit table_version table_rows",
+    instant="complete_until last_commit",
+    integer="kafka_partition next_offset table_version table_rows",
+    text="kafka_topic table_name",
+)
+
+# In schema `system`.
+SYSTEM = {"completeness": COMPLETENESS}
+
 
 def holds(kind: str, type_: pa.DataType) -> bool:
     """Plain enough for every reader: signed integers, UTC microseconds, 64-bit floats; no view, no dictionary types."""

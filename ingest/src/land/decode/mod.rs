@@ -3,6 +3,7 @@
 pub(crate) mod lines;
 pub(crate) mod records;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,13 +11,14 @@ use arrow::array::{
     ArrayRef, AsArray as _, Int32Array, Int64Array, RecordBatch, StringArray, StringBuilder,
     TimestampMicrosecondArray,
 };
-use arrow::datatypes::TimestampMicrosecondType;
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 
 use super::dead_letters::DeadLetter;
-use crate::declaration::{Topic, message_columns};
+use crate::declaration::{IDENTITY, Topic, message_columns};
+use crate::source::Positions;
 
 /// An event time this much ahead of the clock is a fault, not a skew.
 const AHEAD_MAX: TimeDelta = TimeDelta::days(1);
@@ -47,6 +49,28 @@ impl Decoded {
             .iter()
             .filter_map(|origin| origin.place.as_ref());
         places.map(|place| place.1)
+    }
+
+    /// By topic partition, the newest event time among the messages before these positions.
+    pub(crate) fn newest_before(&self, positions: &Positions) -> BTreeMap<i32, i64> {
+        let column = |name| self.messages.column_by_name(name);
+        let [partition, offset] = [IDENTITY[1], IDENTITY[2]].map(column);
+        let (Some(partitions), Some(offsets), Some(instants)) =
+            (partition, offset, column("kafka_timestamp"))
+        else {
+            return BTreeMap::new();
+        };
+        let partitions = partitions.as_primitive::<Int32Type>().values();
+        let offsets = offsets.as_primitive::<Int64Type>().values();
+        let instants = instants.as_primitive::<TimestampMicrosecondType>().values();
+        let mut newest = BTreeMap::new();
+        for ((partition, offset), instant_us) in partitions.iter().zip(offsets).zip(instants) {
+            if positions.get(partition).is_some_and(|next| offset < next) {
+                let known = newest.entry(*partition).or_insert(*instant_us);
+                *known = (*known).max(*instant_us);
+            }
+        }
+        newest
     }
 
     /// The dead letter of a message that was refused after it had been decoded.

@@ -22,6 +22,7 @@ use self::removal::{Leaving, TakenOut, take_out};
 use super::buffer::Buffer;
 use super::coordinator::claim;
 use super::landed::Identities;
+use super::room::Guest;
 use super::tables::Tables;
 use super::{Destination, dead_letters};
 use crate::declaration::Topic;
@@ -118,6 +119,7 @@ struct Attempt<'a> {
 struct Target {
     tables: Tables,
     buffer: Buffer,
+    _guest: Guest,
 }
 
 /// A letter and where it stands: its row in the data file that is being read.
@@ -144,9 +146,12 @@ impl<'a> Attempt<'a> {
             None
         } else {
             letters.sweep().await?;
+            let (room, counters) = (&into.room, &into.counters);
+            let guest = room.enter();
             Some(Target {
-                tables: Tables::open(&into.lake, &topic.name, &schemas).await?,
-                buffer: Buffer::new(schemas.len()),
+                tables: Tables::open(&into.lake, &topic.name, &schemas, room, counters).await?,
+                buffer: Buffer::new(schemas.len(), guest.hand()),
+                _guest: guest,
             })
         };
         let mut landed = Vec::new();
@@ -259,8 +264,7 @@ impl<'a> Attempt<'a> {
         if let Some(target) = &mut self.target {
             let bytes = letters.iter().map(|letter| letter.value.len() as u64);
             target.buffer.weigh(bytes.sum());
-            let limits = &self.replay.into.limits;
-            if target.buffer.count >= limits.rows_max || target.buffer.bytes >= limits.bytes_max {
+            if target.buffer.is_full(&self.replay.into.limits) {
                 target.commit().await?;
             }
         }
@@ -303,7 +307,7 @@ impl Target {
     async fn commit(&mut self) -> Result<(), Error> {
         match self.buffer.seal(&self.tables.stage()).await {
             Some(sealed) => {
-                info!(rows = sealed.count, "committing replayed messages");
+                info!(rows = sealed.rows(), "committing replayed messages");
                 self.tables.commit(sealed).await
             }
             None => Ok(()),

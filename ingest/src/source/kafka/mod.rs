@@ -81,6 +81,19 @@ impl Connection {
         })
     }
 
+    /// The same connection for another topic, of which nothing is known.
+    fn of(&self, topic: &str) -> Self {
+        let options = KafkaOptions {
+            topic: topic.to_owned(),
+            ..self.options.as_ref().clone()
+        };
+        Self {
+            options: Arc::new(options),
+            consumer: Arc::clone(&self.consumer),
+            id: Uuid::nil(),
+        }
+    }
+
     pub(crate) fn topic(&self) -> &str {
         &self.options.topic
     }
