@@ -8,11 +8,11 @@ LOCKED := $(if $(CI),--locked)
 DENY := $(ISOBAR_CACHE)/tools/bin/cargo-deny
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check bench bless stack-up stack-down clean
+.PHONY: help demo test test-long check bench bench-ingest bless stack-up stack-down clean
 .PHONY: setup-test setup-bench fmt clippy unit doc deny system
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 demo: ## the whole pipeline on simulated weather, in ./demo: no Kafka, no Hadoop, no key, no network
 	@scripts/setup demo
@@ -31,6 +31,14 @@ check: fmt clippy unit doc deny ## formatting, lints, unit and golden tests, doc
 bench: setup-bench ## release build, then what each speed claim runs (benches/)
 	@$(STEP) "release build" cargo build $(LOCKED) --release --package isobar
 	@ISOBAR_BIN=$(CARGO_TARGET_DIR)/release/isobar $(STEP) bench benches/run
+
+bench-ingest: setup-bench ## likewise the claims about the roads from Kafka alone: against kcat, Spark, a Python consumer; freshness
+	@$(STEP) "release build" cargo build $(LOCKED) --release --package isobar
+	@ISOBAR_BIN=$(CARGO_TARGET_DIR)/release/isobar $(STEP) bench-ingest benches/run kafka spark consume freshness
+
+bench-ingest: setup-bench ## release build, then what the roads from Kafka claim, against kcat, Spark and a commit a message
+	@$(STEP) "release build" cargo build $(LOCKED) --release --package isobar
+	@ISOBAR_BIN=$(CARGO_TARGET_DIR)/release/isobar $(STEP) bench benches/run kafka spark consume freshness
 
 bless: ## rewrite the answers of the golden tests; read the difference before you commit it
 	@ISOBAR_BLESS=1 cargo test $(LOCKED) --workspace --test it golden

@@ -51,7 +51,7 @@ def keep(suite: str, title: str, body: str, path: Path = FIGURES) -> None:
     """Replace the suite's section between its markers, or add it at the end."""
     begin, end = f"<!-- {suite} begin -->", f"<!-- {suite} end -->"
     section = f"{begin}\n## {title}\n\n{provenance()}\n\n{body}\n{end}"
-    text = path.read_text() if path.exists() else "# Figures\n\nWritten by `make bench` and `make test-long`.\n"
+    text = path.read_text() if path.exists() else "# Figures\n\nWritten by `make bench`, `make bench-ingest` and `make test-long`.\n"
     if begin in text and end in text:
         head, rest = text.split(begin, 1)
         text = head + section + rest.split(end, 1)[1]
