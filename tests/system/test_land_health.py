@@ -72,7 +72,8 @@ def test_a_landing_from_kafka_counts_what_it_landed(lakes, kind, topic):
         )
         assert metrics["isobar_storage_calls_total"] > 0
         eventually(lambda: set(lag(web, topic).values()) == {0}, "nothing left")
-        ends = {number: high for number, (_, high) in enumerate(topic.extents())}
+        # Of a topic partition that never held anything nothing has landed.
+        ends = {number: high for number, (_, high) in enumerate(topic.extents()) if high > 0}
         assert of_partitions(web, "isobar_landed_offset", topic) == ends
         # Those that nobody understands have no time of their own to count.
         newest = of_partitions(web, "isobar_complete_until_timestamp_seconds", topic)

@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.flight
 import pytest
 
-from support import columns, delta
+from support import columns
 from support.fixtures import everything
 from support.flight import Jdbc, Server, ask, descriptor, packed, statement
 from support.lake import DAILY_TABLE, Lake
@@ -99,7 +99,7 @@ def test_jdbc_browses_the_lake(serving, jdbc):
     assert [row["TABLE_NAME"] for row in jdbc.ask("tables", "%")] == tables
     assert [row["TABLE_NAME"] for row in jdbc.ask("tables", "weather%")] == ["weather", "weather_forecast"]
     assert [row["TABLE_NAME"] for row in jdbc.ask("tables", "w_ather")] == ["weather"]
-    assert jdbc.ask("table types") == [{"TABLE_TYPE": "TABLE"}]
+    assert [row["TABLE_TYPE"] for row in jdbc.ask("table types")] == ["SYSTEM TABLE", "TABLE"]
     for table in tables:
         found = jdbc.ask("columns", table.replace("_", "\\_"))
         assert [row["COLUMN_NAME"] for row in found] == list(columns.TABLES[table])

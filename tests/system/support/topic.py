@@ -45,16 +45,21 @@ class Topic:
         trusting = {"message.timestamp.after.max.ms": str(2**63 - 1)}
         new = NewTopic(self.name, self.partitions, config=trusting | self.configuration)
         self.admin.create_topics([new])[self.name].result(30)
+        # The controller has it; a broker with much to do hears of it later.
+        self._wait_for_partitions()
 
     def add_partitions(self, count: int) -> None:
         """Returns when producers can know of them."""
         self.partitions += count
         grown = NewPartitions(self.name, self.partitions)
         self.admin.create_partitions([grown])[self.name].result(30)
+        self._wait_for_partitions()
+        # One that has produced before knows the old ones only.
+        self._connect()
+
+    def _wait_for_partitions(self) -> None:
         for _ in range(300):
             if len(self.admin.list_topics(self.name, timeout=10).topics[self.name].partitions) == self.partitions:
-                # One that has produced before knows the old ones only.
-                self._connect()
                 return
             time.sleep(0.1)
         raise TimeoutError(f"{self.name} has no {self.partitions} partitions within 30 s")
