@@ -60,6 +60,10 @@ class Stack:
         """SIGKILL; returns when they are gone. `start` brings them back with their data."""
         self._disturb("kill", *names)
 
+    def quit_postgres(self):
+        """As `pg_ctl stop -m immediate` does; with `start` it is `pg_ctl restart -m immediate`."""
+        self._disturb("quit", "postgres")
+
     def stop(self, *names):
         """SIGSTOP: they keep their connections and answer nothing."""
         self._disturb("stop", *names)

@@ -15,7 +15,7 @@ from datetime import date, datetime, timedelta
 import psycopg
 import pytest
 
-from support import oracle
+from support import faults, oracle
 from support.binary import Isobar, Process
 from support.database import UTC, Database, compare_weather, local
 from support.fixtures import LONG
@@ -24,7 +24,7 @@ from support.weather_data import AUTUMN, CITIES, SPRING, day_range, paris_midnig
 from test_kafka import end, producing, wait_until
 
 KILLS = 30 if LONG else 4
-RESTARTS = 10 if LONG else 1
+GROUP = "isobar"
 # What is JSON and an object stays a message: whether it is one of the weather is for the tables of the lake.
 TAKEN = [
     "value is the API's 401", "value is the API's 404", "no weather", "weather is an error body", "no air_pollution",
@@ -134,25 +134,40 @@ def kill_after_a_transaction(consumer: Isobar, database: Database, chance: rando
 
 
 @pytest.mark.parametrize("server", ["postgres", "kafka"])
-def test_a_consumer_outlives_the_restart_of_servers(stack, topic, database, consumer, server, figures):
+def test_a_consumer_outlives_the_restart_of_servers_under_load(stack, topic, database, consumer, server, figures):
     process = consumer.start("consume")
-    records = weather(day_range(date(2026, 1, 1), RESTARTS), CITIES[:2])
-    per_restart = len(records) // RESTARTS
-    for n in range(RESTARTS):
-        chunk = records[n * per_restart : (n + 1) * per_restart]
-        before = len(topic.records)
-        topic.produce(chunk[:100])
-        wait_until(lambda: database.count() > before, "the first rows")
-        stack.kill(server)
-        if server == "postgres":
-            topic.produce(chunk[100:200], kinds=["cut short"])
-        stack.start(server)
-        topic.produce(chunk[200:])
-        wait_until(lambda: database.count() == len(topic.records), "all rows after a restart")
-        assert process.poll() is None
+    chance = random.Random(5)
+    with producing(topic):
+        for _ in range(faults.times(server)):
+            some_time_after_a_transaction(database, process, chance)
+            faults.restart(stack, server, chance)
+        some_time_after_a_transaction(database, process, chance)
+    twice = topic.take_stock()
+    wait_until(lambda: database.count() == len(topic.records), "all rows after a restart")
     assert end(process) == 0
     must_hold(database, topic)
-    figures.record(f"restart of {server} under consume", f"{RESTARTS} times, {len(topic.records)} rows: 0 lost, 0 double")
+    figures.record(
+        f"restart of {server} under consume",
+        f"{faults.times(server)} times, {len(topic.records)} rows, {twice} that the producer had to send twice: 0 lost, 0 double",
+    )
+
+
+def some_time_after_a_transaction(database: Database, process: Process, chance: random.Random) -> None:
+    before = database.count()
+    wait_until(lambda: database.count() > before, "a transaction")
+    time.sleep(chance.random() * 0.3)
+    assert process.poll() is None, f"it ended by itself: {process.said()}"
+
+
+def test_a_redelivery_doubles_nothing(topic, database, consumer):
+    """Kafka's group may be wound back, and PostgreSQL's own position be gone."""
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:2]), kinds=REFUSED)
+    consume(consumer)
+    topic.rewind(GROUP)
+    assert "0 messages inserted, 0 refused, 0 skipped" in consume(consumer)
+    database.run("DELETE FROM isobar.positions")
+    assert f"0 messages inserted, 0 refused, {len(topic.records) + len(topic.bad)} skipped" in consume(consumer)
+    must_hold(database, topic)
 
 
 def test_two_at_once_double_nothing_and_one_waits_for_the_other(topic, database, consumer):

@@ -7,7 +7,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Message, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, ConsumerGroupTopicPartitions, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic
 
 from support.malformed import KINDS, NOON_1999, NOON_2126, Text
@@ -80,6 +80,12 @@ class Topic:
             ConfigEntry("retention.ms", "1", incremental_operation=AlterConfigOpType.SET)
         )
         for changed in self.admin.incremental_alter_configs([resource]).values():
+            changed.result(30)
+
+    def rewind(self, group: str) -> None:
+        """The group has read nothing, as far as Kafka knows."""
+        begin = [TopicPartition(self.name, number, 0) for number in range(self.partitions)]
+        for changed in self.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, begin)]).values():
             changed.result(30)
 
     def extents(self) -> list[tuple[int, int]]:

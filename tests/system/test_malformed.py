@@ -1,0 +1,94 @@
+"""Broken messages among many good ones: each is refused once, for its reason, and the good ones land, as fast as without them."""
+
+import statistics
+from collections.abc import Callable
+from datetime import date
+
+from support import oracle
+from support.binary import Outcome
+from support.fixtures import LONG
+from support.malformed import KINDS, OF_MESSAGES, REASONS
+from support.topic import Topic, compare_dead_letters, weather
+from support.weather_data import CITIES, build, day_range
+from test_kafka import lake_of
+
+GOOD = 100_000 if LONG else 2_000
+DAYS = day_range(date(2026, 1, 1), -(-GOOD // (144 * len(CITIES))))
+# Of each kind.
+EACH = 10 if LONG else 1
+ROUNDS = 5
+LOSS_MAX = 0.10
+FROM_KAFKA = ["land", "--from", "kafka", "--once"]
+# What differs where there is no line around the message.
+NO_OBJECT = ["value is null", "value is a number", "value is true", "value is a text", "value is an array"]
+OF_KAFKA = (
+    {kind: REASONS[kind] for kind in OF_MESSAGES} | dict.fromkeys(NO_OBJECT, "not_an_object") | {"no value": "empty"}
+)
+
+
+def test_every_kind_has_its_reason():
+    assert REASONS.keys() == KINDS.keys()
+    assert len(OF_MESSAGES) >= 28 and len(KINDS) >= 29
+
+
+def test_each_kind_through_kafka_is_refused_once_for_its_reason_and_all_good_ones_land(lakes, topic, kafka, figures):
+    good = weather(DAYS, CITIES)
+    topic.produce(good, OF_MESSAGES * EACH)
+    lake = lake_of(lakes, "local", topic)
+    lake.isobar.ok(*FROM_KAFKA)
+    assert lake.identities() == oracle.identities(topic.records)
+    letters = lake.rows("dead_letters")
+    compare_dead_letters(letters, topic.bad, topic.name)
+    kinds = {bad.identity: bad.kind for bad in topic.bad}
+    must_have_reasons(letters, lambda letter: kinds[letter["kafka_partition"], letter["kafka_offset"]], OF_KAFKA)
+    figures.record("malformed among good ones from Kafka", counts(OF_MESSAGES, topic.bad, topic.records))
+    if LONG:
+        alone = Topic(kafka)
+        alone.produce(good)
+        must_be_about_as_fast(
+            figures, "Kafka", lambda mixed: lake_of(lakes, "local", topic if mixed else alone).isobar.ok(*FROM_KAFKA)
+        )
+
+
+def test_each_kind_through_files_is_refused_once_for_its_reason_and_all_good_ones_land(lakes, figures):
+    mixed, alone = build(DAYS, CITIES, malformed=list(KINDS) * EACH), build(DAYS, CITIES)
+    assert len(mixed.records) == len(alone.records)
+    lake, other = lakes.new("local"), lakes.new("local")
+    lake.put(mixed.files)
+    lake.land()
+    lake.must_have_landed(mixed.records, mixed.bad)
+    kinds = {(bad.path, bad.line): bad.kind for bad in mixed.bad}
+    must_have_reasons(
+        lake.rows("dead_letters"),
+        lambda letter: kinds["/".join(letter["path"].split("/")[-2:]), letter["line"]],
+        REASONS,
+    )
+    figures.record("malformed among good ones from files", counts(KINDS, mixed.bad, mixed.records))
+    if LONG:
+        other.put(alone.files)
+        must_be_about_as_fast(
+            figures, "files", lambda mixed: lakes.new("local").isobar.land((lake if mixed else other).place.export_url)
+        )
+
+
+def must_have_reasons(letters: list[dict], kind_of: Callable[[dict], str], reasons: dict[str, str]) -> None:
+    found = {(kind_of(letter), letter["reason"]) for letter in letters}
+    assert found == set(reasons.items()), sorted(found ^ set(reasons.items()))
+
+
+def counts(kinds, bad: list, records: list) -> str:
+    return f"{len(kinds)} kinds, {len(bad)} dead letters, {len(records)} rows: each once"
+
+
+def must_be_about_as_fast(figures, source: str, land: Callable[[bool], Outcome]) -> None:
+    """With broken messages among the good ones, as without; by turns, so that what else the machine does befalls both."""
+    with_bad, alone = [], []
+    for _ in range(ROUNDS):
+        with_bad.append(land(True).seconds)
+        alone.append(land(False).seconds)
+    loss = 1 - statistics.median(alone) / statistics.median(with_bad)
+    figures.record(
+        f"malformed among good ones from {source}: loss of throughput",
+        f"{loss:.1%}; median of {ROUNDS} {statistics.median(with_bad):.2f} s with them, {statistics.median(alone):.2f} s without",
+    )
+    assert loss <= LOSS_MAX
