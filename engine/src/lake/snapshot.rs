@@ -1,10 +1,12 @@
 //! One version of a table: its schema, its data files and what the log says of them.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use datafusion::common::{ScalarValue, Statistics};
+use deltalake_core::kernel::LogicalFileView;
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::table::state::DeltaTableState;
 use deltalake_core::{DeltaTable, DeltaTableError};
@@ -55,6 +57,43 @@ pub(super) struct SnapshotFile {
     pub(super) statistics: Arc<Statistics>,
 }
 
+impl SnapshotFile {
+    /// What the log says of a file of the table at `location`, which readers see with the columns of `schema`.
+    fn from_log(
+        file: &LogicalFileView,
+        location: &Location,
+        schema: &Schema,
+        partition_columns: &[String],
+    ) -> Result<Self, ArrowError> {
+        let values = file.partition_values_map();
+        let partition: Vec<_> = partition_columns
+            .iter()
+            .map(|column| {
+                let field = schema.field_with_name(column)?;
+                let text = values.get(column).and_then(Option::as_deref);
+                Ok(statistics::partition_value(field.data_type(), text)
+                    .unwrap_or(ScalarValue::Null))
+            })
+            .collect::<Result<_, ArrowError>>()?;
+        let size = u64::try_from(file.size()).unwrap_or_default();
+        let mut statistics = statistics::from_log(schema, file.stats().as_deref(), size);
+        let first = schema.fields().len() - partition.len();
+        for (index, value) in partition.iter().enumerate() {
+            statistics.column_statistics[first + index] =
+                statistics::of_partition(value, statistics.num_rows);
+        }
+        let path = location.path();
+        Ok(Self {
+            path: Path::from_iter(path.parts().chain(file.object_store_path().parts())),
+            relative: file.path().into_owned(),
+            size,
+            modified_ms: file.modification_time(),
+            partition,
+            statistics: Arc::new(statistics),
+        })
+    }
+}
+
 impl Snapshot {
     /// The newest version, or `None` when there is no table at `location`.
     pub(super) async fn open(name: &TableName, location: &Location) -> Result<Option<Self>, Error> {
@@ -73,7 +112,7 @@ impl Snapshot {
             .snapshot()
             .map_err(|source| open_failed(name, location, source))?
             .clone();
-        Self::new(name.clone(), location.clone(), log, state)
+        Self::new(name.clone(), location.clone(), log, state, None)
             .await
             .map(Some)
     }
@@ -83,51 +122,30 @@ impl Snapshot {
         location: Location,
         log: LogStoreRef,
         state: DeltaTableState,
+        before: Option<&Self>,
     ) -> Result<Self, Error> {
         refuse_unsupported(&name, &state)?;
         let partition_columns = state.metadata().partition_columns().to_vec();
         let schema = readers_schema(&state.snapshot().arrow_schema(), &partition_columns);
+        let before = before.filter(|before| before.schema == schema);
+        // What is known of a file stays true: to read all of them again would make a commit dearer with every one before it.
+        let known: HashMap<&str, &SnapshotFile> = before
+            .into_iter()
+            .flat_map(|before| &before.files)
+            .map(|file| (file.relative.as_str(), file))
+            .collect();
         let files = state
             .log_data()
             .iter()
-            .map(|file| {
-                let values = file.partition_values_map();
-                let partition: Vec<_> = partition_columns
-                    .iter()
-                    .map(|column| {
-                        let field = schema.field_with_name(column)?;
-                        let text = values.get(column).and_then(Option::as_deref);
-                        Ok(statistics::partition_value(field.data_type(), text)
-                            .unwrap_or(ScalarValue::Null))
-                    })
-                    .collect::<Result<_, arrow::error::ArrowError>>()
-                    .map_err(|source| Error::Schema {
-                        table: name.clone(),
-                        source,
-                    })?;
-                let size = u64::try_from(file.size()).unwrap_or_default();
-                let mut statistics = statistics::from_log(&schema, file.stats().as_deref(), size);
-                let first = schema.fields().len() - partition.len();
-                for (index, value) in partition.iter().enumerate() {
-                    statistics.column_statistics[first + index] =
-                        statistics::of_partition(value, statistics.num_rows);
-                }
-                let relative = file.path().into_owned();
-                Ok(SnapshotFile {
-                    path: Path::from_iter(
-                        location
-                            .path()
-                            .parts()
-                            .chain(file.object_store_path().parts()),
-                    ),
-                    relative,
-                    size,
-                    modified_ms: file.modification_time(),
-                    partition,
-                    statistics: Arc::new(statistics),
-                })
+            .map(|file| match known.get(file.path().as_ref()) {
+                Some(known) => Ok((*known).clone()),
+                None => SnapshotFile::from_log(&file, &location, &schema, &partition_columns),
             })
-            .collect::<Result<Vec<_>, Error>>()?;
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|source| Error::Schema {
+                table: name.clone(),
+                source,
+            })?;
         // What the state was read from says it best; it says nothing when a checkpoint replaced the entry.
         let entry_ms = match state.version_timestamp(state.version()) {
             Some(written) => Some(written),
@@ -171,7 +189,14 @@ impl Snapshot {
             .await
             .map_err(|source| open_failed(&self.name, &self.location, source))?;
         let log = Arc::clone(&self.log);
-        let newer = Self::new(self.name.clone(), self.location.clone(), log, state).await?;
+        let newer = Self::new(
+            self.name.clone(),
+            self.location.clone(),
+            log,
+            state,
+            Some(self),
+        )
+        .await?;
         let recorded = self.transactions.get().cloned().flatten();
         Ok(Self {
             earlier: recorded

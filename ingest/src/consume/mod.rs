@@ -128,10 +128,11 @@ impl<'a> Consumer<'a> {
     ) -> Result<Self, Error> {
         let connection = Connection::open(consumption.kafka.clone(), "isobar-consume").await?;
         moved.let_in();
-        let extents = connection.extents().await?;
         let connect = async || Database::connect(&consumption.postgres, "isobar consume").await;
         let (topic, id) = (connection.topic(), connection.id());
         let (first, positions) = Store::open(connect().await?, topic, id).await?;
+        // Asked once nobody else writes: another consumer may have gone on while this one waited for it to end.
+        let extents = connection.extents().await?;
         let mut stores = vec![first];
         while stores.len() < consumption.limits.connections.min(extents.len()) {
             stores.push(Store::beside(connect().await?, topic).await?);
