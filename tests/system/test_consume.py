@@ -1,11 +1,13 @@
 """Kafka → PostgreSQL: each message one row, whatever is killed, restarted or was there before."""
 
+import contextlib
 import dataclasses
 import json
 import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import time
 import urllib.error
@@ -24,6 +26,7 @@ from support.weather_data import AUTUMN, CITIES, SPRING, day_range, paris_midnig
 from test_kafka import end, producing, wait_until
 
 KILLS = 30 if LONG else 4
+ROUNDS = 10 if LONG else 1
 GROUP = "isobar"
 # What is JSON and an object stays a message: whether it is one of the weather is for the tables of the lake.
 TAKEN = [
@@ -157,6 +160,39 @@ def some_time_after_a_transaction(database: Database, process: Process, chance: 
     wait_until(lambda: database.count() > before, "a transaction")
     time.sleep(chance.random() * 0.3)
     assert process.poll() is None, f"it ended by itself: {process.said()}"
+
+
+WAITING = """
+    SELECT count(*) FROM pg_locks JOIN pg_database ON pg_database.oid = pg_locks.database
+    WHERE locktype = 'advisory' AND NOT granted AND datname = current_database()
+"""
+
+
+def test_members_that_come_and_go_under_load_lose_and_double_nothing(topic, database, consumer, figures):
+    """One works and the others wait for its end, be it killed or told to end: 1, 3, 2 and 1 again."""
+    chance = random.Random(5)
+    with producing(topic), contextlib.ExitStack() as running:
+
+        def start() -> Process:
+            return running.enter_context(consumer.start("consume"))
+
+        working = start()
+        some_time_after_a_transaction(database, working, chance)
+        for _ in range(ROUNDS):
+            waiting = [start(), start()]
+            for number, members_left in [(signal.SIGKILL, 1), (signal.SIGTERM, 0)]:
+                wait_until(lambda left=members_left: database.scalar(WAITING) == left + 1, "others that wait for the lock")
+                end(working, number)
+                # Which of them has the lock by now shows in who says that it reads.
+                wait_until(lambda: any("reading" in member.said() for member in waiting), "a successor")
+                [working] = [member for member in waiting if "reading" in member.said()]
+                waiting.remove(working)
+                some_time_after_a_transaction(database, working, chance)
+    consume(consumer)
+    must_hold(database, topic)
+    figures.record(
+        "members of consume 1 → 3 → 2 → 1 under load", f"{ROUNDS} times, {len(topic.records)} rows: 0 lost, 0 double"
+    )
 
 
 def test_a_redelivery_doubles_nothing(topic, database, consumer):
