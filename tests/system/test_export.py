@@ -11,17 +11,19 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from support import oracle
-from support.binary import Isobar
+from support import faults, oracle
+from support.binary import Isobar, Process
 from support.database import Database, local
 from support.fixtures import LONG
 from support.lake import Lake
 from support.topic import Topic, weather
 from support.weather_data import AUTUMN, CITIES, PARIS, SPRING, Record, day_range, envelope, export_line
 from test_consume import get
-from test_kafka import end, wait_until
+from test_kafka import end, producing, wait_until
 
 KILLS = 30 if LONG else 4
+# How messages come while servers are restarted.
+PER_SECOND = 400
 # What is being exported, and what was.
 STATE = "SELECT file, offsets::TEXT FROM isobar.exports UNION SELECT topic, offsets::TEXT FROM isobar.exported"
 NAME = re.compile(r"weather_\d{8}T\d{12}\.json")
@@ -263,21 +265,37 @@ def test_a_service_exports_what_comes_and_ends_when_told(lakes, kind, topic, dat
 
 
 @pytest.mark.parametrize("server", ["namenode", "postgres"])
-def test_a_service_outlives_the_restart_of_servers(lakes, stack, topic, database, server, figures):
-    lake = lake_of(lakes, "hdfs", topic, database, ISOBAR__EXPORT__ROWS_MAX="20")
-    process = lake.isobar.start("export")
-    wait_until(lambda: get(process, "/readyz")[0] == 200, "to be ready")
-    topic.produce(weather([date(2026, 1, 15)], CITIES[:2]))
-    consume(lake)
-    stack.kill(server)
-    wait_until(lambda: get(process, "/readyz")[0] == 503, f"to hear that {server} is away")
-    stack.start(server)
-    topic.produce(weather([date(2026, 1, 16)], CITIES[:2]))
-    consume(lake)
-    wait_until(lambda: get(process, "/metrics")[1].count("isobar_export_rows_total 576"), "all rows")
-    assert end(process) == 0
+def test_a_service_outlives_the_restart_of_servers_under_load(lakes, stack, topic, database, server, figures):
+    small = {"ISOBAR__EXPORT__ROWS_MAX": "100", "ISOBAR__CONSUME__HTTP_LISTEN": "127.0.0.1:0"}
+    lake = lake_of(lakes, "hdfs", topic, database, **small)
+    chance = random.Random(5)
+    with lake.isobar.start("consume") as consuming, lake.isobar.start("export") as process:
+        with producing(topic, PER_SECOND):
+            for _ in range(faults.times(server)):
+                some_time_after_a_file(lake, process, chance)
+                faults.strike(stack, server)
+                wait_until(lambda: get(process, "/readyz")[0] == 503, f"to hear that {server} is away")
+                faults.mend(stack, server)
+            some_time_after_a_file(lake, process, chance)
+        wait_until(lambda: database.count() == len(topic.records), "all rows")
+        assert end(consuming) == 0
+        wait_until(lambda: exported_rows(process) >= len(topic.records), "all lines")
+        assert end(process) == 0
     must_hold(lake, topic.records)
-    figures.record(f"restart of {server} under export", f"{len(topic.records)} rows: 0 lost, 0 double")
+    figures.record(
+        f"restart of {server} under export", f"{faults.times(server)} times, {len(topic.records)} rows: 0 lost, 0 double"
+    )
+
+
+def some_time_after_a_file(lake: Lake, process: Process, chance: random.Random) -> None:
+    before = len(files(lake))
+    wait_until(lambda: len(files(lake)) > before, "a file")
+    time.sleep(chance.random() * 0.3)
+    assert process.poll() is None, f"it ended by itself: {process.said()}"
+
+
+def exported_rows(process: Process) -> int:
+    return int(re.search(r"isobar_export_rows_total (\d+)", get(process, "/metrics")[1])[1])
 
 
 def test_an_export_waits_until_hdfs_is_up(lakes, stack, topic, database):

@@ -14,7 +14,7 @@ from operator import itemgetter
 
 import pytest
 
-from support import delta, oracle
+from support import delta, faults, oracle
 from support.binary import Process
 from support.fixtures import LONG, everything
 from support.lake import DAILY_TABLE, Lake
@@ -22,7 +22,6 @@ from support.malformed import OF_MESSAGES
 from support.topic import Topic, compare_dead_letters, weather
 from support.weather_data import CITIES, day_range, encode
 
-RESTARTS = 5 if LONG else 1
 MALFORMED = (OF_MESSAGES * 3)[:200] if LONG else OF_MESSAGES
 RECREATED = "deleted and created again"
 TABLES = ["weather", "weather_forecast", "dead_letters"]
@@ -134,24 +133,23 @@ def count(lake: Lake) -> int:
     return delta.count(lake.place, "weather") if delta.versions_seen(lake.place, "weather") else 0
 
 
-@pytest.mark.parametrize("servers", [["kafka"], ["namenode"]], ids="+".join)
-def test_a_landing_outlives_the_restart_of_servers(lakes, stack, topic, servers, figures):
+@pytest.mark.parametrize("server", ["kafka", "namenode", "datanode"])
+def test_a_landing_outlives_the_restart_of_servers(lakes, stack, topic, server, figures):
     lake = lake_of(lakes, "hdfs", topic, ISOBAR__LAND__INTERVAL="200ms", ISOBAR__HDFS__TIMEOUT="3s")
     process = lake.isobar.start("land", "--from", "kafka")
     chance = random.Random(5)
     with producing(topic):
-        for _ in range(RESTARTS):
+        for _ in range(faults.times(server)):
             some_time_after_a_commit(lake, process, chance)
-            stack.kill(*servers)
-            stack.start(*servers)
+            faults.restart(stack, server, chance)
         some_time_after_a_commit(lake, process, chance)
     twice = topic.take_stock()
     wait_until(lambda: count(lake) >= len(topic.records), "all rows")
     assert end(process) == 0
     must_hold(lake, topic)
     figures.record(
-        f"restart of {'+'.join(servers)} under land",
-        f"{RESTARTS} times, {len(topic.records)} rows, {twice} that the producer had to send twice: 0 lost, 0 double",
+        f"{'stop' if server == 'datanode' else 'restart'} of {server} under land",
+        f"{faults.times(server)} times, {len(topic.records)} rows, {twice} that the producer had to send twice: 0 lost, 0 double",
     )
 
 

@@ -4,12 +4,11 @@ import json
 
 import pytest
 
-from support import delta
+from support import delta, faults
 from support.fixtures import LONG, everything
 from support.web import eventually
 from support.weather_data import CITIES, Export, build, date, day_range, export_line
 
-RESTARTS = 5 if LONG else 1
 TABLES = ["weather", "weather_forecast", "dead_letters"]
 
 
@@ -141,7 +140,7 @@ def test_a_watched_folder_lands_what_comes_and_outlives_restarts_of_the_namenode
     lake.place.make_directory("weather")
     process = lake.isobar.start("land", "--from", "files", lake.place.export_url)
     truth = Export()
-    for n, day in enumerate(day_range(date(2026, 1, 15), RESTARTS)):
+    for n, day in enumerate(day_range(date(2026, 1, 15), faults.times("namenode"))):
         today = build([day], CITIES[:2], malformed=["no weather"], first_offset=n * 1000)
         truth.records += today.records
         truth.bad += today.bad
@@ -156,5 +155,6 @@ def test_a_watched_folder_lands_what_comes_and_outlives_restarts_of_the_namenode
     assert process.wait(timeout=60) == 0
     lake.must_have_landed(truth.records, truth.bad)
     figures.record(
-        "restart of namenode under land from files", f"{RESTARTS} times, {len(truth.records)} rows: 0 lost, 0 double"
+        "restart of namenode under land from files",
+        f"{faults.times('namenode')} times, {len(truth.records)} rows: 0 lost, 0 double",
     )
