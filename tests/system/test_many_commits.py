@@ -1,0 +1,108 @@
+"""A table that gets one small commit after another, as from a poll every ten minutes: what a commit costs, and the opening at the end."""
+
+import statistics
+import time
+from datetime import date, timedelta
+
+from support import delta, oracle
+from support.binary import Process
+from support.fixtures import LONG
+from support.lake import Lake
+from support.weather_data import CITIES, Export, Record, export_line, message, polls
+
+# Ten thousand are more than two months of ten-minute landing.
+COMMITS = {"local": 10_000, "hdfs": 2_000} if LONG else {"local": 60, "hdfs": 60}
+# Time is looked at in so many commits at once; the first ones still fill caches.
+WARM_UP, SOME = 20, 100
+COST_MAX = 1.5
+OPEN_MAX_S = 0.5
+OPENINGS = 9
+PATIENCE_S = 3600
+
+
+def one_file_a_poll(count: int) -> Export:
+    """Each becomes a commit of its own, in the order of their time."""
+    export, day = Export(), date(2026, 1, 1)
+    while len(export.files) < count:
+        for instants in zip(*(polls(city, [day]) for city in CITIES), strict=True):
+            lines = []
+            for city, at in zip(CITIES, instants, strict=True):
+                record = Record(0, len(export.records), at, message(city, at))
+                export.records.append(record)
+                lines.append(export_line(record) + b"\n")
+            export.files[f"dt={day}/weather_{len(export.files):06d}.json"] = b"".join(lines)
+            if len(export.files) == count:
+                break
+        day += timedelta(days=1)
+    return export
+
+
+def test_a_commit_costs_at_last_what_it_cost_at_first(lakes, kind, figures):
+    export = one_file_a_poll(COMMITS[kind])
+    files, lake = lakes.new("local"), lakes.new(kind, ISOBAR__LAND__ROWS_MAX=str(len(CITIES)))
+    files.put(export.files)
+    with lake.isobar.start("land", "--from", "files", files.place.export_url, "--once") as process:
+        watch(lake, process)
+    log = [stored for stored in lake.place.walk("lake/weather/_delta_log") if stored.path.endswith(".json")]
+    # One made the table.
+    assert len(log) == COMMITS[kind] + 1
+    sizes = [stored.size for stored in log[1:]]
+    assert max(sizes) < COST_MAX * min(sizes), "an entry of the log grows with the table"
+    assert lake.identities() == oracle.identities(export.records)
+    figures.record(f"what {COMMITS[kind]} commits of {len(CITIES)} rows leave, {kind}", left(lake))
+    if LONG:
+        opening = opening_s(lake) - opening_s(of_one_commit(lakes, kind))
+        first, last = cost_ms(lake)
+        figures.record(
+            f"{COMMITS[kind]} commits into one table, {kind}", f"{first:.0f} ms the first {SOME}, {last:.0f} ms the last"
+        )
+        figures.record(f"opening a table of {COMMITS[kind]} commits, {kind}", f"{opening * 1000:.0f} ms")
+        assert opening <= OPEN_MAX_S
+
+
+def left(lake: Lake) -> str:
+    """Files and their sizes; the newest checkpoint is the largest."""
+    kinds: dict[str, list[int]] = {"data files": [], "log entries": [], "checkpoints": []}
+    for stored in lake.place.walk("lake/weather"):
+        if stored.path.endswith(".checkpoint.parquet"):
+            kinds["checkpoints"].append(stored.size)
+        elif stored.path.endswith(".parquet"):
+            kinds["data files"].append(stored.size)
+        elif stored.path.endswith(".json"):
+            kinds["log entries"].append(stored.size)
+    told = [f"{len(sizes)} {kind} of {sum(sizes) >> 10} KiB" for kind, sizes in kinds.items()]
+    return ", ".join([*told, f"the largest checkpoint {max(kinds['checkpoints'], default=0) >> 10} KiB"])
+
+
+def watch(lake: Lake, process: Process) -> None:
+    """Until it has landed everything; a cost that grows ends it long before."""
+    deadline, seen = time.monotonic() + PATIENCE_S, 0
+    while process.poll() is None:
+        assert time.monotonic() < deadline, process.said()
+        time.sleep(0.5)
+        commits = delta.versions_seen(lake.place, "weather")
+        if LONG and commits >= seen + 10 * SOME:
+            seen = commits
+            first, last = cost_ms(lake)
+            assert last <= COST_MAX * first, f"{last:.0f} ms a commit after {commits} of them, {first:.0f} ms at first"
+    assert process.returncode == 0, process.said()
+
+
+def cost_ms(lake: Lake) -> tuple[float, float]:
+    """The median time from one commit to the next, of the first and of the last of them."""
+    log = lake.place.walk("lake/weather/_delta_log")
+    made = sorted(stored.modified_ms for stored in log if stored.path.endswith(".json"))
+    gaps = [after - before for before, after in zip(made, made[1:], strict=False)][WARM_UP:]
+    return statistics.median(gaps[:SOME]), statistics.median(gaps[-SOME:])
+
+
+def of_one_commit(lakes, kind: str) -> Lake:
+    """What its opening takes is the start of the process and of HDFS."""
+    lake = lakes.new(kind)
+    lake.put(one_file_a_poll(1).files)
+    lake.land()
+    return lake
+
+
+def opening_s(lake: Lake) -> float:
+    return statistics.median(lake.isobar.ok("table", "describe", "weather").seconds for _ in range(OPENINGS))
