@@ -1,19 +1,18 @@
 //! `system.completeness` says what the logs say, and nothing else.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimestampMicrosecondType};
 use arrow::util::display::array_value_to_string;
 use chrono_tz::Europe::Paris;
 use engine::lake::{
-    Change, IDENTITY, Lake, PositionNames, StoreOptions, Stores, Table, TableSchema, TopicNames,
-    Transaction,
+    Change, IDENTITY, Lake, PositionNames, Table, TableSchema, TopicNames, Transaction,
 };
 use engine::session::Session;
 use tempfile::TempDir;
-use url::Url;
+
+use crate::local::lake_in;
 
 struct World {
     lake: Arc<Lake>,
@@ -24,12 +23,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let directory = TempDir::new().expect("a directory");
-        let stores = Stores::new(StoreOptions {
-            user: "tester".to_owned(),
-            limit: Duration::from_secs(30),
-        });
-        let url = Url::from_directory_path(directory.path()).expect("a URL");
-        let lake = Lake::new(&url, stores).expect("a lake");
+        let lake = lake_in(directory.path());
         let session = Session::new(&lake, Paris).expect("a session");
         Self {
             lake,

@@ -1,7 +1,6 @@
 //! A table and its declaration: what it gains, what is refused, and how older data files are read then.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::{
     ArrayRef, Float64Array, Int64Array, Int64Builder, ListBuilder, RecordBatch, StringArray,
@@ -11,12 +10,11 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono_tz::UTC;
 use engine::Error;
-use engine::lake::{
-    Change, Lake, Outcome, StoreOptions, Stores, Table, TableName, TableSchema, encode, split,
-};
+use engine::lake::{Change, Lake, Outcome, Table, TableName, TableSchema, encode, split};
 use engine::session::Session;
 use tempfile::TempDir;
-use url::Url;
+
+use crate::local::lake_in;
 
 struct World {
     _directory: TempDir,
@@ -27,12 +25,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let directory = TempDir::new().expect("a directory");
-        let stores = Stores::new(StoreOptions {
-            user: "tester".to_owned(),
-            limit: Duration::from_secs(30),
-        });
-        let url = Url::from_directory_path(directory.path()).expect("a URL");
-        let lake = Lake::new(&url, stores).expect("a lake");
+        let lake = lake_in(directory.path());
         Self {
             session: Session::new(&lake, UTC).expect("a session"),
             lake,

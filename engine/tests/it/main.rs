@@ -2,5 +2,6 @@
 
 mod completeness;
 mod evolve;
+mod local;
 mod runs;
 mod tables;

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
@@ -11,11 +10,13 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::NaiveDate;
 use chrono_tz::{Europe::Paris, Tz, UTC};
 use datafusion::common::ScalarValue;
-use engine::lake::{Change, Lake, PartitionKey, StoreOptions, Stores, Table, TableSchema, encode};
+use engine::lake::{Change, Lake, PartitionKey, Table, TableSchema, encode};
 use engine::query::{Days, Library, Published, Report, Runner};
 use engine::session::Session;
 use tempfile::TempDir;
 use url::Url;
+
+use crate::local::lake_in;
 
 const DAILY: &str = r#"--! description = "The largest x of a day."
 --! params      = { dt = "date" }
@@ -37,12 +38,7 @@ impl World {
     async fn new() -> Self {
         let directory = TempDir::new().expect("a directory");
         std::fs::create_dir(directory.path().join("queries")).expect("a directory");
-        let stores = Stores::new(StoreOptions {
-            user: "tester".to_owned(),
-            limit: Duration::from_secs(30),
-        });
-        let url = Url::from_directory_path(directory.path().join("lake")).expect("a URL");
-        let lake = Lake::new(&url, stores).expect("a lake");
+        let lake = lake_in(&directory.path().join("lake"));
         let schema = TableSchema {
             columns: columns(&[DataType::Date32, DataType::Int64]),
             partition: vec!["dt".to_owned()],

@@ -10,11 +10,13 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use engine::Error;
 use engine::lake::{
-    Change, DataFile, Encoded, Lake, Outcome, PartitionKey, Snapshot, StoreOptions, Stores, Swept,
-    Table, TableName, TableSchema, Transaction, encode,
+    Change, DataFile, Encoded, Lake, Outcome, PartitionKey, Snapshot, Swept, Table, TableName,
+    TableSchema, Transaction, encode,
 };
 use tempfile::TempDir;
 use url::Url;
+
+use crate::local::lake_in;
 
 const MARK: &str = "test/mark";
 
@@ -26,12 +28,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let directory = TempDir::new().expect("a directory");
-        let stores = Stores::new(StoreOptions {
-            user: "tester".to_owned(),
-            limit: Duration::from_secs(30),
-        });
-        let url = Url::from_directory_path(directory.path()).expect("a URL");
-        let lake = Lake::new(&url, stores).expect("a lake");
+        let lake = lake_in(directory.path());
         Self { directory, lake }
     }
 
