@@ -246,7 +246,7 @@ def test_health_and_metrics_say_how_it_is(stack, topic, database, consumer):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1]), kinds=["cut short"])
     process = consumer.start("consume")
     wait_until(lambda: database.count() == 144, "the rows")
-    assert get(process, "/healthz")[0] == get(process, "/readyz")[0] == 200
+    wait_until(lambda: get(process, "/healthz")[0] == get(process, "/readyz")[0] == 200, "to be ready")
     last = max(record.event_at for record in topic.records)
     lines = [
         'isobar_consume_messages_total{outcome="inserted"} 144',

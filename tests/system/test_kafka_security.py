@@ -233,7 +233,7 @@ def test_a_service_that_was_let_in_waits_to_be_let_in_again(lakes, stack, kafka,
     with Service(lake.isobar, "land", "--from", "kafka") as service:
         topic.produce(records[:20])
         eventually(lambda: service.metric('isobar_landed_rows_total{table="weather"}') == 20, "the first rows", PATIENCE_S)
-        assert service.get("/readyz")[0] == 200
+        service.wait_until_ready()
         set_password(topic, "passing", WRONG)
         stack.kill("kafka")
         stack.start("kafka")
@@ -244,7 +244,7 @@ def test_a_service_that_was_let_in_waits_to_be_let_in_again(lakes, stack, kafka,
         topic.produce(records[20:])
         eventually(lambda: service.metric('isobar_landed_rows_total{table="weather"}') == 40, "the other rows", PATIENCE_S)
         seconds = time.monotonic() - started
-        assert service.get("/readyz")[0] == 200
+        service.wait_until_ready()
         service.stop()
         assert service.ended() == 0
     assert lake.identities() == oracle.identities(topic.records)

@@ -54,7 +54,7 @@ def test_a_landing_from_kafka_counts_what_it_landed(lakes, kind, topic):
     with lake.isobar.start("land", "--from", "kafka") as process:
         web = web_of(process)
         assert web.get("/healthz") == (200, "ok\n")
-        assert web.get("/readyz") == (200, "ready\n")
+        web.wait_until_ready()
         eventually(lambda: rows(web, "weather") == len(topic.records), "all rows", PATIENCE_S)
         metrics = web.metrics()
         assert metrics['isobar_landed_rows_total{table="weather_forecast"}'] == len(lake.rows("weather_forecast"))
@@ -108,7 +108,7 @@ def test_a_landing_that_watches_files_tells_too(lakes):
     with lake.isobar.start("land", "--from", "files", lake.place.export_url) as process:
         web = web_of(process)
         eventually(lambda: rows(web, "weather") == len(export.records), "all rows", PATIENCE_S)
-        assert web.get("/readyz") == (200, "ready\n")
+        web.wait_until_ready()
         assert rows(web, "dead_letters") == len(export.bad)
         assert not [name for name in web.metrics() if "kafka_lag" in name]
         end(process)

@@ -150,7 +150,7 @@ def test_one_city_that_fails_stops_no_other(producer, topic):
             api.broken.add(broken.id)
             before = polls_of(others, api)
             eventually(lambda: polls_of(others, api) >= before + 3, "polls of the others", within_s=120)
-            assert service.get("/readyz") == (200, "ready\n")
+            service.wait_until_ready()
             assert service.metric('isobar_polled_cities_total{outcome="failed"}') >= 1
             api.broken.clear()
             before = len(api.served(broken))
@@ -202,7 +202,7 @@ def test_messages_wait_in_the_spool_while_kafka_is_away(producer, topic, stack, 
             # What the last poll fetched may be on its way.
             eventually(lambda: service.metric("isobar_spool_messages") <= 3, "an empty spool", within_s=300)
             eventually(lambda: polls(api) >= before + 2, "more polls")
-            assert service.get("/readyz") == (200, "ready\n")
+            service.wait_until_ready()
             service.stop()
             assert service.ended() == 0
         assert not spooled(isobar)

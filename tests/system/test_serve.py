@@ -310,7 +310,7 @@ def test_a_commit_is_visible_to_an_open_connection_at_once(lakes, kind):
 def test_an_empty_lake_is_served_and_tables_appear(lakes):
     lake = lakes.new("local")
     with Server(lake.isobar) as server:
-        assert server.get("/readyz") == (200, "ready\n")
+        server.wait_until_ready()
         with server.client() as client:
             assert ask(client, descriptor("CommandGetTables", {4: ["TABLE"]})).num_rows == 0
             lake.land_and_aggregate(build([date(2026, 1, 15)], CITIES[:1]).files)
@@ -320,7 +320,7 @@ def test_an_empty_lake_is_served_and_tables_appear(lakes):
 def test_health_readiness_and_metrics(serving, kind):
     _, server = serving(kind)
     assert server.get("/healthz") == (200, "ok\n")
-    assert server.get("/readyz") == (200, "ready\n")
+    server.wait_until_ready()
     assert server.get("/nothing")[0] == 404
     before = [server.metric(name) for name in ('isobar_queries_total{outcome="ok"}', "isobar_sent_rows_total")]
     rows = len(server.rows("SELECT city FROM weather"))

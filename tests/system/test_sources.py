@@ -180,7 +180,7 @@ def test_a_server_that_is_away_is_told_and_outlived(lakes, stack, topic, databas
         rows = 'isobar_landed_rows_total{table="weather"}'
         restarts = f'isobar_landing_restarts_total{{topic="{topic.name}"}}'
         eventually(lambda: web.metric(rows) == 20, "the first rows", PATIENCE_S)
-        assert web.get("/readyz") == (200, "ready\n")
+        web.wait_until_ready()
         stack.kill(server)
         status, reason = web.get("/readyz")
         assert status == 503 and says in reason, reason

@@ -287,7 +287,7 @@ def test_what_stops_one_topic_leaves_the_other_alone_and_is_told(lake_with, kind
     with lake.isobar.start("land", "--from", "kafka") as process:
         web = web_of(process)
         eventually(lambda: landed(web, "weather") == 10 and landed(web, sensors.TABLE) == 20, "both", PATIENCE_S)
-        assert web.get("/readyz") == (200, "ready\n")
+        web.wait_until_ready()
         assert stopped(web, topic) == stopped(web, readings) == 0
         readings.delete()
         eventually(lambda: readings.name not in readings.admin.list_topics(timeout=10).topics, "its end")

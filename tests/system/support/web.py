@@ -33,6 +33,10 @@ class Web:
         """Of one series; none is nought."""
         return self.metrics().get(name, 0.0)
 
+    def wait_until_ready(self) -> None:
+        """It answers before it has done its first step, and says no when a server of its own is slow for a moment."""
+        eventually(lambda: self.get("/readyz") == (200, "ready\n"), "it is ready", PATIENCE_S)
+
 
 def web_of(process: Process) -> Web:
     """Where a process in the background tells of itself, once its log says so."""
