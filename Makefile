@@ -36,10 +36,6 @@ bench-ingest: setup-bench ## likewise the claims about the roads from Kafka alon
 	@$(STEP) "release build" cargo build $(LOCKED) --release --package isobar
 	@ISOBAR_BIN=$(CARGO_TARGET_DIR)/release/isobar $(STEP) bench-ingest benches/run kafka spark consume freshness
 
-bench-ingest: setup-bench ## release build, then what the roads from Kafka claim, against kcat, Spark and a commit a message
-	@$(STEP) "release build" cargo build $(LOCKED) --release --package isobar
-	@ISOBAR_BIN=$(CARGO_TARGET_DIR)/release/isobar $(STEP) bench benches/run kafka spark consume freshness
-
 bless: ## rewrite the answers of the golden tests; read the difference before you commit it
 	@ISOBAR_BLESS=1 cargo test $(LOCKED) --workspace --test it golden
 
