@@ -89,9 +89,7 @@ impl Session {
             .build();
         let context = SessionContext::new_with_state(state);
         context.register_catalog(CATALOG, Arc::new(catalog));
-        for function in functions::all(zone) {
-            context.register_udf(function);
-        }
+        functions::register(&context, zone).map_err(Error::Plan)?;
         Ok(Self { context, tables })
     }
 
@@ -230,17 +228,15 @@ impl SchemaProvider for LakeSchema {
 /// A session for rows that are being made rather than read: it knows our functions and no table.
 ///
 /// Its plans are run many times, one batch at a time, so they have one partition.
-pub fn rows_context(zone: Tz) -> SessionContext {
+pub fn rows_context(zone: Tz) -> Result<SessionContext, DataFusionError> {
     let mut config = SessionConfig::new()
         .with_target_partitions(1)
         .with_create_default_catalog_and_schema(true);
     config.options_mut().sql_parser.map_string_types_to_utf8view = false;
     config.options_mut().sql_parser.collect_spans = true;
     let context = SessionContext::new_with_config(config);
-    for function in functions::all(zone) {
-        context.register_udf(function);
-    }
-    context
+    functions::register(&context, zone)?;
+    Ok(context)
 }
 
 /// Plans the one statement of `text`, which came from `origin`, in a [`rows_context`].

@@ -5,9 +5,10 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{Array as _, AsArray as _, BooleanArray, RecordBatch};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch, make_array};
 use arrow::compute::{cast, filter_record_batch};
-use arrow::datatypes::{Int32Type, SchemaRef};
+use arrow::datatypes::{DataType, Int32Type, SchemaRef};
+use arrow::error::ArrowError;
 use chrono_tz::Tz;
 use datafusion::catalog::streaming::StreamingTable;
 use datafusion::error::DataFusionError;
@@ -83,7 +84,7 @@ fn messages(shape: &Shape, zone: Tz) -> Result<(SessionContext, Arc<Slot>), Data
     });
     let table =
         StreamingTable::try_new(schema, vec![Arc::clone(&slot) as Arc<dyn PartitionStream>])?;
-    let context = rows_context(zone);
+    let context = rows_context(zone)?;
     context.register_table(MESSAGES, Arc::new(table))?;
     Ok((context, slot))
 }
@@ -279,7 +280,20 @@ fn conform(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, DataF
         .columns()
         .iter()
         .zip(schema.fields())
-        .map(|(column, field)| cast(column, field.data_type()))
+        .map(|(column, field)| conform_column(column, field.data_type()))
         .collect::<Result<_, _>>()?;
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}
+
+fn conform_column(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+    if let (DataType::Timestamp(_, None), DataType::Timestamp(unit, Some(zone))) =
+        (column.data_type(), to)
+        && **zone == *"UTC"
+    {
+        // A reading of the clock in UTC is the instant itself; arrow would look it up in a calendar, row by row.
+        let in_unit = cast(column, &DataType::Timestamp(*unit, None))?;
+        let data = in_unit.to_data().into_builder().data_type(to.clone());
+        return Ok(make_array(data.build()?));
+    }
+    cast(column, to)
 }

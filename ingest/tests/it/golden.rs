@@ -137,7 +137,7 @@ impl Golden {
         let declared = declared
             .find(|declared| declared.name.as_str() == name)
             .ok_or_else(|| format!("no table \"{name}\" is declared"))?;
-        let context = rows_context(Paris);
+        let context = rows_context(Paris).expect("a context");
         let columns = Arc::clone(&declared.schema.columns);
         let rows = MemTable::try_new(columns, vec![Vec::new()])?;
         context.register_table(name, Arc::new(rows))?;

@@ -1,117 +1,23 @@
-//! SQL functions that every process of the house knows.
+//! A field of every element of a list.
 
 use std::sync::Arc;
 
-use arrow::array::{Array as _, AsArray as _, Date32Builder, ListArray, make_array};
+use arrow::array::{Array as _, AsArray as _, ListArray, make_array};
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit, TimestampMicrosecondType};
-use chrono::{DateTime, NaiveDate, TimeZone as _};
-use chrono_tz::Tz;
-use datafusion::common::{
-    Result, ScalarValue, exec_datafusion_err, exec_err, internal_err, plan_err,
-};
+use arrow::datatypes::{DataType, Field, FieldRef};
+use datafusion::common::{Result, ScalarValue, exec_err, internal_err, plan_err};
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
-
-/// All functions, for calendar days in `zone`.
-pub fn all(zone: Tz) -> Vec<ScalarUDF> {
-    vec![
-        ScalarUDF::from(EventDay::new(zone)),
-        ScalarUDF::from(ListField::new()),
-    ]
-}
-
-/// `event_day(instant)`: the calendar day of an instant in the configured zone.
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct EventDay {
-    signature: Signature,
-    zone: Tz,
-}
-
-impl EventDay {
-    fn new(zone: Tz) -> Self {
-        let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-        Self {
-            signature: Signature::exact(vec![instant], Volatility::Immutable),
-            zone,
-        }
-    }
-}
-
-impl ScalarUDFImpl for EventDay {
-    fn name(&self) -> &str {
-        "event_day"
-    }
-
-    fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Date32)
-    }
-
-    fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let instants = ColumnarValue::values_to_arrays(&arguments.args)?;
-        let instants = instants[0].as_primitive::<TimestampMicrosecondType>();
-        let mut days = Date32Builder::with_capacity(instants.len());
-        let mut known = Day::default();
-        for instant in instants {
-            let day = instant
-                .map(|instant| known.of(instant, self.zone))
-                .transpose()?;
-            days.append_option(day);
-        }
-        Ok(ColumnarValue::Array(Arc::new(days.finish())))
-    }
-}
-
-/// The day found last, with the instants it lasts from and to: most rows are of the same day.
-#[derive(Default)]
-struct Day {
-    from_us: i64,
-    until_us: i64,
-    days: i32,
-}
-
-impl Day {
-    fn of(&mut self, instant_us: i64, zone: Tz) -> Result<i32> {
-        if !(self.from_us..self.until_us).contains(&instant_us) {
-            let date = event_day(instant_us, zone)
-                .ok_or_else(|| exec_datafusion_err!("instant {instant_us} us is out of range"))?;
-            let midnight = |date: NaiveDate| {
-                let local = date.and_hms_opt(0, 0, 0)?;
-                Some(
-                    zone.from_local_datetime(&local)
-                        .earliest()?
-                        .timestamp_micros(),
-                )
-            };
-            // A zone may skip midnight itself; then nothing is remembered but this instant.
-            self.from_us = midnight(date).unwrap_or(instant_us);
-            self.until_us = date.succ_opt().and_then(midnight).unwrap_or(instant_us + 1);
-            self.days = date.to_epoch_days();
-        }
-        Ok(self.days)
-    }
-}
-
-/// The calendar day in `zone` of an instant in microseconds since the epoch.
-pub fn event_day(instant_us: i64, zone: Tz) -> Option<NaiveDate> {
-    let instant = DateTime::from_timestamp_micros(instant_us)?;
-    Some(instant.with_timezone(&zone).date_naive())
-}
 
 /// `list_field(list, 'a', 'b')`: the list of what the elements of `list` have at `a.b`.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct ListField {
+pub(super) struct ListField {
     signature: Signature,
 }
 
 impl ListField {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             signature: Signature::variadic_any(Volatility::Immutable),
         }
@@ -200,7 +106,7 @@ mod tests {
     use crate::session::rows_context;
 
     async fn answer(sql: &str) -> Result<String, String> {
-        let rows = async { rows_context(Paris).sql(sql).await?.collect().await };
+        let rows = async { rows_context(Paris)?.sql(sql).await?.collect().await };
         let rows = rows.await.map_err(|error| error.to_string())?;
         let table = pretty_format_batches(&rows).map_err(|error| error.to_string())?;
         let row = table.to_string().lines().nth(3).map(str::to_owned);
