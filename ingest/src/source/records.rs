@@ -7,17 +7,21 @@ use bytes::Bytes;
 
 /// Bytes of messages that are decoded together.
 const BLOCK_BYTES: usize = 2 << 20;
+/// Room for the message that makes a block full: to grow for it would be to copy all others.
+const LAST_BYTES: usize = 64 << 10;
 
 /// By topic partition, the offset of the next message to take.
 pub(crate) type Positions = BTreeMap<i32, i64>;
 
-/// A message, whose bytes lie in those of its [`Records`].
+/// A message.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
     pub(crate) timestamp_ms: Option<i64>,
+    /// Where it stands in [`Records::keys`].
     pub(crate) key: Option<Range<usize>>,
+    /// Where it stands in [`Records::bytes`].
     pub(crate) value: Option<Range<usize>>,
 }
 
@@ -38,7 +42,9 @@ pub(crate) struct Records {
     pub(crate) source: &'static str,
     /// Counts from 0 over all that a reader sends.
     pub(crate) sequence: u64,
+    /// The values, one after the other: a column of text can be made of them as they are.
     pub(crate) bytes: Bytes,
+    pub(crate) keys: Bytes,
     pub(crate) list: Vec<Record>,
     pub(crate) refused: Vec<Refused>,
     /// Where the source goes on after this block and all before it.
@@ -51,6 +57,7 @@ pub(crate) struct Gathered {
     source: &'static str,
     sequence: u64,
     bytes: Vec<u8>,
+    keys: Vec<u8>,
     list: Vec<Record>,
     refused: Vec<Refused>,
     positions: Positions,
@@ -62,6 +69,7 @@ impl Gathered {
             source,
             sequence: 0,
             bytes: Vec::new(),
+            keys: Vec::new(),
             list: Vec::new(),
             refused: Vec::new(),
             positions: Positions::new(),
@@ -75,8 +83,8 @@ impl Gathered {
         key: Option<&[u8]>,
         value: Option<&[u8]>,
     ) {
-        let key = key.map(|key| self.copy(key));
-        let value = value.map(|value| self.copy(value));
+        let key = key.map(|key| copy(key, &mut self.keys));
+        let value = value.map(|value| self.keep(value));
         self.list.push(Record {
             partition,
             offset,
@@ -93,7 +101,7 @@ impl Gathered {
         detail: String,
         value: &[u8],
     ) {
-        let value = self.copy(value);
+        let value = self.keep(value);
         self.refused.push(Refused {
             partition,
             offset,
@@ -108,10 +116,12 @@ impl Gathered {
         self.positions.insert(partition, next);
     }
 
-    fn copy(&mut self, part: &[u8]) -> Range<usize> {
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(part);
-        start..self.bytes.len()
+    fn keep(&mut self, value: &[u8]) -> Range<usize> {
+        // Not before something has come: of a quiet topic nothing is held.
+        if self.bytes.capacity() == 0 {
+            self.bytes.reserve_exact(BLOCK_BYTES + LAST_BYTES);
+        }
+        copy(value, &mut self.bytes)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -129,16 +139,28 @@ impl Gathered {
             sequence: self.sequence + 1,
             ..Self::new(self.source)
         };
-        let full = std::mem::replace(self, next);
+        let mut full = std::mem::replace(self, next);
+        if !full.is_full() {
+            // Rows keep these bytes for as long as they are not staged.
+            full.bytes.shrink_to_fit();
+        }
         Records {
             source: full.source,
             sequence: full.sequence,
             bytes: Bytes::from(full.bytes),
+            keys: Bytes::from(full.keys),
             list: full.list,
             refused: full.refused,
             positions: full.positions,
         }
     }
+}
+
+/// Where `part` stands in `all` now.
+fn copy(part: &[u8], all: &mut Vec<u8>) -> Range<usize> {
+    let start = all.len();
+    all.extend_from_slice(part);
+    start..all.len()
 }
 
 #[cfg(test)]
@@ -154,12 +176,12 @@ mod tests {
         gathered.reach(0, 9);
         let first = gathered.seal();
         assert!(gathered.is_empty());
-        let text = |range: &Option<std::ops::Range<usize>>| {
-            range.clone().map(|range| first.bytes.slice(range))
-        };
         let record = &first.list[0];
-        assert_eq!(text(&record.key).as_deref(), Some(b"key".as_slice()));
-        assert_eq!(text(&record.value).as_deref(), Some(b"value".as_slice()));
+        let [key, value] = [&record.key, &record.value].map(|range| range.clone().expect("given"));
+        assert_eq!(
+            (&first.keys[key], &first.bytes[value]),
+            (&b"key"[..], &b"value"[..])
+        );
         assert_eq!(&first.bytes[first.refused[0].value.clone()], b"bad");
         assert_eq!(first.positions, [(0, 9)].into());
         gathered.push((1, 0), None, None, Some(&vec![b' '; BLOCK_BYTES]));

@@ -243,7 +243,7 @@ impl Envelopes {
     fn batch(
         &self,
         topic: &Topic,
-        text: &[u8],
+        text: &Bytes,
         values: &[Range<usize>],
         checked: &[Checked],
         keep: &[bool],
@@ -262,7 +262,7 @@ impl Envelopes {
             offsets: self.offsets.clone(),
             instants: TimestampMicrosecondArray::from_iter_values(instants),
             keys: new_null_array(&DataType::Utf8, keep.len()),
-            values: texts(text, values),
+            values: texts(text, values)?,
             messages: Arc::clone(&self.messages),
         };
         let batch = batch.into_batch(topic)?;

@@ -46,7 +46,7 @@ pub(crate) fn decode(
             }
         }
     }
-    let messages = columns(records, &taken, Arc::new(decoder.finish())).into_batch(topic)?;
+    let messages = columns(records, &taken, Arc::new(decoder.finish()))?.into_batch(topic)?;
     let origins = taken.iter().map(|(record, _)| origin(records, record));
     Ok(Decoded {
         messages,
@@ -77,10 +77,14 @@ fn origin(records: &Records, record: &Record) -> Origin {
     }
 }
 
-fn columns(records: &Records, taken: &[(&Record, DateTime<Utc>)], messages: ArrayRef) -> Columns {
+fn columns(
+    records: &Records,
+    taken: &[(&Record, DateTime<Utc>)],
+    messages: ArrayRef,
+) -> Result<Columns, ArrowError> {
     let mut keys = StringBuilder::new();
     for (record, _) in taken {
-        let key = record.key.clone().map(|range| &records.bytes[range]);
+        let key = record.key.clone().map(|range| &records.keys[range]);
         // A key that is no text is nobody's to read in SQL.
         keys.append_option(key.and_then(|key| str::from_utf8(key).ok()));
     }
@@ -89,14 +93,14 @@ fn columns(records: &Records, taken: &[(&Record, DateTime<Utc>)], messages: Arra
         .map(|(record, _)| record.value.clone().unwrap_or_default())
         .collect();
     let taken = || taken.iter();
-    Columns {
+    Ok(Columns {
         partitions: Int32Array::from_iter_values(taken().map(|(record, _)| record.partition)),
         offsets: Int64Array::from_iter_values(taken().map(|(record, _)| record.offset)),
         instants: TimestampMicrosecondArray::from_iter_values(
             taken().map(|(_, instant)| instant.timestamp_micros()),
         ),
         keys: Arc::new(keys.finish()),
-        values: texts(&records.bytes, &values),
+        values: texts(&records.bytes, &values)?,
         messages,
-    }
+    })
 }

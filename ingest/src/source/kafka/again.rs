@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bytes::BytesMut;
 use tokio_util::sync::CancellationToken;
 
 use super::{Connection, Extent, Reading, read};
 use crate::error::Error;
-use crate::source::{Positions, Record, Records};
+use crate::source::{Gathered, Positions, Record, Records};
 
 /// Offsets of one topic partition that are at most this far apart are read in one go: what lies between is read and thrown
 /// away, which is quicker than to begin anew.
@@ -23,19 +22,19 @@ pub(crate) fn read_again(
     extents: &BTreeMap<i32, Extent>,
     stop: &CancellationToken,
 ) -> Result<Records, Error> {
-    let mut found = Gathered::default();
+    let mut found = Gathered::new("kafka");
     for Round { from, until } in rounds(offsets, extents) {
         let reading = Reading {
             from,
             until: Some(until),
         };
-        let keep = |records: Records| {
-            found.keep(&records, offsets);
+        let send = |records: Records| {
+            keep(&records, offsets, &mut found);
             true
         };
-        read(connection, &reading, keep, stop)?;
+        read(connection, &reading, send, stop)?;
     }
-    Ok(found.into_records())
+    Ok(found.seal())
 }
 
 /// What is read at the same time: one stretch of each topic partition.
@@ -79,44 +78,17 @@ fn stretches<'a>(offsets: impl Iterator<Item = &'a i64>) -> impl Iterator<Item =
     stretches.into_iter()
 }
 
-/// The wanted records, with their bytes alone.
-#[derive(Default)]
-struct Gathered {
-    bytes: BytesMut,
-    list: Vec<Record>,
-}
-
-impl Gathered {
-    fn keep(&mut self, records: &Records, offsets: &Offsets) {
-        let is_wanted = |record: &&Record| {
-            let offsets = offsets.get(&record.partition);
-            offsets.is_some_and(|offsets| offsets.contains(&record.offset))
-        };
-        for record in records.list.iter().filter(is_wanted) {
-            let mut copy = |range: &std::ops::Range<usize>| {
-                let start = self.bytes.len();
-                self.bytes.extend_from_slice(&records.bytes[range.clone()]);
-                start..self.bytes.len()
-            };
-            self.list.push(Record {
-                partition: record.partition,
-                offset: record.offset,
-                timestamp_ms: record.timestamp_ms,
-                key: record.key.as_ref().map(&mut copy),
-                value: record.value.as_ref().map(&mut copy),
-            });
-        }
-    }
-
-    fn into_records(self) -> Records {
-        Records {
-            source: "kafka",
-            sequence: 0,
-            bytes: self.bytes.freeze(),
-            list: self.list,
-            refused: Vec::new(),
-            positions: Positions::new(),
-        }
+/// Copies the wanted records, with their bytes alone.
+fn keep(records: &Records, offsets: &Offsets, into: &mut Gathered) {
+    let is_wanted = |record: &&Record| {
+        let offsets = offsets.get(&record.partition);
+        offsets.is_some_and(|offsets| offsets.contains(&record.offset))
+    };
+    for record in records.list.iter().filter(is_wanted) {
+        let key = record.key.clone().map(|range| &records.keys[range]);
+        let value = record.value.clone().map(|range| &records.bytes[range]);
+        let identity = (record.partition, record.offset);
+        into.push(identity, record.timestamp_ms, key, value);
     }
 }
 

@@ -49,12 +49,19 @@ pub(crate) fn read(
     assigned.map_err(|source| connection.failed("read", source))?;
     let mut missing = Missing::new(reading);
     let mut block = Lingering::new();
-    let mut heard = Instant::now();
+    let mut quiet_since = None;
     while !stop.is_cancelled() && !missing.is_empty() {
-        let polled = connection.consumer.poll(block.patience());
+        // As long as records are there at once, nobody looks at the clock.
+        let mut polled = connection.consumer.poll(Duration::ZERO);
+        let at_once = polled.is_some();
+        if !at_once {
+            polled = connection.consumer.poll(block.patience());
+        }
         if polled.is_some() {
-            heard = Instant::now();
-        } else if reading.until.is_some() && heard.elapsed() > SILENCE_MAX {
+            quiet_since = None;
+        } else if reading.until.is_some()
+            && quiet_since.get_or_insert_with(Instant::now).elapsed() > SILENCE_MAX
+        {
             return Err(connection.failed(
                 "read",
                 KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut),
@@ -70,7 +77,8 @@ pub(crate) fn read(
             Some(Err(KafkaError::PartitionEOF(partition))) => missing.end(partition),
             Some(Err(error)) => tolerate(connection, reading, error)?,
         }
-        if block.is_due() && !send(block.seal()) {
+        let is_due = block.gathered.is_full() || !at_once && block.has_waited();
+        if is_due && !send(block.seal()) {
             return Ok(());
         }
     }
@@ -185,8 +193,8 @@ impl Lingering {
         self.since.get_or_insert_with(Instant::now);
     }
 
-    fn is_due(&self) -> bool {
-        self.gathered.is_full() || self.since.is_some_and(|since| since.elapsed() >= LINGER)
+    fn has_waited(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() >= LINGER)
     }
 
     /// How long to wait for the next record.
