@@ -24,9 +24,10 @@ use crate::args::{Args, Command};
 use crate::failure::Interrupted;
 use crate::signals::Signals;
 
-/// Rows are built by one thread and freed by another, which the system's allocator does slowly and with gaps.
+/// Rows are built by one thread and freed by another, in blocks of megabytes, which the system's allocator does slowly and with
+/// gaps. `.cargo/config.toml` says how much this one keeps for the next block.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// Planning recurses as deep as a statement nests, and a debug build needs several times the stack.
 const STACK_BYTES: usize = 16 << 20;

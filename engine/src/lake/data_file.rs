@@ -65,6 +65,8 @@ pub fn encode(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Encoded, Pa
     let statistics = statistics::to_log(schema, &footer)?;
     let rows = u64::try_from(footer.file_metadata().num_rows()).unwrap_or_default();
     drop(writer);
+    // It is kept until its commit, and so would be what it has grown into.
+    content.shrink_to_fit();
     Ok(Encoded {
         content: Bytes::from(content),
         statistics: statistics.into(),
