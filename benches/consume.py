@@ -3,9 +3,9 @@
 Claim, for messages of 1.5 KB in three topic partitions of a real broker: at least 20 times the messages a second.
 
 The Python one, as the older pipeline had it (`consume_baseline.py`), takes the first `--part` messages that Kafka gives it,
-and its time begins with the first; isobar takes all, as a whole process. PostgreSQL runs without fsync, which makes commits
-cheap: of this the Python one, with so many more of them, has the most. Each fills a new database, and counts only if
-isobar's then holds each message once, and the rows of the Python one are the same there.
+and its time begins with the first; isobar takes all, as a whole process. PostgreSQL makes each commit durable, as it does unless one
+forbids it. Each fills a new database, and counts only if isobar's then holds each message once, and the rows of the Python one are
+the same there.
 """
 
 import os
@@ -27,6 +27,7 @@ TARGET = 20
 
 def main() -> int:
     given = arguments(__doc__, cities=100, days=14, part=10_000, rounds=3)
+    os.environ["POSTGRES_FSYNC"] = "on"  # tests do without
     with session() as stack, tempfile.TemporaryDirectory(prefix="isobar-bench-") as directory:
         stack.start("kafka", "postgres")
         backlog = fill(Topic(stack.variables("kafka")), given.cities, given.days)
@@ -47,6 +48,7 @@ def measure(stack: Stack, binary: str, directory: Path, backlog: Backlog, part: 
     theirs, ours = [], []
     for n in range(rounds + 1):
         one_by_one, at_once = (Database(stack.variables("postgres")) for _ in range(2))
+        assert [*one_by_one.rows("SHOW fsync")] == [("on",)], "PostgreSQL is not what it is at work"
         slow = run_baseline(backlog.topic, one_by_one, part)
         fast = consume(binary, directory, backlog, at_once)
         compare(one_by_one, at_once, part)

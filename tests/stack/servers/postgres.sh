@@ -18,11 +18,12 @@ prepare() {
         touch "$stack/data/postgres/formatted"
 }
 
-# No socket file: the path of one must be shorter than that of many a cache. No fsync: only a dying machine would need it.
+# No socket file: the path of one must be shorter than that of many a cache. No fsync unless
+# it is asked for: only a dying machine would need it, and a measurement of commits.
 run() {
     unprivileged postgres -D "$stack/data/postgres/cluster" -p "$(port POSTGRES)" -c listen_addresses=127.0.0.1 \
         -c unix_socket_directories= -c dynamic_shared_memory_type=mmap -c shared_buffers=64MB -c max_connections=50 \
-        -c fsync=off
+        -c fsync="${POSTGRES_FSYNC:-off}"
 }
 
 # What a killed one leaves: a lock, which holds for as long as its parent has not noticed its end, and shared memory.
