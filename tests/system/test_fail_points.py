@@ -72,10 +72,15 @@ def lives(isobar: Isobar, points: list[str], times_max: int, days: Days, *comman
     """Kills the command at each step as often as is to be; yields the step after its last death."""
     chance = random.Random(4)
     for point in points:
-        deaths = 0
+        deaths, times_here = 0, times_max
         for _ in range(3 * DEATHS + 3):
             days.produce()
-            deaths += die(isobar, point, chance.randint(1, times_max), *command)
+            times = chance.randint(1, times_here)
+            if die(isobar, point, times, *command):
+                deaths += 1
+            else:
+                # No life may come to it so often.
+                times_here = max(1, times - 1)
             if deaths == DEATHS:
                 break
         assert deaths == DEATHS, f"{point} was hardly ever reached"
