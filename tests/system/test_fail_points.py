@@ -1,11 +1,17 @@
-"""Killed at each step between two changes of what is durable, by the binary itself: nothing is lost, nothing is double."""
+"""Killed at each step between two changes of what is durable, by the binary itself: nothing is lost, nothing is double.
+
+Or stopped at a step, while another one does what that one does not know yet.
+"""
 
 import random
 import signal
 from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
 
 from support import delta, oracle
-from support.binary import HDFS_USER, Isobar
+from support.binary import HDFS_USER, Isobar, Process
 from support.fixtures import LONG
 from support.lake import Lake
 from support.topic import Topic, weather
@@ -15,7 +21,7 @@ from test_consume import must_hold as must_be_consumed
 from test_export import consume
 from test_export import lake_of as exporting
 from test_export import must_hold as must_be_exported
-from test_kafka import lake_of, must_hold
+from test_kafka import count, end, lake_of, must_hold, wait_until
 
 DEATHS = 20 if LONG else 1
 # Each is reached some times in a life; others so rarely that the first time is the one.
@@ -135,3 +141,29 @@ def test_exporting(lakes, kind, topic, database, figures):
         f"killed at each of {len(there)} steps of export, {kind}",
         f"{DEATHS} times each, {len(topic.records)} rows: 0 lost, 0 double",
     )
+
+
+@pytest.mark.parametrize("point", ["tables.begun", "tables.opened"])
+def test_a_landing_that_opens_while_another_goes_on_takes_nothing_for_lost(lakes, topic, point):
+    """Around what is there when it asks Kafka, and what is landed when it looks at the tables, the other one lands more, and Kafka
+    has it no more."""
+    lake = lake_of(lakes, "local", topic, ISOBAR__LAND__INTERVAL="200ms")
+    days = [weather([date(2026, 1, day)], CITIES[:2]) for day in (15, 16, 17)]
+    topic.produce(days[0])
+    lake.isobar.ok("land", "--from", "kafka", "--once")
+    with lake.isobar.having(ISOBAR_STOP_POINT=f"{point}:1").start("land", "--from", "kafka") as successor:
+        wait_until(lambda: is_stopped(successor), "the step")
+        topic.produce(days[1], kinds=["cut short"])
+        lake.isobar.ok("land", "--from", "kafka", "--once")
+        topic.delete_before({number: high for number, (_, high) in enumerate(topic.extents())})
+        successor.send_signal(signal.SIGCONT)
+        topic.produce(days[2])
+        wait_until(lambda: successor.poll() is not None or count(lake) == len(topic.records), "what came after")
+        assert end(successor) == 0, successor.said()
+    must_hold(lake, topic)
+
+
+def is_stopped(process: Process) -> bool:
+    assert process.poll() is None, process.said()
+    _, _, after_name = Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")
+    return after_name.startswith("T")
