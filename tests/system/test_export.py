@@ -78,6 +78,12 @@ def exported(lake: Lake) -> dict[str, list[bytes]]:
     return found
 
 
+def exported_identities(lake: Lake) -> list[tuple[int, int]]:
+    """Those of all lines, as often as they stand there."""
+    lines = (json.loads(line) for lines in exported(lake).values() for line in lines)
+    return sorted((line["kafka_partition"], line["kafka_offset"]) for line in lines)
+
+
 def must_hold(lake: Lake, records: list[Record], zone: ZoneInfo = PARIS) -> None:
     """Every record is one line, as the older exporter would have written it, in the directory of its day."""
     want: dict[str, list[bytes]] = {}
@@ -245,9 +251,7 @@ def test_what_the_older_exporter_wrote_is_not_written_again(lakes, kind, topic, 
     consume(lake)
     assert f"{lost} rows exported" in export(lake)
     lake.place.delete("weather/dt=2025-01-17")
-    lines = [json.loads(line) for lines in exported(lake).values() for line in lines]
-    found = sorted((line["kafka_partition"], line["kafka_offset"]) for line in lines)
-    assert found == oracle.identities(topic.records)
+    assert exported_identities(lake) == oracle.identities(topic.records)
 
 
 def test_a_service_exports_what_comes_and_ends_when_told(lakes, kind, topic, database):
