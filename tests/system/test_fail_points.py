@@ -18,8 +18,7 @@ from support.topic import Topic, weather
 from support.weather_data import CITIES
 from test_consume import consumer_of
 from test_consume import must_hold as must_be_consumed
-from test_export import consume
-from test_export import lake_of as exporting
+from test_export import consume, exporting
 from test_export import must_hold as must_be_exported
 from test_kafka import count, end, lake_of, must_hold, wait_until
 

@@ -122,8 +122,7 @@ def must_hold_twice(api: OpenWeather, topic: ProducedTopic) -> bool:
 def test_everything_fetched_in_a_day_of_failures_comes_by_every_road(producer, topic, database, lakes, figures):
     """Twenty-four hours by the API's clock, whose time runs faster. What is produced is consumed, exported and landed meanwhile."""
     cities, step_s, interval_s = (many_cities(40), 600, 5.0) if LONG else (many_cities(6), 3600, 1.0)
-    own = {"ISOBAR__LAND__INTERVAL": "1s", "ISOBAR__EXPORT__INTERVAL": "1s", "ISOBAR__EXPORT__HTTP_LISTEN": "127.0.0.1:0"}
-    lake = lake_of(lakes, "local", topic, database, **own)
+    lake = lake_of(lakes, "local", topic, database, ISOBAR__LAND__INTERVAL="1s", ISOBAR__EXPORT__INTERVAL="1s")
     began, start = time.monotonic(), int(time.time()) - DAY_S
     with OpenWeather(
         cities, clock=lambda: start + (time.monotonic() - began) * step_s / interval_s, fail_rate=0.2
