@@ -370,7 +370,7 @@ def test_messages_come_through_at_a_bulk(topic, database, consumer, figures):
     consume(consumer)
     seconds = time.monotonic() - started
     assert database.identities() == oracle.identities(topic.records)
-    figures.record("Kafka → PostgreSQL, debug build", f"{count} messages in {seconds:.1f} s, {count / seconds:.0f}/s")
+    figures.record("Kafka → PostgreSQL in bulk", f"{count} messages in {seconds:.1f} s, {count / seconds:.0f}/s")
 
 
 @pytest.fixture
