@@ -12,7 +12,7 @@ use engine::session::Session;
 use ingest::postgres::{PostgresOptions, Protection};
 use ingest::source::kafka::KafkaOptions;
 #[cfg(feature = "fail-points")]
-use signal_hook::consts::SIGKILL;
+use signal_hook::consts::{SIGKILL, SIGSTOP};
 use tracing::Level;
 
 use crate::args::{Global, Verbosity};
@@ -61,12 +61,12 @@ impl App {
                 .get(name)
                 .filter(|value| !value.is_empty())
         };
+        // The same as from outside: no destructor, no last word.
         #[cfg(feature = "fail-points")]
         if let Some(choice) = variable("ISOBAR_FAIL_POINT") {
-            engine::fail::arm(choice, || {
-                // The same as from outside: no destructor, no last word.
-                let _ = signal_hook::low_level::raise(SIGKILL);
-            });
+            engine::fail::arm(choice, || _ = signal_hook::low_level::raise(SIGKILL));
+        } else if let Some(choice) = variable("ISOBAR_STOP_POINT") {
+            engine::fail::arm(choice, || _ = signal_hook::low_level::raise(SIGSTOP));
         }
         let state_directory = variable("XDG_STATE_HOME")
             .map(PathBuf::from)

@@ -1,8 +1,8 @@
-//! Fail points: named steps between two changes of what is durable, at which a test kills the process.
+//! Fail points: named steps between two changes of what is durable, at which a test kills or stops the process.
 //!
 //! They do something only with the feature `fail-points`, which `make test` builds the binary with that it judges. Then
 //! `arm` chooses one; the binary does so from the variable `ISOBAR_FAIL_POINT`, as `NAME:N` for the N-th time that the
-//! step is reached.
+//! step is reached, to be killed there, or from `ISOBAR_STOP_POINT`, to be stopped there until it is told to go on.
 
 #[cfg(feature = "fail-points")]
 mod armed {
@@ -15,19 +15,19 @@ mod armed {
         name: String,
         /// Times that the step may still be reached.
         left: AtomicU64,
-        kill: fn(),
+        strike: fn(),
     }
 
-    /// Calls `kill` when the step of `choice` (`NAME:N`) is reached for the N-th time. The first call counts.
+    /// Calls `strike` when the step of `choice` (`NAME:N`) is reached for the N-th time. The first call counts.
     ///
     /// # Panics
     /// When `choice` is not of this form.
-    pub fn arm(choice: &str, kill: fn()) {
+    pub fn arm(choice: &str, strike: fn()) {
         let (name, times) = choice.split_once(':').expect("a fail point is NAME:N");
         ARMED.get_or_init(|| Armed {
             name: name.to_owned(),
             left: AtomicU64::new(times.parse().expect("a fail point is NAME:N")),
-            kill,
+            strike,
         });
     }
 
@@ -37,7 +37,7 @@ mod armed {
             && armed.name == name
             && armed.left.fetch_sub(1, Ordering::AcqRel) == 1
         {
-            (armed.kill)();
+            (armed.strike)();
         }
     }
 }

@@ -118,22 +118,10 @@ def test_nothing_is_lost_or_doubled_by_kill_nine(isobar, tmp_path, topic, databa
     consumer = consumer_of(isobar, tmp_path, topic, database, **fast)
     with producing(topic):
         for _ in range(KILLS):
-            kill_after_a_transaction(consumer, database, chance)
+            faults.kill_some_time_after("a transaction", database.count, lambda: consumer.start("consume"), chance)
     consume(consumer)
     must_hold(database, topic)
     figures.record("kill -9 of consume", f"{KILLS} kills, {len(topic.records)} rows: 0 lost, 0 double")
-
-
-def kill_after_a_transaction(consumer: Isobar, database: Database, chance: random.Random) -> None:
-    before = database.count()
-    process = consumer.start("consume")
-    try:
-        wait_until(lambda: database.count() > before, "a transaction")
-        time.sleep(chance.random() * 0.3)
-        assert process.poll() is None, process.said()
-    finally:
-        process.kill()
-        process.wait()
 
 
 @pytest.mark.parametrize("server", ["postgres", "kafka"])
@@ -142,9 +130,9 @@ def test_a_consumer_outlives_the_restart_of_servers_under_load(stack, topic, dat
     chance = random.Random(5)
     with producing(topic):
         for _ in range(faults.times(server)):
-            some_time_after_a_transaction(database, process, chance)
+            faults.some_time_after("a transaction", database.count, process, chance)
             faults.restart(stack, server, chance)
-        some_time_after_a_transaction(database, process, chance)
+        faults.some_time_after("a transaction", database.count, process, chance)
     twice = topic.take_stock()
     wait_until(lambda: database.count() == len(topic.records), "all rows after a restart")
     assert end(process) == 0
@@ -153,13 +141,6 @@ def test_a_consumer_outlives_the_restart_of_servers_under_load(stack, topic, dat
         f"restart of {server} under consume",
         f"{faults.times(server)} times, {len(topic.records)} rows, {twice} that the producer had to send twice: 0 lost, 0 double",
     )
-
-
-def some_time_after_a_transaction(database: Database, process: Process, chance: random.Random) -> None:
-    before = database.count()
-    wait_until(lambda: database.count() > before, "a transaction")
-    time.sleep(chance.random() * 0.3)
-    assert process.poll() is None, f"it ended by itself: {process.said()}"
 
 
 WAITING = """
@@ -177,7 +158,7 @@ def test_members_that_come_and_go_under_load_lose_and_double_nothing(topic, data
             return running.enter_context(consumer.start("consume"))
 
         working = start()
-        some_time_after_a_transaction(database, working, chance)
+        faults.some_time_after("a transaction", database.count, working, chance)
         for _ in range(ROUNDS):
             waiting = [start(), start()]
             for number, members_left in [(signal.SIGKILL, 1), (signal.SIGTERM, 0)]:
@@ -187,7 +168,7 @@ def test_members_that_come_and_go_under_load_lose_and_double_nothing(topic, data
                 wait_until(lambda: any("reading" in member.said() for member in waiting), "a successor")
                 [working] = [member for member in waiting if "reading" in member.said()]
                 waiting.remove(working)
-                some_time_after_a_transaction(database, working, chance)
+                faults.some_time_after("a transaction", database.count, working, chance)
     consume(consumer)
     must_hold(database, topic)
     figures.record(
@@ -389,7 +370,7 @@ def test_messages_come_through_at_a_bulk(topic, database, consumer, figures):
     consume(consumer)
     seconds = time.monotonic() - started
     assert database.identities() == oracle.identities(topic.records)
-    figures.record("Kafka → PostgreSQL, debug build", f"{count} messages in {seconds:.1f} s, {count / seconds:.0f}/s")
+    figures.record("Kafka → PostgreSQL in bulk", f"{count} messages in {seconds:.1f} s, {count / seconds:.0f}/s")
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from support.binary import Isobar, Process
 from support.database import Database, local
 from support.fixtures import LONG
 from support.lake import Lake
+from support.roads import lake_of
 from support.topic import Topic, weather
 from support.weather_data import AUTUMN, CITIES, PARIS, SPRING, Record, day_range, envelope, export_line
 from test_consume import get
@@ -29,15 +30,9 @@ STATE = "SELECT file, offsets::TEXT FROM isobar.exports UNION SELECT topic, offs
 NAME = re.compile(r"weather_\d{8}T\d{12}\.json")
 
 
-def lake_of(lakes, kind: str, topic: Topic, database: Database, **variables: str) -> Lake:
-    own = {
-        "BOOTSTRAP_SERVERS": topic.servers,
-        "TOPIC_NAME": topic.name,
-        "ISOBAR__EXPORT__HTTP_LISTEN": "127.0.0.1:0",
-        "ISOBAR__EXPORT__INTERVAL": "200ms",
-        "ISOBAR__HDFS__TIMEOUT": "3s",
-    }
-    return lakes.new(kind, **own | database.variables | variables)
+def exporting(lakes, kind: str, topic: Topic, database: Database, **variables: str) -> Lake:
+    quick = {"ISOBAR__EXPORT__INTERVAL": "200ms", "ISOBAR__HDFS__TIMEOUT": "3s"}
+    return lake_of(lakes, kind, topic, database, **quick | variables)
 
 
 def consume(lake: Lake) -> None:
@@ -78,6 +73,12 @@ def exported(lake: Lake) -> dict[str, list[bytes]]:
     return found
 
 
+def exported_identities(lake: Lake) -> list[tuple[int, int]]:
+    """Those of all lines, as often as they stand there."""
+    lines = (json.loads(line) for lines in exported(lake).values() for line in lines)
+    return sorted((line["kafka_partition"], line["kafka_offset"]) for line in lines)
+
+
 def must_hold(lake: Lake, records: list[Record], zone: ZoneInfo = PARIS) -> None:
     """Every record is one line, as the older exporter would have written it, in the directory of its day."""
     want: dict[str, list[bytes]] = {}
@@ -97,7 +98,7 @@ def test_lines_are_those_of_the_older_exporter_in_the_directory_of_their_day(lak
     for record, number in zip(records, [1e-05, 1.5e-13, 123456789012345678, 12.0, 0.0001], strict=False):
         record.value["weather"]["odd"] = [number, -number, f"{number} \\ \" \t é \x01"]
     topic.produce(records)
-    lake = lake_of(lakes, kind, topic, database, ISOBAR__TIME__ZONE=zone, TZ="America/New_York")
+    lake = exporting(lakes, kind, topic, database, ISOBAR__TIME__ZONE=zone, TZ="America/New_York")
     consume(lake)
     assert f"{len(records):,} rows exported" in export(lake)
     must_hold(lake, topic.records, ZoneInfo(zone))
@@ -108,11 +109,11 @@ def test_the_road_by_files_lands_what_the_road_from_kafka_lands(lakes, kind, top
         weather([date(2026, 1, 15), AUTUMN], CITIES[:2], forecasts=1),
         kinds=["cut short", "NaN", "a key twice", "value is the API's 401", "no weather", "temperature is a text"],
     )
-    by_files = lake_of(lakes, kind, topic, database)
+    by_files = exporting(lakes, kind, topic, database)
     consume(by_files)
     export(by_files)
     by_files.land()
-    by_kafka = lake_of(lakes, "local", topic, database)
+    by_kafka = exporting(lakes, "local", topic, database)
     by_kafka.isobar.ok("land", "--from", "kafka", "--once")
     assert by_files.identities() == by_kafka.identities() == oracle.identities(topic.records)
     oracle.compare_observations(by_files.rows("weather"), topic.records)
@@ -129,7 +130,7 @@ def read_files(lake: Lake) -> dict[str, bytes]:
 
 
 def test_a_second_export_takes_what_is_new_and_late_rows_too(lakes, kind, topic, database):
-    lake = lake_of(lakes, kind, topic, database)
+    lake = exporting(lakes, kind, topic, database)
     assert "0 rows exported to 0 files" in export(lake)
     records = weather([date(2026, 1, 15), date(2026, 1, 16)], CITIES[:2])
     for chunk in [records[300:], records[:100], records[100:300]]:
@@ -144,13 +145,13 @@ def test_a_second_export_takes_what_is_new_and_late_rows_too(lakes, kind, topic,
 
 def test_an_export_takes_no_more_at_once_than_it_may(lakes, topic, database):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:2]))
-    lake = lake_of(lakes, "local", topic, database, ISOBAR__EXPORT__ROWS_MAX="50")
+    lake = exporting(lakes, "local", topic, database, ISOBAR__EXPORT__ROWS_MAX="50")
     consume(lake)
     assert "288 rows exported to 6 files" in export(lake)
     must_hold(lake, topic.records)
     size = sum(len(older_line(record)) for record in topic.records) // 3
     topic.produce(weather([date(2026, 1, 16)], CITIES[:2]))
-    lake = lake_of(lakes, "local", topic, database, ISOBAR__EXPORT__BYTES_MAX=f"{size}B")
+    lake = exporting(lakes, "local", topic, database, ISOBAR__EXPORT__BYTES_MAX=f"{size}B")
     consume(lake)
     files = re.search(r"288 rows exported to (\d) files", export(lake))
     assert files and int(files[1]) in (3, 4, 5)
@@ -159,21 +160,13 @@ def test_an_export_takes_no_more_at_once_than_it_may(lakes, topic, database):
 @pytest.mark.parametrize("rows_max", [10, 1000])
 def test_nothing_is_lost_or_doubled_by_kill_nine(lakes, kind, topic, database, rows_max, figures):
     chance = random.Random(rows_max)
-    lake = lake_of(lakes, kind, topic, database, ISOBAR__EXPORT__ROWS_MAX=str(rows_max), ISOBAR__EXPORT__INTERVAL="1ms")
+    lake = exporting(lakes, kind, topic, database, ISOBAR__EXPORT__ROWS_MAX=str(rows_max), ISOBAR__EXPORT__INTERVAL="1ms")
     export(lake)  # for the tables
     records = weather(day_range(date(2026, 1, 1), 8), CITIES[:3])
     for n in range(KILLS):
         topic.produce(records[n * 100 : (n + 1) * 100])
         consume(lake)
-        before = database.rows(STATE)
-        process = lake.isobar.start("export")
-        try:
-            wait_until(lambda: database.rows(STATE) != before, "an export")
-            time.sleep(chance.random() * 0.3)
-            assert process.poll() is None, process.said()
-        finally:
-            process.kill()
-            process.wait()
+        faults.kill_some_time_after("an export", lambda: database.rows(STATE), lambda: lake.isobar.start("export"), chance)
     export(lake)
     must_hold(lake, topic.records)
     figures.record(
@@ -185,7 +178,7 @@ def test_nothing_is_lost_or_doubled_by_kill_nine(lakes, kind, topic, database, r
 def test_an_export_that_was_begun_is_finished_with_the_same_file(lakes, kind, topic, database, moment):
     """Both sides of the one step that the database cannot see."""
     topic.produce(weather([date(2026, 1, 15), date(2026, 1, 16)], CITIES[:2]))
-    lake = lake_of(lakes, kind, topic, database)
+    lake = exporting(lakes, kind, topic, database)
     export(lake)  # for the tables
     consume(lake)
     with database.connect() as connection:
@@ -219,7 +212,7 @@ def test_ref_date_is_kept_for_those_who_read_it(lakes, topic, database):
     database.run("CREATE TABLE ref_date (ref_date TIMESTAMP)")
     database.run("INSERT INTO ref_date VALUES ('2025-12-31 23:00:00')")
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1]))
-    lake = lake_of(lakes, "local", topic, database)
+    lake = exporting(lakes, "local", topic, database)
     consume(lake)
     before = local(int(time.time()))
     export(lake)
@@ -233,7 +226,7 @@ def test_what_the_older_exporter_wrote_is_not_written_again(lakes, kind, topic, 
     database.older_table(topic.records)
     # It left rows out here and there, and called the directory by its own day.
     written = [record for place, record in enumerate(topic.records) if place % 50 and place < 400]
-    lake = lake_of(lakes, kind, topic, database)
+    lake = exporting(lakes, kind, topic, database)
     content = b"".join(export_line(record) + b"\n" for record in written)
     # A file of an older topic of this name: other messages under the same offsets.
     other = [Record(r.partition, r.offset, r.event_at - 86_400, r.value) for r in topic.records[400:420]]
@@ -245,13 +238,11 @@ def test_what_the_older_exporter_wrote_is_not_written_again(lakes, kind, topic, 
     consume(lake)
     assert f"{lost} rows exported" in export(lake)
     lake.place.delete("weather/dt=2025-01-17")
-    lines = [json.loads(line) for lines in exported(lake).values() for line in lines]
-    found = sorted((line["kafka_partition"], line["kafka_offset"]) for line in lines)
-    assert found == oracle.identities(topic.records)
+    assert exported_identities(lake) == oracle.identities(topic.records)
 
 
 def test_a_service_exports_what_comes_and_ends_when_told(lakes, kind, topic, database):
-    lake = lake_of(lakes, kind, topic, database)
+    lake = exporting(lakes, kind, topic, database)
     process = lake.isobar.start("export")
     wait_until(lambda: get(process, "/readyz")[0] == 200, "to be ready")
     for day in [15, 16]:
@@ -266,32 +257,26 @@ def test_a_service_exports_what_comes_and_ends_when_told(lakes, kind, topic, dat
 
 @pytest.mark.parametrize("server", ["namenode", "postgres"])
 def test_a_service_outlives_the_restart_of_servers_under_load(lakes, stack, topic, database, server, figures):
-    small = {"ISOBAR__EXPORT__ROWS_MAX": "100", "ISOBAR__CONSUME__HTTP_LISTEN": "127.0.0.1:0"}
-    lake = lake_of(lakes, "hdfs", topic, database, **small)
+    lake = exporting(lakes, "hdfs", topic, database, ISOBAR__EXPORT__ROWS_MAX="100")
     chance = random.Random(5)
     with lake.isobar.start("consume") as consuming, lake.isobar.start("export") as process:
         with producing(topic, PER_SECOND):
             for _ in range(faults.times(server)):
-                some_time_after_a_file(lake, process, chance)
+                faults.some_time_after("a file", lambda: len(files(lake)), process, chance)
                 faults.strike(stack, server)
                 wait_until(lambda: get(process, "/readyz")[0] == 503, f"to hear that {server} is away")
                 faults.mend(stack, server)
-            some_time_after_a_file(lake, process, chance)
+            faults.some_time_after("a file", lambda: len(files(lake)), process, chance)
         wait_until(lambda: database.count() == len(topic.records), "all rows")
         assert end(consuming) == 0
-        wait_until(lambda: exported_rows(process) >= len(topic.records), "all lines")
+        # What came while the server was away is many small files.
+        while (so_far := exported_rows(process)) < len(topic.records):
+            wait_until(lambda: exported_rows(process) > so_far, "more lines")  # noqa: B023
         assert end(process) == 0
     must_hold(lake, topic.records)
     figures.record(
         f"restart of {server} under export", f"{faults.times(server)} times, {len(topic.records)} rows: 0 lost, 0 double"
     )
-
-
-def some_time_after_a_file(lake: Lake, process: Process, chance: random.Random) -> None:
-    before = len(files(lake))
-    wait_until(lambda: len(files(lake)) > before, "a file")
-    time.sleep(chance.random() * 0.3)
-    assert process.poll() is None, f"it ended by itself: {process.said()}"
 
 
 def exported_rows(process: Process) -> int:
@@ -300,7 +285,7 @@ def exported_rows(process: Process) -> int:
 
 def test_an_export_waits_until_hdfs_is_up(lakes, stack, topic, database):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1]))
-    lake = lake_of(lakes, "hdfs", topic, database)
+    lake = exporting(lakes, "hdfs", topic, database)
     consume(lake)
     stack.kill("namenode")
     starting = threading.Timer(3, stack.start, ["namenode"])
@@ -314,7 +299,7 @@ def test_an_export_waits_until_hdfs_is_up(lakes, stack, topic, database):
 
 
 def test_check_looks_at_postgresql_where_it_is_configured(lakes, topic, database):
-    lake = lake_of(lakes, "local", topic, database)
+    lake = exporting(lakes, "local", topic, database)
     assert re.search(rf"^ok +postgres +{database.host}:{database.port}", lake.isobar.ok("check").stdout, re.M)
     wrong = lake.isobar.having(POSTGRES_PASSWORD="not the password")
     wrong.refused("check", code=1, says=["postgres", "POSTGRES_PASSWORD"])

@@ -1,32 +1,37 @@
-"""Killed at each step between two changes of what is durable, by the binary itself: nothing is lost, nothing is double."""
+"""Killed at each step between two changes of what is durable, by the binary itself: nothing is lost, nothing is double.
+
+Or stopped at a step, while another one does what that one does not know yet.
+"""
 
 import random
 import signal
 from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
 
 from support import delta, oracle
-from support.binary import HDFS_USER, Isobar
+from support.binary import HDFS_USER, Isobar, Process
 from support.fixtures import LONG
 from support.lake import Lake
 from support.topic import Topic, weather
 from support.weather_data import CITIES
 from test_consume import consumer_of
 from test_consume import must_hold as must_be_consumed
-from test_export import consume
-from test_export import lake_of as exporting
+from test_export import consume, exporting
 from test_export import must_hold as must_be_exported
-from test_kafka import lake_of, must_hold
+from test_kafka import count, end, lake_of, must_hold, wait_until
 
 DEATHS = 20 if LONG else 1
-# Each is reached some times in a life; others so rarely that the first time is the one.
-LANDING = [
-    "kafka.polled", "data_file.begun", "data_file.closed", "data_file.stored", "log_entry.begun", "log_entry.closed",
-    "log_entry.stored", "group.begun",
-]  # fmt: skip
-CHECKPOINTS = [
-    "checkpoint.begun", "checkpoint.closed", "checkpoint.stored", "last_checkpoint.begun", "last_checkpoint.closed",
-    "last_checkpoint.stored",
-]  # fmt: skip
+# Of a landing, by what they are of, and how often a life may come to them. The lives of each have a lake of their own: in one with
+# many commits a start takes long.
+LANDING = {
+    "data files": (4, ["kafka.polled", "data_file.begun", "data_file.closed", "data_file.stored"]),
+    "log entries": (4, ["log_entry.begun", "log_entry.closed", "log_entry.stored", "group.begun"]),
+    # So rarely that the first time is the one.
+    "checkpoints": (1, ["checkpoint.begun", "checkpoint.closed", "checkpoint.stored"]),
+    "the newest checkpoint": (1, ["last_checkpoint.begun", "last_checkpoint.closed", "last_checkpoint.stored"]),
+}
 CONSUMING = ["kafka.polled", "rows.inserted", "rows.committed", "group.begun"]
 EXPORTING = ["export.begun", "data_file.begun", "data_file.closed", "data_file.stored", "export.written", "export.finished"]
 
@@ -72,37 +77,40 @@ def lives(isobar: Isobar, points: list[str], times_max: int, days: Days, *comman
     """Kills the command at each step as often as is to be; yields the step after its last death."""
     chance = random.Random(4)
     for point in points:
-        deaths = 0
+        deaths, times_here = 0, times_max
         for _ in range(3 * DEATHS + 3):
             days.produce()
-            deaths += die(isobar, point, chance.randint(1, times_max), *command)
+            times = chance.randint(1, times_here)
+            if die(isobar, point, times, *command):
+                deaths += 1
+            else:
+                # No life may come to it so often.
+                times_here = max(1, times - 1)
             if deaths == DEATHS:
                 break
         assert deaths == DEATHS, f"{point} was hardly ever reached"
         yield point
 
 
-def test_landing_from_kafka(lakes, kind, topic, figures, monkeypatch):
+@pytest.mark.parametrize("of", LANDING)
+def test_landing_from_kafka(lakes, kind, of, topic, figures, monkeypatch):
     lake = lake_of(lakes, kind, topic, ISOBAR__LAND__ROWS_MAX="20")
     days = Days(topic)
     days.produce()
     land = ["land", "--from", "kafka", "--once"]
     lake.isobar.ok(*land)
-    landing, checkpoints = steps(kind, LANDING), steps(kind, CHECKPOINTS)
-
-    def live_through(points: list[str], times_max: int) -> None:
-        for point in lives(lake.isobar, points, times_max, days, *land):
-            lake.isobar.ok(*land)
-            assert lake.identities() == oracle.identities(topic.records), point
-
-    live_through(landing, 4)
-    # Whose the table is, on HDFS.
-    monkeypatch.setenv("HADOOP_USER_NAME", HDFS_USER)
-    delta.table(lake.place, "weather").alter.set_table_properties({"delta.checkpointInterval": "2"})
-    live_through(checkpoints, 1)
+    if "checkpoint" in of:
+        # Whose the table is, on HDFS.
+        monkeypatch.setenv("HADOOP_USER_NAME", HDFS_USER)
+        delta.table(lake.place, "weather").alter.set_table_properties({"delta.checkpointInterval": "2"})
+    times_max, points = LANDING[of]
+    there = steps(kind, points)
+    for point in lives(lake.isobar, there, times_max, days, *land):
+        lake.isobar.ok(*land)
+        assert lake.identities() == oracle.identities(topic.records), point
     must_hold(lake, topic)
     figures.record(
-        f"killed at each of {len(landing + checkpoints)} steps of land from Kafka, {kind}",
+        f"killed at each of {len(there)} steps of land from Kafka, {of}, {kind}",
         f"{DEATHS} times each, {len(topic.records)} rows: 0 lost, 0 double",
     )
 
@@ -130,3 +138,29 @@ def test_exporting(lakes, kind, topic, database, figures):
         f"killed at each of {len(there)} steps of export, {kind}",
         f"{DEATHS} times each, {len(topic.records)} rows: 0 lost, 0 double",
     )
+
+
+@pytest.mark.parametrize("point", ["tables.begun", "tables.opened"])
+def test_a_landing_that_opens_while_another_goes_on_takes_nothing_for_lost(lakes, topic, point):
+    """Around what is there when it asks Kafka, and what is landed when it looks at the tables, the other one lands more, and Kafka
+    has it no more."""
+    lake = lake_of(lakes, "local", topic, ISOBAR__LAND__INTERVAL="200ms")
+    days = [weather([date(2026, 1, day)], CITIES[:2]) for day in (15, 16, 17)]
+    topic.produce(days[0])
+    lake.isobar.ok("land", "--from", "kafka", "--once")
+    with lake.isobar.having(ISOBAR_STOP_POINT=f"{point}:1").start("land", "--from", "kafka") as successor:
+        wait_until(lambda: is_stopped(successor), "the step")
+        topic.produce(days[1], kinds=["cut short"])
+        lake.isobar.ok("land", "--from", "kafka", "--once")
+        topic.delete_before({number: high for number, (_, high) in enumerate(topic.extents())})
+        successor.send_signal(signal.SIGCONT)
+        topic.produce(days[2])
+        wait_until(lambda: successor.poll() is not None or count(lake) == len(topic.records), "what came after")
+        assert end(successor) == 0, successor.said()
+    must_hold(lake, topic)
+
+
+def is_stopped(process: Process) -> bool:
+    assert process.poll() is None, process.said()
+    _, _, after_name = Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")
+    return after_name.startswith("T")

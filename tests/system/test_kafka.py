@@ -110,16 +110,6 @@ def produce_steadily(topic: Topic, per_second: int, done: threading.Event) -> No
             return
 
 
-def some_time_after_a_commit(lake: Lake, process: Process, chance: random.Random) -> None:
-    before = delta.versions_seen(lake.place, "weather")
-    try:
-        wait_until(lambda: delta.versions_seen(lake.place, "weather") > before, "a commit")
-    except AssertionError as error:
-        raise AssertionError(process.said()) from error
-    time.sleep(chance.random() * 0.3)
-    assert process.poll() is None, f"land ended by itself: {process.said()}"
-
-
 def test_a_quiet_topic_lands(lakes, kind, topic):
     lake = lake_of(lakes, kind, topic, ISOBAR__LAND__INTERVAL="300ms")
     process = lake.isobar.start("land", "--from", "kafka")
@@ -140,9 +130,9 @@ def test_a_landing_outlives_the_restart_of_servers(lakes, stack, topic, server, 
     chance = random.Random(5)
     with producing(topic):
         for _ in range(faults.times(server)):
-            some_time_after_a_commit(lake, process, chance)
+            faults.some_time_after("a commit", lake.commits, process, chance)
             faults.restart(stack, server, chance)
-        some_time_after_a_commit(lake, process, chance)
+        faults.some_time_after("a commit", lake.commits, process, chance)
     twice = topic.take_stock()
     wait_until(lambda: count(lake) >= len(topic.records), "all rows")
     assert end(process) == 0

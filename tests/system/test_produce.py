@@ -1,5 +1,6 @@
 """`isobar produce`: what OpenWeather says reaches Kafka, each message once and in order, whatever fails in between."""
 
+import contextlib
 import json
 import os
 import random
@@ -10,13 +11,16 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import NewTopic
 
-from support.binary import CANARIES, Isobar
+from support.binary import CANARIES, PATIENCE_S, Isobar
 from support.fixtures import LONG
 from support.openweather import OpenWeather
 from support.produced import ProducedTopic, must_be_in_order, must_be_what_was_served
+from support.roads import lake_of
 from support.service import Service
 from support.weather_data import CITIES, many_cities
 from support.web import eventually
+from test_export import exported_identities
+from test_kafka import end
 
 KILLS = 20 if LONG else 3
 DAY_S = 86_400
@@ -115,15 +119,19 @@ def must_hold_twice(api: OpenWeather, topic: ProducedTopic) -> bool:
     return len(topic.messages()) == 2 and len({message.served for message in topic.messages()}) == 2
 
 
-def test_everything_fetched_in_a_day_of_failures_is_in_kafka_and_lands(producer, topic, lakes, figures):
-    """Twenty-four hours by the API's clock, whose time runs faster."""
+def test_everything_fetched_in_a_day_of_failures_comes_by_every_road(producer, topic, database, lakes, figures):
+    """Twenty-four hours by the API's clock, whose time runs faster. What is produced is consumed, exported and landed meanwhile."""
     cities, step_s, interval_s = (many_cities(40), 600, 5.0) if LONG else (many_cities(6), 3600, 1.0)
+    lake = lake_of(lakes, "local", topic, database, ISOBAR__LAND__INTERVAL="1s", ISOBAR__EXPORT__INTERVAL="1s")
     began, start = time.monotonic(), int(time.time()) - DAY_S
     with OpenWeather(
         cities, clock=lambda: start + (time.monotonic() - began) * step_s / interval_s, fail_rate=0.2
-    ) as api:
+    ) as api, contextlib.ExitStack() as running:
         isobar = producer(api, topic, **{"ISOBAR__OPENWEATHER__INTERVAL": f"{interval_s}s"})
         with Service(isobar, "produce") as service:
+            eventually(topic.is_there, "the topic")
+            roads = [["consume"], ["export"], ["land", "--from", "kafka"]]
+            others = [running.enter_context(lake.isobar.start(*road)) for road in roads]
             day_s = DAY_S * interval_s / step_s
             eventually(lambda: api.clock() >= start + DAY_S, "a day", within_s=day_s + 60)
             service.stop()
@@ -131,13 +139,22 @@ def test_everything_fetched_in_a_day_of_failures_is_in_kafka_and_lands(producer,
         assert not spooled(isobar)
         count = must_hold(api, topic)
         failed = api.count(0) + api.count(500) + api.count(502) + api.count(503)
+        eventually(lambda: database.count() >= count, "all rows", PATIENCE_S)
+        eventually(lambda: len(exported_identities(lake)) >= count, "all lines", PATIENCE_S)
+        eventually(lambda: len(lake.identities()) >= count, "all of the lake", PATIENCE_S)
+        assert [end(process) for process in others] == [0, 0, 0]
     assert failed > 0.1 * api.count()
-    lake = lakes.new("local", BOOTSTRAP_SERVERS=topic.servers, TOPIC_NAME=topic.name)
-    landed = lake.isobar.ok("land", "--from", "kafka", "--once").stdout
-    assert f"{count:,} messages landed, 0 refused" in landed
+    by_files = lakes.new("local", TOPIC_NAME=topic.name)
+    assert f"{count:,} messages landed, 0 refused" in by_files.isobar.land(lake.place.export_url).stdout
+    produced = sorted((message.partition, message.offset) for message in topic.messages())
+    found = [database.identities(), exported_identities(lake), lake.identities(), by_files.identities()]
+    assert [identities == produced for identities in found] == [True] * len(found)
+    for landed in [lake, by_files]:
+        assert landed.rows("dead_letters") == []
     figures.record(
         "produced through 20 % failures, 24 h by the API's clock",
-        f"{len(cities)} cities, {api.count()} calls, {count} messages: 0 lost, 0 double, 0 refused when landed",
+        f"{len(cities)} cities, {api.count()} calls, {failed} of them failed, {count} messages: the same identities, each once, in Kafka, "
+        "PostgreSQL, the export files, the lake from Kafka and the lake from files",
     )
 
 

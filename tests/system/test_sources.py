@@ -3,13 +3,12 @@
 import contextlib
 import json
 import random
-import time
 from collections.abc import Iterator
 from datetime import date
 
 import pytest
 
-from support import delta, oracle
+from support import faults, oracle
 from support.binary import PATIENCE_S
 from support.database import Database
 from support.fixtures import LONG
@@ -112,7 +111,9 @@ def test_nothing_is_lost_or_doubled_by_kill_nine(lakes, kind, source, topic, dat
             if source == "files":
                 topic.produce(weather([day], CITIES[:2], forecasts=1), kinds=CARRIED, seed=day.day)
                 road.bring()
-            kill_after_a_commit(road, chance)
+            faults.kill_some_time_after("a commit", road.lake.commits, road.start, chance)
+            landed = road.lake.identities()
+            assert len(landed) == len(set(landed))
     road.bring()
     road.land()
     must_hold(road.lake, topic, [source])
@@ -132,17 +133,6 @@ def coming(road: Road) -> Iterator[None]:
         if road.source != "files":
             stack.enter_context(producing(road.topic, PER_SECOND))
         yield
-
-
-def kill_after_a_commit(road: Road, chance: random.Random) -> None:
-    """Some random time after one, and what stands there by then stands there once."""
-    before = delta.versions_seen(road.lake.place, "weather")
-    with road.start() as process:
-        eventually(lambda: delta.versions_seen(road.lake.place, "weather") > before, "a commit", PATIENCE_S)
-        time.sleep(chance.random() * 0.3)
-        assert process.poll() is None, f"it ended by itself: {process.said()}"
-    landed = road.lake.identities()
-    assert len(landed) == len(set(landed))
 
 
 def test_sigterm_commits_what_is_in_hand(lakes, source, topic, database):

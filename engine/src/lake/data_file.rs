@@ -8,7 +8,7 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use chrono::Utc;
-use deltalake_core::kernel::{Add, LogicalFileView, Remove};
+use deltalake_core::kernel::{Add, Remove};
 use object_store::ObjectStoreExt as _;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -158,16 +158,21 @@ fn path_of_new(partition: &[(String, String)]) -> String {
 }
 
 impl DataFile {
-    pub(super) fn from_log(file: &LogicalFileView) -> Self {
-        let removed = file.remove_action(true);
+    /// One that stands in the log.
+    pub(super) fn from_log(
+        path: &str,
+        values: &HashMap<String, Option<String>>,
+        size: u64,
+        rows: u64,
+    ) -> Self {
         Self {
             add: Add {
-                path: removed.path,
-                partition_values: removed.partition_values.unwrap_or_default(),
-                size: file.size(),
+                path: path.to_owned(),
+                partition_values: values.clone(),
+                size: i64::try_from(size).unwrap_or(i64::MAX),
                 ..Add::default()
             },
-            rows: file.num_records().unwrap_or_default() as u64,
+            rows,
         }
     }
 

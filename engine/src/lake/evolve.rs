@@ -63,7 +63,7 @@ pub(super) fn metadata(
         .as_ref()
         .try_into_kernel()
         .map_err(|source: ArrowError| DeltaTableError::from(source))?;
-    let metadata = snapshot.state().metadata().clone();
+    let metadata = snapshot.metadata().clone();
     Ok(Action::Metadata(metadata.with_schema(&columns)?))
 }
 

@@ -89,7 +89,7 @@ impl History {
 impl Snapshot {
     /// What tells this table from another one of its name.
     pub(crate) fn table_id(&self) -> String {
-        self.state().metadata().id().to_owned()
+        self.metadata().id().to_owned()
     }
 
     /// What the commit of `version` did.

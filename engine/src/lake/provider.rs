@@ -105,7 +105,7 @@ impl LakeTable {
         predicate: Option<&Arc<dyn PhysicalExpr>>,
     ) -> Result<Vec<&SnapshotFile>> {
         let files: Vec<_> = match partition {
-            None => self.snapshot.files().iter().collect(),
+            None => self.snapshot.files().iter().map(Arc::as_ref).collect(),
             Some(filter) => {
                 let kept = filter
                     .evaluate(&self.partition_values()?)?
@@ -114,7 +114,7 @@ impl LakeTable {
                 let files = self.snapshot.files().iter().enumerate();
                 files
                     .filter(|(index, _)| kept.is_valid(*index) && kept.value(*index))
-                    .map(|(_, file)| file)
+                    .map(|(_, file)| file.as_ref())
                     .collect()
             }
         };

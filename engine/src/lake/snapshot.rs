@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use datafusion::common::{ScalarValue, Statistics};
-use deltalake_core::kernel::LogicalFileView;
+use deltalake_core::kernel::{Add, Metadata};
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::table::state::DeltaTableState;
 use deltalake_core::{DeltaTable, DeltaTableError};
@@ -17,6 +17,7 @@ use object_store::prefix::PrefixStore;
 use tokio::sync::OnceCell;
 
 use super::data_file::DataFile;
+use super::follow::Followed;
 use super::location::Location;
 use super::name::TableName;
 use super::statistics;
@@ -30,11 +31,15 @@ pub struct Snapshot {
     name: TableName,
     location: Location,
     log: LogStoreRef,
-    state: DeltaTableState,
+    /// What the library read when the table was opened, at this version or an earlier one. Protocol, metadata and properties are
+    /// still those; what became of the files since is in `files`.
+    opened: Arc<DeltaTableState>,
+    version: u64,
     /// All columns, those of the partition last, as every reader sees them.
     schema: SchemaRef,
     partition_columns: usize,
-    files: Vec<SnapshotFile>,
+    /// The newest first.
+    files: Vec<Arc<SnapshotFile>>,
     /// When the log entry of this version was written, milliseconds since the epoch; `None` when the log begins later.
     /// An entry never changes, so one of another time is that of another table under the same name.
     entry_ms: Option<i64>,
@@ -50,6 +55,8 @@ pub(super) struct SnapshotFile {
     pub(super) path: Path,
     /// Below the table, as the log has it.
     pub(super) relative: String,
+    /// Of the partition columns, as the log has them.
+    values: HashMap<String, Option<String>>,
     pub(super) size: u64,
     pub(super) modified_ms: i64,
     pub(super) partition: Vec<ScalarValue>,
@@ -60,34 +67,33 @@ pub(super) struct SnapshotFile {
 impl SnapshotFile {
     /// What the log says of a file of the table at `location`, which readers see with the columns of `schema`.
     fn from_log(
-        file: &LogicalFileView,
+        file: Add,
         location: &Location,
         schema: &Schema,
         partition_columns: &[String],
     ) -> Result<Self, ArrowError> {
-        let values = file.partition_values_map();
         let partition: Vec<_> = partition_columns
             .iter()
             .map(|column| {
                 let field = schema.field_with_name(column)?;
-                let text = values.get(column).and_then(Option::as_deref);
+                let text = file.partition_values.get(column).and_then(Option::as_deref);
                 Ok(statistics::partition_value(field.data_type(), text)
                     .unwrap_or(ScalarValue::Null))
             })
             .collect::<Result<_, ArrowError>>()?;
-        let size = u64::try_from(file.size()).unwrap_or_default();
-        let mut statistics = statistics::from_log(schema, file.stats().as_deref(), size);
+        let size = u64::try_from(file.size).unwrap_or_default();
+        let mut statistics = statistics::from_log(schema, file.stats.as_deref(), size);
         let first = schema.fields().len() - partition.len();
         for (index, value) in partition.iter().enumerate() {
             statistics.column_statistics[first + index] =
                 statistics::of_partition(value, statistics.num_rows);
         }
-        let path = location.path();
         Ok(Self {
-            path: Path::from_iter(path.parts().chain(file.object_store_path().parts())),
-            relative: file.path().into_owned(),
+            path: below(location, &file.path),
+            relative: file.path,
+            values: file.partition_values,
             size,
-            modified_ms: file.modification_time(),
+            modified_ms: file.modification_time,
             partition,
             statistics: Arc::new(statistics),
         })
@@ -112,7 +118,7 @@ impl Snapshot {
             .snapshot()
             .map_err(|source| open_failed(name, location, source))?
             .clone();
-        Self::new(name.clone(), location.clone(), log, state, None)
+        Self::new(name.clone(), location.clone(), log, state)
             .await
             .map(Some)
     }
@@ -122,24 +128,23 @@ impl Snapshot {
         location: Location,
         log: LogStoreRef,
         state: DeltaTableState,
-        before: Option<&Self>,
     ) -> Result<Self, Error> {
         refuse_unsupported(&name, &state)?;
-        let partition_columns = state.metadata().partition_columns().to_vec();
-        let schema = readers_schema(&state.snapshot().arrow_schema(), &partition_columns);
-        let before = before.filter(|before| before.schema == schema);
-        // What is known of a file stays true: to read all of them again would make a commit dearer with every one before it.
-        let known: HashMap<&str, &SnapshotFile> = before
-            .into_iter()
-            .flat_map(|before| &before.files)
-            .map(|file| (file.relative.as_str(), file))
-            .collect();
+        let partition_columns = state.metadata().partition_columns();
+        let schema = readers_schema(&state.snapshot().arrow_schema(), partition_columns);
         let files = state
             .log_data()
             .iter()
-            .map(|file| match known.get(file.path().as_ref()) {
-                Some(known) => Ok((*known).clone()),
-                None => SnapshotFile::from_log(&file, &location, &schema, &partition_columns),
+            .map(|file| {
+                let add = Add {
+                    path: file.path().into_owned(),
+                    partition_values: file.partition_values_map(),
+                    size: file.size(),
+                    modification_time: file.modification_time(),
+                    stats: file.stats(),
+                    ..Add::default()
+                };
+                SnapshotFile::from_log(add, &location, &schema, partition_columns).map(Arc::new)
             })
             .collect::<Result<Vec<_>, _>>()
             .map_err(|source| Error::Schema {
@@ -155,9 +160,10 @@ impl Snapshot {
             name,
             location,
             log,
-            state,
-            schema,
+            version: state.version(),
             partition_columns: partition_columns.len(),
+            opened: Arc::new(state),
+            schema,
             files,
             entry_ms,
             transactions: OnceCell::new(),
@@ -170,51 +176,66 @@ impl Snapshot {
     ///
     /// Asks for two log entries, the next and that of this version: two calls of the NameNode.
     pub(super) async fn refreshed(self: &Arc<Self>) -> Result<Option<Arc<Self>>, Error> {
-        let newer = match log_entry(&self.location, self.version() + 1).head().await? {
-            Some(_) => self.updated().await.map(Arc::new),
-            None => Ok(Arc::clone(self)),
+        let newer = match self.follow().await? {
+            Some(change) => Some(self.changed(change).await?),
+            None => None,
         };
-        // Asked after the update, which reads another table's log without a word.
-        if self.is_in_place().await? {
-            return newer.map(Some);
+        // Asked after, since the log of another table is followed without a word.
+        if let Some(newer) = newer
+            && self.is_in_place().await?
+        {
+            return Ok(Some(newer));
         }
         let anew = Self::open(&self.name, &self.location).await?;
         Ok(anew.map(Arc::new))
     }
 
-    async fn updated(&self) -> Result<Self, Error> {
-        let mut state = self.state.clone();
-        state
-            .update(&self.log, None)
-            .await
-            .map_err(|source| open_failed(&self.name, &self.location, source))?;
-        let log = Arc::clone(&self.log);
-        let newer = Self::new(
-            self.name.clone(),
-            self.location.clone(),
-            log,
-            state,
-            Some(self),
-        )
-        .await?;
+    /// The version that the table has after `change`.
+    async fn changed(self: &Arc<Self>, change: Followed) -> Result<Arc<Self>, Error> {
+        if change.version == self.version {
+            return Ok(Arc::clone(self));
+        }
+        let partition_columns = self.metadata().partition_columns();
+        let added = change.added.into_iter().map(|file| {
+            SnapshotFile::from_log(file, &self.location, &self.schema, partition_columns)
+        });
+        let added = added
+            .map(|file| file.map(Arc::new))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|source| Error::Schema {
+                table: self.name.clone(),
+                source,
+            })?;
+        let stay = self.files.iter();
+        let stay = stay.filter(|file| !change.gone.contains(&file.relative));
+        let entry_ms = written_ms(&log_entry(&self.location, change.version)).await?;
         let recorded = self.transactions.get().cloned().flatten();
-        Ok(Self {
+        Ok(Arc::new(Self {
+            name: self.name.clone(),
+            location: self.location.clone(),
+            log: Arc::clone(&self.log),
+            opened: Arc::clone(&self.opened),
+            version: change.version,
+            schema: Arc::clone(&self.schema),
+            partition_columns: self.partition_columns,
+            files: added.iter().chain(stay).cloned().collect(),
+            entry_ms,
+            transactions: OnceCell::new(),
             earlier: recorded
-                .map(|recorded| (self.version(), recorded))
+                .map(|recorded| (self.version, recorded))
                 .or_else(|| self.earlier.clone()),
-            ..newer
-        })
+        }))
     }
 
     /// Whether the log that this snapshot was read from is still there, up to this version.
     pub(super) async fn is_in_place(&self) -> Result<bool, Error> {
-        let present = written_ms(&log_entry(&self.location, self.version())).await?;
+        let present = written_ms(&log_entry(&self.location, self.version)).await?;
         Ok(present.is_some() && present == self.entry_ms)
     }
 
     /// Whether `other` is a version of the same table, and not of one that was created anew.
     pub(super) fn is_of_same_table(&self, other: &Self) -> bool {
-        self.state.metadata().id() == other.state.metadata().id()
+        self.metadata().id() == other.metadata().id()
     }
 
     pub fn name(&self) -> &TableName {
@@ -227,12 +248,12 @@ impl Snapshot {
 
     /// Version in the Delta log; 0 is the creation of the table.
     pub fn version(&self) -> u64 {
-        self.state.version()
+        self.version
     }
 
     /// When this version was committed, milliseconds since the epoch, if the log says so.
     pub fn committed_ms(&self) -> Option<i64> {
-        self.state.version_timestamp(self.state.version())
+        self.entry_ms
     }
 
     /// All columns in the order that scans have them: those of the partition last.
@@ -242,7 +263,7 @@ impl Snapshot {
 
     /// All columns in the order of their declaration.
     pub fn columns(&self) -> SchemaRef {
-        let declared = self.state.snapshot().arrow_schema();
+        let declared = self.opened.snapshot().arrow_schema();
         let position = |name: &str| declared.index_of(name).unwrap_or(usize::MAX);
         let mut fields = self.schema.fields().to_vec();
         fields.sort_by_key(|field| position(field.name()));
@@ -264,7 +285,7 @@ impl Snapshot {
     }
 
     pub fn description(&self) -> Option<&str> {
-        self.state.metadata().description()
+        self.metadata().description()
     }
 
     /// Number of data files, their bytes, and their rows where the log says how many.
@@ -305,7 +326,8 @@ impl Snapshot {
         if let Some(all) = self.recorded().await? {
             return Ok(all.get(application).copied());
         }
-        self.state
+        let state = self.state().await?;
+        state
             .transaction_version(self.log.as_ref(), application)
             .await
             .map_err(|source| open_failed(&self.name, &self.location, source))
@@ -324,32 +346,32 @@ impl Snapshot {
     }
 
     async fn recorded(&self) -> Result<Option<&Transactions>, Error> {
-        let read = || transactions::read(&self.location, self.version(), self.earlier.as_ref());
+        let read = || transactions::read(&self.location, self.version, self.earlier.as_ref());
         let all = self.transactions.get_or_try_init(read).await?;
         Ok(all.as_deref())
     }
 
     /// The files of one partition; of the whole table when `key` names no column.
     pub fn data_files(&self, key: &PartitionKey) -> impl Iterator<Item = DataFile> {
-        let matching = self
-            .state
-            .log_data()
+        self.files
             .iter()
             .filter(|file| {
-                let values = file.partition_values_map();
                 key.0.iter().all(|(column, value)| {
                     let value = Some(value.as_str()).filter(|value| *value != NULL_PARTITION);
-                    values.get(column).map(Option::as_deref) == Some(value)
+                    file.values.get(column).map(Option::as_deref) == Some(value)
                 })
             })
-            .map(|file| DataFile::from_log(&file))
-            .collect::<Vec<_>>();
-        matching.into_iter()
+            .map(|file| {
+                let rows = file.statistics.num_rows.get_value().copied();
+                let rows = rows.unwrap_or_default() as u64;
+                DataFile::from_log(&file.relative, &file.values, file.size, rows)
+            })
     }
 
     /// Files that left the table and are kept for older versions of it.
     pub(super) async fn retired(&self) -> Result<Vec<Path>, Error> {
-        self.state
+        let state = self.state().await?;
+        state
             .all_tombstones(self.log.as_ref())
             .map_ok(|file| below(&self.location, &file.path()))
             .try_collect()
@@ -362,7 +384,7 @@ impl Snapshot {
         self.files.iter().any(|file| file.relative == relative)
     }
 
-    pub(super) fn files(&self) -> &[SnapshotFile] {
+    pub(super) fn files(&self) -> &[Arc<SnapshotFile>] {
         &self.files
     }
 
@@ -370,13 +392,29 @@ impl Snapshot {
         &self.log
     }
 
-    pub(super) fn state(&self) -> &DeltaTableState {
-        &self.state
+    pub(super) fn metadata(&self) -> &Metadata {
+        self.opened.metadata()
+    }
+
+    /// What the library knows of the table, but for its files and its version, which may be later.
+    pub(super) fn opened(&self) -> &DeltaTableState {
+        &self.opened
+    }
+
+    /// What the library knows of the log at this version. It reads it, unless it did so before.
+    async fn state(&self) -> Result<Arc<DeltaTableState>, Error> {
+        if self.opened.version() == self.version {
+            return Ok(Arc::clone(&self.opened));
+        }
+        DeltaTableState::try_new(self.log.as_ref(), Some(self.version))
+            .await
+            .map(Arc::new)
+            .map_err(|source| open_failed(&self.name, &self.location, source))
     }
 }
 
 /// The place of the log entry of `version`.
-fn log_entry(table: &Location, version: u64) -> Location {
+pub(super) fn log_entry(table: &Location, version: u64) -> Location {
     let name = format!("{version:020}.json");
     table.join("_delta_log").join(&name)
 }

@@ -9,13 +9,16 @@ use arrow::datatypes::{DataType, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::ScalarValue;
-use deltalake_core::DeltaTableError;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel as _;
-use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
+use deltalake_core::kernel::transaction::{CommitData, CommitProperties, PROTOCOL};
 use deltalake_core::kernel::{Action, StructType, Transaction as Txn};
+use deltalake_core::logstore::CommitOrBytes;
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
+use deltalake_core::table::config::TablePropertiesExt as _;
+use deltalake_core::{DeltaTable, DeltaTableError, checkpoints};
 use object_store::path::{Path, PathPart};
+use tracing::warn;
 use uuid::Uuid;
 
 use super::data_file::{DataFile, Encoded};
@@ -164,6 +167,7 @@ impl Table {
         self.refuse_other_columns(change)?;
         let failure = match self.try_commit(change).await {
             Ok(version) => {
+                self.tidy(version).await;
                 self.reload().await?;
                 return Ok(Outcome::Committed(version));
             }
@@ -228,19 +232,37 @@ impl Table {
             ),
             predicate: None,
         };
-        // No retries below us: whether a newer version is harmless is the caller's to decide.
-        let properties = CommitProperties::default()
-            .with_max_retries(0)
-            .with_application_transactions(transactions);
-        let committed = CommitBuilder::from(properties)
-            .with_actions(actions)
-            .build(
-                Some(self.snapshot.state()),
-                Arc::clone(self.snapshot.log()),
-                operation,
-            )
+        let data = CommitData::new(actions, operation, HashMap::new(), transactions);
+        PROTOCOL.can_commit(self.snapshot.opened(), &data.actions, &data.operation)?;
+        let entry = CommitOrBytes::LogBytes(data.get_bytes()?);
+        let version = self.snapshot.version() + 1;
+        // Once: whether a newer version is harmless is the caller's to decide.
+        let log = self.snapshot.log();
+        log.write_commit_entry(version, entry, Uuid::new_v4())
             .await?;
-        Ok(committed.version())
+        Ok(version)
+    }
+
+    /// Writes a checkpoint when one is due, and removes what is old enough behind it.
+    ///
+    /// When that fails the next one is as good: nothing is in a checkpoint that is not in the log.
+    async fn tidy(&self, version: u64) {
+        let properties = self.snapshot.opened().table_config();
+        if !(version + 1).is_multiple_of(properties.checkpoint_interval().get()) {
+            return;
+        }
+        let tidy = async {
+            let mut table = DeltaTable::new(Arc::clone(self.snapshot.log()));
+            table.load_version(version).await?;
+            checkpoints::create_checkpoint(&table, None).await?;
+            if properties.enable_expired_log_cleanup() {
+                checkpoints::cleanup_metadata(&table, None).await?;
+            }
+            Ok::<_, DeltaTableError>(())
+        };
+        if let Err(error) = tidy.await {
+            warn!(table = %self.name(), version, %error, "could not write a checkpoint, which the next one makes up for");
+        }
     }
 
     async fn contains(&self, change: &Change) -> Result<bool, Error> {

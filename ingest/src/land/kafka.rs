@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::fail;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -85,10 +86,34 @@ async fn land_topic(
         Until::Stopped
     };
     let attempt = async |moved: &Moved, progress: &(dyn Fn(&Progress) + Sync)| {
-        land(landing, options, topic, shutdown, moved, progress).await
+        until_sure(async || land(landing, options, topic, shutdown, moved, progress).await).await
     };
     let counters = &landing.into.counters;
     keep_on(until, &topic.name, counters, shutdown, progress, attempt).await
+}
+
+/// Attempts until one that misses messages misses the same ones as the attempt before. What the tables have not when they
+/// are opened, another landing may have landed by the time that Kafka has it no more.
+async fn until_sure<T>(attempt: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
+    let mut missed = None;
+    loop {
+        let ended = attempt().await;
+        let misses = match &ended {
+            Err(
+                Error::OffsetsLost {
+                    partition, next, ..
+                }
+                | Error::OffsetsBeyond {
+                    partition, next, ..
+                },
+            ) => Some((*partition, *next)),
+            _ => None,
+        };
+        if misses.is_none() || misses == missed {
+            return ended;
+        }
+        missed = misses;
+    }
 }
 
 /// Lands from what the tables say until the end, or the first error.
@@ -102,12 +127,17 @@ async fn land(
 ) -> Result<Ended, Error> {
     let connection = Connection::open(options.clone(), "isobar-land").await?;
     moved.let_in();
-    let extents = connection.extents().await?;
+    let before = connection.extents().await?;
     let source = Source::Kafka {
         connection: connection.clone(),
-        extents: extents.clone(),
+        extents: before.clone(),
     };
+    fail::point("tables.begun");
     let mut coordinator = Landing::open(&landing.into, topic, source).await?;
+    fail::point("tables.opened");
+    // Asked anew now that it is known how far the tables are: another landing may have gone on while they were opened.
+    let mut extents = connection.extents().await?;
+    extents.retain(|number, _| before.contains_key(number));
     let from = kafka::start(
         connection.topic(),
         &coordinator.resume,
@@ -180,5 +210,57 @@ async fn grows(connection: &Connection, known: &BTreeMap<i32, Extent>) {
             );
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::until_sure;
+    use crate::error::Error;
+
+    fn lost(next: i64) -> Result<(), Error> {
+        Err(Error::OffsetsLost {
+            topic: "t".to_owned(),
+            partition: 0,
+            next,
+            low: 100,
+        })
+    }
+
+    fn beyond(next: i64) -> Result<(), Error> {
+        Err(Error::OffsetsBeyond {
+            topic: "t".to_owned(),
+            partition: 0,
+            next,
+            high: 1,
+        })
+    }
+
+    #[tokio::test]
+    async fn messages_are_missed_when_the_tables_opened_anew_miss_them_too() {
+        let check = async |attempts: Vec<Result<(), Error>>, expected: Result<(), i64>| {
+            let attempts = RefCell::new(attempts.into_iter());
+            let next = async || attempts.borrow_mut().next().expect("no more attempts");
+            let ended = until_sure(next).await.map_err(|error| match error {
+                Error::OffsetsLost { next, .. } | Error::OffsetsBeyond { next, .. } => next,
+                _ => 0,
+            });
+            assert_eq!(ended, expected);
+            assert!(attempts.into_inner().next().is_none(), "one too few");
+        };
+        check(vec![Ok(())], Ok(())).await;
+        check(vec![lost(5), Ok(())], Ok(())).await;
+        check(vec![lost(5), lost(9), beyond(200), Ok(())], Ok(())).await;
+        check(vec![lost(5), lost(5)], Err(5)).await;
+        check(vec![beyond(5), lost(7), lost(7)], Err(7)).await;
+        check(
+            vec![Err(Error::OffsetsGone {
+                topic: "t".to_owned(),
+            })],
+            Err(0),
+        )
+        .await;
     }
 }

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import resource
 import select
 import signal
 import subprocess
@@ -39,6 +40,7 @@ class Outcome:
     stdout: str
     stderr: str
     seconds: float
+    cpu_s: float
 
     def __str__(self) -> str:
         return (
@@ -89,7 +91,7 @@ class Isobar:
         timeout_s: float = PATIENCE_S,
         before_exec: Callable[[], None] | None = None,
     ) -> Outcome:
-        started = time.monotonic()
+        started, before_s = time.monotonic(), cpu_of_children_s()
         process = subprocess.run(
             [self.binary, *arguments],
             input=stdin.encode(),
@@ -107,6 +109,7 @@ class Isobar:
             process.stdout.decode(errors="replace"),
             process.stderr.decode(errors="replace"),
             seconds,
+            cpu_of_children_s() - before_s,
         )
         assert_no_canary(outcome.stdout + outcome.stderr)
         assert "panicked at" not in outcome.stderr, outcome
@@ -183,6 +186,12 @@ class Process(subprocess.Popen):
         text = os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
         assert_no_canary(text)
         return text
+
+
+def cpu_of_children_s() -> float:
+    """Of those that have ended and were waited for."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def parse_json(text: str) -> list[dict]:

@@ -108,6 +108,8 @@ def pytest_sessionfinish(session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter, exitstatus: int) -> None:
+    if hasattr(terminalreporter.config, "workeroutput"):
+        return  # The process that started this one has the rows of all, and knows whether any of them failed.
     for file, rows in sorted(_SESSION.items()):
         if not rows:
             continue

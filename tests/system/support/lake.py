@@ -41,6 +41,10 @@ class Lake:
         """The lines of the day's `aggregates.jsonl`."""
         return [json.loads(line) for line in self.place.read(self.aggregates_path(day)).splitlines()]
 
+    def commits(self) -> int:
+        """Those of table `weather`, the one that made it among them."""
+        return delta.versions_seen(self.place, "weather")
+
     def identities(self) -> list[tuple[int, int]]:
         """Those of table `weather`, as often as they stand there."""
         return sorted(

@@ -62,6 +62,7 @@ def lake_of(lakes, kind: str, topic: Topic, database: Database, **variables: str
         "BOOTSTRAP_SERVERS": topic.servers,
         "TOPIC_NAME": topic.name,
         "ISOBAR__CONSUME__HTTP_LISTEN": "127.0.0.1:0",
+        "ISOBAR__EXPORT__HTTP_LISTEN": "127.0.0.1:0",
         "ISOBAR__POSTGRES__TIMEOUT": "20s",
     }
     return lakes.new(kind, **own | database.variables | variables)

@@ -155,7 +155,15 @@ class Topic:
         city = record.value["weather"]["id"]
         timestamp = record.event_at * 1000
         partition = city % self.partitions
-        self._producer.produce(self.name, raw, str(city), partition, on_delivery=delivered, timestamp=timestamp)
+        def is_taken() -> bool:
+            try:
+                self._producer.produce(self.name, raw, str(city), partition, on_delivery=delivered, timestamp=timestamp)
+                return True
+            except BufferError:  # the broker is slower than we are
+                return False
+
+        while not is_taken():
+            self._producer.poll(1)
         self._producer.poll(0)
 
     def _connect(self) -> None:
