@@ -22,6 +22,8 @@ from stack import Stack, session
 from support.topic import Topic
 
 MEMORY_MAX = 512 << 20
+# What servers that have just been started need until they are as quick as they will be.
+WARM_UPS = 2
 
 
 @dataclass(frozen=True)
@@ -92,18 +94,18 @@ def measure(
     offsets = read(backlog.topic, "-f", "%o\n", stdout=subprocess.PIPE).stdout
     assert offsets.count(b"\n") == backlog.messages, "kcat reads another number of messages"
     reading, landings = [], []
-    for n in range(rounds + 1):
+    for n in range(WARM_UPS + rounds):
         started = time.perf_counter()
         read(backlog.topic)
         seconds = time.perf_counter() - started
         lake = lake_of(stack, binary, directory.with_name(f"{directory.name}-{n}"), backlog.topic)
         landing = land(lake, backlog)
         lake.place.delete("lake")
-        if n == 0:  # only warms the servers up
+        if n < WARM_UPS:
             continue
         reading.append(seconds)
         landings.append(landing)
-        say(f"round {n}: kcat {seconds:.2f} s, isobar {landing.seconds:.2f} s, {in_mib(landing.peak)}")
+        say(f"round {len(landings)}: kcat {seconds:.2f} s, isobar {landing.seconds:.2f} s, {in_mib(landing.peak)}")
     return reading, landings
 
 
