@@ -22,8 +22,8 @@ from stack import Stack, session
 from support.topic import Topic
 
 MEMORY_MAX = 512 << 20
-# What servers that have just been started need until they are as quick as they will be.
-WARM_UPS = 2
+# What broker, NameNode and DataNode need until the compilers of their virtual machines are done, which take a core until then.
+WARM_UPS = 12
 
 
 @dataclass(frozen=True)
