@@ -186,14 +186,14 @@ def polls_of(cities, api: OpenWeather) -> int:
 
 def test_an_api_that_is_away_is_outlived(producer, topic):
     with OpenWeather(CITIES[:2]) as api, Service(producer(api, topic), "produce") as service:
-        eventually(lambda: service.get("/readyz") == (200, "ready\n"), "the first messages")
+        service.wait_until_ready()  # with the first messages
         api.stop()
         eventually(lambda: service.get("/readyz")[0] == 503, "not ready", within_s=120)
         assert "unreachable" in service.get("/readyz")[1] and service.get("/healthz") == (200, "ok\n")
         before = polls(api)
         api.start()
         eventually(lambda: polls(api) >= before + 2, "polls again", within_s=120)
-        eventually(lambda: service.get("/readyz")[0] == 200, "ready")
+        service.wait_until_ready()
         service.stop()
         assert service.ended() == 0
         must_hold(api, topic, cut_short=len(api.cities))

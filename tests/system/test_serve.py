@@ -343,7 +343,7 @@ def test_a_lake_that_is_gone_is_unavailable_and_comes_back(serving, stack):
     with server.client() as client, pytest.raises(pyarrow.flight.FlightUnavailableError, match="NameNode"):
         ask(client, statement("SELECT count(*) FROM weather"))
     stack.restore()
-    eventually(lambda: server.get("/readyz")[0] == 200, "ready again")
+    server.wait_until_ready()
     assert server.rows("SELECT count(*) AS n FROM weather") == [{"n": len(everything().records)}]
 
 

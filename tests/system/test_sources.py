@@ -183,7 +183,7 @@ def test_a_server_that_is_away_is_told_and_outlived(lakes, stack, topic, databas
         if len(topic.records) == 20:
             topic.produce(second)
             road.bring()
-        eventually(lambda: web.get("/readyz")[0] == 200, "ready again", PATIENCE_S)
+        web.wait_until_ready(PATIENCE_S)
         eventually(lambda: web.metric(rows) == 40, "the other rows", PATIENCE_S)
         assert end(process) == 0, process.said()
     must_hold(lake, topic, [source])

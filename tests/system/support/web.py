@@ -33,9 +33,9 @@ class Web:
         """Of one series; none is nought."""
         return self.metrics().get(name, 0.0)
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, within_s: float = 60) -> None:
         """It answers before it has done its first step, and says no when a server of its own is slow for a moment."""
-        eventually(lambda: self.get("/readyz") == (200, "ready\n"), "it is ready", PATIENCE_S)
+        eventually(lambda: self.get("/readyz") == (200, "ready\n"), "it is ready", within_s)
 
 
 def web_of(process: Process) -> Web:
