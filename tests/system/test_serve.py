@@ -15,7 +15,6 @@ from support.fixtures import everything
 from support.flight import Jdbc, Server, ask, descriptor, packed, statement
 from support.lake import DAILY_TABLE, Lake
 from support.weather_data import CITIES, build
-from support.web import eventually
 from test_sql import WRITES
 
 # What a row is found by.
