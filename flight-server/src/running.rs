@@ -119,8 +119,9 @@ impl Drop for Query {
         entries.retain(|entry| entry.number != self.number);
         drop(entries);
         let elapsed = self.started.elapsed();
-        self.running.counters.running.dec();
+        // In this order, so that who sees that nothing runs any more finds the outcomes counted.
         self.running.counters.ended(self.outcome, elapsed);
+        self.running.counters.running.dec();
         debug!(outcome = self.outcome.as_str(), ?elapsed, "statement ended");
     }
 }

@@ -168,7 +168,7 @@ def test_one_city_that_fails_stops_no_other(producer, topic):
             before = polls_of(others, api)
             eventually(lambda: polls_of(others, api) >= before + 3, "polls of the others", within_s=120)
             service.wait_until_ready()
-            assert service.metric('isobar_polled_cities_total{outcome="failed"}') >= 1
+            eventually(lambda: service.metric('isobar_polled_cities_total{outcome="failed"}') >= 1, "the failure counted")
             api.broken.clear()
             before = len(api.served(broken))
             eventually(lambda: len(api.served(broken)) >= before + 2, "the city again")
@@ -430,12 +430,13 @@ def test_the_key_is_never_shown(producer, topic, tmp_path):
 
 def test_metrics_say_what_happened(producer, topic):
     with OpenWeather(CITIES[:2], fail_rate=0.3) as api, Service(producer(api, topic), "produce") as service:
-        eventually(lambda: service.metric("isobar_polls_total") >= 4, "polls", within_s=120)
+        # A poll is counted before Kafka has acknowledged its messages, and of some polls a city's retries run out.
+        eventually(lambda: service.metric('isobar_polled_cities_total{outcome="ok"}') >= 8, "polls", within_s=120)
+        eventually(lambda: service.metric("isobar_produced_messages_total") >= 8, "messages in Kafka")
         assert service.get("/healthz") == (200, "ok\n")
+        assert service.metric("isobar_polls_total") >= 4
         assert service.metric("isobar_openweather_calls_total") > 24
         assert service.metric("isobar_openweather_retries_total") > 0
-        assert service.metric('isobar_polled_cities_total{outcome="ok"}') >= 8
-        assert service.metric("isobar_produced_messages_total") >= 6
         assert service.metric("isobar_kafka_up") == 1
         assert time.time() - 60 < service.metric("isobar_last_produced_timestamp_seconds") <= time.time() + 1
 

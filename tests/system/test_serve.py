@@ -15,6 +15,7 @@ from support.fixtures import everything
 from support.flight import Jdbc, Server, ask, descriptor, packed, statement
 from support.lake import DAILY_TABLE, Lake
 from support.weather_data import CITIES, build
+from support.web import eventually
 from test_sql import WRITES
 
 # What a row is found by.
@@ -323,14 +324,18 @@ def test_health_readiness_and_metrics(serving, kind):
     assert server.get("/nothing")[0] == 404
     before = [server.metric(name) for name in ('isobar_queries_total{outcome="ok"}', "isobar_sent_rows_total")]
     rows = len(server.rows("SELECT city FROM weather"))
-    after = [server.metric(name) for name in ('isobar_queries_total{outcome="ok"}', "isobar_sent_rows_total")]
-    assert [new - old for new, old in zip(after, before, strict=True)] == [1, rows]
+
+    def counted() -> bool:
+        after = [server.metric(name) for name in ('isobar_queries_total{outcome="ok"}', "isobar_sent_rows_total")]
+        return [new - old for new, old in zip(after, before, strict=True)] == [1, rows]
+
+    eventually(counted, "the statement and its rows are counted")  # after the client has them
     assert server.metric("isobar_sent_bytes_total") > 0
     assert server.metric("isobar_storage_calls_total") > 0
     assert server.metric("isobar_query_duration_seconds_count") >= 1
     with pytest.raises(adbc_driver_manager.Error):
         server.rows("SELECT 1 / (temp - temp)::BIGINT FROM weather")
-    assert server.metric('isobar_queries_total{outcome="refused"}') >= 1
+    eventually(lambda: server.metric('isobar_queries_total{outcome="refused"}') >= 1, "the refusal is counted")
 
 
 def test_a_lake_that_is_gone_is_unavailable_and_comes_back(serving, stack):
