@@ -9,6 +9,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, date, datetime
 from itertools import count
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Producer
@@ -232,9 +233,7 @@ def test_a_table_that_is_declared_later_does_not_set_the_others_back(lake_with, 
     lake = lake_with("local", topic, ("first", shared.name))
     shared.produce_readings(500, late=5)
     land_once(lake, "--topic", shared.name)
-    tables = lake.isobar.variables["ISOBAR__QUERIES__PATH"] + "/tables/"
-    with open(tables + "second.sql", "w") as file:
-        file.write(sensors.READINGS_SQL.format(topic=shared.name))
+    declare(lake, "second", sensors.READINGS_SQL.format(topic=shared.name))
     small = lake.isobar.having(ISOBAR__LAND__ROWS_MAX="50", ISOBAR__LAND__INTERVAL="1h")
     small.ok("land", "--from", "kafka", "--once", "--topic", shared.name)
     highest = 0
@@ -247,6 +246,28 @@ def test_a_table_that_is_declared_later_does_not_set_the_others_back(lake_with, 
     must_be_complete(asked(lake), lake, shared, ["first", "second", "dead_letters"])
     for table in ("first", "second"):
         sensors.compare_readings(lake.rows(table), shared)
+
+
+def test_a_table_that_is_declared_later_does_not_hide_what_another_has_lost(lake_with, kafka, topic):
+    shared = Sensors(kafka, partitions=1)
+    lake = lake_with("local", topic, ("first", shared.name))
+    shared.produce_readings(50)
+    land = ["land", "--from", "kafka", "--once", "--topic", shared.name]
+    lake.isobar.ok(*land)
+    before = delta.version(lake.place, "first")
+    shared.produce_readings(100)
+    shared.delete_before({0: 100})
+    declare(lake, "second", sensors.READINGS_SQL.format(topic=shared.name))
+    lake.isobar.refused(*land, code=1, says=[shared.name, "offset 50", "none before 100", "--accept-loss"])
+    assert delta.version(lake.place, "first") == before
+    lake.isobar.ok(*land, "--accept-loss")
+    offsets = {table: sorted(row["kafka_offset"] for row in lake.rows(table)) for table in ["first", "second"]}
+    assert offsets == {"first": [*range(50), *range(100, 150)], "second": [*range(100, 150)]}
+
+
+def declare(lake: Lake, table: str, text: str) -> None:
+    tables = Path(lake.isobar.variables["ISOBAR__QUERIES__PATH"]) / "tables"
+    (tables / f"{table}.sql").write_text(text)
 
 
 def test_the_page_takes_a_topic_of_ones_own_from_its_first_message_to_an_aggregation(lakes, kafka, topic, tmp_path):

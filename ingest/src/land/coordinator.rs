@@ -35,6 +35,8 @@ pub(crate) struct Landing {
     source: Source,
     /// Where every table has everything of the source before: it is read from here.
     pub(crate) resume: Positions,
+    /// Where those tables went on when the landing began that have taken anything of a topic partition.
+    taken: Positions,
     /// Blocks that were decoded before one that was read earlier.
     arrived: BTreeMap<u64, Processed>,
     /// The place of the block that is accepted next.
@@ -83,6 +85,7 @@ impl Landing {
             ..Reached::default()
         };
         let resume = lowest(reached.iter().map(|reached| &reached.positions));
+        let taken = lowest_known(reached.iter().map(|reached| &reached.positions));
         let positions = reached.into_iter().map(|reached| reached.positions);
         let mut positions: Vec<_> = positions.collect();
         for positions in &mut positions {
@@ -105,6 +108,7 @@ impl Landing {
             topic: topic.name.clone(),
             source,
             resume,
+            taken,
             arrived: BTreeMap::new(),
             next: 0,
             buffer: Buffer::new(names.len(), guest.hand()),
@@ -144,6 +148,13 @@ impl Landing {
         let mut committed = self.resume.clone();
         committed.extend(self.committer.committed.positions.clone());
         committed
+    }
+
+    /// Where those tables go on by now that have taken anything of a topic partition: what follows must still be there.
+    pub(crate) fn taken(&self) -> Positions {
+        let mut taken = self.taken.clone();
+        taken.extend(self.committer.committed.positions.clone());
+        taken
     }
 
     /// Takes what the workers have processed until they end.
@@ -313,6 +324,16 @@ fn lowest<'a>(mut tables: impl Iterator<Item = &'a BTreeMap<i32, i64>> + Clone) 
     lowest.collect()
 }
 
+/// Of each topic partition, the lowest of the numbers of those tables that have one.
+fn lowest_known<'a>(tables: impl Iterator<Item = &'a BTreeMap<i32, i64>>) -> Positions {
+    let mut lowest = Positions::new();
+    for (partition, next) in tables.flatten() {
+        let known = lowest.entry(*partition).or_insert(*next);
+        *known = (*known).min(*next);
+    }
+    lowest
+}
+
 /// Which of `rows` belong to messages that are new to their table.
 pub(super) fn claim(
     rows: &RecordBatch,
@@ -340,7 +361,7 @@ pub(super) fn claim(
 
 #[cfg(test)]
 mod tests {
-    use super::lowest;
+    use super::{lowest, lowest_known};
     use crate::source::Positions;
 
     #[test]
@@ -355,5 +376,17 @@ mod tests {
         // A table that was declared later takes the topic from its beginning.
         check(&[[(0, 5)].into(), Positions::new()], Positions::new());
         check(&[Positions::new(), [(0, 5)].into()], Positions::new());
+    }
+
+    #[test]
+    fn a_table_without_a_position_does_not_hide_where_the_others_go_on() {
+        let tables: [Positions; 3] = [
+            Positions::new(),
+            [(0, 7), (1, 2)].into(),
+            [(0, 5), (2, 4)].into(),
+        ];
+        let expected = [(0, 5), (1, 2), (2, 4)].into();
+        assert_eq!(lowest_known(tables.iter()), expected);
+        assert_eq!(lowest_known([].iter()), Positions::new());
     }
 }

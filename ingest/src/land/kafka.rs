@@ -138,9 +138,10 @@ async fn land(
     // Asked anew now that it is known how far the tables are: another landing may have gone on while they were opened.
     let mut extents = connection.extents().await?;
     extents.retain(|number, _| before.contains_key(number));
-    let from = kafka::start(
+    let from = kafka::start_for_all(
         connection.topic(),
         &coordinator.resume,
+        &coordinator.taken(),
         &extents,
         landing.accept_loss,
     )?;
@@ -187,8 +188,8 @@ async fn land(
         Ok(()) if grown => Ok(Ended::Grown),
         Ok(()) => Ok(Ended::Done(coordinator.progress())),
         Err(Error::OffsetsGone { .. }) => {
-            let committed = coordinator.committed();
-            Err(kafka::why_gone(&connection, &committed, landing.accept_loss).await)
+            let taken = coordinator.taken();
+            Err(kafka::why_gone(&connection, &taken, landing.accept_loss).await)
         }
         Err(error) => Err(error),
     }

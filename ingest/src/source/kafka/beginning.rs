@@ -57,6 +57,27 @@ pub(crate) fn start(
     Ok(from)
 }
 
+/// Where to begin for tables of which some have not taken anything yet. `taken` is where the others go on: nothing may be gone
+/// from there, though reading begins before.
+///
+/// # Errors
+/// When what those have to take next is not there.
+pub(crate) fn start_for_all(
+    topic: &str,
+    resume: &Positions,
+    taken: &Positions,
+    extents: &BTreeMap<i32, Extent>,
+    accept_loss: bool,
+) -> Result<Positions, Error> {
+    let mut from = start(topic, taken, extents, accept_loss)?;
+    for (partition, extent) in extents {
+        if !resume.contains_key(partition) {
+            from.insert(*partition, extent.low);
+        }
+    }
+    Ok(from)
+}
+
 /// Records between where reading begins and where the topic ends now.
 pub(crate) fn pending(from: &Positions, extents: &BTreeMap<i32, Extent>) -> u64 {
     let pending = extents.iter().map(|(partition, extent)| {
@@ -89,8 +110,17 @@ pub(crate) async fn why_gone(
 #[cfg(test)]
 mod tests {
     use super::super::Extent;
-    use super::{pending, start};
+    use super::{pending, start, start_for_all};
     use crate::error::Error;
+    use crate::source::Positions;
+
+    fn told(found: Result<Positions, Error>) -> Result<i64, &'static str> {
+        found.map(|from| from[&0]).map_err(|error| match error {
+            Error::OffsetsLost { low: 5, .. } => "lost",
+            Error::OffsetsBeyond { high: 9, .. } => "beyond",
+            _ => "another",
+        })
+    }
 
     #[test]
     fn reading_begins_where_the_tables_end_or_says_why_not() {
@@ -98,12 +128,7 @@ mod tests {
         let check = |next: Option<i64>, accept_loss, expected: Result<i64, &str>| {
             let resume = next.map(|next| (0, next)).into_iter().collect();
             let found = start("t", &resume, &extents, accept_loss);
-            let found = found.map(|from| from[&0]).map_err(|error| match error {
-                Error::OffsetsLost { low: 5, .. } => "lost",
-                Error::OffsetsBeyond { high: 9, .. } => "beyond",
-                _ => "another",
-            });
-            assert_eq!(found, expected, "{next:?}");
+            assert_eq!(told(found), expected, "{next:?}");
         };
         check(None, false, Ok(5));
         check(Some(5), false, Ok(5));
@@ -112,5 +137,24 @@ mod tests {
         check(Some(4), false, Err("lost"));
         check(Some(4), true, Ok(5));
         assert_eq!(pending(&[(0, 7)].into(), &extents), 2);
+    }
+
+    #[test]
+    fn a_table_without_a_position_does_not_hide_what_others_have_lost() {
+        let extents = [(0, Extent { low: 5, high: 9 })].into();
+        let check = |taken: i64, accept_loss, expected: Result<i64, &str>| {
+            let none = Positions::new();
+            let found = start_for_all("t", &none, &[(0, taken)].into(), &extents, accept_loss);
+            assert_eq!(told(found), expected, "{taken}");
+        };
+        check(5, false, Ok(5));
+        check(8, false, Ok(5));
+        check(4, false, Err("lost"));
+        check(4, true, Ok(5));
+        check(10, false, Err("beyond"));
+        // All tables have one.
+        let both = [(0, 7)].into();
+        let found = start_for_all("t", &both, &both, &extents, false);
+        assert_eq!(told(found), Ok(7));
     }
 }

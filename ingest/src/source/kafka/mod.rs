@@ -27,7 +27,7 @@ use tracing::debug;
 use uuid::Uuid;
 
 pub(crate) use self::again::{Offsets, read_again};
-pub(crate) use self::beginning::{pending, start, why_gone};
+pub(crate) use self::beginning::{pending, start, start_for_all, why_gone};
 pub use self::client::KafkaOptions;
 pub(crate) use self::client::{ASK_LIMIT, metadata};
 use self::context::Consumer;
