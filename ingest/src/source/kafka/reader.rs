@@ -49,7 +49,7 @@ pub(crate) fn read(
     assigned.map_err(|source| connection.failed("read", source))?;
     let mut missing = Missing::new(reading);
     let mut block = Lingering::new();
-    let mut quiet_since = None;
+    let mut silence = Silence::default();
     while !stop.is_cancelled() && !missing.is_empty() {
         // As long as records are there at once, nobody looks at the clock.
         let mut polled = connection.consumer.poll(Duration::ZERO);
@@ -57,16 +57,7 @@ pub(crate) fn read(
         if !at_once {
             polled = connection.consumer.poll(block.patience());
         }
-        if polled.is_some() {
-            quiet_since = None;
-        } else if reading.until.is_some()
-            && quiet_since.get_or_insert_with(Instant::now).elapsed() > SILENCE_MAX
-        {
-            return Err(connection.failed(
-                "read",
-                KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut),
-            ));
-        }
+        let silent = silence.hear(polled.as_ref(), Instant::now);
         match polled {
             Some(Ok(message)) if missing.take(message.partition(), message.offset()) => {
                 block.push(&message);
@@ -76,6 +67,12 @@ pub(crate) fn read(
             None | Some(Ok(_)) => {}
             Some(Err(KafkaError::PartitionEOF(partition))) => missing.end(partition),
             Some(Err(error)) => tolerate(connection, reading, error)?,
+        }
+        if reading.until.is_some() && silent > SILENCE_MAX {
+            return Err(connection.failed(
+                "read",
+                KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut),
+            ));
         }
         let is_due = block.gathered.is_full() || !at_once && block.has_waited();
         if is_due && !send(block.seal()) {
@@ -167,6 +164,30 @@ impl Missing {
     }
 }
 
+/// Since when nothing of the topic was heard. That brokers are away, which librdkafka says again and again, is nothing.
+#[derive(Default)]
+struct Silence(Option<Instant>);
+
+impl Silence {
+    /// How long it has lasted after this answer. The clock is asked when it lasts.
+    fn hear<T>(
+        &mut self,
+        polled: Option<&Result<T, KafkaError>>,
+        now: impl FnOnce() -> Instant,
+    ) -> Duration {
+        match polled {
+            Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => {
+                self.0 = None;
+                Duration::ZERO
+            }
+            None | Some(Err(_)) => {
+                let now = now();
+                now.duration_since(*self.0.get_or_insert(now))
+            }
+        }
+    }
+}
+
 /// Records on their way into a block, which waits for more of them for a moment.
 struct Lingering {
     gathered: Gathered,
@@ -211,7 +232,32 @@ impl Lingering {
 
 #[cfg(test)]
 mod tests {
-    use super::{Missing, Reading};
+    use std::time::{Duration, Instant};
+
+    use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+    use super::{Missing, Reading, Silence};
+
+    #[test]
+    fn brokers_that_are_said_to_be_away_do_not_end_the_silence() {
+        let begin = Instant::now();
+        let mut silence = Silence::default();
+        let mut check = |polled: Option<Result<(), KafkaError>>, at_s, expected_s| {
+            let now = || begin + Duration::from_secs(at_s);
+            let silent = silence.hear(polled.as_ref(), now);
+            assert_eq!(silent, Duration::from_secs(expected_s), "{polled:?}");
+        };
+        let away = |code| Some(Err(KafkaError::MessageConsumption(code)));
+        check(None, 0, 0);
+        check(away(RDKafkaErrorCode::AllBrokersDown), 5, 5);
+        check(away(RDKafkaErrorCode::BrokerTransportFailure), 15, 15);
+        check(None, 61, 61);
+        check(Some(Ok(())), 62, 0);
+        check(away(RDKafkaErrorCode::AllBrokersDown), 70, 0);
+        check(None, 72, 2);
+        check(Some(Err(KafkaError::PartitionEOF(0))), 80, 0);
+        check(None, 81, 0);
+    }
 
     #[test]
     fn a_landing_ends_where_the_topic_ended_when_it_began() {
