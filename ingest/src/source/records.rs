@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-/// Bytes of messages that are decoded together.
+/// Bytes of messages that are decoded together; of what stands beside their values there is no more.
 const BLOCK_BYTES: usize = 2 << 20;
 /// Room for the message that makes a block full: to grow for it would be to copy all others.
 const LAST_BYTES: usize = 64 << 10;
@@ -130,7 +130,12 @@ impl Gathered {
 
     /// Enough to be decoded together.
     pub(crate) fn is_full(&self) -> bool {
-        self.bytes.len() >= BLOCK_BYTES
+        self.bytes.len() >= BLOCK_BYTES || self.bytes_beside() >= BLOCK_BYTES
+    }
+
+    /// What is held beside the values. Of messages that have none, or long keys, it is most of all.
+    fn bytes_beside(&self) -> usize {
+        self.keys.len() + (self.list.len() + self.refused.len()) * size_of::<Record>()
     }
 
     /// The messages so far; those of the next block follow them.
@@ -140,7 +145,7 @@ impl Gathered {
             ..Self::new(self.source)
         };
         let mut full = std::mem::replace(self, next);
-        if !full.is_full() {
+        if full.bytes.len() < BLOCK_BYTES {
             // Rows keep these bytes for as long as they are not staged.
             full.bytes.shrink_to_fit();
         }
@@ -187,5 +192,29 @@ mod tests {
         gathered.push((1, 0), None, None, Some(&vec![b' '; BLOCK_BYTES]));
         assert!(gathered.is_full());
         assert_eq!((first.sequence, gathered.seal().sequence), (0, 1));
+    }
+
+    #[test]
+    fn messages_without_a_value_and_long_keys_fill_a_block_too() {
+        let check = |what: &str, key: Option<&[u8]>, most: i64| {
+            let mut gathered = Gathered::new("kafka");
+            let full = (0..most).find(|offset| {
+                gathered.push((0, *offset), None, key, None);
+                gathered.is_full()
+            });
+            assert!(full.is_some_and(|at| at > most / 2), "{what}: {full:?}");
+        };
+        check("without a value", None, 1 << 15);
+        check("long keys", Some(&[b'k'; 64 << 10]), 1 << 5);
+    }
+
+    #[test]
+    fn a_block_that_long_keys_have_filled_holds_no_room_for_values() {
+        let mut gathered = Gathered::new("kafka");
+        let key = vec![b'k'; BLOCK_BYTES];
+        gathered.push((0, 0), None, Some(&key), Some(b"value"));
+        assert!(gathered.is_full());
+        let bytes = Vec::from(gathered.seal().bytes);
+        assert!(bytes.capacity() < BLOCK_BYTES, "{}", bytes.capacity());
     }
 }
