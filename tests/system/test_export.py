@@ -208,6 +208,33 @@ def kill_between_files_and_record(lake: Lake, connection) -> None:
     connection.rollback()
 
 
+def test_a_row_of_no_time_is_named_and_stops_no_other(lakes, topic, database):
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:1]))
+    lake = exporting(lakes, "local", topic, database)
+    consume(lake)
+    odd = [
+        ("date_time", "infinity"),
+        ("date_time", "0044-03-15 BC"),
+        ("event_time", "-infinity"),
+        ("event_time", "294000-01-01 00:00:00+00"),
+    ]
+    left_out = topic.records[5:100:25]
+    for (column, no_time), record in zip(odd, left_out, strict=True):
+        statement = f"UPDATE weather SET {column} = %s WHERE (partition, msg_offset) = (%s, %s)"
+        database.run(statement, [no_time, *record.identity])
+    outcome = lake.isobar.ok("export", "--once")
+    others = [record for record in topic.records if record not in left_out]
+    assert f"{len(others)} rows exported" in outcome.stdout
+    told = [json.loads(line) for line in outcome.stderr.splitlines() if "left out" in line]
+    assert sorted((line["partition"], line["offset"]) for line in told) == oracle.identities(left_out)
+    must_hold(lake, others)
+    # They are done with: what comes later is exported, and nobody is told again.
+    topic.produce(weather([date(2026, 1, 16)], CITIES[:1]))
+    consume(lake)
+    outcome = lake.isobar.ok("export", "--once")
+    assert "144 rows exported" in outcome.stdout and "left out" not in outcome.stderr
+
+
 def test_ref_date_is_kept_for_those_who_read_it(lakes, topic, database):
     database.run("CREATE TABLE ref_date (ref_date TIMESTAMP)")
     database.run("INSERT INTO ref_date VALUES ('2025-12-31 23:00:00')")

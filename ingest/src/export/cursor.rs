@@ -9,6 +9,7 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 use futures::{TryStreamExt as _, pin_mut};
 use tokio_postgres::{IsolationLevel, Transaction};
+use tracing::warn;
 
 use super::ranges::Ranges;
 use super::{Limits, line};
@@ -53,9 +54,15 @@ const BEGIN: &str = "
 INSERT INTO isobar.exports (topic, partition, offsets, file, zone)
 VALUES ($1, $2, $3::TEXT::INT8MULTIRANGE, $4, $5)";
 
-/// The ranges of an export may hold what was exported before.
+/// The ranges of an export may hold what was exported before. Only a time of the years that lines and
+/// directories can say is one: `consume` writes no other, but PostgreSQL has more, and `infinity`.
 const ROWS: &str = "
-SELECT partition, msg_offset, date_time, event_time, value::TEXT
+SELECT
+    partition,
+    msg_offset,
+    CASE WHEN date_time BETWEEN '0001-01-01' AND '9999-12-30' THEN date_time END,
+    CASE WHEN event_time BETWEEN '0001-01-02+00' AND '9999-12-30+00' THEN event_time END,
+    value::TEXT
 FROM isobar.exports
 JOIN weather USING (topic, partition)
 LEFT JOIN isobar.exported USING (topic, partition)
@@ -169,8 +176,17 @@ impl Cursor {
             let mut lines = Lines::default();
             while let Some(row) = rows.try_next().await? {
                 let (partition, offset): (i32, i64) = (row.get(0), row.get(1));
-                let date_time: NaiveDateTime = row.get(2);
-                let event_time: DateTime<Utc> = row.get(3);
+                let date_time: Option<NaiveDateTime> = row.get(2);
+                let event_time: Option<DateTime<Utc>> = row.get(3);
+                let Some((date_time, event_time)) = date_time.zip(event_time) else {
+                    warn!(
+                        topic = self.topic,
+                        partition,
+                        offset,
+                        "the time of this row is none that a file can have; it is left out"
+                    );
+                    continue;
+                };
                 let day = event_time.with_timezone(&zone).date_naive();
                 let of_day = lines.by_day.entry(day).or_default();
                 line::push(of_day, partition, offset, date_time, row.get(4));
