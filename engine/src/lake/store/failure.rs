@@ -191,6 +191,10 @@ fn classify_hdfs(error: &HdfsError) -> Kind {
         HdfsError::DataTransferError(_)
         | HdfsError::BlocksNotFound(_)
         | HdfsError::ChecksumError => Kind::DataNode,
+        // The NameNode was asked again and again, and has not heard of the last block from any DataNode.
+        HdfsError::OperationFailed(message) if message.contains("complete file in time") => {
+            Kind::DataNode
+        }
         HdfsError::RPCError(class, message) | HdfsError::FatalRPCError(class, message) => {
             if class.contains("SafeModeException") || message.contains("in safe mode") {
                 Kind::SafeMode
@@ -213,4 +217,35 @@ fn classify_hdfs(error: &HdfsError) -> Kind {
 /// `path` as people write it, with the leading slash that object store paths leave out.
 pub(crate) fn absolute(path: &Path) -> String {
     format!("/{path}")
+}
+
+#[cfg(test)]
+mod tests {
+    use hdfs_native::HdfsError;
+
+    use super::{Attempt, Failure};
+
+    /// What becomes of `error` when HDFS answers a call with it.
+    fn failed(error: HdfsError) -> object_store::Error {
+        let attempt = Attempt {
+            server: "HDFS at namenode:8020".to_owned(),
+            user: "somebody".to_owned(),
+            operation: "write",
+            path: "/lake/weather".to_owned(),
+        };
+        attempt.failed(object_store::Error::Generic {
+            store: "HDFS",
+            source: Box::new(error),
+        })
+    }
+
+    #[test]
+    fn a_file_that_no_datanode_tells_the_namenode_of_is_a_failure_of_datanodes() {
+        let late = HdfsError::OperationFailed("Failed to complete file in time".to_owned());
+        let late = failed(late);
+        let found = Failure::find(&late);
+        assert!(matches!(found, Some(Failure::DataNode { .. })), "{late:?}");
+        let other = failed(HdfsError::OperationFailed("no libgssapi".to_owned()));
+        assert!(Failure::find(&other).is_none(), "{other:?}");
+    }
 }
