@@ -132,6 +132,24 @@ def test_the_datanode_is_frozen_while_we_write(lakes, stack, tmp_path):
     assert len(lake.rows("dead_letters")) == 1
 
 
+def test_a_killed_datanode_is_named_while_we_write(lakes, stack, tmp_path):
+    """Nobody listens there, and the NameNode does not know yet. It runs, so that it is not the one to look at."""
+    lake = lakes.new("hdfs")
+    export = build([date(2026, 1, 15)], CITIES[:1])
+    for path, data in export.files.items():
+        (tmp_path / path.replace("/", "_")).write_bytes(data)
+    land = ["land", "--from", "files", str(tmp_path), "--once"]
+    stack.kill("datanode")
+    try:
+        says = ["check that its DataNodes run", WHERE[0]]
+        outcome = lake.isobar.refused(*land, code=1, says=says, within_s=LIMIT_S)
+    finally:
+        stack.restore()
+    assert "check that its NameNode runs" not in outcome.stderr
+    lake.isobar.ok(*land)
+    assert lake.identities() == sorted(record.identity for record in export.records)
+
+
 def test_safe_mode_refuses_writes_by_name(lakes, stack):
     lake = lakes.new("hdfs")
     export = build([date(2026, 1, 15)], CITIES[:1])

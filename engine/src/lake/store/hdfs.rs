@@ -57,10 +57,9 @@ impl Hdfs {
             return Err(HdfsError::AlreadyExists(path.to_owned()));
         }
         let (mut writer, aside) = self.create_aside(path).await?;
-        for bytes in payload {
-            writer.write(bytes).await?;
+        if let Err(error) = write(&mut writer, payload).await {
+            return Err(self.told_apart(&aside, error).await);
         }
-        with_breaths(Box::pin(writer.close())).await?;
         fail::file_point("closed", path);
         let renamed = self.client.rename(&aside, path, overwrite).await;
         if renamed.is_err() {
@@ -68,6 +67,18 @@ impl Hdfs {
             let _ = self.client.delete(&aside, false).await;
         }
         renamed
+    }
+
+    /// Says which server has failed while `aside` was written. The client has one error for both kinds; a NameNode that answers
+    /// is not the one.
+    async fn told_apart(&self, aside: &str, error: HdfsError) -> HdfsError {
+        let HdfsError::IOError(cause) = error else {
+            return error;
+        };
+        match self.client.get_file_info(aside).await {
+            Err(HdfsError::IOError(_)) => HdfsError::IOError(cause),
+            _ => HdfsError::DataTransferError(cause.to_string()),
+        }
     }
 
     /// A new file beside `path`, under the first free name `.NAME.tmp.N`.
@@ -85,6 +96,14 @@ impl Hdfs {
             }
         }
     }
+}
+
+/// Writes `payload` and closes the file.
+async fn write(writer: &mut FileWriter, payload: PutPayload) -> hdfs_native::Result<()> {
+    for bytes in payload {
+        writer.write(bytes).await?;
+    }
+    with_breaths(Box::pin(writer.close())).await
 }
 
 /// Runs `call`, which goes on only a breath after what it waited for has come.
