@@ -177,7 +177,9 @@ async fn land(
             let (decoders, processed) = Decoders::start(topic).await?;
             let readers = read_files(decoders, &files.place, chosen, shutdown);
             landing.take(processed, progress).await?;
-            watch.hold(readers.finish().await?);
+            let left = readers.finish().await?;
+            watch.hold(left.held);
+            watch.forget(&left.gone);
             landing.finish(progress).await?;
         }
         if !files.watch || shutdown.is_cancelled() {

@@ -121,36 +121,47 @@ pub(crate) fn read_files(
         };
         let (processed, shutdown) = (processed.clone(), shutdown.clone());
         readers.spawn(async move {
-            let mut held = Vec::new();
+            let mut left = Left::default();
             let read = tokio::select! {
                 () = shutdown.cancelled() => Ok(()),
-                read = reader.run(&mut held) => read,
+                read = reader.run(&mut left) => read,
             };
             if let Err(error) = read {
                 // Nobody receives any more when another error came first.
                 let _ = processed.send(Err(error)).await;
             }
-            held
+            left
         });
     }
     Readers { readers, decoders }
 }
 
+/// Files that were not read to their end.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    /// Their last line may still grow and was left out.
+    pub(crate) held: Vec<Path>,
+    /// They vanished before they were read.
+    pub(crate) gone: Vec<Path>,
+}
+
 /// Files being read. Dropped, it stops all of it.
 pub(crate) struct Readers {
-    readers: JoinSet<Vec<Path>>,
+    readers: JoinSet<Left>,
     decoders: JoinSet<()>,
 }
 
 impl Readers {
-    /// Waits for the end. Yields the files whose last line may still grow and was left out.
-    pub(crate) async fn finish(mut self) -> Result<Vec<Path>, Error> {
-        let mut held = Vec::new();
+    /// Waits for the end.
+    pub(crate) async fn finish(mut self) -> Result<Left, Error> {
+        let mut left = Left::default();
         while let Some(ended) = self.readers.join_next().await {
-            held.extend(ended.map_err(Error::Task)?);
+            let more = ended.map_err(Error::Task)?;
+            left.held.extend(more.held);
+            left.gone.extend(more.gone);
         }
         join_all(self.decoders).await?;
-        Ok(held)
+        Ok(left)
     }
 }
 
@@ -172,11 +183,12 @@ struct Reader {
 }
 
 impl Reader {
-    async fn run(&self, held: &mut Vec<Path>) -> Result<(), Error> {
+    async fn run(&self, left: &mut Left) -> Result<(), Error> {
         while let Some(file) = self.chosen.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             match files::read(&self.place, file, &self.blocks).await? {
                 Tail::Read => {}
-                Tail::Held => held.push(file.meta.location.clone()),
+                Tail::Held => left.held.push(file.meta.location.clone()),
+                Tail::Gone => left.gone.push(file.meta.location.clone()),
             }
         }
         Ok(())

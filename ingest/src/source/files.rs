@@ -8,8 +8,9 @@ use futures::TryStreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt as _};
 use tokio::sync::mpsc;
+use tracing::warn;
 
-use super::watch::{Chosen, Ending};
+use super::watch::{Absence, Chosen, Ending};
 use crate::error::Error;
 
 /// Bytes of lines that are decoded together.
@@ -72,13 +73,15 @@ fn is_export(path: &Path, root: usize) -> bool {
     path.extension() == Some("json") && !path.parts().skip(root).any(|part| hidden(part.as_ref()))
 }
 
-/// What became of a last line without a line feed.
+/// How the reading of a file ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tail {
-    /// There was none, or it counts as a line.
+    /// With all its lines.
     Read,
-    /// It may still be growing, and was left for a later look.
+    /// A last line without a line feed may still be growing, and was left for a later look.
     Held,
+    /// The file has vanished before it was read.
+    Gone,
 }
 
 /// Reads one file and sends its lines on, as many at a time as are decoded together.
@@ -94,11 +97,16 @@ pub(crate) async fn read(
         path: path.to_string(),
         source,
     };
-    let result = place
-        .store()
-        .get(&file.meta.location)
-        .await
-        .map_err(failed)?;
+    let result = match place.store().get(&file.meta.location).await {
+        Err(object_store::Error::NotFound { .. }) if file.absence == Absence::Passes => {
+            warn!(
+                file = &*path,
+                "vanished before it was read, and is left out"
+            );
+            return Ok(Tail::Gone);
+        }
+        result => result.map_err(failed)?,
+    };
     let mut chunks = result.into_stream();
     let mut lines = Lines::new(Arc::clone(&path));
     while let Some(chunk) = chunks.try_next().await.map_err(failed)? {
@@ -225,10 +233,16 @@ impl Lines {
 mod tests {
     use std::sync::Arc;
 
-    use object_store::path::Path;
+    use std::time::Duration;
 
-    use super::super::watch::Ending;
-    use super::{Content, LINE_BYTES_MAX, Lines, Tail, is_export};
+    use engine::lake::{StoreOptions, Stores};
+    use object_store::path::Path;
+    use tokio::sync::mpsc;
+    use url::Url;
+
+    use super::super::watch::{Chosen, Ending, Watch};
+    use super::{Content, LINE_BYTES_MAX, Lines, Tail, is_export, list, read};
+    use crate::error::Error;
 
     /// Line numbers and texts of a file that arrives in chunks of `size` bytes.
     fn lines(file: &[u8], size: usize) -> Vec<(i64, Vec<u8>)> {
@@ -295,6 +309,31 @@ mod tests {
         check(b"b", Ending::MayGrow, b"", Tail::Held);
         check(b"", Ending::MayGrow, b"", Tail::Read);
         check(b"a\nb", Ending::Counts, b"a\nb", Tail::Read);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_vanished_fails_a_landing_and_is_left_out_by_a_watch() {
+        let directory = tempfile::TempDir::new().expect("a directory");
+        let path = directory.path().join("a.json");
+        std::fs::write(&path, "{}\n").expect("written");
+        let stores = Stores::new(StoreOptions {
+            user: "test".to_owned(),
+            limit: Duration::from_secs(30),
+        });
+        let url = Url::from_directory_path(directory.path()).expect("a URL");
+        let place = stores.locate(&url).expect("a place");
+        let found = list(&place).await.expect("listed");
+        std::fs::remove_file(path).expect("removed");
+        let (blocks, _receiver) = mpsc::channel(1);
+        let watched = Watch::default().choose(found.clone()).remove(0);
+        let gone = read(&place, &watched, &blocks).await.expect("left out");
+        assert_eq!(gone, Tail::Gone);
+        let [file] = <[_; 1]>::try_from(found).expect("one file");
+        let failed = read(&place, &Chosen::whole(file), &blocks).await;
+        assert!(
+            matches!(failed, Err(Error::ReadSource { .. })),
+            "{failed:?}"
+        );
     }
 
     #[test]

@@ -11,6 +11,16 @@ use object_store::path::Path;
 pub(crate) struct Chosen {
     pub(crate) meta: ObjectMeta,
     pub(crate) ending: Ending,
+    pub(crate) absence: Absence,
+}
+
+/// What it means when a file is not there any more that was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Absence {
+    /// What was to be read cannot be.
+    Fails,
+    /// Somebody has taken it away between the look and the reading, as happens where files come and go.
+    Passes,
 }
 
 /// What a last line without a line feed is.
@@ -28,6 +38,7 @@ impl Chosen {
         Self {
             meta,
             ending: Ending::Counts,
+            absence: Absence::Fails,
         }
     }
 }
@@ -62,7 +73,11 @@ impl Watch {
                 Some(Seen { held: true, .. }) => Ending::Counts,
                 Some(Seen { held: false, .. }) => return None,
             };
-            Some(Chosen { meta, ending })
+            Some(Chosen {
+                meta,
+                ending,
+                absence: Absence::Passes,
+            })
         });
         chosen.collect()
     }
@@ -73,6 +88,13 @@ impl Watch {
             if let Some(seen) = self.0.get_mut(&file) {
                 seen.held = true;
             }
+        }
+    }
+
+    /// Forgets files that were not there when they were to be read: should they come back, they are new.
+    pub(crate) fn forget(&mut self, files: &[Path]) {
+        for file in files {
+            self.0.remove(file);
         }
     }
 }
@@ -107,5 +129,7 @@ mod tests {
         watch.hold(vec![Path::from("a.json")]);
         assert_eq!(look(&mut watch, 12), Some(Ending::Counts));
         assert_eq!(look(&mut watch, 12), None);
+        watch.forget(&[Path::from("a.json")]);
+        assert_eq!(look(&mut watch, 12), Some(Ending::MayGrow));
     }
 }
