@@ -1,5 +1,6 @@
 """Several topics and tables at once: each lands for itself, and `system.completeness` says how far."""
 
+import json
 import random
 import re
 import shlex
@@ -263,6 +264,29 @@ def test_a_table_that_is_declared_later_does_not_hide_what_another_has_lost(lake
     lake.isobar.ok(*land, "--accept-loss")
     offsets = {table: sorted(row["kafka_offset"] for row in lake.rows(table)) for table in ["first", "second"]}
     assert offsets == {"first": [*range(50), *range(100, 150)], "second": [*range(100, 150)]}
+
+
+def test_what_a_table_that_is_declared_later_refuses_is_a_letter_unless_it_has_rows(lake_with, kafka, topic):
+    shared = Sensors(kafka, partitions=1)
+    lake = lake_with("local", topic)
+    # The first table takes none of the hot ones but those of one sensor, and refuses nothing.
+    wanted = "WHERE message['celsius'] <= 1000 OR message['sensor'] = 's1'\n"
+    readings = sensors.READINGS_SQL.format(topic=shared.name)
+    without_rule = re.sub(r"--!\n--! \[\[refuse\]\]\n.*\n.*\n", "", readings)
+    declare(lake, "first", without_rule + wanted)
+    shared.produce_readings(300, hot=60)
+    land = ["land", "--from", "kafka", "--once", "--topic", shared.name]
+    assert " 0 refused" in lake.isobar.ok(*land).stdout
+    of_s1 = [bad for bad in shared.bad if json.loads(bad.raw)["sensor"] == "s1"]
+    others = [bad for bad in shared.bad if bad not in of_s1]
+    assert of_s1 and others
+    declare(lake, "second", readings)
+    assert f" {len(others)} refused" in lake.isobar.ok(*land).stdout
+    compare_dead_letters(letters(lake, shared), others, shared.name)
+    for table, records in {"first": [*shared.records, *of_s1], "second": shared.records}.items():
+        offsets = [row["kafka_offset"] for row in lake.rows(table)]
+        assert sorted(offsets) == sorted(record.identity[1] for record in records), table
+    assert "0 messages landed, 0 refused" in lake.isobar.ok(*land).stdout
 
 
 def declare(lake: Lake, table: str, text: str) -> None:

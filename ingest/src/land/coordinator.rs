@@ -87,21 +87,7 @@ impl Landing {
         let resume = lowest(reached.iter().map(|reached| &reached.positions));
         let taken = lowest_known(reached.iter().map(|reached| &reached.positions));
         let positions = reached.into_iter().map(|reached| reached.positions);
-        let mut positions: Vec<_> = positions.collect();
-        for positions in &mut positions {
-            // Of what has no position yet, rows may have come by another road.
-            for number in &partitions {
-                positions.entry(*number).or_default();
-            }
-        }
-        let refused = positions.pop().unwrap_or_default();
-        let mut landed = Vec::new();
-        for (table, positions) in topic.tables.iter().zip(positions) {
-            let below = Identities::below(positions);
-            landed.push(below.read(&into.session, &table.name, &topic.name).await?);
-        }
-        let mut before = Identities::default();
-        landed.iter().for_each(|landed| before.extend(landed));
+        let known = Known::read(into, topic, &partitions, &resume, positions.collect()).await?;
         let names: Vec<_> = schemas.into_iter().map(|(name, _)| name).collect();
         let guest = room.enter();
         Ok(Self {
@@ -118,9 +104,9 @@ impl Landing {
             stage: tables.stage(),
             committer: Committer::new(tables, committed),
             limits: into.limits,
-            landed,
-            before,
-            refused: Refused::read(&into.session, &topic.name, refused).await?,
+            landed: known.landed,
+            before: known.before,
+            refused: known.refused,
             progress: Progress::default(),
         })
     }
@@ -308,6 +294,50 @@ impl Landing {
             self.buffer.push(self.landed.len(), rows);
         }
         Ok(())
+    }
+}
+
+/// What has become of the messages that are read, as far as tables say it.
+struct Known {
+    /// By table, in the topic's order.
+    landed: Vec<Identities>,
+    /// Messages that have rows in any of them.
+    before: Identities,
+    refused: Refused,
+}
+
+impl Known {
+    /// Reads it, of messages from `resume` on. A table stands for what lies before its own of `positions`.
+    async fn read(
+        into: &Destination,
+        topic: &Topic,
+        partitions: &[i32],
+        resume: &Positions,
+        mut positions: Vec<Positions>,
+    ) -> Result<Self, Error> {
+        let mut from = resume.clone();
+        for positions in positions.iter_mut().chain([&mut from]) {
+            // Of what has no position yet, rows may have come by another road.
+            for number in partitions {
+                positions.entry(*number).or_default();
+            }
+        }
+        // The position of `dead_letters` does not stand for what it lacks: a table that was declared later may refuse what
+        // nobody has refused. Letters are read before rows, of which a replay may make some of them meanwhile.
+        let refused = Refused::read(&into.session, &topic.name, from.clone()).await?;
+        let (mut landed, mut before) = (Vec::new(), Identities::default());
+        for (table, positions) in topic.tables.iter().zip(positions) {
+            let read = Identities::below(from.clone());
+            let mut read = read.read(&into.session, &table.name, &topic.name).await?;
+            before.extend(&read);
+            read.advance(&positions);
+            landed.push(read);
+        }
+        Ok(Self {
+            landed,
+            before,
+            refused,
+        })
     }
 }
 
