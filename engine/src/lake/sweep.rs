@@ -54,7 +54,7 @@ impl Table {
         if !unclaimed.is_empty() {
             self.claim().await?;
             // What was committed between the look and the claim is named now. Versions need no second
-            // look: a writer tries the version that follows the last, so by our own commit each is
+            // look: a writer tries the version that follows the last, so by the commit of the claim each is
             // taken that an entry seen before it can be of.
             let named = self.named().await?;
             unclaimed.retain(|file| !named.contains(&file.path));
@@ -63,14 +63,21 @@ impl Table {
         self.location().remove(leftovers).await
     }
 
-    /// Leaves a mark, so that a writer who left another one before stops.
+    /// Leaves a mark, so that a writer who left another one before stops. A mark that another sweep has left since the files
+    /// were seen does the same: of many that begin at once none has to wait for its turn.
     async fn claim(&mut self) -> Result<(), Error> {
+        // Of a mark that is not there yet it is known that it came after the files were seen.
+        self.reload().await?;
+        let seen = self.snapshot().transaction(SWEEP).await?;
         let change = Change {
             transactions: vec![Transaction::unique(SWEEP)],
             ..Change::default()
         };
         for _ in 0..CLAIM_TRIES {
             if let Outcome::Committed(_) = self.commit(&change).await? {
+                return Ok(());
+            }
+            if self.snapshot().transaction(SWEEP).await? != seen {
                 return Ok(());
             }
         }

@@ -278,7 +278,7 @@ impl Table {
         Ok(!change.transactions.is_empty())
     }
 
-    async fn reload(&mut self) -> Result<(), Error> {
+    pub(super) async fn reload(&mut self) -> Result<(), Error> {
         match self.snapshot.refreshed().await? {
             Some(newest) if newest.is_of_same_table(&self.snapshot) => {
                 self.snapshot = newest;

@@ -106,6 +106,14 @@ async fn commit(table: &mut Table, times: usize) {
     }
 }
 
+/// Commits one file, whoever else has committed since the writer looked.
+async fn commit_once(table: &mut Table) -> DataFile {
+    let file = store(table).await;
+    let change = adding(&file);
+    while table.commit(&change).await.expect("told") == Outcome::Superseded {}
+    file
+}
+
 fn adding(file: &DataFile) -> Change {
     Change {
         add: vec![file.clone()],
@@ -225,6 +233,41 @@ async fn two_sweepers_at_once_remove_what_there_is_without_an_error() {
     let (one, other) = tokio::join!(one.sweep(), other.sweep());
     let swept = one.expect("swept").files + other.expect("swept").files;
     assert_eq!(swept, 100);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_sweepers_at_once_do_not_take_each_other_for_writers_that_never_rest() {
+    for _ in 0..5 {
+        let world = World::new();
+        let mut sweepers = Vec::new();
+        for _ in 0..20 {
+            sweepers.push(world.writer().await);
+        }
+        world.leave("isobar-1.zstd.parquet");
+        let sweeps = sweepers.iter_mut().map(Table::sweep);
+        let swept = futures::future::join_all(sweeps).await;
+        let files = swept.into_iter().map(|swept| swept.expect("swept").files);
+        assert_eq!(files.sum::<usize>(), 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mark_that_was_there_before_a_sweep_looked_claims_nothing_for_it() {
+    let world = World::new();
+    let (mut first, mut writer) = (world.writer().await, world.writer().await);
+    let mut late = world.writer().await;
+    world.leave("isobar-1.zstd.parquet");
+    first.sweep().await.expect("swept");
+    // The writer knows of that sweep, and the late sweeper has not heard of it: its own mark is the one that counts.
+    let known = commit_once(&mut writer).await;
+    let file = store(&writer).await;
+    let swept = late.sweep().await.expect("swept");
+    assert_eq!(swept.files, 1);
+    assert!(world.holds(&known) && !world.holds(&file));
+    assert_eq!(
+        writer.commit(&adding(&file)).await.expect("told"),
+        Outcome::Superseded
+    );
 }
 
 /// The library would make the creation that comes second a commit of its own, which gives the table another identity.
