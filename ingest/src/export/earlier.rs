@@ -9,7 +9,6 @@ use chrono::NaiveDateTime;
 use engine::lake::Location;
 use futures::pin_mut;
 use memchr::memchr_iter;
-use tokio::sync::mpsc;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::Type;
 use tracing::info;
@@ -18,9 +17,9 @@ use super::cursor::Cursor;
 use crate::error::Error;
 use crate::message::{Decoder, envelope};
 use crate::postgres::Database;
-use crate::source::Block;
 use crate::source::files::{self, Content};
 use crate::source::watch::Chosen;
+use crate::source::{Block, Sent, way};
 
 const KNOWN: &str = "SELECT FROM isobar.export_topics WHERE topic = $1";
 
@@ -84,14 +83,18 @@ impl Cursor {
 
     /// Notes what stands in one file.
     async fn note(&self, place: &Location, file: &Chosen) -> Result<(), Error> {
-        let (sender, mut blocks) = mpsc::channel(2);
+        let (sender, mut blocks) = way(2);
         let read = async {
             // Moved here, so that the receiver hears the end.
             let sender = sender;
             files::read(place, file, &sender).await
         };
         let note = async {
-            while let Some(block) = blocks.recv().await {
+            while let Some(Sent {
+                block,
+                place: _place,
+            }) = blocks.recv().await
+            {
                 if let Block::Lines(files::Block {
                     content: Content::Lines(lines),
                     ..

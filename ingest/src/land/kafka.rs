@@ -162,7 +162,7 @@ async fn land(
     let reader = {
         let (connection, stop) = (connection.clone(), stop.clone());
         tokio::task::spawn_blocking(move || {
-            let send = |records| blocks.blocking_send(Block::Records(records)).is_ok();
+            let send = |records| blocks.send_blocking(Block::Records(records)).is_ok();
             kafka::read(&connection, &reading, send, &stop)
         })
     };

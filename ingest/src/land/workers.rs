@@ -17,14 +17,17 @@ use super::reached::Reached;
 use super::transform::{Transform, Transformed};
 use crate::declaration::Topic;
 use crate::error::Error;
-use crate::source::Block;
 use crate::source::files::{self, Content, Tail};
 use crate::source::watch::Chosen;
+use crate::source::{Block, Blocks, Place, Sent, way};
 
 /// Files that are read at the same time.
 ///
 /// Most of the time of a small file on HDFS is spent waiting: for the NameNode, and for a connection to a DataNode.
 const READERS: usize = 16;
+
+/// Blocks of a topic that are on their way at the same time, for each core.
+const BLOCKS: usize = 2;
 
 /// What became of one block.
 #[derive(Debug, Default)]
@@ -40,6 +43,8 @@ pub(crate) struct Processed {
     /// Of its messages.
     pub(crate) newest_event_us: Option<i64>,
     pub(crate) reach: Option<Reach>,
+    /// That of the block, until all of this is accepted.
+    pub(crate) place: Option<Place>,
 }
 
 /// How far a source with an order of its own was read.
@@ -50,12 +55,12 @@ pub(crate) struct Reach {
     pub(crate) reached: Reached,
 }
 
-/// The tasks that decode and transform. Blocks in flight are bounded: a source waits when they are behind, and they
-/// wait when the coordinator commits.
+/// The tasks that decode and transform. Blocks in flight are bounded, until they are accepted: a source waits when they are
+/// behind, and they wait when the coordinator commits.
 pub(crate) struct Decoders {
     tasks: JoinSet<()>,
     /// Where sources send what they read; the decoders end when all clones are gone.
-    blocks: mpsc::Sender<Block>,
+    blocks: Blocks,
     /// For errors of the sources; what becomes of the blocks arrives at the same receiver.
     processed: mpsc::Sender<Result<Processed, Error>>,
 }
@@ -66,17 +71,22 @@ impl Decoders {
         topic: &Arc<Topic>,
     ) -> Result<(Self, mpsc::Receiver<Result<Processed, Error>>), Error> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let (blocks, receiver) = mpsc::channel(1);
+        let (blocks, receiver) = way(BLOCKS * cores);
         let (processed, receiver_of_processed) = mpsc::channel(1);
         let receiver = Arc::new(Mutex::new(receiver));
         let mut tasks = JoinSet::new();
         for _ in 0..cores {
             let transform = Transform::new(topic).await?;
+            let taker = blocks.taker();
             let (topic, blocks, processed) =
                 (Arc::clone(topic), Arc::clone(&receiver), processed.clone());
             tasks.spawn(async move {
-                while let Some(block) = next_block(&blocks).await {
-                    let outcome = process(&topic, &transform, block).await;
+                let _taker = taker;
+                while let Some(Sent { block, place }) = next_block(&blocks).await {
+                    let mut outcome = process(&topic, &transform, block).await;
+                    if let Ok(outcome) = &mut outcome {
+                        outcome.place = Some(place);
+                    }
                     if processed.send(outcome).await.is_err() {
                         break;
                     }
@@ -93,7 +103,7 @@ impl Decoders {
 
     /// The tasks and the way to them, for a source that tells its errors otherwise: nothing arrives any more once the
     /// last block is processed.
-    pub(crate) fn into_parts(self) -> (JoinSet<()>, mpsc::Sender<Block>) {
+    pub(crate) fn into_parts(self) -> (JoinSet<()>, Blocks) {
         (self.tasks, self.blocks)
     }
 }
@@ -179,7 +189,7 @@ struct Reader {
     chosen: Arc<Vec<Chosen>>,
     /// The next file that nobody has taken.
     next: Arc<AtomicUsize>,
-    blocks: mpsc::Sender<Block>,
+    blocks: Blocks,
 }
 
 impl Reader {
@@ -195,7 +205,7 @@ impl Reader {
     }
 }
 
-async fn next_block(blocks: &Mutex<mpsc::Receiver<Block>>) -> Option<Block> {
+async fn next_block(blocks: &Mutex<mpsc::Receiver<Sent>>) -> Option<Sent> {
     blocks.lock().await.recv().await
 }
 

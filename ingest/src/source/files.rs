@@ -7,9 +7,9 @@ use engine::lake::Location;
 use futures::TryStreamExt as _;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt as _};
-use tokio::sync::mpsc;
 use tracing::warn;
 
+use super::Blocks;
 use super::watch::{Absence, Chosen, Ending};
 use crate::error::Error;
 
@@ -87,11 +87,7 @@ pub(crate) enum Tail {
 /// Reads one file and sends its lines on, as many at a time as are decoded together.
 ///
 /// Ends early, without an error, when nobody receives any more.
-pub(crate) async fn read(
-    place: &Location,
-    file: &Chosen,
-    blocks: &mpsc::Sender<super::Block>,
-) -> Result<Tail, Error> {
+pub(crate) async fn read(place: &Location, file: &Chosen, blocks: &Blocks) -> Result<Tail, Error> {
     let path: Arc<str> = place.address_of(&file.meta.location).into();
     let failed = |source| Error::ReadSource {
         path: path.to_string(),
@@ -237,10 +233,10 @@ mod tests {
 
     use engine::lake::{StoreOptions, Stores};
     use object_store::path::Path;
-    use tokio::sync::mpsc;
     use url::Url;
 
     use super::super::watch::{Chosen, Ending, Watch};
+    use super::super::way;
     use super::{Content, LINE_BYTES_MAX, Lines, Tail, is_export, list, read};
     use crate::error::Error;
 
@@ -324,7 +320,7 @@ mod tests {
         let place = stores.locate(&url).expect("a place");
         let found = list(&place).await.expect("listed");
         std::fs::remove_file(path).expect("removed");
-        let (blocks, _receiver) = mpsc::channel(1);
+        let (blocks, _receiver) = way(1);
         let watched = Watch::default().choose(found.clone()).remove(0);
         let gone = read(&place, &watched, &blocks).await.expect("left out");
         assert_eq!(gone, Tail::Gone);

@@ -1,11 +1,13 @@
 //! Where messages wait to be landed, and how they are read.
 
+mod blocks;
 pub(crate) mod files;
 pub mod kafka;
 pub(crate) mod postgres;
 mod records;
 pub(crate) mod watch;
 
+pub(crate) use self::blocks::{Blocks, Place, Sent, way};
 pub(crate) use self::records::{Gathered, Positions, Record, Records};
 
 /// What is decoded together.

@@ -12,13 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures::{TryStreamExt as _, pin_mut};
-use tokio::sync::mpsc;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, RowStream, Statement};
 use tracing::info;
 use uuid::Uuid;
 
-use super::{Block, Gathered, Positions};
+use super::{Block, Blocks, Gathered, Positions};
 use crate::error::Error;
 use crate::postgres::{Database, NOT_HELD, PostgresOptions, migrate};
 
@@ -205,16 +204,11 @@ pub(crate) struct Reader {
     /// Behind the rows of the older pipeline that have been read.
     older: Positions,
     gathered: Gathered,
-    blocks: mpsc::Sender<Block>,
+    blocks: Blocks,
 }
 
 impl Reader {
-    pub(crate) fn new(
-        table: Table,
-        seen: Seen,
-        from: Positions,
-        blocks: mpsc::Sender<Block>,
-    ) -> Self {
+    pub(crate) fn new(table: Table, seen: Seen, from: Positions, blocks: Blocks) -> Self {
         Self {
             table,
             seen,
