@@ -7,14 +7,14 @@ use tokio::sync::Semaphore;
 
 use super::Limits;
 
-/// Lots that are staged at the same time. More only take memory.
+/// Lots that are encoded at the same time. More only take memory.
 const LOTS: usize = 3;
 
 /// The room of all landings that hold a clone of it.
 #[derive(Clone, Debug)]
 pub struct Room {
     held: Arc<Held>,
-    /// For rows that are being encoded and stored.
+    /// For rows that are being encoded.
     pub(super) lots: Arc<Semaphore>,
     /// For the commits to the table that landings of several topics share: taking turns, none has to try again
     /// because of another.

@@ -14,7 +14,7 @@ use tokio::sync::Semaphore;
 use super::room::Room;
 use crate::error::Error;
 
-/// Files of one table and lot that are encoded and stored at the same time.
+/// Files of one table and lot that are encoded, and then stored, at the same time.
 const FILES_CONCURRENCY: usize = 8;
 
 /// Where the rows of a topic are staged.
@@ -51,7 +51,7 @@ impl Stage {
         }
     }
 
-    /// Waits for room, and gives what is left to do for `rows`, a list for each table.
+    /// Waits for room to encode, and gives what is left to do for `rows`, a list for each table.
     pub(crate) async fn begin(
         &self,
         rows: Vec<Vec<RecordBatch>>,
@@ -61,10 +61,13 @@ impl Stage {
         let targets = Arc::clone(&self.targets);
         async move {
             let tables = targets.iter().zip(rows);
-            let tables = tables.map(|(target, rows)| target.stage(rows));
-            let staged = futures::future::try_join_all(tables).await;
+            let tables = tables.map(|(target, rows)| target.encode(rows));
+            let encoded = futures::future::try_join_all(tables).await;
+            // Files are small, and held until their commit anyway: who has rows need not wait until they are stored.
             drop(room);
-            staged
+            let tables = targets.iter().zip(encoded?);
+            let tables = tables.map(|(target, files)| target.store_all(files));
+            futures::future::try_join_all(tables).await
         }
     }
 }
@@ -78,7 +81,8 @@ impl Target {
         }
     }
 
-    async fn stage(&self, rows: Vec<RecordBatch>) -> Result<Vec<Staged>, Error> {
+    /// A file for each partition, not stored yet.
+    async fn encode(&self, rows: Vec<RecordBatch>) -> Result<Vec<(PartitionKey, Encoded)>, Error> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }
@@ -88,10 +92,15 @@ impl Target {
         })?;
         drop(rows);
         futures::stream::iter(parts)
-            .map(|(key, rows)| async move {
-                let encoded = self.encoded(rows).await?;
-                self.store(key, encoded).await
-            })
+            .map(|(key, rows)| async move { Ok((key, self.encoded(rows).await?)) })
+            .buffer_unordered(FILES_CONCURRENCY)
+            .try_collect()
+            .await
+    }
+
+    async fn store_all(&self, files: Vec<(PartitionKey, Encoded)>) -> Result<Vec<Staged>, Error> {
+        futures::stream::iter(files)
+            .map(|(key, encoded)| self.store(key, encoded))
             .buffer_unordered(FILES_CONCURRENCY)
             .try_collect()
             .await
