@@ -13,6 +13,10 @@ from dataclasses import dataclass
 
 from support import figures
 
+# Rounds that nobody times: what a broker, a NameNode and a DataNode need until the compilers of their virtual machines are done,
+# which take a core until then.
+WARM_UPS = 12
+
 
 @dataclass(frozen=True)
 class Timing:

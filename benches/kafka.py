@@ -17,13 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from backlog import Backlog, Landing, fill, lake_of, land
-from comparison import Comparison, Limit, Timing, arguments, as_percent, in_mib, per_second, say
+from comparison import WARM_UPS, Comparison, Limit, Timing, arguments, as_percent, in_mib, per_second, say
 from stack import Stack, session
 from support.topic import Topic
 
 MEMORY_MAX = 512 << 20
-# What broker, NameNode and DataNode need until the compilers of their virtual machines are done, which take a core until then.
-WARM_UPS = 12
 
 
 @dataclass(frozen=True)
