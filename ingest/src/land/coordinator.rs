@@ -131,16 +131,19 @@ impl Landing {
 
     /// How far all tables have the topic by now.
     pub(crate) fn committed(&self) -> Positions {
-        let mut committed = self.resume.clone();
-        committed.extend(self.committer.committed.positions.clone());
-        committed
+        self.behind_commits(&self.resume)
     }
 
     /// Where those tables go on by now that have taken anything of a topic partition: what follows must still be there.
     pub(crate) fn taken(&self) -> Positions {
-        let mut taken = self.taken.clone();
-        taken.extend(self.committer.committed.positions.clone());
-        taken
+        self.behind_commits(&self.taken)
+    }
+
+    /// Where what began at `from` goes on by now.
+    fn behind_commits(&self, from: &Positions) -> Positions {
+        let mut positions = from.clone();
+        positions.extend(self.committer.committed.positions.clone());
+        positions
     }
 
     /// Takes what the workers have processed until they end.
@@ -342,16 +345,14 @@ impl Known {
 }
 
 /// Of each topic partition, the lowest of the numbers of all tables; none where a table has none.
-fn lowest<'a>(mut tables: impl Iterator<Item = &'a BTreeMap<i32, i64>> + Clone) -> Positions {
-    let Some(first) = tables.next() else {
-        return Positions::new();
-    };
-    let lowest = first.iter().filter_map(|(partition, next)| {
-        let others = tables.clone().map(|numbers| numbers.get(partition));
-        let lowest = others.chain([Some(next)]).min().flatten()?;
-        Some((*partition, *lowest))
+fn lowest<'a>(tables: impl Iterator<Item = &'a BTreeMap<i32, i64>> + Clone) -> Positions {
+    let mut lowest = lowest_known(tables.clone());
+    lowest.retain(|partition, _| {
+        tables
+            .clone()
+            .all(|numbers| numbers.contains_key(partition))
     });
-    lowest.collect()
+    lowest
 }
 
 /// Of each topic partition, the lowest of the numbers of those tables that have one.

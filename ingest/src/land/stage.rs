@@ -61,7 +61,7 @@ impl Stage {
         let targets = Arc::clone(&self.targets);
         async move {
             let tables = targets.iter().zip(rows);
-            let tables = tables.map(|(target, rows)| target.encode(rows));
+            let tables = tables.map(|(target, rows)| target.encode_all(rows));
             let encoded = futures::future::try_join_all(tables).await;
             // Files are small, and held until their commit anyway: who has rows need not wait until they are stored.
             drop(room);
@@ -82,7 +82,10 @@ impl Target {
     }
 
     /// A file for each partition, not stored yet.
-    async fn encode(&self, rows: Vec<RecordBatch>) -> Result<Vec<(PartitionKey, Encoded)>, Error> {
+    async fn encode_all(
+        &self,
+        rows: Vec<RecordBatch>,
+    ) -> Result<Vec<(PartitionKey, Encoded)>, Error> {
         if rows.is_empty() {
             return Ok(Vec::new());
         }

@@ -228,7 +228,6 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-
     use std::time::Duration;
 
     use engine::lake::{StoreOptions, Stores};
