@@ -6,11 +6,13 @@ from datetime import timedelta
 
 import duckdb
 import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from support import figures, oracle
 from support.fixtures import everything
 from support.malformed import KINDS
 from support.oddities import ODDITIES
+from support.topic import extent
 from support.weather_data import AUTUMN, CITIES, SPRING, build, date, export_line, message, polls
 
 
@@ -90,3 +92,20 @@ def test_figures_replace_their_own_section_only(tmp_path):
     text = path.read_text()
     assert "| a |" not in text
     assert text.index("<!-- one begin -->") < text.index("| c |") < text.index("<!-- one end -->") < text.index("| b |")
+
+
+def test_a_broker_that_does_not_know_yet_that_it_leads_a_new_topic_is_asked_again():
+    answers = [KafkaError.NOT_LEADER_FOR_PARTITION, (3, 7), KafkaError.TOPIC_AUTHORIZATION_FAILED]
+
+    class Broker:
+        def get_watermark_offsets(self, _partition, timeout):
+            answer = answers.pop(0)
+            if isinstance(answer, tuple):
+                return answer
+            raise KafkaException(KafkaError(answer))
+
+    new = TopicPartition("new", 0)
+    assert extent(Broker(), new) == (3, 7)
+    with pytest.raises(KafkaException):
+        extent(Broker(), new)
+    assert not answers

@@ -9,6 +9,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource
 
 from support.openweather import OpenWeather
+from support.topic import extent
 from support.weather_data import iso, precipitations_info, sun_info
 
 
@@ -64,7 +65,7 @@ class ProducedTopic:
 
     def _of(self, consumer: Consumer, partition: int) -> list[Message]:
         consumer.list_topics(self.name, timeout=30)  # it has to hear of a new topic first
-        low, high = consumer.get_watermark_offsets(TopicPartition(self.name, partition), timeout=30)
+        low, high = extent(consumer, TopicPartition(self.name, partition))
         consumer.assign([TopicPartition(self.name, partition, low)])
         found: list[Message] = []
         while not found or found[-1].offset < high - 1:

@@ -7,7 +7,16 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, ConsumerGroupTopicPartitions, Message, Producer, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic
 
 from support.malformed import KINDS, NOON_1999, NOON_2126, Text
@@ -24,6 +33,18 @@ class BadMessage:
     identity: tuple[int, int]
     kind: str
     raw: bytes | None
+
+
+def extent(consumer: Consumer, partition: TopicPartition, within_s: float = 30) -> tuple[int, int]:
+    """The first offset and the one after the last. Of a new topic, a broker may not yet know that it leads it."""
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            return consumer.get_watermark_offsets(partition, timeout=within_s)
+        except KafkaException as refused:
+            if refused.args[0].code() != KafkaError.NOT_LEADER_FOR_PARTITION or time.monotonic() > deadline:
+                raise
+        time.sleep(0.1)
 
 
 class Topic:
@@ -93,7 +114,7 @@ class Topic:
         consumer = Consumer(self._client() | {"group.id": "extents"})
         try:
             partitions = [TopicPartition(self.name, number) for number in range(self.partitions)]
-            return [consumer.get_watermark_offsets(partition, timeout=30) for partition in partitions]
+            return [extent(consumer, partition) for partition in partitions]
         finally:
             consumer.close()
 
