@@ -13,6 +13,7 @@ mod positions;
 mod provider;
 mod rows;
 mod snapshot;
+mod snapshot_file;
 mod statistics;
 mod store;
 mod sweep;

@@ -29,7 +29,8 @@ use datafusion::physical_plan::empty::EmptyExec;
 use datafusion_datasource::compute_all_files_statistics;
 use object_store::ObjectMeta;
 
-use super::snapshot::{Snapshot, SnapshotFile};
+use super::snapshot::Snapshot;
+use super::snapshot_file::SnapshotFile;
 
 /// Bytes read from the end of a file in one go: footer and page index of a usual file fit.
 const FOOTER_BYTES: usize = 64 << 10;

@@ -13,7 +13,8 @@ use sha2::{Digest as _, Sha256};
 use tracing::info;
 
 use super::file::{HbaseOutput, QueryFile};
-use super::run::{Runner, TRIES, application};
+use super::publish::application;
+use super::run::{Runner, TRIES};
 use crate::error::Error;
 use crate::lake::{Change, LakeTable, Outcome, PartitionKey, Table, Transaction};
 use crate::output::hbase::{Part, Row, Target, Writer, rows};

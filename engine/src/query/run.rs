@@ -1,26 +1,24 @@
 //! One run of a query: chosen partitions are computed side by side, published together.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use chrono::{NaiveDate, Utc};
 use chrono_tz::Tz;
 use datafusion::common::ScalarValue;
 use futures::{StreamExt as _, TryStreamExt as _};
-use tracing::info;
 
 use super::conform::{conform, is_scalar, refuse_keyless};
+use super::days::Days;
 use super::file::{ParameterType, QueryFile};
-use super::mirror::time_of;
-use super::parameters::{bind, data_type, parameters, parse_date};
+use super::parameters::{bind, data_type, parameters};
+use super::publish::{application, publish};
 use super::staleness::{Freshness, Input};
 use crate::error::Error;
 use crate::lake::{
-    Change, DataFile, History, Lake, Location, Outcome, PartitionKey, Table, TableSchema,
-    Transaction, encode, split,
+    DataFile, History, Lake, Location, Outcome, PartitionKey, Table, TableSchema, encode, split,
 };
 use crate::output::hbase::Target;
 use crate::output::jsonl;
@@ -30,18 +28,6 @@ use crate::session::{Session, storable};
 const CONCURRENCY: usize = 4;
 /// How often a run is done anew because others committed to its output table meanwhile.
 pub(super) const TRIES: usize = 5;
-
-/// Which partitions a run computes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Days {
-    /// The current day in the configured zone.
-    Today,
-    One(NaiveDate),
-    /// From the first to the last, both included.
-    Range(NaiveDate, NaiveDate),
-    /// Every partition that the input tables have, or that the outputs still have.
-    All,
-}
 
 /// What became of one partition.
 #[derive(Clone, Debug)]
@@ -96,12 +82,12 @@ struct Attempt<'a> {
 }
 
 /// A partition computed but not yet visible.
-struct Computed {
-    run: PartitionRun,
-    key: PartitionKey,
-    input: Input,
-    freshness: Freshness,
-    file: Option<DataFile>,
+pub(super) struct Computed {
+    pub(super) run: PartitionRun,
+    pub(super) key: PartitionKey,
+    pub(super) input: Input,
+    pub(super) freshness: Freshness,
+    pub(super) file: Option<DataFile>,
 }
 
 impl Runner {
@@ -208,70 +194,6 @@ impl Runner {
             version,
             files,
         }))
-    }
-
-    /// Values of the partition parameter that `days` names; one nameless for a query without.
-    async fn partitions(
-        &self,
-        query: &QueryFile,
-        days: &Days,
-    ) -> Result<Vec<Option<ScalarValue>>, Error> {
-        let Some(column) = &query.header.partition else {
-            return Ok(vec![None]);
-        };
-        let date = |date: &NaiveDate| Some(date32(*date));
-        Ok(match days {
-            Days::Today => vec![date(&Utc::now().with_timezone(&self.zone).date_naive())],
-            Days::One(day) => vec![date(day)],
-            Days::Range(from, to) => from
-                .iter_days()
-                .take_while(|day| day <= to)
-                .map(|day| date(&day))
-                .collect(),
-            Days::All => {
-                let days = self.every_day(query, column).await?;
-                days.iter().map(date).collect()
-            }
-        })
-    }
-
-    /// Every day that the input tables have, or that the outputs still have from an earlier run: where
-    /// a day's input has gone, its output goes too.
-    async fn every_day(
-        &self,
-        query: &QueryFile,
-        column: &str,
-    ) -> Result<BTreeSet<NaiveDate>, Error> {
-        let mut tables = self.session.tables_of(&query.statement).await?;
-        if let Some(output) = &query.header.output.table {
-            tables.push(output.name.parse()?);
-        }
-        let mut days = BTreeSet::new();
-        for table in tables {
-            if let Some(snapshot) = self.lake.snapshot(&table).await?
-                && snapshot.partition_columns().next() == Some(column)
-            {
-                let values = snapshot.partition_values().into_iter();
-                days.extend(values.filter_map(|value| match value {
-                    ScalarValue::Date32(days) => NaiveDate::from_epoch_days(days?),
-                    _ => None,
-                }));
-            }
-        }
-        if query.header.output.jsonl.is_some() {
-            // A query may have no table, and a run may have been killed before it committed to it.
-            for directory in self.base_path.directories().await? {
-                let day = directory.strip_prefix(column);
-                let day = day.and_then(|rest| parse_date(column, rest.strip_prefix('=')?).ok());
-                if let Some(day) = day
-                    && !days.contains(&day)
-                    && self.may_be_published(query, day).await?
-                {
-                    days.insert(day);
-                }
-            }
-        }
-        Ok(days)
     }
 
     /// The columns of the query's rows, of types that tables can hold.
@@ -445,27 +367,19 @@ impl Runner {
         input.compare(output, &application, history).await
     }
 
-    /// Whether an output may still have rows of a day that is in no table. An empty file of JSON Lines tells that
-    /// there was such a day, and HBase may not have heard yet that it has gone.
-    async fn may_be_published(&self, query: &QueryFile, day: NaiveDate) -> Result<bool, Error> {
-        let key = key_of(query, Some(&date32(day)));
-        match self.jsonl_location(query, &key) {
-            Some(location) if self.hbase.is_some() && query.header.output.hbase.is_some() => {
-                Ok(location.head().await?.is_some())
-            }
-            _ => self.has_lines(query, &key).await,
-        }
-    }
-
     /// Whether the partition's file of JSON Lines is there and not empty.
-    async fn has_lines(&self, query: &QueryFile, key: &PartitionKey) -> Result<bool, Error> {
+    pub(super) async fn has_lines(
+        &self,
+        query: &QueryFile,
+        key: &PartitionKey,
+    ) -> Result<bool, Error> {
         let Some(location) = self.jsonl_location(query, key) else {
             return Ok(false);
         };
         Ok(location.head().await?.is_some_and(|file| file.size > 0))
     }
 
-    fn jsonl_location(&self, query: &QueryFile, key: &PartitionKey) -> Option<Location> {
+    pub(super) fn jsonl_location(&self, query: &QueryFile, key: &PartitionKey) -> Option<Location> {
         let output = query.header.output.jsonl.as_ref()?;
         let column = query.header.partition.as_ref()?;
         let directory = format!("{column}={}", key.first());
@@ -481,82 +395,8 @@ fn table_schema(query: &QueryFile, columns: &SchemaRef) -> TableSchema {
     }
 }
 
-/// Makes all recomputed partitions visible in one commit; `None` when there are none.
-async fn publish(
-    query: &QueryFile,
-    table: &mut Table,
-    computed: &[Computed],
-    input_ms: Option<i64>,
-) -> Result<Option<Outcome>, Error> {
-    let changed: Vec<_> = computed
-        .iter()
-        .filter(|computed| matches!(computed.run.published, Published::Rows(_)))
-        .collect();
-    if changed.is_empty() {
-        return Ok(None);
-    }
-    let mut transactions = Vec::new();
-    for computed in &changed {
-        transactions.extend(records(query, table, computed, input_ms).await?);
-    }
-    // What was only rewritten is no reason for a commit, but with one its new files are remembered, so that the
-    // log need not be asked again.
-    for computed in computed {
-        if computed.freshness == Freshness::Rewritten {
-            transactions.extend(computed.input.records(&application(query, &computed.key)));
-        }
-    }
-    let change = Change {
-        add: changed
-            .iter()
-            .filter_map(|computed| computed.file.clone())
-            .collect(),
-        replace: changed
-            .iter()
-            .map(|computed| computed.key.clone())
-            .collect(),
-        transactions,
-        ..Change::default()
-    };
-    let outcome = table.commit(&change).await?;
-    info!(query = %query.name, table = %table.name(), partitions = changed.len(), ?outcome, "published");
-    Ok(Some(outcome))
-}
-
-/// What is kept of a partition that is published: what it was computed from and, for a query with an output in
-/// HBase, the time of its cells there. That is the input's, and later than that of the cells before.
-async fn records(
-    query: &QueryFile,
-    table: &Table,
-    computed: &Computed,
-    input_ms: Option<i64>,
-) -> Result<Vec<Transaction>, Error> {
-    let application = application(query, &computed.key);
-    let mut records = Vec::new();
-    if let Some(input_ms) = input_ms {
-        let application = time_of(&application);
-        let before_ms = table.snapshot().transaction(&application).await?;
-        let version = before_ms.map_or(input_ms, |before_ms| input_ms.max(before_ms + 1));
-        records.push(Transaction {
-            application,
-            version,
-        });
-    }
-    records.extend(computed.input.records(&application));
-    Ok(records)
-}
-
-/// Under which name a partition's fingerprint is kept in the log of the output table.
-pub(super) fn application(query: &QueryFile, key: &PartitionKey) -> String {
-    format!("isobar/run/{}/{}", query.name, key.first())
-}
-
-fn key_of(query: &QueryFile, value: Option<&ScalarValue>) -> PartitionKey {
+pub(super) fn key_of(query: &QueryFile, value: Option<&ScalarValue>) -> PartitionKey {
     PartitionKey::of(query.header.partition.as_deref(), value)
-}
-
-fn date32(day: NaiveDate) -> ScalarValue {
-    ScalarValue::Date32(Some(day.to_epoch_days()))
 }
 
 fn has_rows(table: Option<&Table>, key: &PartitionKey) -> bool {

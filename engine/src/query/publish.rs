@@ -1,0 +1,80 @@
+//! The computed partitions of a run become the next version of its output table, with what they were computed from.
+
+use tracing::info;
+
+use super::file::QueryFile;
+use super::mirror::time_of;
+use super::run::{Computed, Published};
+use super::staleness::Freshness;
+use crate::error::Error;
+use crate::lake::{Change, Outcome, PartitionKey, Table, Transaction};
+
+/// Makes all recomputed partitions visible in one commit; `None` when there are none.
+pub(super) async fn publish(
+    query: &QueryFile,
+    table: &mut Table,
+    computed: &[Computed],
+    input_ms: Option<i64>,
+) -> Result<Option<Outcome>, Error> {
+    let changed: Vec<_> = computed
+        .iter()
+        .filter(|computed| matches!(computed.run.published, Published::Rows(_)))
+        .collect();
+    if changed.is_empty() {
+        return Ok(None);
+    }
+    let mut transactions = Vec::new();
+    for computed in &changed {
+        transactions.extend(records(query, table, computed, input_ms).await?);
+    }
+    // What was only rewritten is no reason for a commit, but with one its new files are remembered, so that the
+    // log need not be asked again.
+    for computed in computed {
+        if computed.freshness == Freshness::Rewritten {
+            transactions.extend(computed.input.records(&application(query, &computed.key)));
+        }
+    }
+    let change = Change {
+        add: changed
+            .iter()
+            .filter_map(|computed| computed.file.clone())
+            .collect(),
+        replace: changed
+            .iter()
+            .map(|computed| computed.key.clone())
+            .collect(),
+        transactions,
+        ..Change::default()
+    };
+    let outcome = table.commit(&change).await?;
+    info!(query = %query.name, table = %table.name(), partitions = changed.len(), ?outcome, "published");
+    Ok(Some(outcome))
+}
+
+/// What is kept of a partition that is published: what it was computed from and, for a query with an output in
+/// HBase, the time of its cells there. That is the input's, and later than that of the cells before.
+async fn records(
+    query: &QueryFile,
+    table: &Table,
+    computed: &Computed,
+    input_ms: Option<i64>,
+) -> Result<Vec<Transaction>, Error> {
+    let application = application(query, &computed.key);
+    let mut records = Vec::new();
+    if let Some(input_ms) = input_ms {
+        let application = time_of(&application);
+        let before_ms = table.snapshot().transaction(&application).await?;
+        let version = before_ms.map_or(input_ms, |before_ms| input_ms.max(before_ms + 1));
+        records.push(Transaction {
+            application,
+            version,
+        });
+    }
+    records.extend(computed.input.records(&application));
+    Ok(records)
+}
+
+/// Under which name a partition's fingerprint is kept in the log of the output table.
+pub(super) fn application(query: &QueryFile, key: &PartitionKey) -> String {
+    format!("isobar/run/{}/{}", query.name, key.first())
+}
