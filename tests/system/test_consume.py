@@ -187,6 +187,32 @@ def test_a_redelivery_doubles_nothing(topic, database, consumer):
     must_hold(database, topic)
 
 
+def test_rows_that_are_there_and_rows_that_are_not_come_in_one_batch(topic, database, consumer):
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:2]), kinds=REFUSED[:2])
+    consume(consumer)
+    database.run("DELETE FROM isobar.positions")
+    database.run("DELETE FROM weather WHERE msg_offset % 3 = 1")
+    gone = len(topic.records) - database.count()
+    topic.produce(weather([date(2026, 1, 16)], CITIES[:1]))
+    assert f"{gone + 144} messages inserted, 0 refused, " in consume(consumer)
+    must_hold(database, topic)
+    topic.produce(weather([date(2026, 1, 17)], CITIES[:1]))
+    assert "144 messages inserted, 0 refused, 0 skipped" in consume(consumer)
+    must_hold(database, topic)
+
+
+def test_large_rows_are_compressed_as_lz4_unless_the_column_says_otherwise(topic, database, consumer):
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:1], forecasts=4))
+    methods = "SELECT DISTINCT pg_column_compression(value) FROM weather WHERE event_time::date = %s"
+    consume(consumer)
+    assert database.rows(methods, ["2026-01-15"]) == [("lz4",)]
+    database.run("ALTER TABLE weather ALTER COLUMN value SET COMPRESSION pglz")
+    topic.produce(weather([date(2026, 1, 16)], CITIES[:1], forecasts=4))
+    consume(consumer)
+    assert database.rows(methods, ["2026-01-16"]) == [("pglz",)]
+    must_hold(database, topic)
+
+
 def test_two_at_once_double_nothing_and_one_waits_for_the_other(topic, database, consumer):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:2]))
     process = consumer.start("consume")
