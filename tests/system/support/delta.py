@@ -15,10 +15,12 @@ from support.places import Place, Stored
 # The package's HDFS client has no time limits of its own and now and then waits for ever: a call that is not back
 # after this long is made again, by a new client.
 CALL_S = 60
+# So much longer may it take to read a table, for each of its files.
+FILE_S = 0.05
 CALLS = 3
 
 
-def within_limits(call):
+def within_limits(call, call_s=CALL_S):
     """What `call` returns, or its exception."""
     for _ in range(CALLS):
         answers = queue.SimpleQueue()
@@ -31,13 +33,13 @@ def within_limits(call):
 
         threading.Thread(target=answer, daemon=True).start()
         try:
-            value, error = answers.get(timeout=CALL_S)
+            value, error = answers.get(timeout=call_s)
         except queue.Empty:
             continue
         if error is not None:
             raise error
         return value
-    raise TimeoutError(f"deltalake gave no answer {CALLS} times within {CALL_S} s")
+    raise TimeoutError(f"deltalake gave no answer {CALLS} times within {call_s} s")
 
 
 def table(place: Place, name: str) -> DeltaTable:
@@ -47,7 +49,8 @@ def table(place: Place, name: str) -> DeltaTable:
 def rows(place: Place, name: str, columns: list[str] | None = None) -> list[dict]:
     """The rows at the newest version; instants come as datetimes in UTC."""
     opened = table(place, name)
-    return within_limits(lambda: opened.to_pyarrow_table(columns=columns)).to_pylist()
+    call_s = CALL_S + FILE_S * len(opened.file_uris())
+    return within_limits(lambda: opened.to_pyarrow_table(columns=columns), call_s).to_pylist()
 
 
 def count(place: Place, name: str) -> int:
