@@ -25,17 +25,13 @@ pub(crate) fn well(service: &ingest::health::Health) -> Readiness {
 }
 
 /// Ready means that the brokers answer and have the topic.
-pub(crate) fn brokers_answer(kafka: &KafkaOptions) -> Result<Readiness, ingest::Error> {
-    let probe = Probe::new(kafka.clone())?;
-    Ok(answers(probe))
+pub(crate) fn brokers_answer(kafka: &KafkaOptions) -> Readiness {
+    answers(Probe::new(kafka.clone()))
 }
 
 /// Ready means that the brokers answer and have all `topics`.
-pub(crate) fn brokers_have(
-    kafka: KafkaOptions,
-    topics: Vec<String>,
-) -> Result<Readiness, ingest::Error> {
-    Ok(answers(Probe::new(kafka)?.of(topics)))
+pub(crate) fn brokers_have(kafka: KafkaOptions, topics: Vec<String>) -> Readiness {
+    answers(Probe::new(kafka).of(topics))
 }
 
 fn answers(probe: Probe) -> Readiness {

@@ -153,7 +153,7 @@ async fn topics(app: &App) -> anyhow::Result<String> {
     let topics: BTreeSet<_> = declarations.tables().map(|table| &table.topic).collect();
     let mut found = Vec::new();
     for topic in topics {
-        let probe = Probe::new(app.kafka(topic))?;
+        let probe = Probe::new(app.kafka(topic));
         let partitions = text::counted(probe.partitions().await? as u64, "partition");
         found.push(format!("topic {topic}, {partitions}"));
     }

@@ -70,7 +70,7 @@ impl Consume {
         let work = async {
             Ok(Box::pin(consume(consumption, shutdown.clone(), &counters, &service)).await?)
         };
-        let ready = both(well(&service), brokers_answer(&app.kafka(&kafka.topic))?);
+        let ready = both(well(&service), brokers_answer(&app.kafka(&kafka.topic)));
         let done = health.beside(ready, shutdown.clone(), work).await?;
         let elapsed = text::seconds(started.elapsed());
         out.line(format_args!("{} in {elapsed}", summary(&done)))

@@ -211,7 +211,7 @@ impl Land {
             once: self.once,
             accept_loss: self.accept_loss,
         };
-        let answering = both(http::lake_answers(lake), brokers_have(kafka, topics)?);
+        let answering = both(http::lake_answers(lake), brokers_have(kafka, topics));
         let ready = both(well(&going), answering);
         let landing =
             async |shutdown, progress: &Hears<'_>| from_kafka(landing, shutdown, progress).await;

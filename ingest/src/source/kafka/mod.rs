@@ -261,6 +261,9 @@ fn reading(options: &KafkaOptions, client_id: &str) -> ClientConfig {
         // What librdkafka reads ahead; the rest of our memory is bounded by blocks and buffers.
         .set("queued.max.messages.kbytes", "32768")
         // With so little it would often be full, and wait for a second before it reads on.
-        .set("fetch.queue.backoff.ms", "10");
+        .set("fetch.queue.backoff.ms", "10")
+        // A broker answers the requests of a connection in their order: so long a question waits behind one for records
+        // where there are none.
+        .set("fetch.wait.max.ms", "100");
     client
 }

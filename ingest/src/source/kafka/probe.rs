@@ -1,25 +1,27 @@
 //! Questions about a topic from whoever does not read it: readiness, and the check of all connections.
 
 use std::fmt;
+use std::sync::{Arc, OnceLock};
 
 use super::{Connection, KafkaOptions};
 use crate::error::Error;
 
-/// A connection for asking whether brokers answer and have the topics. It connects when it is first asked.
+/// A connection for asking whether brokers answer and have the topics. It is made when it is first asked: of most processes
+/// that end by themselves nobody asks anything.
 #[derive(Clone)]
 pub struct Probe {
-    connection: Connection,
+    options: KafkaOptions,
     topics: Vec<String>,
+    connection: Arc<OnceLock<Connection>>,
 }
 
 impl Probe {
-    /// # Errors
-    /// When the options are none that the client library takes, because of the files of TLS.
-    pub fn new(options: KafkaOptions) -> Result<Self, Error> {
-        Ok(Self {
+    pub fn new(options: KafkaOptions) -> Self {
+        Self {
             topics: vec![options.topic.clone()],
-            connection: Connection::new(options, "isobar")?,
-        })
+            options,
+            connection: Arc::default(),
+        }
     }
 
     /// Asks for these topics, and no other.
@@ -31,21 +33,31 @@ impl Probe {
     /// How many partitions the topics have together.
     ///
     /// # Errors
-    /// When no broker answers or lets us in, or there is no such topic.
+    /// When no broker answers or lets us in, there is no such topic, or the options are none that the client library
+    /// takes, because of the files of TLS.
     pub async fn partitions(&self) -> Result<usize, Error> {
+        let connection = self.connection()?;
         let mut count = 0;
         for topic in &self.topics {
             // It also takes what the library tells of brokers that come and go, which would pile up: nobody else polls.
-            count += self.connection.of(topic).reach().await?.len();
+            count += connection.of(topic).reach().await?.len();
         }
         Ok(count)
+    }
+
+    fn connection(&self) -> Result<&Connection, Error> {
+        match self.connection.get() {
+            Some(connection) => Ok(connection),
+            None => {
+                let new = Connection::new(self.options.clone(), "isobar")?;
+                Ok(self.connection.get_or_init(|| new))
+            }
+        }
     }
 }
 
 impl fmt::Debug for Probe {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Probe")
-            .field(&self.connection.options)
-            .finish()
+        f.debug_tuple("Probe").field(&self.options).finish()
     }
 }
