@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 from backlog import Backlog, fill
-from comparison import Comparison, Timing, arguments, as_times, per_second, say
+from comparison import WARM_UPS, Comparison, Timing, arguments, as_times, per_second, say
 from stack import Stack, session
 from support.binary import REPOSITORY, Isobar
 from support.database import ROLE, SECRET, Database
@@ -46,17 +46,17 @@ def main() -> int:
 
 def measure(stack: Stack, binary: str, directory: Path, backlog: Backlog, part: int, rounds: int) -> list[Timing]:
     theirs, ours = [], []
-    for n in range(rounds + 1):
+    for n in range(WARM_UPS + rounds):
         one_by_one, at_once = (Database(stack.variables("postgres")) for _ in range(2))
         assert [*one_by_one.rows("SHOW fsync")] == [("on",)], "PostgreSQL is not what it is at work"
         slow = run_baseline(backlog.topic, one_by_one, part)
         fast = consume(binary, directory, backlog, at_once)
         compare(one_by_one, at_once, part)
-        if n == 0:  # only warms the servers up
+        if n < WARM_UPS:
             continue
         theirs.append(slow)
         ours.append(fast)
-        say(f"round {n}: {part / slow:.0f} messages/s one by one, isobar {backlog.messages / fast:.0f} messages/s")
+        say(f"round {len(ours)}: {part / slow:.0f} messages/s one by one, isobar {backlog.messages / fast:.0f} messages/s")
     return [
         Timing("Python consumer, INSERT and commit for each message", theirs, share=part / backlog.messages),
         Timing("`isobar consume --once`, whole process, new database", ours, TARGET),
