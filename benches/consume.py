@@ -52,6 +52,8 @@ def measure(stack: Stack, binary: str, directory: Path, backlog: Backlog, part: 
         slow = run_baseline(backlog.topic, one_by_one, part)
         fast = consume(binary, directory, backlog, at_once)
         compare(one_by_one, at_once, part)
+        one_by_one.drop()
+        at_once.drop()
         if n < WARM_UPS:
             continue
         theirs.append(slow)

@@ -191,13 +191,32 @@ def test_rows_that_are_there_and_rows_that_are_not_come_in_one_batch(topic, data
     topic.produce(weather([date(2026, 1, 15)], CITIES[:2]), kinds=REFUSED[:2])
     consume(consumer)
     database.run("DELETE FROM isobar.positions")
-    database.run("DELETE FROM weather WHERE msg_offset % 3 = 1")
+    database.run("DELETE FROM weather WHERE msg_offset %% 3 = 1")
     gone = len(topic.records) - database.count()
     topic.produce(weather([date(2026, 1, 16)], CITIES[:1]))
     assert f"{gone + 144} messages inserted, 0 refused, " in consume(consumer)
     must_hold(database, topic)
     topic.produce(weather([date(2026, 1, 17)], CITIES[:1]))
     assert "144 messages inserted, 0 refused, 0 skipped" in consume(consumer)
+    must_hold(database, topic)
+
+
+def test_a_table_of_other_types_takes_the_rows_all_the_same(topic, database, consumer):
+    """COPY converts nothing: what goes straight into a table of the expected types goes by way of INSERT into this one."""
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:1]), kinds=REFUSED[:2])
+    consume(consumer)
+    database.run("ALTER TABLE weather ALTER COLUMN msg_offset TYPE NUMERIC")
+    topic.produce(weather([date(2026, 1, 16)], CITIES[:1]))
+    assert "144 messages inserted, 0 refused, 0 skipped" in consume(consumer)
+    must_hold(database, topic)
+
+
+def test_a_table_that_has_lost_its_key_is_refused(topic, database, consumer):
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:1]))
+    consume(consumer)
+    database.run("ALTER TABLE weather DROP CONSTRAINT weather_pkey")
+    database.run("DELETE FROM isobar.positions")
+    consumer.refused("consume", "--once", code=1, says=["ON CONFLICT"], within_s=40)
     must_hold(database, topic)
 
 

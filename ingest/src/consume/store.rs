@@ -16,11 +16,11 @@ use crate::postgres::{Database, lock, migrate};
 use crate::source::Positions;
 
 /// For batches with messages that are there already. It is emptied at each commit; what is in it is read at once and never
-/// again, so that nothing is compressed for it, nor put elsewhere.
+/// again, so that nothing is compressed for it.
 const STAGING: &str = "
 CREATE TEMPORARY TABLE staging (
     topic TEXT, partition INT, msg_offset BIGINT, event_time TIMESTAMPTZ, date_time TIMESTAMP, value JSONB
-) WITH (toast_tuple_target = 8160) ON COMMIT DELETE ROWS;
+) ON COMMIT DELETE ROWS;
 ALTER TABLE staging ALTER COLUMN value SET STORAGE EXTERNAL";
 
 /// Most messages are of the size from which PostgreSQL compresses them. Its own method takes as long as parsing them; LZ4, where
@@ -28,6 +28,29 @@ ALTER TABLE staging ALTER COLUMN value SET STORAGE EXTERNAL";
 const COMPRESSION: &str = "
 SELECT set_config(name, 'lz4', false) FROM pg_settings
 WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)";
+
+/// Whether COPY into the table does what INSERT would: it converts no types, is refused where row security holds, and without
+/// the key would double rows. Where the table was changed by hand, rows go by way of the staging table, which says what is wrong.
+const IS_PLAIN: &str = "
+SELECT relkind IN ('r', 'p')
+    AND NOT row_security_active(weather.oid)
+    AND (
+        SELECT count(*) = 6
+        FROM pg_attribute JOIN (VALUES
+            ('topic', 'TEXT'::regtype), ('partition', 'INT'), ('msg_offset', 'BIGINT'),
+            ('event_time', 'TIMESTAMPTZ'), ('date_time', 'TIMESTAMP'), ('value', 'JSONB')
+        ) AS wanted (name, type) ON attname = name AND atttypid = type
+        WHERE attrelid = weather.oid AND NOT attisdropped
+    )
+    AND EXISTS (
+        SELECT FROM pg_index
+        WHERE indrelid = weather.oid AND indisunique AND indisvalid AND indimmediate AND indpred IS NULL
+            AND indexprs IS NULL AND ARRAY['msg_offset', 'partition', 'topic'] = (
+                SELECT array_agg(attname::TEXT ORDER BY attname)
+                FROM pg_attribute WHERE attrelid = indrelid AND attnum = ANY (indkey)
+            )
+    )
+FROM pg_class AS weather WHERE weather.oid = 'weather'::regclass";
 
 const COLUMNS: &str = "topic, partition, msg_offset, event_time, date_time, value";
 const COLUMN_TYPES: [Type; 6] = [
@@ -62,6 +85,8 @@ SET next_offset = greatest(positions.next_offset, excluded.next_offset)";
 pub(crate) struct Store {
     database: Database,
     topic: String,
+    /// Whether rows may be copied straight into the table.
+    is_plain: bool,
     /// Whether the batch before had messages that were there already. Then the next one is likely to have some, too.
     repeats: bool,
 }
@@ -107,12 +132,15 @@ impl Store {
         let client = &database.client;
         let prepare = async {
             client.batch_execute(STAGING).await?;
-            client.execute(COMPRESSION, &[]).await
+            client.execute(COMPRESSION, &[]).await?;
+            Ok(client.query_one(IS_PLAIN, &[]).await?.get(0))
         };
-        Database::within(database.options(), "make a staging table", prepare).await?;
+        let options = database.options().clone();
+        let is_plain = Database::within(&options, "make a staging table", prepare).await?;
         Ok(Self {
             database,
             topic: topic.to_owned(),
+            is_plain,
             repeats: false,
         })
     }
@@ -128,9 +156,9 @@ impl Store {
         let client = &mut self.database.client;
         let write = async {
             let mut transaction = client.transaction().await?;
-            let all_new = match self.repeats {
-                true => None,
-                false => insert_new(&mut transaction, topic, &batch.messages).await?,
+            let all_new = match self.is_plain && !self.repeats {
+                true => insert_new(&mut transaction, topic, &batch.messages).await?,
+                false => None,
             };
             let inserted = match all_new {
                 Some(rows) => rows,
@@ -183,6 +211,7 @@ async fn insert_new(
             attempt.commit().await?;
             Ok(Some(rows))
         }
+        // It is of a row that the server has read, and so comes once all were sent: answers stay in step with what was asked.
         Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
             attempt.rollback().await?;
             Ok(None)

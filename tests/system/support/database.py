@@ -48,6 +48,10 @@ class Database:
     def as_administrator(self) -> psycopg.Connection:
         return self._connect(self.name, *self._administrator)
 
+    def drop(self) -> None:
+        with self._connect("postgres", *self._administrator) as connection:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(self.name)))
+
     def rows(self, statement: str, parameters=()) -> list[tuple]:
         with self.connect() as connection:
             return connection.execute(statement, parameters).fetchall()

@@ -1,7 +1,9 @@
 //! Questions about a topic from whoever does not read it: readiness, and the check of all connections.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+
+use tokio::sync::OnceCell;
 
 use super::{Connection, KafkaOptions};
 use crate::error::Error;
@@ -12,7 +14,7 @@ use crate::error::Error;
 pub struct Probe {
     options: KafkaOptions,
     topics: Vec<String>,
-    connection: Arc<OnceLock<Connection>>,
+    connection: Arc<OnceCell<Connection>>,
 }
 
 impl Probe {
@@ -36,23 +38,14 @@ impl Probe {
     /// When no broker answers or lets us in, there is no such topic, or the options are none that the client library
     /// takes, because of the files of TLS.
     pub async fn partitions(&self) -> Result<usize, Error> {
-        let connection = self.connection()?;
+        let connect = async || Connection::new(self.options.clone(), "isobar");
+        let connection = self.connection.get_or_try_init(connect).await?;
         let mut count = 0;
         for topic in &self.topics {
             // It also takes what the library tells of brokers that come and go, which would pile up: nobody else polls.
             count += connection.of(topic).reach().await?.len();
         }
         Ok(count)
-    }
-
-    fn connection(&self) -> Result<&Connection, Error> {
-        match self.connection.get() {
-            Some(connection) => Ok(connection),
-            None => {
-                let new = Connection::new(self.options.clone(), "isobar")?;
-                Ok(self.connection.get_or_init(|| new))
-            }
-        }
     }
 }
 
