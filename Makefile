@@ -5,6 +5,10 @@ DEMO_DIR ?= demo
 
 STEP := scripts/step
 LOCKED := $(if $(CI),--locked)
+PYTEST := scripts/python -m pytest -c tests/system/pytest.ini
+TESTS := tests/system
+# Of these, the full counts assert what something costs.
+TIMED := tests/system/test_malformed.py tests/system/test_many_commits.py
 DENY := $(ISOBAR_CACHE)/tools/bin/cargo-deny
 
 .DEFAULT_GOAL := help
@@ -23,8 +27,10 @@ demo: ## the whole pipeline on simulated weather, in ./demo: no Kafka, no Hadoop
 
 test: check system ## what every change must pass: check, then the system tests on real servers
 
-test-long: ## the same suites with the full counts
-	@ISOBAR_TEST_LONG=1 $(MAKE) --no-print-directory test
+test-long: check ## the same suites with the full counts; what is timed, with a release build
+	@ISOBAR_TEST_LONG=1 $(MAKE) --no-print-directory system TESTS="tests/system $(TIMED:%=--ignore=%)"
+	@$(STEP) "release build" cargo build $(LOCKED) --release --package isobar
+	@ISOBAR_TEST_LONG=1 ISOBAR_BIN=$(CARGO_TARGET_DIR)/release/isobar $(STEP) "timed tests" $(PYTEST) --numprocesses=0 $(TIMED)
 
 check: fmt clippy unit doc deny ## formatting, lints, unit and golden tests, documentation, dependency rules
 
@@ -75,4 +81,4 @@ deny: setup-test
 
 system: setup-test
 	@$(STEP) build cargo build $(LOCKED) --package isobar --bins --features fail-points
-	@ISOBAR_BIN=$(CARGO_TARGET_DIR)/debug/isobar $(STEP) "system tests" scripts/python -m pytest -c tests/system/pytest.ini tests/system
+	@ISOBAR_BIN=$(CARGO_TARGET_DIR)/debug/isobar $(STEP) "system tests" $(PYTEST) $(TESTS)
