@@ -5,6 +5,7 @@
 
 mod data_file;
 mod evolve;
+mod files;
 mod follow;
 mod history;
 mod location;

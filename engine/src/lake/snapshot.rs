@@ -16,6 +16,7 @@ use object_store::prefix::PrefixStore;
 use tokio::sync::OnceCell;
 
 use super::data_file::DataFile;
+use super::files::Files;
 use super::follow::Followed;
 use super::location::Location;
 use super::name::TableName;
@@ -37,8 +38,7 @@ pub struct Snapshot {
     /// All columns, those of the partition last, as every reader sees them.
     schema: SchemaRef,
     partition_columns: usize,
-    /// The newest first.
-    files: Vec<Arc<SnapshotFile>>,
+    files: Files,
     /// When the log entry of this version was written, milliseconds since the epoch; `None` when the log begins later.
     /// An entry never changes, so one of another time is that of another table under the same name.
     entry_ms: Option<i64>,
@@ -111,7 +111,7 @@ impl Snapshot {
             partition_columns: partition_columns.len(),
             opened: Arc::new(state),
             schema,
-            files,
+            files: Files::new(files),
             entry_ms,
             transactions: OnceCell::new(),
             earlier: None,
@@ -153,8 +153,6 @@ impl Snapshot {
                 table: self.name.clone(),
                 source,
             })?;
-        let stay = self.files.iter();
-        let stay = stay.filter(|file| !change.gone.contains(&file.relative));
         let entry_ms = written_ms(&log_entry(&self.location, change.version)).await?;
         let recorded = self.transactions.get().cloned().flatten();
         Ok(Arc::new(Self {
@@ -165,7 +163,7 @@ impl Snapshot {
             version: change.version,
             schema: Arc::clone(&self.schema),
             partition_columns: self.partition_columns,
-            files: added.iter().chain(stay).cloned().collect(),
+            files: self.files.after(added, &change.gone),
             entry_ms,
             transactions: OnceCell::new(),
             earlier: recorded
@@ -331,7 +329,7 @@ impl Snapshot {
         self.files.iter().any(|file| file.relative == relative)
     }
 
-    pub(super) fn files(&self) -> &[Arc<SnapshotFile>] {
+    pub(super) fn files(&self) -> &Files {
         &self.files
     }
 
