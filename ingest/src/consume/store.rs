@@ -23,8 +23,8 @@ CREATE TEMPORARY TABLE staging (
 ) ON COMMIT DELETE ROWS;
 ALTER TABLE staging ALTER COLUMN value SET STORAGE EXTERNAL";
 
-/// Most messages are of the size from which PostgreSQL compresses them. Its own method takes as long as parsing them; LZ4, where
-/// the server has it, a tenth. A method that somebody has set for the column holds all the same.
+/// Most messages are of the size from which PostgreSQL compresses them. Its own method takes as long as parsing them, and LZ4,
+/// where the server has it, a small part of that. A method that somebody has set for the column holds all the same.
 const COMPRESSION: &str = "
 SELECT set_config(name, 'lz4', false) FROM pg_settings
 WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)";
@@ -61,6 +61,12 @@ const COLUMN_TYPES: [Type; 6] = [
     Type::TIMESTAMP,
     Type::JSONB,
 ];
+
+/// From the staging table what is new.
+const INSERT: &str = "
+INSERT INTO weather (topic, partition, msg_offset, event_time, date_time, value)
+SELECT topic, partition, msg_offset, event_time, date_time, value FROM staging
+ON CONFLICT (topic, partition, msg_offset) DO NOTHING";
 
 /// A row that was there already, under the same identity, of another message.
 const OTHER: &str = "
@@ -156,15 +162,15 @@ impl Store {
         let client = &mut self.database.client;
         let write = async {
             let mut transaction = client.transaction().await?;
-            let all_new = match self.is_plain && !self.repeats {
-                true => insert_new(&mut transaction, topic, &batch.messages).await?,
-                false => None,
-            };
-            let inserted = match all_new {
+            let mut inserted = None;
+            if self.is_plain && !self.repeats {
+                inserted = insert_new(&mut transaction, topic, &batch.messages).await?;
+            }
+            let inserted = match inserted {
                 Some(rows) => rows,
                 None => {
                     let rows = copy(&transaction, "staging", topic, &batch.messages).await?;
-                    let inserted = transaction.execute(&insert(), &[]).await?;
+                    let inserted = transaction.execute(INSERT, &[]).await?;
                     self.repeats = inserted < rows;
                     if self.repeats
                         && let Some(row) = transaction.query_opt(OTHER, &[&topic]).await?
@@ -218,14 +224,6 @@ async fn insert_new(
         }
         Err(error) => Err(error),
     }
-}
-
-/// Inserts from the staging table what is new.
-fn insert() -> String {
-    format!(
-        "INSERT INTO weather ({COLUMNS}) SELECT {COLUMNS} FROM staging \
-         ON CONFLICT (topic, partition, msg_offset) DO NOTHING"
-    )
 }
 
 /// Copies those that are to be rows into a table, and counts them.
