@@ -12,7 +12,7 @@ const RECENT_SHARE: usize = 8;
 
 /// The data files of one version. What a commit adds costs the files of the latest commits, and only now and then all of them,
 /// so that a commit becomes no dearer with those before it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Files {
     /// The newest first, all newer than those that are settled.
     recent: Vec<Arc<SnapshotFile>>,
@@ -83,26 +83,29 @@ impl Settled {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::{HashMap, HashSet};
+    use std::collections::HashSet;
     use std::sync::Arc;
 
-    use arrow::datatypes::Schema;
-    use datafusion::common::Statistics;
+    use arrow::datatypes::{Schema, SchemaRef};
+    use deltalake_core::kernel::Add;
+    use object_store::memory::InMemory;
     use object_store::path::Path;
+    use url::Url;
 
+    use super::super::location::Location;
     use super::super::snapshot_file::SnapshotFile;
     use super::{Files, RECENT_MIN};
 
-    fn file(relative: &str, size: u64) -> Arc<SnapshotFile> {
-        Arc::new(SnapshotFile {
-            path: Path::from(relative),
-            relative: relative.to_owned(),
-            values: HashMap::new(),
+    fn file(relative: &str, size: i64) -> Arc<SnapshotFile> {
+        let url = Url::parse("file:///table").expect("a URL");
+        let table = Location::new(Arc::new(InMemory::new()), url, Path::from("table"));
+        let add = Add {
+            path: relative.to_owned(),
             size,
-            modified_ms: 0,
-            partition: Vec::new(),
-            statistics: Arc::new(Statistics::new_unknown(&Schema::empty())),
-        })
+            ..Add::default()
+        };
+        let file = SnapshotFile::from_log(add, &table, &SchemaRef::new(Schema::empty()), &[]);
+        Arc::new(file.expect("a table without partition columns"))
     }
 
     fn gone(paths: &[&str]) -> HashSet<String> {

@@ -170,7 +170,7 @@ impl LakeTable {
             .and_then(|pruning| {
                 let statistics = files
                     .iter()
-                    .map(|file| Arc::clone(&file.statistics))
+                    .map(|file| Arc::clone(file.statistics()))
                     .collect();
                 pruning
                     .prune(&PrunableStatistics::new(statistics, Arc::clone(schema)))
@@ -191,13 +191,14 @@ impl LakeTable {
     /// Enough files for `limit` rows, when nothing filters rows out afterwards.
     fn enough(files: Vec<&SnapshotFile>, limit: Option<usize>) -> Vec<&SnapshotFile> {
         let Some(limit) = limit else { return files };
+        let limit = limit as u64;
         let mut rows = 0;
         let mut taken = Vec::new();
         for file in files {
             if rows >= limit {
                 break;
             }
-            rows += file.statistics.num_rows.get_value().copied().unwrap_or(0);
+            rows += file.rows().unwrap_or_default();
             taken.push(file);
         }
         taken
@@ -213,7 +214,7 @@ impl LakeTable {
         };
         let mut partitioned = PartitionedFile::new_from_meta(meta);
         partitioned.partition_values = file.partition.clone();
-        partitioned.statistics = Some(Arc::clone(&file.statistics));
+        partitioned.statistics = Some(Arc::clone(file.statistics()));
         partitioned
     }
 }

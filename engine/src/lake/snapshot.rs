@@ -236,16 +236,7 @@ impl Snapshot {
     /// Number of data files, their bytes, and their rows where the log says how many.
     pub fn size(&self) -> (usize, u64, Option<u64>) {
         let bytes = self.files.iter().map(|file| file.size).sum();
-        let rows = self
-            .files
-            .iter()
-            .map(|file| {
-                file.statistics
-                    .num_rows
-                    .get_value()
-                    .map(|rows| *rows as u64)
-            })
-            .sum();
+        let rows = self.files.iter().map(|file| file.rows()).sum();
         (self.files.len(), bytes, rows)
     }
 
@@ -307,8 +298,7 @@ impl Snapshot {
                 })
             })
             .map(|file| {
-                let rows = file.statistics.num_rows.get_value().copied();
-                let rows = rows.unwrap_or_default() as u64;
+                let rows = file.rows().unwrap_or_default();
                 DataFile::from_log(&file.relative, &file.values, file.size, rows)
             })
     }

@@ -1,9 +1,9 @@
 //! A data file as a version of its table has it.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use datafusion::common::{ScalarValue, Statistics};
 use deltalake_core::kernel::Add;
@@ -14,7 +14,7 @@ use super::statistics;
 use super::table::below;
 
 /// A data file of a snapshot.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct SnapshotFile {
     /// On the store, not below the table.
     pub(super) path: Path,
@@ -25,8 +25,11 @@ pub(super) struct SnapshotFile {
     pub(super) size: u64,
     pub(super) modified_ms: i64,
     pub(super) partition: Vec<ScalarValue>,
-    /// Of all columns in the order of the snapshot's schema.
-    pub(super) statistics: Arc<Statistics>,
+    /// As readers see it.
+    schema: SchemaRef,
+    /// Statistics of its columns as the log has them, kilobytes a file, of which most are never asked for.
+    logged: Option<String>,
+    statistics: OnceLock<Arc<Statistics>>,
 }
 
 impl SnapshotFile {
@@ -34,10 +37,10 @@ impl SnapshotFile {
     pub(super) fn from_log(
         file: Add,
         location: &Location,
-        schema: &Schema,
+        schema: &SchemaRef,
         partition_columns: &[String],
     ) -> Result<Self, ArrowError> {
-        let partition: Vec<_> = partition_columns
+        let partition = partition_columns
             .iter()
             .map(|column| {
                 let field = schema.field_with_name(column)?;
@@ -46,21 +49,34 @@ impl SnapshotFile {
                     .unwrap_or(ScalarValue::Null))
             })
             .collect::<Result<_, ArrowError>>()?;
-        let size = u64::try_from(file.size).unwrap_or_default();
-        let mut statistics = statistics::from_log(schema, file.stats.as_deref(), size);
-        let first = schema.fields().len() - partition.len();
-        for (index, value) in partition.iter().enumerate() {
-            statistics.column_statistics[first + index] =
-                statistics::of_partition(value, statistics.num_rows);
-        }
         Ok(Self {
             path: below(location, &file.path),
             relative: file.path,
             values: file.partition_values,
-            size,
+            size: u64::try_from(file.size).unwrap_or_default(),
             modified_ms: file.modification_time,
             partition,
-            statistics: Arc::new(statistics),
+            schema: Arc::clone(schema),
+            logged: file.stats,
+            statistics: OnceLock::new(),
         })
+    }
+
+    /// Of all columns in the order of the snapshot's schema. Read from the log's text when they are first asked for.
+    pub(super) fn statistics(&self) -> &Arc<Statistics> {
+        self.statistics.get_or_init(|| {
+            let mut found = statistics::from_log(&self.schema, self.logged.as_deref(), self.size);
+            let first = self.schema.fields().len() - self.partition.len();
+            for (index, value) in self.partition.iter().enumerate() {
+                found.column_statistics[first + index] =
+                    statistics::of_partition(value, found.num_rows);
+            }
+            Arc::new(found)
+        })
+    }
+
+    /// Number of its rows, where the log says it.
+    pub(super) fn rows(&self) -> Option<u64> {
+        statistics::rows_from_log(self.logged.as_deref()?)
     }
 }

@@ -60,6 +60,17 @@ struct Logged<'a> {
     null_count: HashMap<String, &'a RawValue>,
 }
 
+/// Number of rows as the Delta log has it among the statistics of a file.
+pub(super) fn rows_from_log(log: &str) -> Option<u64> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Rows {
+        num_records: Option<u64>,
+    }
+    let rows: Rows = serde_json::from_str(log).ok()?;
+    rows.num_records
+}
+
 /// Statistics of one file for DataFusion, columns in the order of `schema`. A file without
 /// statistics, or with ones we do not understand, is only less well pruned.
 pub(super) fn from_log(schema: &Schema, log: Option<&str>, size: u64) -> Statistics {
@@ -234,7 +245,7 @@ mod tests {
     use datafusion::common::ScalarValue;
     use datafusion::common::stats::Precision;
 
-    use super::{bound, from_log, of_partition};
+    use super::{bound, from_log, of_partition, rows_from_log};
 
     #[test]
     fn a_zero_is_a_bound_and_other_numbers_are_values() {
@@ -284,6 +295,15 @@ mod tests {
         assert_eq!(is_exact(instant, "2026-01-15T00:00:00.123Z"), Some(false));
         assert_eq!(is_exact(DataType::Utf8, "Paris"), Some(true));
         assert_eq!(is_exact(DataType::Utf8, &"x".repeat(32)), Some(false));
+    }
+
+    #[test]
+    fn rows_are_counted_where_the_log_says_how_many() {
+        let log = r#"{"maxValues":{"x":""y"},"nullCount":{"x":0},"numRecords":3}"#;
+        assert_eq!(rows_from_log(log), Some(3));
+        assert_eq!(rows_from_log(r#"{"numRecords":null}"#), None);
+        assert_eq!(rows_from_log("{}"), None);
+        assert_eq!(rows_from_log("numRecords"), None);
     }
 
     #[test]

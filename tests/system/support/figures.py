@@ -43,7 +43,8 @@ def provenance() -> str:
     """When, which commit, which machine."""
     changed = _git("status", "--porcelain", "--", ".", ":!docs/figures.md")
     commit = _git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
-    machine = f"{os.cpu_count()} cores, {_processor()}, {_memory_gib()} GiB, {platform.system()}"
+    cores = len(os.sched_getaffinity(0))
+    machine = f"{cores} {'core' if cores == 1 else 'cores'}, {_processor()}, {_memory_gib()} GiB, {platform.system()}"
     return f"{datetime.now(timezone.utc).date()} · commit `{commit}` · {machine}"
 
 

@@ -1,5 +1,6 @@
 """A service of `isobar` in the background: its log, its health and metrics, its end."""
 
+import contextlib
 import signal
 
 from support.binary import PATIENCE_S, Isobar, assert_no_canary
@@ -20,10 +21,15 @@ class Service(Web):
     def __enter__(self) -> "Service":
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, failure, *_) -> None:
         if self.process.poll() is None:
+            if failure:
+                with contextlib.suppress(OSError):
+                    print(self.get("/metrics")[1])
             self.kill()
         log = self.process.said()
+        if failure:
+            print(log)
         assert_no_canary(log)
         assert "panicked at" not in log, log
 
