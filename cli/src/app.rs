@@ -30,6 +30,8 @@ pub(crate) struct App {
     pub(crate) show: Show,
     /// The working directory.
     pub(crate) directory: PathBuf,
+    /// Who HDFS takes us for unless it is configured, as far as the environment says it.
+    user: Option<String>,
     /// Where what is remembered between calls lies, if the user has a home.
     pub(crate) state_directory: Option<PathBuf>,
 }
@@ -78,14 +80,17 @@ impl App {
             overrides: sources.overrides.clone(),
             show,
             directory: sources.directory.clone(),
+            user: variable("HADOOP_USER_NAME")
+                .or_else(|| variable("USER"))
+                .cloned(),
             state_directory,
         }
     }
 
     pub(crate) fn lake(&self) -> Result<Arc<Lake>, engine::Error> {
-        let user = self.config.hdfs.user.clone();
+        let user = self.config.hdfs.user.clone().or_else(|| self.user.clone());
         let stores = Stores::new(StoreOptions {
-            user: user.unwrap_or_else(|| "the system's".to_owned()),
+            user: user.unwrap_or_else(|| "of the system".to_owned()),
             limit: self.config.hdfs.timeout,
         });
         Lake::new(&self.config.lake.url, stores)

@@ -17,7 +17,12 @@ pub(crate) struct Interrupted;
 #[error("standard output was closed")]
 pub(crate) struct OutputClosed;
 
-/// What the shell is told of the command. Usage errors (2) leave earlier, where arguments are parsed.
+/// The arguments alone are wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+/// What the shell is told of the command. Most usage errors (2) leave earlier, where arguments are parsed.
 pub(crate) fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
     let error = match outcome {
         Ok(()) => return ExitCode::SUCCESS,
@@ -30,6 +35,9 @@ pub(crate) fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
         return ExitCode::from(130);
     }
     report(error.as_ref());
+    if error.is::<Usage>() {
+        return ExitCode::from(2);
+    }
     ExitCode::FAILURE
 }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use anyhow::bail;
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::iterator::Signals as Coming;
 use tokio_util::sync::CancellationToken;
@@ -79,6 +80,28 @@ impl Signals {
         };
         self.droppable.store(false, Ordering::Release);
         done
+    }
+
+    /// Runs `work`, which finishes what it has in hand after a signal, and drops it `deadline` after that: `key` sets it. For
+    /// work that may end anywhere, and is begun anew by the next start.
+    pub(crate) async fn finishing<T>(
+        &self,
+        key: &'static str,
+        deadline: Duration,
+        work: impl Future<Output = anyhow::Result<T>>,
+    ) -> anyhow::Result<T> {
+        let token = self.token();
+        let late = async {
+            token.cancelled().await;
+            tokio::time::sleep(deadline).await;
+        };
+        tokio::select! {
+            done = work => done,
+            () = late => bail!(
+                "what was in hand was not finished within {} of the signal ({key}); it is not committed, and the next start takes it again",
+                humantime::format_duration(deadline)
+            ),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, CancellationToken> {

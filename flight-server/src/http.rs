@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use engine::lake::Lake;
+use engine::lake::Location;
 use engine::metrics::{CONTENT_TYPE, Metrics};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -27,13 +27,13 @@ struct Service {
     metrics: Arc<Metrics>,
 }
 
-/// Ready means that the lake's storage answers; a lake without tables is one.
-pub fn lake_answers(lake: &Arc<Lake>) -> Readiness {
-    let lake = Arc::clone(lake);
+/// Ready means that the storage of `place` answers; a lake without tables is one.
+pub fn place_answers(place: &Location) -> Readiness {
+    let place = place.clone();
     Arc::new(move || {
-        let lake = Arc::clone(&lake);
+        let place = place.clone();
         Box::pin(async move {
-            let listed = lake.root().directories().await;
+            let listed = place.directories().await;
             listed.map(drop).map_err(|error| status::told(&error))
         })
     })

@@ -115,7 +115,7 @@ pub async fn run(
         query_timeout,
         queries: server.queries,
     };
-    let ready = http::unless_stopping(shutdown.clone(), http::lake_answers(&server.lake));
+    let ready = http::unless_stopping(shutdown.clone(), http::place_answers(server.lake.root()));
     let ended = CancellationToken::new();
     // Health and metrics are there as long as the last statement is.
     let http = http::run(listeners.http, ready, server.metrics, ended.clone());

@@ -94,7 +94,8 @@ impl Declarations {
                     .iter()
                     .map(|(path, of, header, _)| (path, of, header)),
             )?;
-            let columns = transform::plan(text, path, &shape, zone).await?;
+            let columns = transform::plan(text, &header.refuse, path, &shape, zone).await?;
+            check_observed_at(header, path, &shape)?;
             let table = declare(path, topic, header, text, columns)?;
             refuse_taken(&table, &tables)?;
             tables.push(table);
@@ -156,6 +157,30 @@ fn refuse_taken(table: &Declaration, others: &[Declaration]) -> Result<(), Error
     Err(Error::Declaration {
         path: table.path.clone(),
         message: format!("table \"{}\" {owner}; name the file otherwise", table.name),
+    })
+}
+
+/// Refuses a path to the messages' moment that leads nowhere.
+fn check_observed_at(header: &Header, path: &Path, shape: &Shape) -> Result<(), Error> {
+    let Some(steps) = &header.observed_at else {
+        return Ok(());
+    };
+    let mut found = shape.data_type();
+    for step in steps.split('.') {
+        let next = match &found {
+            DataType::Struct(fields) => fields.find(step).map(|(_, field)| field.data_type()),
+            _ => None,
+        };
+        found = next.cloned().unwrap_or(DataType::Null);
+    }
+    if found == DataType::Int64 {
+        return Ok(());
+    }
+    Err(Error::Declaration {
+        path: path.to_owned(),
+        message: format!(
+            "observed_at = \"{steps}\" names no bigint of the messages; it is the moment in epoch seconds, its steps joined by dots"
+        ),
     })
 }
 
@@ -284,11 +309,16 @@ SELECT event_day(kafka_timestamp) AS dt, message['x'] AS x, kafka_topic, kafka_p
 
     /// What is said of a library with these table files.
     async fn load(files: &[&str]) -> Result<usize, String> {
+        let files: Vec<_> = files.iter().map(|file| (*file, FILE.to_owned())).collect();
+        load_written(&files).await
+    }
+
+    async fn load_written(files: &[(&str, String)]) -> Result<usize, String> {
         let directory = tempfile::tempdir().expect("a directory");
-        for file in files {
+        for (file, text) in files {
             let path = directory.path().join("tables").join(file);
             std::fs::create_dir_all(path.parent().expect("a directory")).expect("created");
-            std::fs::write(path, FILE).expect("written");
+            std::fs::write(path, text).expect("written");
         }
         let library = Library::new(directory.path().to_owned());
         let declared = Declarations::load(&library, "weather-api", Paris).await;
@@ -307,5 +337,40 @@ SELECT event_day(kafka_timestamp) AS dt, message['x'] AS x, kafka_topic, kafka_p
         );
         let taken = load(&["dead_letters.sql"]).await.expect_err("taken");
         assert!(taken.contains("refused messages"), "{taken}");
+    }
+    #[tokio::test]
+    async fn what_a_header_says_of_messages_is_checked_when_it_is_read() {
+        let said = async |line: &str| {
+            let text = FILE.replace("SELECT", &format!("{line}\nSELECT"));
+            load_written(&[("a.sql", text)]).await.map_err(|error| {
+                assert!(error.contains("tables/a.sql: "), "{error}");
+                error
+            })
+        };
+        let rule = |when: &str| format!(r#"--! refuse = [{{ reason = "odd", when = "{when}" }}]"#);
+        assert_eq!(said(&rule("message['x'] > 1")).await, Ok(1));
+        for (when, says) in [
+            ("message['y'] > 1", "rule \"odd\" cannot be planned"),
+            ("> 1", "rule \"odd\" cannot be planned"),
+            (
+                "message['x']",
+                "rule \"odd\" is Float64; it must be a condition",
+            ),
+        ] {
+            let error = said(&rule(when)).await.expect_err(when);
+            assert!(error.contains(says), "{error}");
+        }
+        for path in ["nosuch", "x", "x.y", ""] {
+            let line = format!(r#"--! observed_at = "{path}""#);
+            let error = said(&line).await.expect_err(path);
+            assert!(error.contains("names no bigint"), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_select_that_cannot_be_planned_is_named_by_its_file() {
+        let text = FILE.replace("message['x']", "message['y']");
+        let error = load_written(&[("a.sql", text)]).await.expect_err("no y");
+        assert!(error.contains("tables/a.sql: the SELECT"), "{error}");
     }
 }

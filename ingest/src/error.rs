@@ -27,6 +27,12 @@ pub enum Error {
     },
     #[error("{}: {message}", path.display())]
     Declaration { path: PathBuf, message: String },
+    #[error("{}: the SELECT cannot be planned", path.display())]
+    Select {
+        path: PathBuf,
+        #[source]
+        source: DataFusionError,
+    },
     #[error("{}: rule \"{reason}\" cannot be planned", path.display())]
     Rule {
         path: PathBuf,
@@ -49,7 +55,9 @@ pub enum Error {
         "there are no export files at {path}; name a file, or a directory with *.json files in it or in its dt= directories"
     )]
     NoFiles { path: String },
-    #[error("there is nothing at {path}")]
+    #[error(
+        "there is nothing at {path}; name an export file, or a directory with *.json files in it or in its dt= directories"
+    )]
     NothingThere { path: String },
     #[error(
         "another landing committed to table \"{table}\" (version {version}) while this one ran; nothing of this batch is in the table. Run one landing at a time; start this one again, and what is landed is skipped"
@@ -232,6 +240,10 @@ pub enum Error {
         #[source]
         source: Option<Box<Error>>,
     },
+    #[error(
+        "messages that did not reach Kafka and could not be kept in the spool at {}, which are lost: {lost}; check that directory, then produce.spool_path", path.display()
+    )]
+    Unwritten { lost: usize, path: PathBuf },
     #[error("Kafka refused messages for good, which are lost: {refused}; the log says why")]
     Refused { refused: u64 },
     #[error("Kafka did not take a message within {limit:?}")]

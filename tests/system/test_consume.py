@@ -21,6 +21,7 @@ from support import faults, oracle
 from support.binary import Isobar, Process
 from support.database import UTC, Database, compare_weather, local
 from support.fixtures import LONG
+from support.roads import lake_of
 from support.topic import Topic, weather
 from support.weather_data import AUTUMN, CITIES, SPRING, day_range, paris_midnight
 from test_kafka import end, producing, wait_until
@@ -278,17 +279,49 @@ def test_health_and_metrics_say_how_it_is(stack, topic, database, consumer):
         'isobar_consume_messages_total{outcome="inserted"} 144',
         'isobar_consume_messages_total{outcome="refused"} 1',
         "isobar_consume_behind_messages 0",
-        f"isobar_consume_event_time_seconds {last}",
+        f'isobar_consume_event_time_seconds{{topic_partition="{topic.records[0].partition}"}} {last}',
     ]
     wait_until(lambda: all(line in get(process, "/metrics")[1].splitlines() for line in lines), f"{lines}")
     stack.kill("postgres")
-    topic.produce(weather([date(2026, 1, 16)], CITIES[:1])[:1])
+    # Also while nothing is written.
     wait_until(lambda: get(process, "/readyz")[0] == 503, "to hear that PostgreSQL is away")
     assert "PostgreSQL" in get(process, "/readyz")[1]
     assert get(process, "/healthz")[0] == 200
     stack.start("postgres")
     wait_until(lambda: get(process, "/readyz")[0] == 200, "to be ready again")
     assert end(process) == 0
+
+
+@pytest.mark.parametrize(
+    ("service", "unfinished"),
+    [(["consume"], "consume"), (["export"], "export"), (["land", "--from", "postgres"], "land")],
+)
+def test_a_service_that_a_server_keeps_waiting_ends_at_its_deadline(lakes, topic, database, service, unfinished):
+    key = f"ISOBAR__{unfinished.upper()}__SHUTDOWN_DEADLINE"
+    lake = lake_of(lakes, "local", topic, database, **{key: "2s", "ISOBAR__POSTGRES__TIMEOUT": "10m"})
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:50])
+    lake.isobar.ok("consume", "--once")
+    topic.produce(weather([date(2026, 1, 16)], CITIES[:1])[:50])
+    with database.connect() as holder:
+        with holder.transaction():
+            holder.execute("LOCK TABLE weather IN ACCESS EXCLUSIVE MODE")
+            process = lake.isobar.start(*service)
+            waiting = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{database.name}' AND wait_event_type = 'Lock'"
+            wait_until(lambda: database.scalar(waiting) > 0, "the service to wait")
+            process.terminate()
+            assert process.wait(timeout=60) == 1
+            assert f"{unfinished}.shutdown_deadline" in process.said()
+    lake.isobar.ok("consume", "--once")
+    lake.isobar.ok(*service, "--once")
+    assert database.identities() == oracle.identities(topic.records)
+
+
+def test_fractions_of_a_second_of_the_older_consumer_are_the_same_message(topic, database, consumer):
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:50])
+    database.older_table(topic.records[:20])
+    database.run("UPDATE weather SET date_time = date_time + interval '123 milliseconds'")
+    assert "30 messages inserted, 0 refused, 20 skipped" in consume(consumer)
+    assert database.identities() == oracle.identities(topic.records)
 
 
 def test_a_recreated_topic_is_refused_and_nothing_written(topic, database, consumer):

@@ -12,6 +12,7 @@ from support import delta, oracle
 from support.binary import REPOSITORY, Isobar, parse_csv, parse_json
 from support.fixtures import LONG
 from support.lake import Lake
+from support.roads import lake_of
 from support.topic import Topic, compare_dead_letters, weather
 from support.weather_data import CITIES, BadLine, Record, build, export_line
 from support.web import eventually
@@ -169,6 +170,31 @@ def test_letters_of_kafka_are_read_again_for_their_time(lakes, kind, kafka, mend
     assert versions(lake) == before
 
 
+def test_letters_of_postgresql_are_replayed_from_their_rows(lakes, kind, kafka, database, mended):
+    topic = Topic(kafka)
+    topic.produce(weather([DAY], CITIES[:2], forecasts=2), kinds=[MENDED] * 6 + ["no weather", "NaN"])
+    lake = lake_of(lakes, kind, topic, database)
+    lake.isobar.ok("consume", "--once")
+    lake.isobar.ok("land", "--from", "postgres", "--once")
+    assert letters_of(lake) == sorted(bad.identity for bad in topic.bad)
+    # One row was deleted meanwhile, and with it the time of its letter.
+    gone, *kept = sorted((bad for bad in topic.bad if bad.kind == MENDED), key=lambda bad: bad.identity)
+    database.run("DELETE FROM weather WHERE (partition, msg_offset) = (%s, %s)", gone.identity)
+    outcome = mended(lake).refused("dead-letters", "replay", code=1, says=["1 letter could not be judged"])
+    assert "stays: PostgreSQL does not hold the message" in outcome.stdout
+    assert "8 letters: 5 landed" in outcome.stdout and "2 malformed still" in outcome.stdout
+    records = topic.records + [Record(*bad.identity, time_of(topic, bad), json.loads(bad.raw)) for bad in kept]
+    assert lake.identities() == oracle.identities(records)
+    oracle.compare_observations(lake.rows("weather"), records)
+    assert letters_of(lake) == sorted(bad.identity for bad in topic.bad if bad.kind != MENDED or bad is gone)
+
+
+def letters_of(lake: Lake) -> list[tuple[int, int]]:
+    rows = lake.rows("dead_letters", ["kafka_partition", "kafka_offset", "source"])
+    assert {row["source"] for row in rows} == {"postgres"}
+    return sorted((row["kafka_partition"], row["kafka_offset"]) for row in rows)
+
+
 def time_of(topic: Topic, bad) -> int:
     """When the broker has it: its message's city was polled at the time of the record before."""
     partition, offset = bad.identity
@@ -186,7 +212,7 @@ def test_letters_whose_records_are_gone_stay_and_are_named(lakes, kafka, mended)
     topic.delete_before({0: first + 1})
     eventually(lambda: topic.extents()[0][0] == first + 1, "the deletion", within_s=60)
     outcome = mended(lake).refused("dead-letters", "replay", code=1, says=["1 letter could not be judged"], within_s=120)
-    assert f"{topic.name}/0/{first} stays: Kafka does not hold the record" in outcome.stdout
+    assert f"{topic.name}/0/{first} stays: Kafka does not hold the message" in outcome.stdout
     left = lake.rows("dead_letters", ["kafka_offset"])
     stay = {first} | {bad.identity[1] for bad in topic.bad if bad.kind != MENDED}
     assert {row["kafka_offset"] for row in left} == stay and len(left) == len(stay)

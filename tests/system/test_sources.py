@@ -291,7 +291,7 @@ def test_what_is_no_question_to_postgresql_is_refused_by_name(lakes, topic, data
     lake = lake_of(lakes, "local", topic, database)
     land = ["land", "--from", "postgres", "--once"]
     lake.isobar.refused(*land, "somewhere", code=1, says=["somewhere", "--topic", "POSTGRES_HOST"])
-    lake.isobar.refused(*land, "--accept-loss", code=1, says=["--accept-loss", "Kafka"])
+    lake.isobar.refused(*land, "--accept-loss", code=2, says=["--accept-loss", "Kafka"])
     nowhere = lake.isobar.having(POSTGRES_HOST="127.0.0.1", POSTGRES_PORT="1")
     nowhere.refused(*land, code=1, says=["127.0.0.1:1", "POSTGRES_HOST"])
     assert lake.place.names("lake") == []

@@ -371,7 +371,7 @@ def test_a_declared_topic_that_is_missing_is_an_error_after_the_others_have_land
     says = ["no table is declared", "undeclared"]
     lake.isobar.refused("land", "--from", "kafka", "--once", *both, code=1, says=says)
     files = ["land", "--from", "files", lake.place.export_url, "--once", "--topic", "a", "--topic", "b"]
-    lake.isobar.refused(*files, code=1, says=["--topic can be given once"])
+    lake.isobar.refused(*files, code=2, says=["--topic can be given once"])
 
 
 def test_landings_of_many_topics_share_the_dead_letters(lake_with, kafka, topic, kind):

@@ -50,7 +50,7 @@ impl Check {
         let queries = Finding {
             what: "queries",
             place: app.config.queries.path.display().to_string(),
-            outcome: queries(app),
+            outcome: queries(app).await,
         };
         let (tables, exports, web, kafka, hbase, postgres) = tokio::join!(
             probe("lake", &app.config.lake.url, tables(&lake)),
@@ -106,12 +106,14 @@ async fn probe(
     }
 }
 
-fn queries(app: &App) -> anyhow::Result<String> {
+/// Whether query files and table files are understood; what they are planned against is looked at by `query check`.
+async fn queries(app: &App) -> anyhow::Result<String> {
     let library = app.library()?;
     for name in library.names()? {
         library.query(name.as_str())?;
     }
-    let (queries, tables) = (library.names()?.len(), library.table_files()?.len());
+    let tables = land::declarations(app, &library).await?.tables().count();
+    let queries = library.names()?.len();
     let queries = if queries == 1 {
         "1 query".to_owned()
     } else {

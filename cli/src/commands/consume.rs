@@ -6,7 +6,7 @@ use ingest::consume::{Consumed, Consumption, Counters, Limits, consume};
 use tracing::info;
 
 use crate::app::App;
-use crate::health::{Health, both, brokers_answer, well};
+use crate::health::{Health, both, brokers_answer, database_answers, well};
 use crate::output::Output;
 use crate::signals::Signals;
 use crate::text;
@@ -70,8 +70,14 @@ impl Consume {
         let work = async {
             Ok(Box::pin(consume(consumption, shutdown.clone(), &counters, &service)).await?)
         };
-        let ready = both(well(&service), brokers_answer(&app.kafka(&kafka.topic)));
-        let done = health.beside(ready, shutdown.clone(), work).await?;
+        let servers = both(
+            brokers_answer(&app.kafka(&kafka.topic)),
+            database_answers(&app.postgres()),
+        );
+        let ready = both(well(&service), servers);
+        let work = health.beside(ready, shutdown.clone(), work);
+        let work = signals.finishing("consume.shutdown_deadline", config.shutdown_deadline, work);
+        let done = Box::pin(work).await?;
         let elapsed = text::seconds(started.elapsed());
         out.line(format_args!("{} in {elapsed}", summary(&done)))
     }

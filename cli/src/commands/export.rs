@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
+use flight_server::http;
 use ingest::export::{Counters, Export as Exporting, Limits, export};
 use tracing::info;
 
 use crate::app::App;
-use crate::health::{Health, well};
+use crate::health::{Health, both, database_answers, well};
 use crate::output::Output;
 use crate::signals::Signals;
 use crate::text;
@@ -58,13 +59,18 @@ impl Export {
             Health::listen("export.http_listen", config.http_listen).await?
         }
         .watching(&lake);
+        let servers = both(
+            http::place_answers(&exporting.into),
+            database_answers(&exporting.postgres),
+        );
         let counters = Counters::register(&health.metrics);
         let (service, shutdown) = (ingest::health::Health::default(), signals.token());
+        let ready = both(well(&service), servers);
         let work =
             async { Ok(Box::pin(export(exporting, shutdown.clone(), &counters, &service)).await?) };
-        let done = health
-            .beside(well(&service), shutdown.clone(), work)
-            .await?;
+        let work = health.beside(ready, shutdown.clone(), work);
+        let work = signals.finishing("export.shutdown_deadline", config.shutdown_deadline, work);
+        let done = Box::pin(work).await?;
         let elapsed = text::seconds(started.elapsed());
         out.line(format_args!(
             "{} exported to {} in {elapsed}",

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, anyhow};
 use clap::ValueEnum;
 use engine::lake::{Lake, Location};
 use engine::query::Library;
@@ -19,6 +19,7 @@ use tracing::{info, warn};
 use url::Url;
 
 use crate::app::App;
+use crate::failure::Usage;
 use crate::health::{Health, both, brokers_have, database_answers, well};
 use crate::output::Output;
 use crate::progress::Bar;
@@ -89,46 +90,13 @@ impl Land {
         signals: &Signals,
         out: &mut Output,
     ) -> anyhow::Result<()> {
+        self.refuse_misplaced()?;
         let lake = app.lake()?;
         let started = Instant::now();
-        let done = match (self.from, &self.path) {
-            (Source::Kafka, None) => {
-                let landing = self.land_kafka(app, &lake, signals.token());
-                Box::pin(landing).await?
-            }
-            (Source::Kafka, Some(path)) => bail!(
-                "\"{path}\" is not understood: Kafka is found at kafka.bootstrap_servers (BOOTSTRAP_SERVERS), a topic is given by --topic"
-            ),
-            (Source::Postgres, None) if !self.accept_loss => {
-                let topic = self.one_topic(app)?;
-                let landing = self.land_postgres(app, &lake, topic, signals.token());
-                Box::pin(landing).await?
-            }
-            (Source::Postgres, None) => bail!(
-                "--accept-loss is for Kafka: it leaves out what is gone from the topic, and PostgreSQL loses nothing"
-            ),
-            (Source::Postgres, Some(path)) => bail!(
-                "\"{path}\" is not understood: PostgreSQL is found at postgres.host (POSTGRES_HOST), the topic whose rows are landed is given by --topic"
-            ),
-            (Source::Files, path) => {
-                let topic = self.one_topic(app)?;
-                let path = path.as_deref().unwrap_or_default();
-                let place = lake.stores().locate(&address(path, &app.directory)?)?;
-                let (health, counters) = self.listen(app, &lake).await?;
-                let shutdown = signals.token();
-                let landing = land_files(
-                    app,
-                    &lake,
-                    topic,
-                    place,
-                    !self.once,
-                    counters,
-                    shutdown.clone(),
-                );
-                let served = health.beside(http::lake_answers(&lake), shutdown, landing);
-                Box::pin(served).await?
-            }
-        };
+        let deadline = app.config.land.shutdown_deadline;
+        let landing = Box::pin(self.land(app, &lake, signals.token()));
+        let landing = signals.finishing("land.shutdown_deadline", deadline, landing);
+        let done = landing.await?;
         let elapsed = text::seconds(started.elapsed());
         info!(
             landed = done.landed,
@@ -144,6 +112,50 @@ impl Land {
             "{} in {elapsed}",
             summary(&done, self.from.unit())
         ))
+    }
+
+    /// What the parser of arguments cannot refuse, since it takes an option together with one source and not with another.
+    fn refuse_misplaced(&self) -> Result<(), Usage> {
+        let misplaced = match (self.from, &self.path) {
+            (Source::Kafka, Some(path)) => format!(
+                "\"{path}\" is not understood: Kafka is found at kafka.bootstrap_servers (BOOTSTRAP_SERVERS), a topic is given by --topic"
+            ),
+            (Source::Postgres, Some(path)) => format!(
+                "\"{path}\" is not understood: PostgreSQL is found at postgres.host (POSTGRES_HOST), the topic whose rows are landed is given by --topic"
+            ),
+            (Source::Postgres, None) if self.accept_loss => {
+                "--accept-loss is for Kafka: it leaves out what is gone from the topic, and PostgreSQL loses nothing".to_owned()
+            }
+            (Source::Postgres | Source::Files, _) if self.topic.len() > 1 => {
+                "several topics are landed side by side from Kafka alone, so --topic can be given once; land each topic by itself".to_owned()
+            }
+            _ => return Ok(()),
+        };
+        Err(Usage(misplaced))
+    }
+
+    async fn land(
+        &self,
+        app: &App,
+        lake: &Arc<Lake>,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Progress> {
+        // Without one it is the configured one, and for Kafka all that are declared.
+        let topic = self.topic.first().unwrap_or(&app.config.kafka.topic);
+        match self.from {
+            Source::Kafka => self.land_kafka(app, lake, shutdown).await,
+            Source::Postgres => self.land_postgres(app, lake, topic, shutdown).await,
+            Source::Files => {
+                let path = self.path.as_deref().unwrap_or_default();
+                let place = lake.stores().locate(&address(path, &app.directory)?)?;
+                let (health, counters) = self.listen(app, lake).await?;
+                let watch = !self.once;
+                let landing =
+                    land_files(app, lake, topic, place, watch, counters, shutdown.clone());
+                let ready = http::place_answers(lake.root());
+                Box::pin(health.beside(ready, shutdown, landing)).await
+            }
+        }
     }
 
     /// Where this landing tells of itself, and what it counts there.
@@ -180,17 +192,6 @@ impl Land {
         topics
     }
 
-    /// The topic that files were exported from, or whose rows are landed.
-    fn one_topic<'a>(&'a self, app: &'a App) -> anyhow::Result<&'a str> {
-        match self.topic.as_slice() {
-            [] => Ok(&app.config.kafka.topic),
-            [topic] => Ok(topic),
-            [..] => bail!(
-                "several topics are landed side by side from Kafka alone, so --topic can be given once; land each topic by itself"
-            ),
-        }
-    }
-
     async fn land_kafka(
         &self,
         app: &App,
@@ -211,7 +212,10 @@ impl Land {
             once: self.once,
             accept_loss: self.accept_loss,
         };
-        let answering = both(http::lake_answers(lake), brokers_have(kafka, topics));
+        let answering = both(
+            http::place_answers(lake.root()),
+            brokers_have(kafka, topics),
+        );
         let ready = both(well(&going), answering);
         let landing =
             async |shutdown, progress: &Hears<'_>| from_kafka(landing, shutdown, progress).await;
@@ -227,7 +231,10 @@ impl Land {
     ) -> anyhow::Result<Progress> {
         let postgres = app.postgres();
         let (health, counters) = self.listen(app, lake).await?;
-        let ready = both(http::lake_answers(lake), database_answers(&postgres));
+        let ready = both(
+            http::place_answers(lake.root()),
+            database_answers(&postgres),
+        );
         info!(from = postgres.server(), topic, into = %lake.root(), "landing");
         let landing = PostgresLanding {
             into: destination(app, lake, counters).await?,

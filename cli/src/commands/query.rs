@@ -7,6 +7,7 @@ use anyhow::bail;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use clap::Subcommand;
 use engine::query::{Judged, Library, QueryFile, QueryName, Runner};
+use ingest::declaration::Declarations;
 
 use crate::app::App;
 use crate::commands::land;
@@ -25,7 +26,7 @@ pub(crate) enum Query {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Plan every query against the tables, and say what is wrong where
+    /// Plan every table file and every query, and say what is wrong where
     #[command(after_help = CHECK_EXAMPLES)]
     Check {
         /// Only this query
@@ -145,7 +146,13 @@ async fn check(
         Some(only) => vec![library.find(only)?],
         None => library.names()?,
     };
-    let mut faults = faults(app, library).await?;
+    let declarations = land::declarations(app, library).await?;
+    if only.is_none() {
+        for table in declarations.tables() {
+            out.line(format_args!("ok      tables/{}", table.name))?;
+        }
+    }
+    let mut faults = faults(app, library, &declarations).await?;
     let mut broken = 0;
     for name in asked {
         let Some(error) = faults.remove(&name) else {
@@ -169,10 +176,14 @@ async fn check(
 type Faults = BTreeMap<QueryName, anyhow::Error>;
 
 /// Reads and plans every query.
-async fn faults(app: &App, library: &Library) -> anyhow::Result<Faults> {
+async fn faults(
+    app: &App,
+    library: &Library,
+    declarations: &Declarations,
+) -> anyhow::Result<Faults> {
     let lake = app.lake()?;
     let session = app.session(&lake)?;
-    for table in land::declarations(app, library).await?.tables() {
+    for table in declarations.tables() {
         session.declare(table.name.clone(), &table.schema);
     }
     let runner = Runner {

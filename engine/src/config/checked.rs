@@ -68,6 +68,8 @@ pub struct Export {
     /// One export takes no more at once.
     pub rows_max: usize,
     pub bytes_max: ByteSize,
+    /// From the signal to the end of the process.
+    pub shutdown_deadline: Duration,
     pub http_listen: SocketAddr,
 }
 
@@ -127,6 +129,8 @@ pub struct Land {
     pub rows_max: usize,
     pub bytes_max: ByteSize,
     pub interval: Duration,
+    /// From the signal to the end of the process.
+    pub shutdown_deadline: Duration,
     pub http_listen: SocketAddr,
 }
 
@@ -153,6 +157,8 @@ pub struct Consume {
     pub interval: Duration,
     /// At least one.
     pub connections: usize,
+    /// From the signal to the end of the process.
+    pub shutdown_deadline: Duration,
     pub http_listen: SocketAddr,
 }
 
@@ -305,6 +311,7 @@ impl Export {
             interval: values.take("export.interval"),
             rows_max: values.number("export.rows_max"),
             bytes_max: values.take("export.bytes_max"),
+            shutdown_deadline: values.take("export.shutdown_deadline"),
             http_listen: values.take("export.http_listen"),
         }
     }
@@ -357,6 +364,7 @@ impl Land {
             rows_max: values.number("land.rows_max"),
             bytes_max: values.take("land.bytes_max"),
             interval: values.take("land.interval"),
+            shutdown_deadline: values.take("land.shutdown_deadline"),
             http_listen: values.take("land.http_listen"),
         }
     }
@@ -385,6 +393,7 @@ impl Consume {
             bytes_max: values.take("consume.bytes_max"),
             interval: values.take("consume.interval"),
             connections: values.number("consume.connections"),
+            shutdown_deadline: values.take("consume.shutdown_deadline"),
             http_listen: values.take("consume.http_listen"),
         }
     }

@@ -181,6 +181,12 @@ pub(crate) const KEYS: &[Key] = &[
     Key::new("export.interval", Kind::Duration, Value("10m"), "Time from one export to the next."),
     Key::new("export.rows_max", COUNT, Value("100000"), "Most rows that one export takes at once; of more it makes several."),
     Key::new("export.bytes_max", Kind::Size, Value("64MiB"), "Most bytes of messages that one export takes at once."),
+    Key::new(
+        "export.shutdown_deadline",
+        Kind::Duration,
+        Value("30s"),
+        "Longest time that what is in hand is given to reach its files when the service is stopped.",
+    ),
     http_listen("export.http_listen", "127.0.0.1:9468"),
     Key::new(
         "openweather.api_key",
@@ -226,7 +232,8 @@ pub(crate) const KEYS: &[Key] = &[
     .older("BOOTSTRAP_SERVERS"),
     Key::new("kafka.topic", Kind::Text, Value("weather-api"), "Topic of the messages; created if absent.")
         .older("TOPIC_NAME"),
-    Key::new("kafka.group_id", Kind::Text, Value("isobar"), "Consumer group. What `land` commits under it is for display: its positions are kept with the data.")
+    Key::new("kafka.group_id", Kind::Text, Value("isobar"), "Consumer group. What `land` and `consume` commit under it is for\n\
+         display: their positions are kept with the data.")
         .older("GROUP_ID"),
     Key::new(
         "kafka.security_protocol",
@@ -334,6 +341,12 @@ pub(crate) const KEYS: &[Key] = &[
         Value("1m"),
         "Longest time that a message waits for its commit, so that a quiet topic lands too.",
     ),
+    Key::new(
+        "land.shutdown_deadline",
+        Kind::Duration,
+        Value("30s"),
+        "Longest time that what is in hand is given to reach its commit when the service is stopped.",
+    ),
     http_listen("land.http_listen", "127.0.0.1:9467"),
     Key::new(
         "produce.spool_path",
@@ -392,6 +405,12 @@ pub(crate) const KEYS: &[Key] = &[
         Kind::Number { min: 1, max: 100 },
         Value("4"),
         "Most connections to PostgreSQL that write side by side; each topic partition is written by one.",
+    ),
+    Key::new(
+        "consume.shutdown_deadline",
+        Kind::Duration,
+        Value("30s"),
+        "Longest time that what is in hand is given to reach its transaction when the service is stopped.",
     ),
     http_listen("consume.http_listen", "127.0.0.1:9466"),
     http_listen("schedule.http_listen", "127.0.0.1:9469"),

@@ -1,5 +1,6 @@
 //! A batch: messages that are written in one transaction, with how far they bring the topic.
 
+use std::collections::BTreeMap;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -70,16 +71,16 @@ impl Batch {
         self.messages.len()
     }
 
-    /// The latest event time of its rows.
-    pub(crate) fn newest(&self) -> Option<DateTime<Utc>> {
-        let times = self
-            .messages
-            .iter()
-            .filter_map(|message| match message.verdict {
-                Verdict::Row { event_time } => Some(event_time),
-                Verdict::Letter { .. } => None,
-            });
-        times.max()
+    /// The latest event time of its rows, by topic partition.
+    pub(crate) fn newest(&self) -> BTreeMap<i32, DateTime<Utc>> {
+        let mut newest = BTreeMap::new();
+        for message in &self.messages {
+            if let Verdict::Row { event_time } = message.verdict {
+                let known = newest.entry(message.partition).or_insert(event_time);
+                *known = event_time.max(*known);
+            }
+        }
+        newest
     }
 
     /// Both halves of it, or the message that `refusal` must be about.

@@ -1,5 +1,7 @@
 //! What a consumption counts, for those who watch it.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use engine::metrics::{ByLabel, ByName, Counter, Gauge, Metrics, Unit};
 
@@ -15,7 +17,7 @@ pub struct Counters {
     behind: Gauge,
     next: ByName<Gauge>,
     committed: Gauge,
-    event_time: Gauge,
+    event_time: ByName<Gauge>,
 }
 
 impl Counters {
@@ -55,14 +57,14 @@ impl Counters {
         );
         metrics.register_with_unit(
             "consume_event_time",
-            "The newest event time among the rows that were committed",
+            "The newest event time among the rows of a topic partition that were committed",
             Unit::Seconds,
             counters.event_time.clone(),
         );
         counters
     }
 
-    pub(super) fn wrote(&self, written: &Consumed, newest: Option<DateTime<Utc>>) {
+    pub(super) fn wrote(&self, written: &Consumed, newest: &BTreeMap<i32, DateTime<Utc>>) {
         for (outcome, count) in [
             ("inserted", written.inserted),
             ("repeated", written.repeated),
@@ -74,16 +76,16 @@ impl Counters {
         }
         self.transactions.inc_by(written.transactions);
         self.committed.set(Utc::now().timestamp());
-        if let Some(newest) = newest {
-            let newest_s = newest.timestamp().max(self.event_time.get());
-            self.event_time.set(newest_s);
+        for (partition, newest) in newest {
+            let gauge = self.event_time.get_or_create(&of_partition(*partition));
+            gauge.set(newest.timestamp().max(gauge.get()));
         }
     }
 
     /// How far PostgreSQL has the topic.
     pub(super) fn reached(&self, positions: &Positions) {
         for (partition, next) in positions {
-            let label = [("topic_partition", partition.to_string())];
+            let label = of_partition(*partition);
             self.next.get_or_create(&label).set(*next);
         }
     }
@@ -91,4 +93,8 @@ impl Counters {
     pub(super) fn behind(&self, messages: u64) {
         self.behind.set(i64::try_from(messages).unwrap_or(i64::MAX));
     }
+}
+
+fn of_partition(topic_partition: i32) -> [(&'static str, String); 1] {
+    [("topic_partition", topic_partition.to_string())]
 }

@@ -320,7 +320,7 @@ impl Writer<'_> {
                 written => written?,
             };
             self.moved.note();
-            self.counters.wrote(&written, part.newest());
+            self.counters.wrote(&written, &part.newest());
             self.consumed += written;
             let mut positions = self
                 .positions

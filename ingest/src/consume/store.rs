@@ -68,10 +68,11 @@ INSERT INTO weather (topic, partition, msg_offset, event_time, date_time, value)
 SELECT topic, partition, msg_offset, event_time, date_time, value FROM staging
 ON CONFLICT (topic, partition, msg_offset) DO NOTHING";
 
-/// A row that was there already, under the same identity, of another message.
+/// A row that was there already, under the same identity, of another message. The older pipeline may have written fractions of a
+/// second, which `date_time` has no more.
 const OTHER: &str = "
 SELECT partition, msg_offset FROM staging JOIN weather USING (partition, msg_offset)
-WHERE weather.topic = $1 AND weather.date_time <> staging.date_time
+WHERE weather.topic = $1 AND date_trunc('second', weather.date_time) <> staging.date_time
 ORDER BY partition, msg_offset LIMIT 1";
 
 const LETTERS: &str = "

@@ -1,6 +1,6 @@
 //! What an export counts, for those who watch it.
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use engine::metrics::{Counter, Gauge, Metrics, Unit};
 
 use super::Exported;
@@ -12,6 +12,8 @@ pub struct Counters {
     files: Counter,
     pub(super) retries: Counter,
     exported: Gauge,
+    event_time: Gauge,
+    behind: Gauge,
 }
 
 impl Counters {
@@ -39,10 +41,31 @@ impl Counters {
             Unit::Seconds,
             counters.exported.clone(),
         );
+        metrics.register_with_unit(
+            "export_event_time",
+            "The newest event time among the rows that were exported",
+            Unit::Seconds,
+            counters.event_time.clone(),
+        );
+        metrics.register(
+            "export_behind_rows",
+            "Rows that were not exported yet, when they were looked for last",
+            counters.behind.clone(),
+        );
         counters
     }
 
-    pub(super) fn exported(&self, exported: &Exported) {
+    pub(super) fn is_behind(&self, rows: u64) {
+        self.behind.set(i64::try_from(rows).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn exported(&self, exported: &Exported, newest: Option<DateTime<Utc>>) {
+        let behind = u64::try_from(self.behind.get()).unwrap_or_default();
+        self.is_behind(behind.saturating_sub(exported.rows));
+        if let Some(newest) = newest {
+            self.event_time
+                .set(newest.timestamp().max(self.event_time.get()));
+        }
         self.rows.inc_by(exported.rows);
         self.files.inc_by(exported.files);
         self.exported.set(Utc::now().timestamp());

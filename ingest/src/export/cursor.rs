@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 use futures::{TryStreamExt as _, pin_mut};
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{IsolationLevel, Transaction};
 use tracing::warn;
 
@@ -49,6 +50,10 @@ const OPEN_ROWS: &str = "
 SELECT msg_offset, octet_length(value::TEXT)::BIGINT FROM weather
 WHERE topic = $1 AND partition = $2 AND msg_offset >= $3 AND NOT $4::TEXT::INT8MULTIRANGE @> msg_offset
 ORDER BY msg_offset";
+
+const OPEN_ROWS_COUNT: &str = "
+SELECT count(*) FROM weather
+WHERE topic = $1 AND partition = $2 AND msg_offset >= $3 AND NOT $4::TEXT::INT8MULTIRANGE @> msg_offset";
 
 const BEGIN: &str = "
 INSERT INTO isobar.exports (topic, partition, offsets, file, zone)
@@ -98,6 +103,8 @@ pub(crate) struct Begun {
 pub(crate) struct Lines {
     pub(crate) by_day: BTreeMap<NaiveDate, String>,
     pub(crate) rows: u64,
+    /// Of their event times.
+    pub(crate) newest: Option<DateTime<Utc>>,
 }
 
 /// What is known of the exports of a topic.
@@ -120,6 +127,24 @@ impl Cursor {
             database,
             topic: topic.to_owned(),
         })
+    }
+
+    /// Number of rows that are not exported yet.
+    pub(crate) async fn open_rows(&self) -> Result<u64, Error> {
+        let client = &self.database.client;
+        let count = async {
+            let mut open = 0;
+            for row in client.query(PARTITIONS, &[&self.topic]).await? {
+                let partition: i32 = row.get(0);
+                let (exported, from): (&str, i64) = (row.get(1), row.get(2));
+                let of_partition: [&(dyn ToSql + Sync); 4] =
+                    [&self.topic, &partition, &from, &exported];
+                let count = client.query_one(OPEN_ROWS_COUNT, &of_partition).await?;
+                open += u64::try_from(count.get::<_, i64>(0)).unwrap_or_default();
+            }
+            Ok(open)
+        };
+        Database::within(self.database.options(), "count rows to export", count).await
     }
 
     /// The export that was begun and not finished.
@@ -191,6 +216,7 @@ impl Cursor {
                 let of_day = lines.by_day.entry(day).or_default();
                 line::push(of_day, partition, offset, date_time, row.get(4));
                 lines.rows += 1;
+                lines.newest = lines.newest.max(Some(event_time));
             }
             Ok(lines)
         };

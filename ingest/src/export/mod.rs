@@ -12,6 +12,7 @@ mod ranges;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use engine::fail;
 use engine::lake::{Failure, Location};
@@ -82,7 +83,8 @@ pub async fn export(
 ) -> Result<Exported, Error> {
     let mut sum = Exported::default();
     if export.once {
-        sum += export.when_storage_is_up(&shutdown, counters).await?;
+        let waiting = export.when_storage_is_up(&shutdown, counters, health);
+        sum += waiting.await?;
         return Ok(sum);
     }
     let failed = |why: &str| {
@@ -90,11 +92,7 @@ pub async fn export(
         counters.retries.inc();
     };
     loop {
-        let attempt = async |moved: &Moved| {
-            let done = export.all(&shutdown, moved, counters).await?;
-            health.well();
-            Ok(done)
-        };
+        let attempt = async |moved: &Moved| export.all(&shutdown, moved, counters, health).await;
         sum += outlive(&shutdown, &failed, attempt).await?;
         tokio::select! {
             () = shutdown.cancelled() => return Ok(sum),
@@ -103,15 +101,20 @@ pub async fn export(
     }
 }
 
+/// What was exported at once, and the newest event time of it.
+type Next = (Exported, Option<DateTime<Utc>>);
+
 impl Export {
     async fn when_storage_is_up(
         &self,
         shutdown: &CancellationToken,
         counters: &Counters,
+        health: &Health,
     ) -> Result<Exported, Error> {
         let began = Instant::now();
         loop {
-            let error = match self.all(shutdown, &Moved::default(), counters).await {
+            let moved = Moved::default();
+            let error = match self.all(shutdown, &moved, counters, health).await {
                 Err(error) if error.may_pass() && Failure::find(&error).is_some() => error,
                 ended => return ended,
             };
@@ -132,25 +135,28 @@ impl Export {
         shutdown: &CancellationToken,
         moved: &Moved,
         counters: &Counters,
+        health: &Health,
     ) -> Result<Exported, Error> {
         // Before anything is begun in the database.
         self.into.directories().await?;
         let mut cursor = Cursor::open(&self.postgres, &self.topic).await?;
         cursor.take_over(&self.into).await?;
+        counters.is_behind(cursor.open_rows().await?);
+        health.well();
         let mut done = Exported::default();
         while !shutdown.is_cancelled() {
-            let Some(exported) = self.next(&mut cursor).await? else {
+            let Some((exported, newest)) = self.next(&mut cursor).await? else {
                 break;
             };
             moved.note();
-            counters.exported(&exported);
+            counters.exported(&exported, newest);
             done += exported;
         }
         Ok(done)
     }
 
     /// Finishes the export that was begun, else the next one; none when all is exported.
-    async fn next(&self, cursor: &mut Cursor) -> Result<Option<Exported>, Error> {
+    async fn next(&self, cursor: &mut Cursor) -> Result<Option<Next>, Error> {
         let (begun, is_new) = match cursor.begun().await? {
             Some(begun) => (begun, false),
             None => match cursor.begin(self.zone, self.limits).await? {
@@ -161,12 +167,13 @@ impl Export {
         let lines = cursor.lines(begun.zone).await?;
         if is_new && self.is_taken(&lines, &begun.file).await? {
             cursor.forget().await?;
-            return Ok(Some(Exported::default()));
+            return Ok(Some(Next::default()));
         }
         let exported = Exported {
             rows: lines.rows,
             files: lines.by_day.len() as u64,
         };
+        let newest = lines.newest;
         fail::point("export.begun");
         for (day, lines) in lines.by_day {
             let file = self.into.join(&format!("dt={day}")).join(&begun.file);
@@ -181,7 +188,7 @@ impl Export {
             name = begun.file,
             "exported"
         );
-        Ok(Some(exported))
+        Ok(Some((exported, newest)))
     }
 
     /// Whether somebody else's file has the name already: a clock that was set back names one twice.

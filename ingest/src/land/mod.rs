@@ -38,7 +38,7 @@ use self::coordinator::Landing;
 pub use self::kafka::{KafkaLanding, from_kafka};
 pub use self::metrics::Counters;
 pub use self::postgres::{PostgresLanding, from_postgres};
-pub use self::replay::{Replay, Replayed, replay};
+pub use self::replay::{Replay, Replayed, Roads, replay};
 pub use self::room::Room;
 use self::service::{Ended, Until, keep_on};
 use self::source::Source;

@@ -23,7 +23,7 @@ use engine::session::{plan_messages, rows_context};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
-use crate::declaration::{Topic, message_columns};
+use crate::declaration::{Refuse, Topic, message_columns};
 use crate::error::Error;
 use crate::message::Shape;
 
@@ -89,16 +89,52 @@ fn messages(shape: &Shape, zone: Tz) -> Result<(SessionContext, Arc<Slot>), Data
     Ok((context, slot))
 }
 
-/// The columns of the SELECT in `text`, which stands in the file at `path`.
+/// The columns of the SELECT in `text`, which stands in the file at `path`, once that and `rules` are known to be understood.
+///
+/// # Errors
+/// When either cannot be planned, or a rule is no condition.
 pub(crate) async fn plan(
     text: &str,
+    rules: &[Refuse],
     path: &Path,
     shape: &Shape,
     zone: Tz,
 ) -> Result<SchemaRef, Error> {
     let (context, _) = messages(shape, zone).map_err(engine::Error::Plan)?;
-    let plan = plan_messages(&context, text, &path.display().to_string()).await?;
+    let plan = plan_messages(&context, text, &path.display().to_string()).await;
+    let plan = plan.map_err(|error| match error {
+        // Without a place in the text it would not even name the file.
+        engine::Error::Plan(source) => Error::Select {
+            path: path.to_owned(),
+            source,
+        },
+        error => error.into(),
+    })?;
+    for rule in rules {
+        plan_rule(&context, rule, path).await?;
+    }
     Ok(Arc::new(plan.schema().as_arrow().clone()))
+}
+
+async fn plan_rule(context: &SessionContext, rule: &Refuse, path: &Path) -> Result<(), Error> {
+    let alone = format!("SELECT ({}) FROM {MESSAGES}", rule.when);
+    let alone = context.sql(&alone).await.map_err(|source| Error::Rule {
+        path: path.to_owned(),
+        reason: rule.reason.clone(),
+        source,
+    })?;
+    let found = alone.schema().field(0).data_type();
+    if *found != DataType::Boolean {
+        let reason = &rule.reason;
+        let message = format!(
+            "rule \"{reason}\" is {found}; it must be a condition, which is true for the messages to refuse"
+        );
+        return Err(Error::Declaration {
+            path: path.to_owned(),
+            message,
+        });
+    }
+    Ok(())
 }
 
 impl Transform {
@@ -118,17 +154,10 @@ impl Transform {
         let rules: Vec<_> = topic
             .tables
             .iter()
-            .flat_map(|table| table.refusals.iter().map(move |rule| (table, rule)))
+            .flat_map(|table| &table.refusals)
             .collect();
         let mut cases = String::new();
-        for (index, (table, rule)) in rules.iter().enumerate() {
-            // Each alone first, so that a complaint names its rule.
-            let alone = format!("SELECT ({}) FROM {MESSAGES}", rule.when);
-            context.sql(&alone).await.map_err(|source| Error::Rule {
-                path: table.path.clone(),
-                reason: rule.reason.clone(),
-                source,
-            })?;
+        for (index, rule) in rules.iter().enumerate() {
             cases.push_str(&format!(" WHEN ({}) THEN CAST({index} AS INT)", rule.when));
         }
         let judge = if rules.is_empty() {
@@ -142,10 +171,7 @@ impl Transform {
             slot,
             context: context.task_ctx(),
             judge,
-            reasons: rules
-                .into_iter()
-                .map(|(_, rule)| rule.reason.clone())
-                .collect(),
+            reasons: rules.into_iter().map(|rule| rule.reason.clone()).collect(),
             tables,
         })
     }

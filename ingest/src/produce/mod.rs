@@ -130,7 +130,18 @@ impl Producer {
             self.by_deadline(&ending, sending)
         );
         sent.unwrap_or(Ok(())).and(polled.unwrap_or(Ok(())))?;
+        self.refuse_unwritten()?;
         Ok(self.produced())
+    }
+
+    /// What waits and is not on disk goes with this process.
+    fn refuse_unwritten(&self) -> Result<(), Error> {
+        let lost = self.spool.unwritten();
+        if lost > 0 {
+            let path = self.spool.directory().to_owned();
+            return Err(Error::Unwritten { lost, path });
+        }
+        Ok(())
     }
 
     /// Drops `work` when the deadline has passed since `ending`. That loses nothing that is in the spool.
@@ -166,6 +177,7 @@ impl Producer {
                 limit: self.shutdown_deadline,
             }),
         };
+        self.refuse_unwritten()?;
         let produced = self.produced();
         if produced.waiting > 0 {
             return Err(Error::NotDelivered {
@@ -205,10 +217,11 @@ impl Producer {
         }
     }
 
-    /// Polls, unless the spool is full: what was fetched is never thrown away, instead nothing more is fetched.
+    /// Polls, unless the spool is full or cannot be written: what was fetched is never thrown away, instead nothing more is
+    /// fetched.
     async fn poll_if_room(&self, ending: &CancellationToken) -> Polled {
-        if self.spool.is_full() {
-            self.skip();
+        if let Some(why) = self.spool.trouble() {
+            self.skip(&why);
             return Polled::default();
         }
         self.poll(ending).await
@@ -250,10 +263,9 @@ impl Producer {
     }
 
     /// Leaves a poll out.
-    fn skip(&self) {
-        let (waiting, spool) = (self.spool.waiting(), self.spool.directory().display());
-        let why = format!("the spool at {spool} is full (produce.spool_bytes_max)");
-        if self.status.skipped(&why) {
+    fn skip(&self, why: &str) {
+        let waiting = self.spool.waiting();
+        if self.status.skipped(why) {
             error!(
                 waiting,
                 "{why}: nothing is polled until Kafka takes messages again"

@@ -135,9 +135,26 @@ impl Spool {
         self.lock().waiting.len()
     }
 
-    /// Whether no more should come. What comes nevertheless is taken: it was fetched already.
-    pub(crate) fn is_full(&self) -> bool {
-        self.lock().bytes >= self.bytes_max
+    /// Why no more should come, if that is so. What comes nevertheless is taken: it was fetched already.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let (bytes, unwritten) = (self.lock().bytes, self.unwritten());
+        let spool = self.directory.display();
+        if unwritten > 0 {
+            return Some(format!(
+                "the spool at {spool} cannot be written (produce.spool_path)"
+            ));
+        }
+        (bytes >= self.bytes_max)
+            .then(|| format!("the spool at {spool} is full (produce.spool_bytes_max)"))
+    }
+
+    /// How many of those that wait are not on disk.
+    pub(crate) fn unwritten(&self) -> usize {
+        let state = self.lock();
+        let waiting = state.waiting.iter();
+        waiting
+            .filter(|waiting| waiting.unwritten.is_some())
+            .count()
     }
 
     /// Takes a message. It is on disk when this returns; only if the disk fails it waits in memory, since Kafka may

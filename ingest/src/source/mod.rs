@@ -8,7 +8,7 @@ mod records;
 pub(crate) mod watch;
 
 pub(crate) use self::blocks::{Blocks, Place, Sent, way};
-pub(crate) use self::records::{Gathered, Positions, Record, Records};
+pub(crate) use self::records::{Gathered, Offsets, Positions, Record, Records};
 
 /// What is decoded together.
 #[derive(Debug)]

@@ -17,9 +17,12 @@ use tokio_postgres::{Row, RowStream, Statement};
 use tracing::info;
 use uuid::Uuid;
 
-use super::{Block, Blocks, Gathered, Positions};
+use super::{Block, Blocks, Gathered, Offsets, Positions, Records};
 use crate::error::Error;
 use crate::postgres::{Database, NOT_HELD, PostgresOptions, migrate};
+
+/// What dead letters call it.
+const SOURCE: &str = "postgres";
 
 /// How often the database is asked whether there is more.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
@@ -63,6 +66,14 @@ FROM weather
 WHERE topic = $1 AND partition = $2 AND msg_offset >= $3 AND msg_offset < $4
 ORDER BY msg_offset
 LIMIT $5";
+
+const AGAIN: &str = "
+SELECT
+    msg_offset,
+    CASE WHEN isfinite(event_time) THEN floor(extract(epoch FROM event_time) * 1000)::BIGINT END,
+    value::TEXT
+FROM weather
+WHERE topic = $1 AND partition = $2 AND msg_offset = ANY($3)";
 
 const LETTERS: &str = "
 SELECT msg_offset, reason, detail, value FROM isobar.dead_letters
@@ -157,6 +168,26 @@ impl Table {
         Ok(Seen(Arc::new(Mutex::new(self.extents().await?))))
     }
 
+    /// The rows at `offsets` that are there.
+    pub(crate) async fn read_again(&self, offsets: &Offsets) -> Result<Records, Error> {
+        let client = &self.database.client;
+        let mut found = Gathered::new(SOURCE);
+        for (partition, offsets) in offsets {
+            let offsets: Vec<i64> = offsets.iter().copied().collect();
+            let asked = async {
+                client
+                    .query(AGAIN, &[&self.topic, partition, &offsets])
+                    .await
+            };
+            for row in Database::within(self.database.options(), READ, asked).await? {
+                let (offset, value): (i64, &str) = (row.get(0), row.get(2));
+                let value = Some(value.as_bytes());
+                found.push((*partition, offset), row.get(1), None, value);
+            }
+        }
+        Ok(found.seal())
+    }
+
     async fn extents(&self) -> Result<Extents, Error> {
         let client = &self.database.client;
         let asked = async { client.query(EXTENTS, &[&self.topic]).await };
@@ -214,7 +245,7 @@ impl Reader {
             seen,
             from,
             older: Positions::new(),
-            gathered: Gathered::new("postgres"),
+            gathered: Gathered::new(SOURCE),
             blocks,
         }
     }

@@ -1,6 +1,6 @@
 //! Messages with their identity and their time beside them, as Kafka and PostgreSQL have them, in blocks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -12,6 +12,9 @@ const LAST_BYTES: usize = 64 << 10;
 
 /// By topic partition, the offset of the next message to take.
 pub(crate) type Positions = BTreeMap<i32, i64>;
+
+/// By topic partition, the offsets of single messages.
+pub(crate) type Offsets = BTreeMap<i32, BTreeSet<i64>>;
 
 /// A message.
 #[derive(Clone, Debug)]

@@ -14,10 +14,11 @@ use engine::query::{Days, Library, Report, Runner};
 use engine::session::Session;
 use ingest::declaration::Declarations;
 use ingest::land::{
-    Counters, Destination, FileLanding, Limits, Progress, Replay, Replayed, Room, from_files,
-    replay,
+    Counters, Destination, FileLanding, Limits, Progress, Replay, Replayed, Roads, Room,
+    from_files, replay,
 };
 use ingest::letters::Filter;
+use ingest::postgres::{PostgresOptions, Protection};
 use ingest::source::kafka::KafkaOptions;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -103,13 +104,7 @@ impl World {
     pub(crate) async fn replay(&self, filter: Filter, dry_run: bool) -> Replayed {
         let again = Replay {
             into: self.destination(),
-            // No letter here is from Kafka, so that nobody is asked.
-            kafka: KafkaOptions {
-                bootstrap_servers: vec!["127.0.0.1:1".to_owned()],
-                group_id: "test".to_owned(),
-                topic: "weather-api".to_owned(),
-                security: KafkaSecurity::default(),
-            },
+            roads: nobody(),
             filter,
             dry_run,
         };
@@ -171,4 +166,26 @@ fn texts(batch: &RecordBatch) -> Vec<Vec<String>> {
         values.collect()
     };
     (0..batch.num_rows()).map(row).collect()
+}
+
+/// No letter here is from Kafka or PostgreSQL, so that nobody is asked.
+fn nobody() -> Roads {
+    Roads {
+        kafka: KafkaOptions {
+            bootstrap_servers: vec!["127.0.0.1:1".to_owned()],
+            group_id: "test".to_owned(),
+            topic: "weather-api".to_owned(),
+            security: KafkaSecurity::default(),
+        },
+        postgres: PostgresOptions {
+            host: "127.0.0.1".to_owned(),
+            port: 1,
+            database: "weather".to_owned(),
+            user: "postgres".to_owned(),
+            password: None,
+            protection: Protection::Disable,
+            timeout: Duration::from_secs(1),
+        },
+        older_topic: "weather-api".to_owned(),
+    }
 }

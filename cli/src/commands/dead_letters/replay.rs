@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::bail;
-use ingest::land::{self, Counters, Replayed};
+use ingest::land::{self, Counters, Replayed, Roads};
 
 use super::escape::printable;
 use super::which::Which;
@@ -19,8 +19,8 @@ EXAMPLES:
   isobar dead-letters replay
   isobar dead-letters replay --reason implausible_temperature --since 2026-01-15
 
-The exit code is 1 if letters could not be judged, which are then named: a letter from Kafka has no
-time without its record, which Kafka may have deleted.";
+The exit code is 1 if letters could not be judged, which are then named: a letter from Kafka or PostgreSQL
+has no time without its record or row, which may be deleted.";
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Replay {
@@ -50,7 +50,11 @@ impl Replay {
         };
         let asked = land::Replay {
             into: destination(app, &lake, Counters::default()).await?,
-            kafka: app.kafka(topic),
+            roads: Roads {
+                kafka: app.kafka(topic),
+                postgres: app.postgres(),
+                older_topic: app.config.kafka.topic.clone(),
+            },
             filter,
             dry_run: self.dry_run,
         };

@@ -9,14 +9,17 @@ use ingest::letters::Filter;
 
 use crate::commands::run;
 
+/// What letters say of where they come from.
+const SOURCES: [&str; 3] = ["files", "kafka", "postgres"];
+
 /// Which letters.
 #[derive(Debug, clap::Args)]
 pub(super) struct Which {
     /// Only letters with this reason; repeatable, then with any of them
     #[arg(long)]
     reason: Vec<String>,
-    /// Only letters from this source: `files` or `kafka`
-    #[arg(long)]
+    /// Only letters from this source
+    #[arg(long, value_parser = SOURCES)]
     source: Option<String>,
     /// Only letters received since then: a day, an instant, or as long ago as `90m`, `12h`, `7d`
     #[arg(long, value_name = "WHEN", value_parser = since, conflicts_with = "dt")]

@@ -1,7 +1,7 @@
 //! Letters judged anew: what they hold is decoded as when it came, by what is declared now.
 //!
-//! A letter of an export file holds its whole line. That of a Kafka record holds the value alone, so that the record is
-//! read from Kafka again for its time and its key.
+//! A letter of an export file holds its whole line. That of a Kafka record, or of a row in PostgreSQL, holds the value alone, so
+//! that the record or the row is read again for its time and its key.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -20,9 +20,10 @@ use crate::declaration::Topic;
 use crate::error::Error;
 use crate::letters::Letter;
 use crate::message::Decoder;
+use crate::postgres::PostgresOptions;
 use crate::source::files::{Block, Content};
-use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Offsets};
-use crate::source::{Record, Records};
+use crate::source::kafka::{self, Connection, Extent, KafkaOptions};
+use crate::source::{Offsets, Record, Records, postgres};
 
 /// Of these only the beginning is kept.
 const CUT: &str = "message_too_long";
@@ -50,11 +51,22 @@ pub(super) struct Judged {
 pub(super) struct Judge {
     topic: Arc<Topic>,
     transform: Transform,
-    options: KafkaOptions,
+    roads: Roads,
     /// Which topic of that name the letters are of.
     recorded: Option<[i64; 2]>,
     /// Connected when the first letter needs it.
     kafka: Option<Kafka>,
+    /// Likewise.
+    postgres: Option<postgres::Table>,
+}
+
+/// Where messages are read again.
+#[derive(Clone, Debug)]
+pub struct Roads {
+    pub kafka: KafkaOptions,
+    pub postgres: PostgresOptions,
+    /// Whose rows those of the older pipeline in PostgreSQL are.
+    pub older_topic: String,
 }
 
 /// The topic as Kafka has it.
@@ -73,26 +85,28 @@ type Found = HashMap<usize, Verdict>;
 impl Judge {
     pub(super) async fn new(
         topic: &Arc<Topic>,
-        options: &KafkaOptions,
+        roads: &Roads,
         letters: &Table,
     ) -> Result<Self, Error> {
         Ok(Self {
             topic: Arc::clone(topic),
             transform: Transform::new(topic).await?,
-            options: options.clone(),
+            roads: roads.clone(),
             recorded: recorded_id(letters.snapshot(), &topic.name).await?,
             kafka: None,
+            postgres: None,
         })
     }
 
     pub(super) async fn judge(&mut self, letters: &[&Letter]) -> Result<Judged, Error> {
         let mut found = Found::new();
-        let (mut lines, mut records) = (Vec::new(), Vec::new());
+        let (mut lines, mut records, mut table_rows) = (Vec::new(), Vec::new(), Vec::new());
         for (index, letter) in letters.iter().enumerate() {
             match letter.source.as_str() {
                 "files" if is_line(letter) => lines.push((index, *letter)),
                 "kafka" if self.may_be_message(letter) => records.push((index, *letter)),
-                "files" | "kafka" => {
+                "postgres" if self.may_be_message(letter) => table_rows.push((index, *letter)),
+                "files" | "kafka" | "postgres" => {
                     found.insert(index, Verdict::Malformed);
                 }
                 other => {
@@ -106,7 +120,16 @@ impl Judge {
             rows.push(self.judge_lines(&mut lines, &mut found).await?);
         }
         if !records.is_empty() {
-            rows.extend(self.judge_records(&records, &mut found).await?);
+            let again = self.read_kafka(&offsets_of(&records)).await?;
+            rows.extend(
+                self.judge_records("Kafka", again, &records, &mut found)
+                    .await?,
+            );
+        }
+        if !table_rows.is_empty() {
+            let again = Ok(self.read_postgres(&offsets_of(&table_rows)).await?);
+            let judged = self.judge_records("PostgreSQL", again, &table_rows, &mut found);
+            rows.extend(judged.await?);
         }
         let verdicts = (0..letters.len()).map(|index| {
             let verdict = found.remove(&index);
@@ -157,12 +180,15 @@ impl Judge {
         Ok(rows)
     }
 
+    /// Judges letters by what `holder` has of them, or says why it has nothing.
     async fn judge_records(
-        &mut self,
+        &self,
+        holder: &str,
+        again: Result<Records, &'static str>,
         letters: &[(usize, &Letter)],
         found: &mut Found,
     ) -> Result<Option<Vec<Vec<RecordBatch>>>, Error> {
-        let records = match self.read_again(letters).await? {
+        let records = match again {
             Ok(records) => records,
             Err(why) => {
                 let unjudged =
@@ -187,12 +213,13 @@ impl Judge {
             };
             match record {
                 None => {
-                    let why =
-                        "Kafka does not hold the record any more, and with it its time".to_owned();
+                    let why = format!(
+                        "{holder} does not hold the message any more, and with it its time"
+                    );
                     found.insert(*index, Verdict::Unjudged(why));
                 }
                 Some(record) if value(record) != letter.value => {
-                    let why = "Kafka holds another record at this offset".to_owned();
+                    let why = format!("{holder} holds another message at this offset");
                     found.insert(*index, Verdict::Unjudged(why));
                 }
                 Some(record) => {
@@ -231,10 +258,10 @@ impl Judge {
         (transformed.rows, refused.collect())
     }
 
-    /// The records of these letters, as far as Kafka holds them; or why it holds none of them.
-    async fn read_again(
+    /// The records at `offsets`, as far as Kafka holds them; or why it holds none of them.
+    async fn read_kafka(
         &mut self,
-        letters: &[(usize, &Letter)],
+        offsets: &Offsets,
     ) -> Result<Result<Records, &'static str>, Error> {
         if self.kafka.is_none() {
             self.kafka = Some(self.connect().await?);
@@ -247,10 +274,7 @@ impl Judge {
             Some(Kafka::Another(why)) => return Ok(Err(*why)),
             None => unreachable!("it was connected just now"),
         };
-        let mut offsets = Offsets::new();
-        for (partition, offset) in letters.iter().filter_map(|(_, letter)| letter.identity) {
-            offsets.entry(partition).or_default().insert(offset);
-        }
+        let offsets = offsets.clone();
         // Dropped with this future, it ends the thread that reads.
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();
@@ -260,8 +284,21 @@ impl Judge {
         Ok(Ok(reading.await.map_err(Error::Task)??))
     }
 
+    /// The rows at `offsets`, as far as PostgreSQL holds them.
+    async fn read_postgres(&mut self, offsets: &Offsets) -> Result<Records, Error> {
+        if self.postgres.is_none() {
+            let (topic, older) = (&self.topic.name, &self.roads.older_topic);
+            let table = postgres::Table::open(&self.roads.postgres, topic, older);
+            self.postgres = Some(table.await?);
+        }
+        let table = self.postgres.as_ref();
+        let table = table.expect("it was opened just now");
+        table.read_again(offsets).await
+    }
+
     async fn connect(&self) -> Result<Kafka, Error> {
-        let connection = match Connection::open(self.options.clone(), "isobar-replay").await {
+        let options = self.roads.kafka.clone();
+        let connection = match Connection::open(options, "isobar-replay").await {
             Err(Error::NoTopic { .. }) => {
                 return Ok(Kafka::Another("Kafka has no such topic any more"));
             }
@@ -278,6 +315,14 @@ impl Judge {
             connection,
         })
     }
+}
+
+fn offsets_of(letters: &[(usize, &Letter)]) -> Offsets {
+    let mut offsets = Offsets::new();
+    for (partition, offset) in letters.iter().filter_map(|(_, letter)| letter.identity) {
+        offsets.entry(partition).or_default().insert(offset);
+    }
+    offsets
 }
 
 /// Whether the letter holds one line, whole.

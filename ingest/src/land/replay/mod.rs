@@ -17,6 +17,7 @@ use engine::lake::{DataFile, PartitionKey, Table, TableName};
 use roaring::RoaringTreemap;
 use tracing::{info, warn};
 
+pub use self::judge::Roads;
 use self::judge::{Judge, Judged, Verdict};
 use self::removal::{Leaving, TakenOut, take_out};
 use super::buffer::Buffer;
@@ -29,7 +30,6 @@ use crate::declaration::Topic;
 use crate::error::Error;
 use crate::letters::{Address, Filter, Letter};
 use crate::source::Positions;
-use crate::source::kafka::KafkaOptions;
 
 /// How often a replay begins anew because others committed meanwhile.
 const TRIES: usize = 10;
@@ -41,8 +41,8 @@ const CHUNK_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub struct Replay {
     pub into: Destination,
-    pub kafka: KafkaOptions,
-    /// Which letters; the topic is that of `kafka`, whatever it says.
+    pub roads: Roads,
+    /// Which letters; the topic is that of `roads.kafka`, whatever it says.
     pub filter: Filter,
     /// Whether only to look what would land.
     pub dry_run: bool,
@@ -68,13 +68,13 @@ pub struct Replayed {
 /// Replays what the filter chooses. `progress` hears of each chunk.
 ///
 /// # Errors
-/// When no table is declared for the topic, the storage or Kafka fails, or others commit all the time. What was
+/// When no table is declared for the topic, the storage, Kafka or PostgreSQL fails, or others commit all the time. What was
 /// committed before stays; a repeated replay goes on from there.
 pub async fn replay(
     replay: Replay,
     progress: &(dyn Fn(&Replayed) + Sync),
 ) -> Result<Replayed, Error> {
-    let topic = replay.into.topic(&replay.kafka.topic)?;
+    let topic = replay.into.topic(&replay.roads.kafka.topic)?;
     let filter = Filter {
         topic: Some(topic.name.clone()),
         ..replay.filter.clone()
@@ -165,7 +165,7 @@ impl<'a> Attempt<'a> {
         Ok(Self {
             replay,
             filter,
-            judge: Judge::new(topic, &replay.kafka, &letters).await?,
+            judge: Judge::new(topic, &replay.roads, &letters).await?,
             letters,
             names: schemas.into_iter().map(|(name, _)| name).collect(),
             landed,

@@ -1,19 +1,16 @@
 //! Single records read again by their offsets.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use tokio_util::sync::CancellationToken;
 
 use super::{Connection, Extent, Reading, read};
 use crate::error::Error;
-use crate::source::{Gathered, Positions, Record, Records};
+use crate::source::{Gathered, Offsets, Positions, Record, Records};
 
 /// Offsets of one topic partition that are at most this far apart are read in one go: what lies between is read and thrown
 /// away, which is quicker than to begin anew.
 const GAP_MAX: i64 = 500;
-
-/// Offsets by topic partition.
-pub(crate) type Offsets = BTreeMap<i32, BTreeSet<i64>>;
 
 /// Reads the records at `offsets` that are still there. It blocks until `stop` is cancelled.
 pub(crate) fn read_again(
@@ -95,7 +92,8 @@ fn keep(records: &Records, offsets: &Offsets, into: &mut Gathered) {
 #[cfg(test)]
 mod tests {
     use super::super::Extent;
-    use super::{Offsets, Round, rounds};
+    use super::{Round, rounds};
+    use crate::source::Offsets;
 
     #[test]
     fn near_offsets_are_read_together_and_gone_ones_not_at_all() {

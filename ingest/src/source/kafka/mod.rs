@@ -26,7 +26,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::debug;
 use uuid::Uuid;
 
-pub(crate) use self::again::{Offsets, read_again};
+pub(crate) use self::again::read_again;
 pub(crate) use self::beginning::{pending, start, start_for_all, why_gone};
 pub use self::client::KafkaOptions;
 pub(crate) use self::client::{ASK_LIMIT, metadata};
