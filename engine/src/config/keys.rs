@@ -232,8 +232,8 @@ pub(crate) const KEYS: &[Key] = &[
     .older("BOOTSTRAP_SERVERS"),
     Key::new("kafka.topic", Kind::Text, Value("weather-api"), "Topic of the messages; created if absent.")
         .older("TOPIC_NAME"),
-    Key::new("kafka.group_id", Kind::Text, Value("isobar"), "Consumer group. What `land` and `consume` commit under it is for\n\
-         display: their positions are kept with the data.")
+    Key::new("kafka.group_id", Kind::Text, Value("isobar"), "Consumer group. What `land` and `consume` commit under it is for display:\n\
+         their positions are kept with the data.")
         .older("GROUP_ID"),
     Key::new(
         "kafka.security_protocol",

@@ -299,7 +299,7 @@ mod tests {
 
     #[test]
     fn rows_are_counted_where_the_log_says_how_many() {
-        let log = r#"{"maxValues":{"x":""y"},"nullCount":{"x":0},"numRecords":3}"#;
+        let log = r#"{"maxValues":{"x":"\"y"},"nullCount":{"x":0},"numRecords":3}"#;
         assert_eq!(rows_from_log(log), Some(3));
         assert_eq!(rows_from_log(r#"{"numRecords":null}"#), None);
         assert_eq!(rows_from_log("{}"), None);

@@ -137,15 +137,14 @@ impl Spool {
 
     /// Why no more should come, if that is so. What comes nevertheless is taken: it was fetched already.
     pub(crate) fn trouble(&self) -> Option<String> {
-        let (bytes, unwritten) = (self.lock().bytes, self.unwritten());
         let spool = self.directory.display();
-        if unwritten > 0 {
+        if self.unwritten() > 0 {
             return Some(format!(
                 "the spool at {spool} cannot be written (produce.spool_path)"
             ));
         }
-        (bytes >= self.bytes_max)
-            .then(|| format!("the spool at {spool} is full (produce.spool_bytes_max)"))
+        let is_full = self.lock().bytes >= self.bytes_max;
+        is_full.then(|| format!("the spool at {spool} is full (produce.spool_bytes_max)"))
     }
 
     /// How many of those that wait are not on disk.
