@@ -127,6 +127,26 @@ def test_a_broken_query_is_refused_with_its_place(lake, tmp_path, change, says):
     isobar.refused("query", "check", code=1, says=["counted", *says])
 
 
+BROKEN_TABLES = {
+    "an unknown field in the SELECT": (("w['id'] AS city_id", "w['idd'] AS city_id"), ["idd"]),
+    "an unknown field in a rule": (("['main']['aqi'] IS NULL", "['main']['aqqi'] IS NULL"), ["no_aqi", "aqqi"]),
+    "a rule that is no condition": (("['main']['aqi'] IS NULL", "['main']['aqi']"), ["no_aqi", "condition"]),
+    "a moment that is no field": (('"weather.dt"', '"weather.when"'), ["observed_at", r"weather\.when"]),
+}
+
+
+@pytest.mark.parametrize(("change", "says"), BROKEN_TABLES.values(), ids=BROKEN_TABLES.keys())
+def test_a_broken_table_file_is_named_before_anything_is_landed(lake, tmp_path, change, says):
+    isobar = with_query(lake, tmp_path, QUERY)
+    assert "tables/weather\n" in isobar.ok("query", "check").stdout
+    table = tmp_path / "queries" / "tables" / "weather.sql"
+    text = table.read_text()
+    assert change[0] in text
+    table.write_text(text.replace(*change))
+    for command in [("query", "check"), ("check",)]:
+        isobar.refused(*command, code=1, says=[str(table), *says])
+
+
 def test_the_queries_folder_is_missing(lake):
     isobar = lake.isobar.having(ISOBAR__QUERIES__PATH="/no/such/queries")
     isobar.refused("query", "list", code=1, says=["/no/such/queries", "ISOBAR__QUERIES__PATH|queries.path"])

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import time
 from collections import Counter
 from pathlib import Path
@@ -295,6 +296,24 @@ def test_a_full_spool_stops_polling_and_says_so(producer, topic):
             service.stop()
             assert service.ended() == 0
         must_hold(api, topic)
+
+
+def test_a_spool_that_cannot_be_written_stops_polling_and_is_named(producer):
+    with OpenWeather(CITIES[:2]) as api:
+        isobar = producer(api, None)
+        with Service(isobar, "produce") as service:
+            eventually(lambda: spooled(isobar), "messages in the spool")
+            shutil.rmtree(isobar.variables["ISOBAR__PRODUCE__SPOOL_PATH"])
+            eventually(lambda: service.metric("isobar_skipped_polls_total") >= 1, "a poll left out")
+            calls = api.count()
+            eventually(lambda: service.metric("isobar_skipped_polls_total") >= 4, "more polls left out")
+            assert api.count() == calls
+            status, reason = service.get("/readyz")
+            assert status == 503 and "cannot be written" in reason and "produce.spool_path" in reason
+            service.stop()
+            # What was fetched and is nowhere else.
+            assert service.ended() == 1
+            assert "could not be kept in the spool" in service.log[-1]
 
 
 def test_a_message_that_kafka_never_takes_holds_up_no_other(producer, topic):
