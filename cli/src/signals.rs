@@ -98,7 +98,7 @@ impl Signals {
         tokio::select! {
             done = work => done,
             () = late => bail!(
-                "what was in hand was not finished within {} of the signal ({key}); it is not committed, and the next start takes it again",
+                "what was in hand was not finished within {} of the signal ({key}); the next start takes again what of it is not committed",
                 humantime::format_duration(deadline)
             ),
         }

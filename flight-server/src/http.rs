@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -17,6 +18,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Error;
 use crate::status;
+
+/// Who asks for readiness waits no longer, nor does what asks on their behalf. Longer than the limit of one call of a storage, whose
+/// error says more.
+const READINESS_MAX: Duration = Duration::from_secs(15);
 
 /// Asks whether the service can do its work now; otherwise why not.
 pub type Readiness = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
@@ -86,7 +91,14 @@ pub async fn run(
 }
 
 async fn readiness(State(service): State<Service>) -> Response {
-    match (service.ready)().await {
+    let asked = tokio::time::timeout(READINESS_MAX, (service.ready)()).await;
+    let answered = asked.unwrap_or_else(|_elapsed| {
+        Err(format!(
+            "the servers that it needs did not answer within {} s",
+            READINESS_MAX.as_secs()
+        ))
+    });
+    match answered {
         Ok(()) => "ready\n".into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n").into_response(),
     }

@@ -338,6 +338,7 @@ SELECT event_day(kafka_timestamp) AS dt, message['x'] AS x, kafka_topic, kafka_p
         let taken = load(&["dead_letters.sql"]).await.expect_err("taken");
         assert!(taken.contains("refused messages"), "{taken}");
     }
+
     #[tokio::test]
     async fn what_a_header_says_of_messages_is_checked_when_it_is_read() {
         let said = async |line: &str| {
@@ -351,6 +352,7 @@ SELECT event_day(kafka_timestamp) AS dt, message['x'] AS x, kafka_topic, kafka_p
         assert_eq!(said(&rule("message['x'] > 1")).await, Ok(1));
         for (when, says) in [
             ("message['y'] > 1", "rule \"odd\" cannot be planned"),
+            ("message['y'] IS NULL", "rule \"odd\" cannot be planned"),
             ("> 1", "rule \"odd\" cannot be planned"),
             (
                 "message['x']",

@@ -286,5 +286,5 @@ def test_no_broker_no_topic_and_a_path_are_refused_by_name(lakes, kafka):
     )
     lake = lakes.new("local", BOOTSTRAP_SERVERS=kafka["BOOTSTRAP_SERVERS"], TOPIC_NAME="not-there")
     lake.isobar.refused("land", "--from", "kafka", "--once", code=1, says=['"not-there"', "TOPIC_NAME"])
-    lake.isobar.refused("land", "--from", "kafka", "somewhere", "--once", code=1, says=["somewhere", "--topic"])
+    lake.isobar.refused("land", "--from", "kafka", "somewhere", "--once", code=2, says=["somewhere", "--topic"])
     assert lake.place.names("lake") == []

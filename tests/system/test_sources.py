@@ -290,7 +290,7 @@ def test_who_may_only_read_lands_tables_that_are_there(from_postgres, topic, dat
 def test_what_is_no_question_to_postgresql_is_refused_by_name(lakes, topic, database):
     lake = lake_of(lakes, "local", topic, database)
     land = ["land", "--from", "postgres", "--once"]
-    lake.isobar.refused(*land, "somewhere", code=1, says=["somewhere", "--topic", "POSTGRES_HOST"])
+    lake.isobar.refused(*land, "somewhere", code=2, says=["somewhere", "--topic", "POSTGRES_HOST"])
     lake.isobar.refused(*land, "--accept-loss", code=2, says=["--accept-loss", "Kafka"])
     nowhere = lake.isobar.having(POSTGRES_HOST="127.0.0.1", POSTGRES_PORT="1")
     nowhere.refused(*land, code=1, says=["127.0.0.1:1", "POSTGRES_HOST"])

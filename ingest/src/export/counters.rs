@@ -49,7 +49,7 @@ impl Counters {
         );
         metrics.register(
             "export_behind_rows",
-            "Rows that were not exported yet, when they were looked for last",
+            "Rows that were not exported yet, when they were looked for last; a million of a topic partition at most are counted",
             counters.behind.clone(),
         );
         counters

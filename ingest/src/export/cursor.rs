@@ -51,9 +51,15 @@ SELECT msg_offset, octet_length(value::TEXT)::BIGINT FROM weather
 WHERE topic = $1 AND partition = $2 AND msg_offset >= $3 AND NOT $4::TEXT::INT8MULTIRANGE @> msg_offset
 ORDER BY msg_offset";
 
+/// Nobody waits for the count of a large backlog: it ends here.
+pub(crate) const COUNTED_MAX: i64 = 1_000_000;
+
 const OPEN_ROWS_COUNT: &str = "
-SELECT count(*) FROM weather
-WHERE topic = $1 AND partition = $2 AND msg_offset >= $3 AND NOT $4::TEXT::INT8MULTIRANGE @> msg_offset";
+SELECT count(*) FROM (
+    SELECT FROM weather
+    WHERE topic = $1 AND partition = $2 AND msg_offset >= $3 AND NOT $4::TEXT::INT8MULTIRANGE @> msg_offset
+    LIMIT $5
+) AS open";
 
 const BEGIN: &str = "
 INSERT INTO isobar.exports (topic, partition, offsets, file, zone)
@@ -129,7 +135,7 @@ impl Cursor {
         })
     }
 
-    /// Number of rows that are not exported yet.
+    /// Number of rows that are not exported yet, up to [`COUNTED_MAX`] of each topic partition.
     pub(crate) async fn open_rows(&self) -> Result<u64, Error> {
         let client = &self.database.client;
         let count = async {
@@ -137,8 +143,8 @@ impl Cursor {
             for row in client.query(PARTITIONS, &[&self.topic]).await? {
                 let partition: i32 = row.get(0);
                 let (exported, from): (&str, i64) = (row.get(1), row.get(2));
-                let of_partition: [&(dyn ToSql + Sync); 4] =
-                    [&self.topic, &partition, &from, &exported];
+                let of_partition: [&(dyn ToSql + Sync); 5] =
+                    [&self.topic, &partition, &from, &exported, &COUNTED_MAX];
                 let count = client.query_one(OPEN_ROWS_COUNT, &of_partition).await?;
                 open += u64::try_from(count.get::<_, i64>(0)).unwrap_or_default();
             }

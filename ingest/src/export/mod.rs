@@ -17,7 +17,7 @@ use chrono_tz::Tz;
 use engine::fail;
 use engine::lake::{Failure, Location};
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 pub use self::counters::Counters;
 use self::cursor::{Cursor, Lines};
@@ -141,11 +141,16 @@ impl Export {
         self.into.directories().await?;
         let mut cursor = Cursor::open(&self.postgres, &self.topic).await?;
         cursor.take_over(&self.into).await?;
-        counters.is_behind(cursor.open_rows().await?);
-        health.well();
+        match cursor.open_rows().await {
+            Ok(rows) => counters.is_behind(rows),
+            // Nothing but what is shown depends on it.
+            Err(error) => debug!(error = told(&error), "could not count the rows to export"),
+        }
         let mut done = Exported::default();
         while !shutdown.is_cancelled() {
-            let Some((exported, newest)) = self.next(&mut cursor).await? else {
+            let next = self.next(&mut cursor).await?;
+            health.well();
+            let Some((exported, newest)) = next else {
                 break;
             };
             moved.note();

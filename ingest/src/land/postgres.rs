@@ -64,7 +64,7 @@ async fn land(
     shutdown: &CancellationToken,
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Ended, Error> {
-    let table = Table::open(&landing.postgres, &topic.name, &landing.older_topic).await?;
+    let table = Table::migrated(&landing.postgres, &topic.name, &landing.older_topic).await?;
     let seen = table.look().await?;
     let source = Source::Postgres {
         recording: Recording::postgres(&topic.name, table.id(), table.topic_id()),

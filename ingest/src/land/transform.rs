@@ -110,6 +110,11 @@ pub(crate) async fn plan(
         },
         error => error.into(),
     })?;
+    let physical = context.state().create_physical_plan(&plan).await;
+    physical.map_err(|source| Error::Select {
+        path: path.to_owned(),
+        source,
+    })?;
     for rule in rules {
         plan_rule(&context, rule, path).await?;
     }
@@ -118,13 +123,18 @@ pub(crate) async fn plan(
 
 async fn plan_rule(context: &SessionContext, rule: &Refuse, path: &Path) -> Result<(), Error> {
     let alone = format!("SELECT ({}) FROM {MESSAGES}", rule.when);
-    let alone = context.sql(&alone).await.map_err(|source| Error::Rule {
+    let planned = async {
+        let alone = context.sql(&alone).await?;
+        // A field that is not there may be noticed only here.
+        alone.clone().create_physical_plan().await?;
+        Ok(alone.schema().field(0).data_type().clone())
+    };
+    let found = planned.await.map_err(|source| Error::Rule {
         path: path.to_owned(),
         reason: rule.reason.clone(),
         source,
     })?;
-    let found = alone.schema().field(0).data_type();
-    if *found != DataType::Boolean {
+    if found != DataType::Boolean {
         let reason = &rule.reason;
         let message = format!(
             "rule \"{reason}\" is {found}; it must be a condition, which is true for the messages to refuse"

@@ -122,17 +122,31 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Connects, and brings the tables to the newest version; rows of the older pipeline become those of topic `older`.
+    /// Brings the tables to the newest version, and opens them; rows of the older pipeline become those of topic `older`.
     ///
     /// # Errors
     /// When the server refuses.
-    pub(crate) async fn open(
+    pub(crate) async fn migrated(
         options: &PostgresOptions,
         topic: &str,
         older: &str,
     ) -> Result<Self, Error> {
         let mut database = Database::connect(options, "isobar land").await?;
         migrate(&mut database, older).await?;
+        Self::of(database, topic).await
+    }
+
+    /// Opens the tables as they are.
+    ///
+    /// # Errors
+    /// When the server refuses, or they are of an older version.
+    pub(crate) async fn open(options: &PostgresOptions, topic: &str) -> Result<Self, Error> {
+        let database = Database::connect(options, "isobar dead-letters").await?;
+        Self::of(database, topic).await
+    }
+
+    async fn of(database: Database, topic: &str) -> Result<Self, Error> {
+        let options = database.options();
         let client = &database.client;
         let opening = async {
             let id = client.query_one(ID, &[]).await?;

@@ -186,6 +186,5 @@ fn nobody() -> Roads {
             protection: Protection::Disable,
             timeout: Duration::from_secs(1),
         },
-        older_topic: "weather-api".to_owned(),
     }
 }

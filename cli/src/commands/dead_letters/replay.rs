@@ -53,7 +53,6 @@ impl Replay {
             roads: Roads {
                 kafka: app.kafka(topic),
                 postgres: app.postgres(),
-                older_topic: app.config.kafka.topic.clone(),
             },
             filter,
             dry_run: self.dry_run,

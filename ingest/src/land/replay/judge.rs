@@ -25,6 +25,8 @@ use crate::source::files::{Block, Content};
 use crate::source::kafka::{self, Connection, Extent, KafkaOptions};
 use crate::source::{Offsets, Record, Records, postgres};
 
+/// Of these `consume` made no row, since they have no time in Kafka either.
+const NO_TIME: &str = "unreadable_event_time";
 /// Of these only the beginning is kept.
 const CUT: &str = "message_too_long";
 
@@ -65,8 +67,6 @@ pub(super) struct Judge {
 pub struct Roads {
     pub kafka: KafkaOptions,
     pub postgres: PostgresOptions,
-    /// Whose rows those of the older pipeline in PostgreSQL are.
-    pub older_topic: String,
 }
 
 /// The topic as Kafka has it.
@@ -105,7 +105,9 @@ impl Judge {
             match letter.source.as_str() {
                 "files" if is_line(letter) => lines.push((index, *letter)),
                 "kafka" if self.may_be_message(letter) => records.push((index, *letter)),
-                "postgres" if self.may_be_message(letter) => table_rows.push((index, *letter)),
+                "postgres" if letter.reason != NO_TIME && self.may_be_message(letter) => {
+                    table_rows.push((index, *letter))
+                }
                 "files" | "kafka" | "postgres" => {
                     found.insert(index, Verdict::Malformed);
                 }
@@ -287,8 +289,7 @@ impl Judge {
     /// The rows at `offsets`, as far as PostgreSQL holds them.
     async fn read_postgres(&mut self, offsets: &Offsets) -> Result<Records, Error> {
         if self.postgres.is_none() {
-            let (topic, older) = (&self.topic.name, &self.roads.older_topic);
-            let table = postgres::Table::open(&self.roads.postgres, topic, older);
+            let table = postgres::Table::open(&self.roads.postgres, &self.topic.name);
             self.postgres = Some(table.await?);
         }
         let table = self.postgres.as_ref();
