@@ -63,7 +63,7 @@ EXAMPLES:
 
 /// Where messages come from
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Source {
+pub(crate) enum Source {
     /// Export files: JSON Lines with kafka_partition, kafka_offset, event_time and value
     Files,
     /// The topic itself, at kafka.bootstrap_servers (BOOTSTRAP_SERVERS)

@@ -101,20 +101,18 @@ pub(crate) async fn plan(
     zone: Tz,
 ) -> Result<SchemaRef, Error> {
     let (context, _) = messages(shape, zone).map_err(engine::Error::Plan)?;
+    let failed = |source| Error::Select {
+        path: path.to_owned(),
+        source,
+    };
     let plan = plan_messages(&context, text, &path.display().to_string()).await;
     let plan = plan.map_err(|error| match error {
         // Without a place in the text it would not even name the file.
-        engine::Error::Plan(source) => Error::Select {
-            path: path.to_owned(),
-            source,
-        },
+        engine::Error::Plan(source) => failed(source),
         error => error.into(),
     })?;
     let physical = context.state().create_physical_plan(&plan).await;
-    physical.map_err(|source| Error::Select {
-        path: path.to_owned(),
-        source,
-    })?;
+    physical.map_err(failed)?;
     for rule in rules {
         plan_rule(&context, rule, path).await?;
     }

@@ -56,24 +56,26 @@ SELECT
 FROM (SELECT partition, next_offset FROM numbers FULL JOIN consumed USING (partition)) AS known
 WHERE partition IS NOT NULL";
 
-/// A time that is no instant is judged like that of a record without one.
-const ROWS: &str = "
+/// Rows of a topic partition, for [`gather`]. A time that is no instant is judged like that of a record without one.
+macro_rules! messages_where {
+    ($which:literal) => {
+        concat!(
+            "
 SELECT
     msg_offset,
     CASE WHEN isfinite(event_time) THEN floor(extract(epoch FROM event_time) * 1000)::BIGINT END,
     value::TEXT
 FROM weather
-WHERE topic = $1 AND partition = $2 AND msg_offset >= $3 AND msg_offset < $4
-ORDER BY msg_offset
-LIMIT $5";
+WHERE topic = $1 AND partition = $2 AND ",
+            $which
+        )
+    };
+}
 
-const AGAIN: &str = "
-SELECT
-    msg_offset,
-    CASE WHEN isfinite(event_time) THEN floor(extract(epoch FROM event_time) * 1000)::BIGINT END,
-    value::TEXT
-FROM weather
-WHERE topic = $1 AND partition = $2 AND msg_offset = ANY($3)";
+const ROWS: &str =
+    messages_where!("msg_offset >= $3 AND msg_offset < $4 ORDER BY msg_offset LIMIT $5");
+
+const AGAIN: &str = messages_where!("msg_offset = ANY($3)");
 
 const LETTERS: &str = "
 SELECT msg_offset, reason, detail, value FROM isobar.dead_letters
@@ -194,9 +196,7 @@ impl Table {
                     .await
             };
             for row in Database::within(self.database.options(), READ, asked).await? {
-                let (offset, value): (i64, &str) = (row.get(0), row.get(2));
-                let value = Some(value.as_bytes());
-                found.push((*partition, offset), row.get(1), None, value);
+                gather(*partition, &row, &mut found);
             }
         }
         Ok(found.seal())
@@ -339,10 +339,7 @@ impl Reader {
             pin_mut!(page);
             let mut count = 0;
             while let Some(row) = next(&self.table, &mut page).await? {
-                let (offset, value): (i64, &str) = (row.get(0), row.get(2));
-                let identity = (partition, offset);
-                let value = Some(value.as_bytes());
-                self.gathered.push(identity, row.get(1), None, value);
+                let offset = gather(partition, &row, &mut self.gathered);
                 offsets.start = offset + 1;
                 if offset < complete {
                     self.gathered.reach(partition, offsets.start);
@@ -385,6 +382,18 @@ impl Reader {
         // Nobody receives any more when the landing has failed, which ends the task that this is part of.
         let _ = self.blocks.send(block).await;
     }
+}
+
+/// Adds the message of a row to the others, and tells its offset.
+fn gather(partition: i32, row: &Row, into: &mut Gathered) -> i64 {
+    let (offset, value): (i64, &str) = (row.get(0), row.get(2));
+    into.push(
+        (partition, offset),
+        row.get(1),
+        None,
+        Some(value.as_bytes()),
+    );
+    offset
 }
 
 /// The next of `rows`, which the server has a limited time for. Who takes them may take longer.

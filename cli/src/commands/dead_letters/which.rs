@@ -5,12 +5,11 @@ use std::time::Duration;
 use anyhow::anyhow;
 use chrono::{DateTime, NaiveDate, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::Tz;
+use clap::ValueEnum as _;
 use ingest::letters::Filter;
 
+use crate::commands::land::Source;
 use crate::commands::run;
-
-/// What letters say of where they come from.
-const SOURCES: [&str; 3] = ["files", "kafka", "postgres"];
 
 /// Which letters.
 #[derive(Debug, clap::Args)]
@@ -19,8 +18,8 @@ pub(super) struct Which {
     #[arg(long)]
     reason: Vec<String>,
     /// Only letters from this source
-    #[arg(long, value_parser = SOURCES)]
-    source: Option<String>,
+    #[arg(long, value_enum)]
+    source: Option<Source>,
     /// Only letters received since then: a day, an instant, or as long ago as `90m`, `12h`, `7d`
     #[arg(long, value_name = "WHEN", value_parser = since, conflicts_with = "dt")]
     since: Option<Since>,
@@ -86,7 +85,11 @@ impl Which {
         Ok(Filter {
             topic,
             reasons: self.reason.clone(),
-            source: self.source.clone(),
+            // Letters call it as `land` does.
+            source: self
+                .source
+                .and_then(|source| source.to_possible_value())
+                .map(|source| source.get_name().to_owned()),
             since,
             until: next.map(|next| begins(next, zone)).transpose()?,
         })

@@ -122,7 +122,7 @@ impl Judge {
             rows.push(self.judge_lines(&mut lines, &mut found).await?);
         }
         if !records.is_empty() {
-            let again = self.read_kafka(&offsets_of(&records)).await?;
+            let again = self.read_kafka(offsets_of(&records)).await?;
             rows.extend(
                 self.judge_records("Kafka", again, &records, &mut found)
                     .await?,
@@ -263,7 +263,7 @@ impl Judge {
     /// The records at `offsets`, as far as Kafka holds them; or why it holds none of them.
     async fn read_kafka(
         &mut self,
-        offsets: &Offsets,
+        offsets: Offsets,
     ) -> Result<Result<Records, &'static str>, Error> {
         if self.kafka.is_none() {
             self.kafka = Some(self.connect().await?);
@@ -276,7 +276,6 @@ impl Judge {
             Some(Kafka::Another(why)) => return Ok(Err(*why)),
             None => unreachable!("it was connected just now"),
         };
-        let offsets = offsets.clone();
         // Dropped with this future, it ends the thread that reads.
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();
