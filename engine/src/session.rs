@@ -19,6 +19,7 @@ use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use crate::error::Error;
 use crate::functions;
 use crate::lake::{Lake, LakeTable, TableName, TableSchema};
+use crate::rules;
 use crate::sql::{self, Statement};
 use crate::system::{SYSTEM, SystemSchema};
 
@@ -59,6 +60,9 @@ impl Session {
         // Clients of older drivers cannot read view types, so none may leave.
         options.execution.parquet.schema_force_view_types = false;
         options.optimizer.expand_views_at_output = true;
+        // The filter drops the side of a column that is null in a file: `min(a), max(b)` loses values
+        // (apache/datafusion#25147, #24816).
+        options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
         options.sql_parser.map_string_types_to_utf8view = false;
         // Complaints of the planner point at their place.
         options.sql_parser.collect_spans = true;
@@ -82,11 +86,11 @@ impl Session {
         catalog
             .register_schema(SYSTEM, system)
             .map_err(Error::Plan)?;
-        let state = SessionStateBuilder::new()
+        let builder = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(runtime)
-            .with_default_features()
-            .build();
+            .with_default_features();
+        let state = rules::register(builder).build();
         let context = SessionContext::new_with_state(state);
         context.register_catalog(CATALOG, Arc::new(catalog));
         functions::register(&context, zone).map_err(Error::Plan)?;
