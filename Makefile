@@ -12,7 +12,7 @@ TIMED := tests/system/test_malformed.py tests/system/test_many_commits.py
 DENY := $(ISOBAR_CACHE)/tools/bin/cargo-deny
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check bench bench-ingest bless stack-up stack-down clean
+.PHONY: help demo test test-long check fuzz-sql bench bench-ingest bless stack-up stack-down clean
 .PHONY: setup-test setup-bench fmt clippy unit doc deny system
 
 help: ## this list
@@ -33,6 +33,11 @@ test-long: check ## the same suites with the full counts; what is timed, with a 
 	@ISOBAR_TEST_LONG=1 ISOBAR_BIN=$(CARGO_TARGET_DIR)/release/isobar $(STEP) "timed tests" $(PYTEST) --numprocesses=0 $(TIMED)
 
 check: fmt clippy unit doc deny ## formatting, lints, unit and golden tests, documentation, dependency rules
+
+fuzz-sql: ## random statements over random tables against DuckDB and against themselves; FUZZ='--seed 7 --statements 5000'
+	@scripts/setup demo
+	@$(STEP) build cargo build $(LOCKED) --package isobar --bins --features fail-points
+	@ISOBAR_BIN=$${ISOBAR_BIN:-$(CARGO_TARGET_DIR)/debug/isobar} PYTHONPATH=tests/system scripts/python -m fuzz $(FUZZ)
 
 bench: setup-bench ## release build, then what each speed claim runs (benches/)
 	@$(STEP) "release build" cargo build $(LOCKED) --release --package isobar

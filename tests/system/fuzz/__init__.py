@@ -1,0 +1,1 @@
+"""Random statements over random tables, judged by DuckDB, by twins of the tables, and by themselves; see `__main__`."""

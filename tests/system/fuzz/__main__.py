@@ -1,0 +1,48 @@
+"""Random statements over random tables, compared with DuckDB, with twins without anything to prune by, and by NoREC and TLP.
+
+Each seed has tables and statements of its own. A difference that no line of known.jsonl explains is printed with the command
+that repeats it alone, and the exit code is 1.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from fuzz.run import ROADS, Size, fuzz, only
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make fuzz-sql", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seed", type=int, action="append", help="repeatable; 1, 2 and 3 unless given")
+    parser.add_argument("--statements", type=int, default=1000, help="of each seed, by each road; 1000 unless given")
+    parser.add_argument("--predicates", type=int, default=100, help="likewise, each in 12 forms; 100 unless given")
+    parser.add_argument("--runs", type=int, default=20, help="statements of each seed that are query files; 20 unless given")
+    parser.add_argument("--road", choices=ROADS, action="append", help="repeatable; shell and flight unless given")
+    parser.add_argument("--only", action="store_true", help="print the answers to the one statement on standard input")
+    parser.add_argument("--keep", type=Path, metavar="DIRECTORY", help="leave the tables there")
+    given = parser.parse_args()
+    binary = os.environ.get("ISOBAR_BIN")
+    if not binary:
+        parser.error("ISOBAR_BIN names no binary: run `make fuzz-sql`")
+    size = Size(given.statements, given.predicates, given.runs, tuple(given.road or ["shell", "flight"]))
+    with tempfile.TemporaryDirectory(prefix="isobar-fuzz-") as directory:
+        return judge(binary, given.keep or Path(directory), given.seed or [1, 2, 3], size, sys.stdin.read() if given.only else None)
+
+
+def judge(binary: str, directory: Path, seeds: list[int], size: Size, statement: str | None) -> int:
+    outcome = 0
+    for seed in seeds:
+        started = time.monotonic()
+        if statement:
+            print(only(binary, directory / str(seed), seed, statement))
+            continue
+        verdict = fuzz(binary, directory / str(seed), seed, size)
+        print(verdict.report(seed), f"{time.monotonic() - started:.0f} s", flush=True)
+        outcome |= bool(verdict.unexplained)
+    return outcome
+
+
+sys.exit(main())

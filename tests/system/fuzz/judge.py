@@ -1,0 +1,167 @@
+"""Judges the answers of one road: beside DuckDB's, beside those over the twins, and beside each other.
+
+An error is an answer too: where DuckDB says that a value leaves its type, so must Isobar, and nowhere else.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import duckdb
+import pyarrow as pa
+
+from fuzz.expressions import for_oracle
+from fuzz.known import Line
+from fuzz.roads import Answer, Road
+from fuzz.statements import Statement, predicate_forms
+from support import answers
+from support.foreign import Foreign
+
+# Averages of decimals keep six digits behind the point.
+ABS = 1e-6
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A statement that is answered wrongly, how, and over what: the table, its twin, or as which form of a predicate."""
+
+    statement: str
+    wrong: str
+    over: str
+
+@dataclass
+class Verdict:
+    """What a run has found so far."""
+
+    known: list[Line]
+    judged: int = 0
+    # Those that DuckDB does not take: judged beside the twins alone.
+    without_oracle: int = 0
+    explained: Counter = field(default_factory=Counter)
+    unexplained: list[Difference] = field(default_factory=list)
+
+    def add(self, difference: Difference) -> None:
+        for line in self.known:
+            if line.explains(difference.statement, difference.wrong):
+                line.used += 1
+                self.explained[line.reference] += 1
+                return
+        self.unexplained.append(difference)
+
+    def report(self, seed: int) -> str:
+        lines = [f"{at.over}: {at.wrong}\n{repeat(at.statement, seed)}" for at in self.unexplained]
+        explained = ", ".join(f"{count} by {reference}" for reference, count in self.explained.items()) or "none"
+        summary = (
+            f"seed {seed}: {self.judged} answers judged ({self.without_oracle} of them without DuckDB),"
+            f" {len(self.unexplained)} unexplained differences, explained: {explained}."
+        )
+        return "\n".join([*lines, summary])
+
+
+def repeat(statement: str, seed: int) -> str:
+    """The command that asks this alone."""
+    return f"make -s fuzz-sql FUZZ='--seed {seed} --only' <<'SQL'\n{statement}\nSQL\n"
+
+
+class Oracle:
+    """DuckDB's answers."""
+
+    def __init__(self, foreign: Foreign):
+        self.foreign = foreign
+
+    def answer(self, sql: str) -> tuple[Answer | None, pa.Schema | None]:
+        """None where it does not take the statement, so that it says nothing about the right answer."""
+        try:
+            found = self.foreign.right(sql)
+        except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:
+            return Answer(error=str(error)), None
+        except duckdb.Error:
+            return None, None
+        return Answer(answers.rows(found)), found.schema
+
+
+def wrong(found: Answer, right: Answer, statement: Statement) -> str | None:
+    """In a line, what is wrong with an answer."""
+    if right.error:
+        return None if found.error else f"{len(found.rows)} rows, where an error is right: {first_line(right.error)}"
+    if found.error:
+        return f"error: {found.error[:600]}"
+    rows = answers.without_nan(right.rows) if found.is_json else right.rows
+    return answers.difference(
+        found.rows, rows, statement.approximate, ordered=bool(statement.order), absolute=ABS
+    )
+
+
+def first_line(text: str) -> str:
+    return text.strip().split("\n")[0]
+
+
+class Judge:
+    """Asks by one road, and compares."""
+
+    def __init__(self, road: Road, oracle: Oracle, verdict: Verdict):
+        self.road, self.oracle, self.verdict = road, oracle, verdict
+
+    def statements(self, drawn: list[Statement], twins: bool = True) -> None:
+        right = [self.oracle.answer(statement.oracle()) for statement in drawn]
+        for text in (Statement.text, Statement.twin) if twins else (Statement.text,):
+            asked = [(text(statement), schema) for statement, (_, schema) in zip(drawn, right, strict=True)]
+            found = list(self.road(asked))
+            for statement, (expected, _), answer in zip(drawn, right, found, strict=True):
+                self._judge(statement, text, expected, answer)
+
+    def _judge(self, statement: Statement, text: Callable, right: Answer | None, found: Answer) -> None:
+        self.verdict.judged += 1
+        if right is None:
+            self.verdict.without_oracle += 1
+            return
+        if how := wrong(found, right, statement):
+            smallest, how = self._shrunk(statement, text, how)
+            over = "twin" if text is Statement.twin else "table"
+            self.verdict.add(Difference(text(smallest), how, over))
+
+    def _shrunk(self, statement: Statement, text: Callable, how: str) -> tuple[Statement, str]:
+        """The smallest statement found that is still wrong in the same manner."""
+        for smaller in statement.smaller():
+            right, schema = self.oracle.answer(smaller.oracle())
+            if right is None:
+                continue
+            [found] = self.road([(text(smaller), schema)])
+            still = wrong(found, right, smaller)
+            if still and still[:5] == how[:5]:
+                return self._shrunk(smaller, text, still)
+        return statement, how
+
+    def predicates(self, drawn: list[tuple[str, str]]) -> None:
+        """Each a predicate and its table: all its forms say the number that DuckDB says."""
+        for predicate, table in drawn:
+            right, schema = self.oracle.answer(for_oracle(predicate_forms(predicate, table)["where"]))
+            forms = predicate_forms(predicate, table)
+            self._judge_forms(forms, right, schema)
+
+    def _judge_forms(self, forms: dict[str, str], right: Answer | None, schema: pa.Schema | None) -> None:
+        """In one statement, which is quicker; one by one where that fails or differs."""
+        together = " UNION ALL ".join(
+            f"SELECT '{name}' AS form, CAST(({sql}) AS BIGINT) AS n" for name, sql in forms.items()
+        )
+        expected = pa.schema([("form", pa.string()), ("n", pa.int64())])
+        [found] = self.road([(together, expected)])
+        self.verdict.judged += len(forms)
+        counts = {n for _, n in found.rows or []}
+        if right is None or right.error:
+            self.verdict.without_oracle += len(forms)
+        if not found.error and len(counts) == 1 and (right is None or right.error or counts == {right.rows[0][0]}):
+            return
+        self._one_by_one(forms, right, pa.schema([("n", pa.int64())]))
+
+    def _one_by_one(self, forms: dict[str, str], right: Answer | None, schema: pa.Schema) -> None:
+        asked = list(self.road([(sql, schema) for sql in forms.values()]))
+        if right is not None and right.error and all(answer.error for answer in asked):
+            return
+        value = right.rows[0][0] if right and right.rows else None
+        for (name, sql), answer in zip(forms.items(), asked, strict=True):
+            value = answer.rows[0][0] if value is None and answer.rows else value
+            if answer.error:
+                self.verdict.add(Difference(sql, f"error: {answer.error[:600]}", name))
+            elif answer.rows[0][0] != value:
+                self.verdict.add(Difference(sql, f"{answer.rows[0][0]}, not {value}", name))

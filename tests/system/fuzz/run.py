@@ -1,0 +1,92 @@
+"""One seed's fuzzing: its tables, its statements, and the roads that they take."""
+
+import contextlib
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from fuzz import roads, tables
+from fuzz.expressions import Expressions, Scope, for_oracle
+from fuzz.judge import Judge, Oracle, Verdict
+from fuzz.known import lines
+from fuzz.statements import Statement, Statements
+from support import answers
+from support.binary import Isobar
+from support.foreign import Foreign
+
+ROADS = ("shell", "flight")
+# Statements that are drawn, asked and compared together.
+CHUNK = 60
+
+
+@dataclass(frozen=True)
+class Size:
+    """How many of each, by each of the roads."""
+
+    statements: int
+    predicates: int
+    runs: int
+    roads: tuple[str, ...] = ROADS
+
+
+def fuzz(binary: str, directory: Path, seed: int, size: Size) -> Verdict:
+    verdict = Verdict(lines())
+    with Foreign(directory / "lake") as foreign:
+        made = tables.make(foreign, seed)
+        oracle = Oracle(foreign)
+        isobar = isobar_over(binary, directory)
+        for name in size.roads:
+            with getattr(roads, name)(isobar) as road:
+                _by_road(Judge(road, oracle, verdict), made, f"{seed} {name}", size)
+        if size.runs:
+            drawn = [statement for statement in _drawn(made, f"{seed} runs", size.runs * 2) if not statement.order]
+            with roads.runs(isobar, directory) as road:
+                Judge(road, oracle, verdict).statements(drawn[: size.runs], twins=False)
+    return verdict
+
+
+def only(binary: str, directory: Path, seed: int, statement: str) -> str:
+    """The answers to one statement over a seed's tables, in the shell's JSON and in DuckDB's words."""
+    with Foreign(directory / "lake") as foreign:
+        tables.make(foreign, seed)
+        outcome = isobar_over(binary, directory).run("sql", "--format", "json", "-c", statement)
+        try:
+            right = "\n".join(map(repr, answers.rows(foreign.right(for_oracle(statement)))))
+        except duckdb.Error as error:
+            right = str(error)
+    return f"--- isobar\n{outcome.stdout}{outcome.stderr}--- DuckDB\n{right}"
+
+
+def isobar_over(binary: str, directory: Path) -> Isobar:
+    variables = {
+        "ISOBAR__LAKE__URL": f"file://{directory}/lake",
+        "ISOBAR__EXPORT__BASE_PATH": f"file://{directory}/export",
+    }
+    return Isobar(binary, directory / "work", variables)
+
+
+def _by_road(judge: Judge, made: list[tables.Table], seed: str, size: Size) -> None:
+    statements = _drawn(made, seed, size.statements)
+    for chunk in iter(lambda: list(_take(statements, CHUNK)), []):
+        judge.statements(chunk)
+    judge.predicates(list(_predicates(made, seed, size.predicates)))
+
+
+def _take(drawn: Iterator[Statement], count: int) -> Iterator[Statement]:
+    for _, statement in zip(range(count), drawn):
+        yield statement
+
+
+def _drawn(made: list[tables.Table], seed: str, count: int) -> Iterator[Statement]:
+    statements = Statements(f"statements {seed}", made)
+    return (statements.draw() for _ in range(count))
+
+
+def _predicates(made: list[tables.Table], seed: str, count: int) -> Iterator[tuple[str, str]]:
+    chance = random.Random(f"predicates {seed}")
+    for _ in range(count):
+        table = chance.choice(made)
+        yield Expressions(chance, Scope.of(table)).boolean(), table.name
