@@ -12,7 +12,7 @@ TIMED := tests/system/test_malformed.py tests/system/test_many_commits.py
 DENY := $(ISOBAR_CACHE)/tools/bin/cargo-deny
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check fuzz-sql bench bench-ingest bless stack-up stack-down clean
+.PHONY: help demo test test-long check fuzz-sql bench bench-ingest bench-sql bless stack-up stack-down clean
 .PHONY: setup-test setup-bench fmt clippy unit doc deny system
 
 help: ## this list
@@ -46,6 +46,10 @@ bench: setup-bench ## release build, then what each speed claim runs (benches/)
 bench-ingest: setup-bench ## likewise the claims about the roads from Kafka alone: against kcat, Spark, a Python consumer; freshness
 	@$(STEP) "release build" cargo build $(LOCKED) --release --package isobar
 	@ISOBAR_BIN=$(CARGO_TARGET_DIR)/release/isobar $(STEP) bench-ingest benches/run kafka spark consume freshness
+
+bench-sql: setup-bench ## likewise the claims about SQL: TPC-H, weather and checked sums, against DataFusion as it comes and DuckDB
+	@$(STEP) "release build" cargo build $(LOCKED) --release --package isobar
+	@ISOBAR_BIN=$(CARGO_TARGET_DIR)/release/isobar $(STEP) bench-sql benches/run sql
 
 bless: ## rewrite the answers of the golden tests; read the difference before you commit it
 	@ISOBAR_BLESS=1 cargo test $(LOCKED) --workspace --test it golden

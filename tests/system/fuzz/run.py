@@ -4,6 +4,7 @@ import contextlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import duckdb
@@ -70,14 +71,11 @@ def isobar_over(binary: str, directory: Path) -> Isobar:
 
 def _by_road(judge: Judge, made: list[tables.Table], seed: str, size: Size) -> None:
     statements = _drawn(made, seed, size.statements)
-    for chunk in iter(lambda: list(_take(statements, CHUNK)), []):
+    for chunk in iter(lambda: list(islice(statements, CHUNK)), []):
         judge.statements(chunk)
-    judge.predicates(list(_predicates(made, seed, size.predicates)))
-
-
-def _take(drawn: Iterator[Statement], count: int) -> Iterator[Statement]:
-    for _, statement in zip(range(count), drawn):
-        yield statement
+    predicates = _predicates(made, seed, size.predicates)
+    for chunk in iter(lambda: list(islice(predicates, CHUNK // 4)), []):
+        judge.predicates(chunk)
 
 
 def _drawn(made: list[tables.Table], seed: str, count: int) -> Iterator[Statement]:

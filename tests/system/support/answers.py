@@ -71,11 +71,11 @@ def _read(value: object, kind: pa.DataType) -> object:
     if pa.types.is_binary(kind) and isinstance(value, str):
         return bytes.fromhex(value)
     if (pa.types.is_date(kind) or pa.types.is_timestamp(kind)) and isinstance(value, str):
-        return _instant(value)
+        return instant(value)
     return value
 
 
-def _instant(text: str) -> object:
+def instant(text: str) -> object:
     """A day or an instant of any year, which Python's datetime has not; a text that is neither stays what it is."""
     found = re.fullmatch(r"([+-]?\d+)-(\d\d)-(\d\d)(?:[T ](\d\d):(\d\d):(\d\d)(?:\.(\d+))?)?Z?", text)
     if not found:

@@ -56,7 +56,12 @@ def statements(path: Path) -> dict[str, str]:
 
 
 def tpch(scale: float, into: Path) -> dict[str, pa.Table]:
-    """The eight tables of TPC-H, by the generator tpchgen."""
+    """The eight tables of TPC-H."""
+    write_tpch(scale, into)
+    return {path.stem: pq.read_table(path) for path in sorted(into.glob("*.parquet"))}
+
+
+def write_tpch(scale: float, into: Path) -> None:
+    """As Parquet, by the generator tpchgen."""
     generator = Path(sys.executable).with_name("tpchgen-cli")
     subprocess.run([generator, "parquet", "-s", str(scale), "--output-dir", into], check=True, capture_output=True)
-    return {path.stem: pq.read_table(path) for path in sorted(into.glob("*.parquet"))}
