@@ -164,17 +164,20 @@ class Judge:
                 self._one_by_one(of_one, right)
 
     def _one_by_one(self, forms: dict[str, str], right: Answer | None) -> None:
+        """The forms that are wrong are one difference, shown by the first of them."""
         asked = list(self.road([(sql, COUNT_SCHEMA) for sql in forms.values()]))
-        if right is not None and right.error and all(answer.error for answer in asked):
-            return
-        value = right.rows[0][0] if right and right.rows else None
-        for (name, sql), answer in zip(forms.items(), asked, strict=True):
-            if answer.error:
-                self.verdict.add(Difference(sql, f"error: {answer.error[:ERROR_MAX]}", name))
-                continue
-            value = answer.rows[0][0] if value is None else value
-            if answer.rows[0][0] != value:
-                self.verdict.add(Difference(sql, f"{answer.rows[0][0]}, not {value}", name))
+        said = {name: one.error or one.rows[0][0] for name, one in zip(forms, asked, strict=True)}
+        if right and right.error:
+            expected = f"an error: {first_line(right.error)}"
+            odd = [name for name, one in zip(forms, asked, strict=True) if not one.error]
+        else:
+            expected = right.rows[0][0] if right else said["where"]
+            odd = [name for name in forms if said[name] != expected]
+        if odd:
+            how = f"{str(said[odd[0]])[:ERROR_MAX]}, not {expected}; so in {len(odd)} of {len(forms)} forms"
+            self.verdict.add(Difference(forms[odd[0]], how, ", ".join(odd)))
+        elif not (right and right.error):
+            self.verdict.add(Difference(together(forms), "each form alone is right, all in one statement are not", "union"))
 
 
 def together(forms: dict[str, str]) -> str:

@@ -52,7 +52,7 @@ COLUMNS = [
     Column("x", pa.float64(), [None, 0.0, 0.25, -0.5, 1.0, 2.5, -100.75, 1000.0]),
     Column("y", pa.float64(), [None, NAN, INFINITY, -INFINITY, 0.0, -0.0, 1.0, -1.5, 1.7e308, 5e-324]),
     Column("r", pa.float32(), [None, 0.0, 0.5, -2.25, 64.0]),
-    Column("w", pa.float32(), [None, NAN, INFINITY, -INFINITY, -0.0, 0.0, 1.5, 3.0e38]),
+    Column("w", pa.float32(), [None, NAN, INFINITY, -INFINITY, -0.0, 0.0, 1.5, 2.0**127]),
     Column("d", pa.decimal128(10, 2), [None, *map(Decimal, ["0.00", "0.01", "-0.01", "1.10", "20.50", "99999999.99", "-99999999.99", "35731.20"])]),
     Column("m", pa.decimal128(38, 6), [None, *map(Decimal, ["0.000000", "1.000001", "-12345678901234567890.123456", "12345678901234567890123.000001"])]),
     Column("s", pa.string(), [None, *TEXTS]),
