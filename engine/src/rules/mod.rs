@@ -3,6 +3,8 @@
 //! Each rule is a file. Its head says what DataFusion does without it, with the upstream issue, so that the rule can be
 //! deleted once a release of DataFusion has the fix.
 
+mod subqueries;
+
 use std::sync::Arc;
 
 use datafusion::execution::SessionStateBuilder;
@@ -25,7 +27,7 @@ pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder 
 
 /// Run on the plan of a statement before it is optimised, after DataFusion's own (type coercion among them).
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    vec![]
+    vec![Arc::new(subqueries::SubqueriesToJoins)]
 }
 
 /// Run on the logical plan, after DataFusion's own.

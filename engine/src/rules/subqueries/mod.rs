@@ -1,0 +1,418 @@
+//! Subqueries that DataFusion answers wrongly or refuses, as joins.
+//!
+//! DataFusion 55 turns a subquery into a join in two optimizer rules. Outside a plain AND of WHERE they use mark joins,
+//! whose mark is never null: `x NOT IN (SELECT k …) OR …` keeps rows whose answer is null (apache/datafusion#21309,
+//! #25340, #25473). They find IN and EXISTS in filters alone, so both fail in a select list, in an aggregate and in CASE.
+//! A correlated subquery loses rows when it is an aggregate below EXISTS, and is refused when it compares by anything but
+//! equality or has a LIMIT.
+//!
+//! This rule takes those subqueries, and leaves the others to DataFusion. A correlated one is computed once for each
+//! distinct combination of the values that it takes from outside (its *domain*, see [`dependent`]), and joined to the rows
+//! by them, null meeting null.
+
+mod dependent;
+mod references;
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
+use datafusion::common::{
+    Column, DFSchemaRef, DataFusionError, NullEquality, Result, ScalarValue, plan_err,
+};
+use datafusion::config::ConfigOptions;
+use datafusion::functions_aggregate::count::{count, count_all};
+use datafusion::logical_expr::expr::{Exists, InSubquery};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction};
+use datafusion::logical_expr::{
+    Expr, ExprSchemable as _, Join, JoinConstraint, JoinType, LogicalPlan, LogicalPlanBuilder,
+    Subquery, lit, when,
+};
+use datafusion::optimizer::AnalyzerRule;
+
+use self::dependent::{Domain, depend};
+use self::references::{free_references, holds_lateral, is_plainly_correlated};
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(super) struct SubqueriesToJoins;
+
+impl AnalyzerRule for SubqueriesToJoins {
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        unnest(plan, &mut Names::default())
+    }
+
+    fn name(&self) -> &'static str {
+        "subqueries_to_joins"
+    }
+}
+
+/// Names of columns that the rule adds; each is given out once in a plan.
+#[derive(Debug, Default)]
+struct Names(usize);
+
+impl Names {
+    fn next(&mut self) -> String {
+        self.0 += 1;
+        format!("__subquery_{}", self.0)
+    }
+}
+
+/// Rewrites all nodes of `plan`, the deepest first.
+fn unnest(plan: LogicalPlan, names: &mut Names) -> Result<LogicalPlan> {
+    plan.transform_up(|node| unnest_node(node, names)).data()
+}
+
+fn unnest_node(node: LogicalPlan, names: &mut Names) -> Result<Transformed<LogicalPlan>> {
+    let mut found = false;
+    node.apply_expressions(|expr| {
+        found |= expr.exists(|expr| Ok(subquery_of(expr).is_some()))?;
+        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+    })?;
+    let inputs = node.inputs();
+    let [input] = inputs[..] else {
+        return Ok(Transformed::no(node));
+    };
+    if !found {
+        return Ok(Transformed::no(node));
+    }
+    let place = match &node {
+        LogicalPlan::Filter(_) => Place::Filter,
+        LogicalPlan::Projection(_) => Place::Projection,
+        LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) | LogicalPlan::Sort(_) => Place::Other,
+        _ => return Ok(Transformed::no(node)),
+    };
+    let mut rewrite = Rewrite {
+        rows: input.clone(),
+        input: input.clone(),
+        names,
+    };
+    let preserver = NamePreserver::new(&node);
+    let exprs = node.expressions().into_iter().map(|expr| {
+        let name = preserver.save(&expr);
+        let expr = rewrite.predicate_or_expr(expr, place)?;
+        Ok(name.restore(expr))
+    });
+    let exprs = exprs.collect::<Result<Vec<_>>>()?;
+    let schema = Arc::clone(node.schema());
+    let rewritten = node.with_new_exprs(exprs, vec![rewrite.rows])?;
+    Ok(Transformed::yes(restrict(rewritten, &schema)?))
+}
+
+/// `plan` without the columns that `schema` does not have.
+fn restrict(plan: LogicalPlan, schema: &DFSchemaRef) -> Result<LogicalPlan> {
+    if plan.schema().fields().len() == schema.fields().len() {
+        return Ok(plan);
+    }
+    let columns = schema.columns().into_iter().map(Expr::Column);
+    LogicalPlanBuilder::from(plan).project(columns)?.build()
+}
+
+/// Where a subquery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// A conjunct of WHERE or HAVING by itself: null counts as false.
+    Conjunct,
+    Filter,
+    Projection,
+    /// An aggregate, a window or a sort.
+    Other,
+}
+
+/// The subquery that `expr` itself is.
+fn subquery_of(expr: &Expr) -> Option<&Subquery> {
+    match expr {
+        Expr::Exists(Exists { subquery, .. })
+        | Expr::InSubquery(InSubquery { subquery, .. })
+        | Expr::ScalarSubquery(subquery) => Some(subquery),
+        _ => None,
+    }
+}
+
+/// The expressions of one node while their subqueries become joins.
+struct Rewrite<'a> {
+    /// The input of the node, joined with what has been rewritten so far.
+    rows: LogicalPlan,
+    /// The input of the node as it was.
+    input: LogicalPlan,
+    names: &'a mut Names,
+}
+
+impl Rewrite<'_> {
+    fn predicate_or_expr(&mut self, expr: Expr, place: Place) -> Result<Expr> {
+        if place != Place::Filter {
+            return self.rewrite(expr, place);
+        }
+        let conjuncts = split_conjunction(&expr).into_iter().cloned();
+        let conjuncts = conjuncts.map(|conjunct| self.conjunct(conjunct));
+        let conjuncts = conjuncts.collect::<Result<Vec<_>>>()?;
+        Ok(conjunction(conjuncts).unwrap_or_else(|| lit(true)))
+    }
+
+    fn conjunct(&mut self, expr: Expr) -> Result<Expr> {
+        let expr = match expr {
+            Expr::Not(inner) => negated(*inner),
+            other => other,
+        };
+        let place = match subquery_of(&expr) {
+            Some(_) => Place::Conjunct,
+            None => Place::Filter,
+        };
+        self.rewrite(expr, place)
+    }
+
+    /// `expr` with columns of joins in place of the subqueries that are ours.
+    fn rewrite(&mut self, expr: Expr, place: Place) -> Result<Expr> {
+        expr.transform_up(|expr| {
+            let Some(subquery) = subquery_of(&expr) else {
+                return Ok(Transformed::no(expr));
+            };
+            let inner = unnest(subquery.subquery.as_ref().clone(), self.names)?;
+            let subquery = Subquery {
+                subquery: Arc::new(inner),
+                ..subquery.clone()
+            };
+            let expr = with_subquery(expr, subquery);
+            let rewritten = match &expr {
+                Expr::Exists(exists) if self.is_ours(&expr, place)? => self.exists(exists)?,
+                Expr::InSubquery(within) if self.is_ours(&expr, place)? => self.within(within)?,
+                Expr::ScalarSubquery(scalar) if self.is_ours(&expr, place)? => {
+                    self.scalar(scalar)?
+                }
+                _ => expr,
+            };
+            Ok(Transformed::yes(rewritten))
+        })
+        .data()
+    }
+
+    /// Whether DataFusion would answer `expr`, a subquery at `place`, wrongly or not at all.
+    fn is_ours(&self, expr: &Expr, place: Place) -> Result<bool> {
+        let Some(Subquery { subquery, .. }) = subquery_of(expr) else {
+            return Ok(false);
+        };
+        if holds_lateral(subquery)? {
+            return Ok(false);
+        }
+        let references = free_references(subquery)?;
+        let schema = self.input.schema();
+        let is_correlated = !references.is_empty();
+        let is_far = references
+            .iter()
+            .any(|(_, column)| !schema.has_column(column));
+        let is_plain = !is_far && is_plainly_correlated(subquery)?;
+        Ok(match expr {
+            Expr::ScalarSubquery(_) => {
+                is_correlated
+                    && (is_far
+                        || place == Place::Other
+                        || !references::is_plain_aggregate(subquery)?)
+            }
+            Expr::Exists(_) => {
+                matches!(place, Place::Projection | Place::Other) || (is_correlated && !is_plain)
+            }
+            Expr::InSubquery(within) => match place {
+                Place::Projection | Place::Other => true,
+                Place::Conjunct if is_correlated && !is_plain => true,
+                // A null-aware anti join compares nothing but columns of both sides.
+                Place::Conjunct if within.negated => {
+                    let is_constant = within.expr.column_refs().is_empty();
+                    (is_correlated || is_constant) && self.may_be_null(within)?
+                }
+                Place::Conjunct => false,
+                Place::Filter => (is_correlated && !is_plain) || self.may_be_null(within)?,
+            },
+            _ => false,
+        })
+    }
+
+    /// Whether an operand of `within`, or an element that it is looked for in, may be null.
+    fn may_be_null(&self, within: &InSubquery) -> Result<bool> {
+        let elements = within.subquery.subquery.schema();
+        Ok(within.expr.nullable(self.rows.schema())?
+            || elements.fields().iter().any(|field| field.is_nullable()))
+    }
+
+    /// The values that `inner` takes from the rows.
+    fn domain(&self, inner: &LogicalPlan) -> Result<Domain> {
+        let schema = self.input.schema();
+        let references = free_references(inner)?.into_iter();
+        let columns = references.map(|(_, column)| column);
+        let columns: Vec<_> = columns.filter(|column| schema.has_column(column)).collect();
+        Domain::new(&self.input, columns)
+    }
+
+    /// EXISTS: a mark on the values of the domain for which the subquery has a row.
+    fn exists(&mut self, exists: &Exists) -> Result<Expr> {
+        let inner = exists.subquery.subquery.as_ref();
+        let domain = self.domain(inner)?;
+        let mark = self.names.next();
+        let found = if domain.is_empty() {
+            let one = LogicalPlanBuilder::from(inner.clone()).limit(0, Some(1))?;
+            let one = one.aggregate(Vec::<Expr>::new(), vec![count_all().alias(&mark)])?;
+            self.cross(one.build()?)?;
+            Expr::Column(Column::new_unqualified(&mark)).gt(lit(0_i64))
+        } else {
+            let (plan, keys) = self.depend(inner, &domain)?;
+            let mut columns: Vec<_> = keys.iter().cloned().map(Expr::Column).collect();
+            columns.push(lit(true).alias(&mark));
+            let marked = LogicalPlanBuilder::from(plan)
+                .project(columns)?
+                .distinct()?;
+            self.join(marked.build()?, domain.keys(keys))?;
+            Expr::Column(Column::new_unqualified(&mark)).is_not_null()
+        };
+        Ok(if exists.negated { !found } else { found })
+    }
+
+    /// IN: true where an element equals the operand, else null where the operand or an element is null, else false. No
+    /// element at all is false.
+    fn within(&mut self, within: &InSubquery) -> Result<Expr> {
+        let inner = within.subquery.subquery.as_ref();
+        let operand = within.expr.as_ref();
+        let may_be_null = self.may_be_null(within)?;
+        let domain = self.domain(inner)?;
+        let (plan, keys) = self.depend(inner, &domain)?;
+        let element = Expr::Column(first_column(&plan)?);
+        let name = self.names.next();
+        let found = LogicalPlanBuilder::from(plan.clone()).filter(element.clone().is_not_null())?;
+        let mut columns = vec![element.clone().alias(&name)];
+        columns.extend(keys.iter().cloned().map(Expr::Column));
+        let found = found.project(columns)?.distinct()?.build()?;
+        let matched = Expr::Column(Column::new_unqualified(&name));
+        let mut on = domain.keys(keys.clone());
+        on.push((operand.clone(), matched.clone()));
+        self.join(found, on)?;
+        let mut answer = when(matched.is_not_null(), lit(!within.negated));
+        if may_be_null {
+            let (all, known) = self.count(plan, &element, &domain, keys)?;
+            answer = answer
+                .when(
+                    all.clone().is_null().or(all.clone().eq(lit(0_i64))),
+                    lit(within.negated),
+                )
+                .when(
+                    operand.clone().is_null().or(known.lt(all)),
+                    lit(ScalarValue::Boolean(None)),
+                );
+        }
+        answer.otherwise(lit(within.negated))
+    }
+
+    /// How many elements there are for the values of the domain, and how many of them are not null.
+    fn count(
+        &mut self,
+        plan: LogicalPlan,
+        element: &Expr,
+        domain: &Domain,
+        keys: Vec<Column>,
+    ) -> Result<(Expr, Expr)> {
+        let (all, known) = (self.names.next(), self.names.next());
+        let groups = keys.iter().map(|key| (key.clone(), self.names.next()));
+        let groups: Vec<_> = groups.collect();
+        let counted = LogicalPlanBuilder::from(plan).aggregate(
+            keys.into_iter().map(Expr::Column),
+            vec![
+                count_all().alias(&all),
+                count(element.clone()).alias(&known),
+            ],
+        )?;
+        let column = |name: &String| Expr::Column(Column::new_unqualified(name));
+        if domain.is_empty() {
+            self.cross(counted.build()?)?;
+        } else {
+            let mut columns = vec![column(&all), column(&known)];
+            let renamed = groups.iter();
+            columns.extend(renamed.map(|(key, name)| Expr::Column(key.clone()).alias(name)));
+            let renamed = groups.iter().map(|(_, name)| Column::new_unqualified(name));
+            self.join(
+                counted.project(columns)?.build()?,
+                domain.keys(renamed.collect()),
+            )?;
+        }
+        Ok((column(&all), column(&known)))
+    }
+
+    /// A correlated scalar subquery: its value for the values of the domain.
+    fn scalar(&mut self, scalar: &Subquery) -> Result<Expr> {
+        let inner = scalar.subquery.as_ref();
+        if !references::is_single_row(inner) {
+            return plan_err!(
+                "a subquery that stands for one value and depends on the row outside must return one row for sure; aggregate it (max, min, any_value …) or give it LIMIT 1"
+            );
+        }
+        let domain = self.domain(inner)?;
+        let (plan, keys) = self.depend(inner, &domain)?;
+        let name = self.names.next();
+        let mut columns = vec![Expr::Column(first_column(&plan)?).alias(&name)];
+        columns.extend(keys.iter().cloned().map(Expr::Column));
+        let valued = LogicalPlanBuilder::from(plan).project(columns)?.build()?;
+        self.join(valued, domain.keys(keys))?;
+        Ok(Expr::Column(Column::new_unqualified(name)))
+    }
+
+    fn depend(
+        &mut self,
+        inner: &LogicalPlan,
+        domain: &Domain,
+    ) -> Result<(LogicalPlan, Vec<Column>)> {
+        let dependent = depend(inner, domain, self.names)?;
+        dependent.ok_or_else(|| {
+            DataFusionError::Plan(format!(
+                "a subquery refers to the row outside ({}) from a place where that is not supported; write it as a JOIN, or select those columns in the subquery and compare them outside",
+                domain.names()
+            ))
+        })
+    }
+
+    fn cross(&mut self, plan: LogicalPlan) -> Result<()> {
+        let rows = LogicalPlanBuilder::from(self.rows.clone());
+        self.rows = rows.cross_join(plan)?.build()?;
+        Ok(())
+    }
+
+    /// Joins what `plan` has for the keys to the rows; null meets null.
+    fn join(&mut self, plan: LogicalPlan, on: Vec<(Expr, Expr)>) -> Result<()> {
+        self.rows = LogicalPlan::Join(Join::try_new(
+            Arc::new(self.rows.clone()),
+            Arc::new(plan),
+            on,
+            None,
+            JoinType::Left,
+            JoinConstraint::On,
+            NullEquality::NullEqualsNull,
+            false,
+        )?);
+        Ok(())
+    }
+}
+
+fn first_column(plan: &LogicalPlan) -> Result<Column> {
+    match plan.schema().columns().into_iter().next() {
+        Some(column) => Ok(column),
+        None => plan_err!("a subquery that stands for a value has no column"),
+    }
+}
+
+fn negated(expr: Expr) -> Expr {
+    match expr {
+        Expr::Exists(exists) => Expr::Exists(Exists {
+            negated: !exists.negated,
+            ..exists
+        }),
+        Expr::InSubquery(within) => Expr::InSubquery(InSubquery {
+            negated: !within.negated,
+            ..within
+        }),
+        other => !other,
+    }
+}
+
+fn with_subquery(expr: Expr, subquery: Subquery) -> Expr {
+    match expr {
+        Expr::Exists(exists) => Expr::Exists(Exists { subquery, ..exists }),
+        Expr::InSubquery(within) => Expr::InSubquery(InSubquery { subquery, ..within }),
+        Expr::ScalarSubquery(_) => Expr::ScalarSubquery(subquery),
+        other => other,
+    }
+}
