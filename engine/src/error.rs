@@ -269,6 +269,10 @@ pub enum Error {
     StatementTooDeep { origin: String, limit: usize },
     #[error("{statement} is not allowed here: SQL only reads the lake")]
     ReadOnly { statement: String },
+    #[error(
+        "RIGHT or FULL JOIN by names (USING, NATURAL) beside a table whose columns are not known before it is planned; write ON, with coalesce(a.k, b.k) for the column of both"
+    )]
+    JoinByName,
     #[error("could not plan the statement")]
     Plan(#[source] DataFusionError),
     #[error("could not run the statement")]

@@ -1,8 +1,12 @@
 //! SQL functions that every process of the house knows.
 
+mod date_diff;
 mod element;
 mod event_day;
+mod json;
 mod list_field;
+mod mode;
+pub(crate) mod shift;
 
 use std::sync::Arc;
 
@@ -11,14 +15,25 @@ use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry as _;
 use datafusion::prelude::SessionContext;
 
+use self::date_diff::{AddDays, DateDiff};
 use self::event_day::EventDay;
 pub use self::event_day::event_day;
 use self::list_field::ListField;
+use self::mode::Mode;
 
 /// Makes all functions known to `context`, for calendar days in `zone`.
 pub(crate) fn register(context: &SessionContext, zone: Tz) -> Result<()> {
     context.register_udf(EventDay::new(zone).into());
     context.register_udf(ListField::new().into());
+    for function in json::functions() {
+        context.register_udf(function);
+    }
+    context.register_udf(DateDiff::new().into());
+    context.register_udf(AddDays::add().into());
+    context.register_udf(AddDays::sub().into());
+    context.register_udaf(Mode::new().into());
+    context.register_udwf(shift::lead());
+    context.register_udwf(shift::lag());
     let state = context.state_ref();
     state
         .write()

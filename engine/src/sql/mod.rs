@@ -1,5 +1,11 @@
 //! SQL text into statements, within limits, with every complaint pointing at its place.
 
+mod calls;
+pub(crate) mod names;
+mod refusals;
+mod rows;
+mod spellings;
+
 use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::fmt;
@@ -11,7 +17,7 @@ use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
 use datafusion::sql::sqlparser::ast::{Value, ValueWithSpan, Visit, Visitor};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::ParserError;
-use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Span, Token, Tokenizer};
 
 use crate::error::Error;
 
@@ -96,6 +102,37 @@ impl Statement {
         self.parsed.clone()
     }
 
+    /// The statement as the planner is to read it.
+    ///
+    /// # Errors
+    /// When it uses what is [refused by name](refusals).
+    pub(crate) fn prepared(&self) -> Result<Parsed, Error> {
+        let mut prepared = self.parsed.clone();
+        let mut inner = &mut prepared;
+        while let Parsed::Explain(explain) = inner {
+            inner = &mut explain.statement;
+        }
+        if let Parsed::Statement(ast) = inner {
+            refusals::check(ast)
+                .and_then(|()| spellings::rewrite(ast))
+                .map_err(|(message, span)| self.refused(message, span))?;
+        }
+        Ok(prepared)
+    }
+
+    /// A complaint about what stands at `span`.
+    pub(crate) fn refused(&self, message: String, span: Span) -> Error {
+        let number = |number: u64| usize::try_from(number).unwrap_or(1).max(1);
+        Error::Syntax {
+            message,
+            place: place(
+                &self.source,
+                number(span.start.line),
+                number(span.start.column),
+            ),
+        }
+    }
+
     /// Whether planning it needs the names of all tables.
     pub(crate) fn lists_tables(&self) -> bool {
         let text = self.source.text.to_ascii_lowercase();
@@ -125,6 +162,8 @@ impl Statement {
 /// When it is too long, nests too deep or is not SQL. A version clause (`VERSION AS OF`) is not SQL here,
 /// and so cannot be dropped without a word.
 pub fn parse(text: &str, origin: &str) -> Result<Vec<Statement>, Error> {
+    // Editors of Windows begin a text with a byte order mark.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let source = Arc::new(Source {
         origin: origin.to_owned(),
         text: text.to_owned(),
