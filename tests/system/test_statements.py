@@ -50,6 +50,14 @@ RIGHT = {
     "IN in the select list": (f"SELECT id, x IN (SELECT k FROM {N}) AS f FROM {O} ORDER BY id", [(1, True), (2, None), (3, None)]),
     "EXISTS in the select list": (f"SELECT id, EXISTS (SELECT 1 FROM {I} WHERE i.k = o.x) AS f FROM {O} ORDER BY id", [(1, True), (2, False), (3, False)]),
     "EXISTS of nothing outside": (f"SELECT id, EXISTS (SELECT 1 FROM {I} WHERE k > 5) AS f FROM {O} ORDER BY id", [(1, False), (2, False), (3, False)]),
+    "ORDER BY of IN": (f"SELECT id FROM {O} ORDER BY x IN (SELECT k FROM {I}) NULLS FIRST, id", [(3,), (2,), (1,)]),
+    "IN in the condition of a join": (f"SELECT id, k FROM {O} JOIN {I} ON k = id AND x IN (SELECT k FROM {I})", [(1, 1)]),
+    "EXISTS over rows that LIMIT chooses": (f"SELECT EXISTS (SELECT 1 FROM {I} WHERE i.k >= q.id) AS f FROM (SELECT id FROM {O} ORDER BY id LIMIT 1) AS q", [(True,)]),
+    "IN over a window": (f"SELECT id, sum(CASE WHEN x IN (SELECT k FROM {I}) THEN 1 ELSE 0 END) OVER (ORDER BY id) AS n FROM {O} ORDER BY id", [(1, 1), (2, 1), (3, 1)]),
+    "subqueries in a subquery": (
+        f"SELECT id FROM {O} WHERE EXISTS (SELECT 1 FROM {I} WHERE i.k = o.x AND i.k IN (SELECT n.k FROM {N} WHERE n.k = o.id)) OR id = 3 ORDER BY id",
+        [(1,), (3,)],
+    ),
     "IN in an aggregate": (f"SELECT sum(CASE WHEN x IN (SELECT k FROM {I}) THEN 1 ELSE 0 END) AS n FROM {O}", [(1,)]),
     "EXISTS in CASE and GROUP BY": (
         f"SELECT CASE WHEN EXISTS (SELECT 1 FROM {I} WHERE i.k = o.x) THEN 'y' ELSE 'n' END AS f, count(*) AS n FROM {O} GROUP BY 1 ORDER BY 1",

@@ -30,7 +30,7 @@ pub(super) struct Domain {
 
 impl Domain {
     pub(super) fn new(rows: &LogicalPlan, outer: Vec<Column>) -> Result<Self> {
-        let rows = LogicalPlanBuilder::from(rows.clone());
+        let rows = LogicalPlanBuilder::from(unlimited(rows)?);
         let values = if outer.is_empty() {
             rows
         } else {
@@ -87,6 +87,21 @@ impl Domain {
             Ok(name.restore(self.bind(expr, inner)?))
         });
         exprs.collect()
+    }
+}
+
+/// `rows` without a LIMIT that may choose other rows each time it is computed: more values than are needed do no harm.
+fn unlimited(rows: &LogicalPlan) -> Result<LogicalPlan> {
+    match rows {
+        LogicalPlan::Limit(limit) => unlimited(&limit.input),
+        LogicalPlan::Projection(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::Sort(_) => {
+            let inputs = rows.inputs().into_iter().map(unlimited);
+            rows.with_new_exprs(rows.expressions(), inputs.collect::<Result<_>>()?)
+        }
+        other => Ok(other.clone()),
     }
 }
 

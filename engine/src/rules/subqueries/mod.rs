@@ -15,7 +15,9 @@ mod references;
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
+use datafusion::common::tree_node::{
+    Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion,
+};
 use datafusion::common::{
     Column, DFSchemaRef, DataFusionError, NullEquality, Result, ScalarValue, plan_err,
 };
@@ -66,9 +68,12 @@ fn unnest(plan: LogicalPlan, names: &mut Names) -> Result<LogicalPlan> {
 fn unnest_node(node: LogicalPlan, names: &mut Names) -> Result<Transformed<LogicalPlan>> {
     let mut found = false;
     node.apply_expressions(|expr| {
-        found |= expr.exists(|expr| Ok(subquery_of(expr).is_some()))?;
-        Ok(datafusion::common::tree_node::TreeNodeRecursion::Continue)
+        found |= holds_subquery(expr)?;
+        Ok(TreeNodeRecursion::Continue)
     })?;
+    if found && let LogicalPlan::Join(join) = node {
+        return unnest_join(join, names);
+    }
     let inputs = node.inputs();
     let [input] = inputs[..] else {
         return Ok(Transformed::no(node));
@@ -97,6 +102,39 @@ fn unnest_node(node: LogicalPlan, names: &mut Names) -> Result<Transformed<Logic
     let schema = Arc::clone(node.schema());
     let rewritten = node.with_new_exprs(exprs, vec![rewrite.rows])?;
     Ok(Transformed::yes(restrict(rewritten, &schema)?))
+}
+
+fn holds_subquery(expr: &Expr) -> Result<bool> {
+    expr.exists(|expr| Ok(subquery_of(expr).is_some()))
+}
+
+/// Subqueries in the condition of an inner join filter its rows.
+fn unnest_join(join: Join, names: &mut Names) -> Result<Transformed<LogicalPlan>> {
+    let Some(condition) = join
+        .filter
+        .as_ref()
+        .filter(|_| join.join_type == JoinType::Inner)
+    else {
+        return Ok(Transformed::no(LogicalPlan::Join(join)));
+    };
+    let (mut above, mut kept) = (vec![], vec![]);
+    for conjunct in split_conjunction(condition) {
+        let side = if holds_subquery(conjunct)? {
+            &mut above
+        } else {
+            &mut kept
+        };
+        side.push(conjunct.clone());
+    }
+    let Some(above) = conjunction(above) else {
+        return Ok(Transformed::no(LogicalPlan::Join(join)));
+    };
+    let joined = LogicalPlan::Join(Join {
+        filter: conjunction(kept),
+        ..join
+    });
+    let filtered = LogicalPlanBuilder::from(joined).filter(above)?.build()?;
+    unnest_node(filtered, names)
 }
 
 /// `plan` without the columns that `schema` does not have.
