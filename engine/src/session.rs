@@ -66,6 +66,8 @@ impl Session {
         options.sql_parser.map_string_types_to_utf8view = false;
         // The schemas differ in what may be null, after rewrites that know more of it: a check that fails a right plan.
         options.execution.skip_physical_aggregate_schema_check = true;
+        // A literal with a point is exact; `rules::number_types` makes it a DOUBLE beside one.
+        options.sql_parser.parse_float_as_decimal = true;
         // Complaints of the planner point at their place.
         options.sql_parser.collect_spans = true;
         let runtime = RuntimeEnvBuilder::new()
@@ -235,8 +237,12 @@ pub fn rows_context(zone: Tz) -> Result<SessionContext, DataFusionError> {
         .with_target_partitions(1)
         .with_create_default_catalog_and_schema(true);
     config.options_mut().sql_parser.map_string_types_to_utf8view = false;
+    config.options_mut().sql_parser.parse_float_as_decimal = true;
     config.options_mut().sql_parser.collect_spans = true;
-    let context = SessionContext::new_with_config(config);
+    let builder = SessionStateBuilder::new()
+        .with_config(config)
+        .with_default_features();
+    let context = SessionContext::new_with_state(rules::register(builder).build());
     functions::register(&context, zone)?;
     Ok(context)
 }

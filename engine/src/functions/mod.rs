@@ -1,8 +1,11 @@
 //! SQL functions that every process of the house knows.
 
+mod aggregates;
+pub(crate) mod arithmetic;
 mod date_diff;
 mod element;
 mod event_day;
+pub(crate) mod float_key;
 mod json;
 mod list_field;
 mod mode;
@@ -34,6 +37,9 @@ pub(crate) fn register(context: &SessionContext, zone: Tz) -> Result<()> {
     context.register_udaf(Mode::new().into());
     context.register_udwf(shift::lead());
     context.register_udwf(shift::lag());
+    for function in aggregates::repaired() {
+        context.register_udaf(function);
+    }
     let state = context.state_ref();
     state
         .write()

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array as _, AsArray as _, new_empty_array, new_null_array};
+use arrow::array::{AsArray as _, new_empty_array, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
@@ -20,6 +20,7 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, Pa
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::expr_rewriter::unnormalize_col;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_expr::PhysicalExpr;
@@ -31,6 +32,7 @@ use object_store::ObjectMeta;
 
 use super::snapshot::Snapshot;
 use super::snapshot_file::SnapshotFile;
+use crate::rules::guards;
 
 /// Bytes read from the end of a file in one go: footer and page index of a usual file fit.
 const FOOTER_BYTES: usize = 64 << 10;
@@ -58,6 +60,34 @@ struct Chosen<'a> {
     predicate: Option<Arc<dyn PhysicalExpr>>,
 }
 
+/// A filter on partition columns.
+struct PartitionFilter {
+    filter: Arc<dyn PhysicalExpr>,
+    may_fail: bool,
+}
+
+impl PartitionFilter {
+    /// Which rows of `values`, of which each stands for a file, the filter keeps.
+    ///
+    /// A file for which it fails is kept: whether the failure is reached is decided row by row.
+    fn kept(&self, values: &RecordBatch) -> Result<Vec<bool>> {
+        let rows = values.num_rows();
+        let kept = self.filter.evaluate(values);
+        match kept.and_then(|kept| kept.into_array(rows)) {
+            Ok(kept) => {
+                let kept = kept.as_boolean();
+                Ok(kept.iter().map(|kept| kept == Some(true)).collect())
+            }
+            Err(_) if self.may_fail && rows > 1 => {
+                let each = (0..rows).map(|row| self.kept(&values.slice(row, 1)));
+                Ok(each.collect::<Result<Vec<_>>>()?.concat())
+            }
+            Err(_) if self.may_fail => Ok(vec![true; rows]),
+            Err(error) => Err(error),
+        }
+    }
+}
+
 impl LakeTable {
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
         let columns = snapshot.columns();
@@ -79,7 +109,14 @@ impl LakeTable {
             .cloned()
             .partition(|filter| expr_applicable_for_cols(&partition, filter));
         let predicate = physical(by_row)?;
-        let files = self.select(physical(by_partition)?.as_ref(), predicate.as_ref())?;
+        let by_partition = by_partition.into_iter().map(|filter| {
+            Ok(PartitionFilter {
+                may_fail: self.may_fail(&filter),
+                filter: state.create_physical_expr(filter, &names)?,
+            })
+        });
+        let by_partition = by_partition.collect::<Result<Vec<_>>>()?;
+        let files = self.select(&by_partition, predicate.as_ref())?;
         Ok(Chosen { files, predicate })
     }
 
@@ -99,26 +136,32 @@ impl LakeTable {
         &self.snapshot
     }
 
-    /// Files that may hold rows for which `partition` and `predicate` are true.
+    /// Whether a filter may fail on some values; then it does not decide alone, and rows are asked again.
+    fn may_fail(&self, filter: &Expr) -> bool {
+        let filter = unnormalize_col(filter.clone());
+        let names = DFSchema::try_from(Arc::clone(self.snapshot.schema()));
+        names
+            .and_then(|names| guards::may_fail(&filter, &names))
+            .unwrap_or(true)
+    }
+
+    /// Files that may hold rows for which all of `partition` and `predicate` are true.
     fn select(
         &self,
-        partition: Option<&Arc<dyn PhysicalExpr>>,
+        partition: &[PartitionFilter],
         predicate: Option<&Arc<dyn PhysicalExpr>>,
     ) -> Result<Vec<&SnapshotFile>> {
-        let files: Vec<_> = match partition {
-            None => self.snapshot.files().iter().map(Arc::as_ref).collect(),
-            Some(filter) => {
-                let kept = filter
-                    .evaluate(&self.partition_values()?)?
-                    .into_array(self.snapshot.files().len())?;
-                let kept = kept.as_boolean();
-                let files = self.snapshot.files().iter().enumerate();
-                files
-                    .filter(|(index, _)| kept.is_valid(*index) && kept.value(*index))
-                    .map(|(_, file)| file.as_ref())
-                    .collect()
-            }
-        };
+        let mut files: Vec<_> = self.snapshot.files().iter().map(Arc::as_ref).collect();
+        if !partition.is_empty() {
+            let values = self.partition_values()?;
+            let kept = partition.iter().map(|filter| filter.kept(&values));
+            let kept = kept.collect::<Result<Vec<_>>>()?;
+            let all = |index: usize| kept.iter().all(|kept| kept[index]);
+            let kept = files.into_iter().enumerate();
+            files = kept
+                .filter_map(|(index, file)| all(index).then_some(file))
+                .collect();
+        }
         Ok(match predicate {
             Some(predicate) if !files.is_empty() => self.prune(files, predicate),
             _ => files,
@@ -235,7 +278,7 @@ impl TableProvider for LakeTable {
     ) -> Result<Vec<TableProviderFilterPushDown>> {
         let partition: Vec<_> = self.snapshot.partition_columns().collect();
         let support = |filter: &&Expr| {
-            if expr_applicable_for_cols(&partition, filter) {
+            if expr_applicable_for_cols(&partition, filter) && !self.may_fail(filter) {
                 TableProviderFilterPushDown::Exact
             } else {
                 TableProviderFilterPushDown::Inexact

@@ -3,16 +3,31 @@
 //! Each rule is a file. Its head says what DataFusion does without it, with the upstream issue, so that the rule can be
 //! deleted once a release of DataFusion has the fix.
 
+mod checked_arithmetic;
+mod float_keys;
+pub(crate) mod guards;
+mod join_filters;
+mod number_types;
 mod subqueries;
+#[cfg(test)]
+mod tests;
+mod zero_in_lists;
 
 use std::sync::Arc;
 
 use datafusion::execution::SessionStateBuilder;
-use datafusion::optimizer::{AnalyzerRule, OptimizerRule};
+use datafusion::optimizer::{Analyzer, AnalyzerRule, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
-/// Adds our rules behind those of DataFusion.
-pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder {
+/// Adds our rules before and behind those of DataFusion.
+pub(crate) fn register(builder: SessionStateBuilder) -> SessionStateBuilder {
+    let mut rules = coercion_rules();
+    rules.extend(Analyzer::new().rules);
+    let physical = PhysicalOptimizer::new().rules.into_iter();
+    let mut builder = builder
+        .with_analyzer_rules(rules)
+        .with_physical_optimizer_rules(physical.map(join_filters::replace).collect());
     for rule in analyzer_rules() {
         builder = builder.with_analyzer_rule(rule);
     }
@@ -25,14 +40,28 @@ pub(crate) fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder 
     builder
 }
 
+/// Run on the plan of a statement as it was written, before DataFusion's type coercion.
+fn coercion_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    vec![Arc::new(number_types::NumberTypes)]
+}
+
 /// Run on the plan of a statement before it is optimised, after DataFusion's own (type coercion among them).
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    vec![Arc::new(subqueries::SubqueriesToJoins)]
+    vec![
+        // Joins that come of subqueries have keys, comparisons and arithmetic of their own.
+        Arc::new(subqueries::SubqueriesToJoins),
+        Arc::new(checked_arithmetic::CheckedArithmetic),
+        Arc::new(float_keys::FloatKeys),
+        Arc::new(guards::Guards),
+    ]
 }
 
 /// Run on the logical plan, after DataFusion's own.
 fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    vec![]
+    vec![
+        Arc::new(zero_in_lists::ZeroInLists),
+        Arc::new(guards::LateGuards),
+    ]
 }
 
 /// Run on the physical plan, after DataFusion's own.

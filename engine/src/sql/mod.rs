@@ -2,6 +2,7 @@
 
 mod calls;
 pub(crate) mod names;
+mod numbers;
 mod refusals;
 mod rows;
 mod spellings;
@@ -108,6 +109,7 @@ impl Statement {
     /// When it uses what is [refused by name](refusals).
     pub(crate) fn prepared(&self) -> Result<Parsed, Error> {
         let mut prepared = self.parsed.clone();
+        numbers::rewrite(&mut prepared);
         let mut inner = &mut prepared;
         while let Parsed::Explain(explain) = inner {
             inner = &mut explain.statement;

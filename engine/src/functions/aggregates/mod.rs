@@ -1,0 +1,174 @@
+//! DataFusion's aggregate functions with other accumulators where theirs answer wrongly.
+//!
+//! Names, signatures and result types stay DataFusion's, and so does every accumulator that is right.
+
+mod average;
+mod extremes;
+mod sliding;
+mod sum;
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::functions_aggregate::{average::avg_udaf, min_max, stddev, sum as sums, variance};
+use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
+use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
+use datafusion::logical_expr::utils::AggregateOrderSensitivity;
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDF, AggregateUDFImpl, Expr, GroupsAccumulator, Operator, ReversedUDAF,
+    SetMonotonicity, Signature, StatisticsArgs,
+};
+
+use self::sliding::Spread;
+
+/// The functions to register in place of DataFusion's.
+pub(super) fn repaired() -> Vec<AggregateUDF> {
+    let variance = |population, root| Repair::Spread(Spread { population, root });
+    [
+        (sums::sum_udaf(), Repair::Sum),
+        (avg_udaf(), Repair::Average),
+        (min_max::min_udaf(), Repair::Extreme),
+        (min_max::max_udaf(), Repair::Extreme),
+        (variance::var_samp_udaf(), variance(false, false)),
+        (variance::var_pop_udaf(), variance(true, false)),
+        (stddev::stddev_udaf(), variance(false, true)),
+        (stddev::stddev_pop_udaf(), variance(true, true)),
+    ]
+    .map(|(inner, repair)| AggregateUDF::from(Repaired { inner, repair }))
+    .into()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Repair {
+    Sum,
+    Average,
+    Extreme,
+    Spread(Spread),
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Repaired {
+    inner: Arc<AggregateUDF>,
+    repair: Repair,
+}
+
+impl AggregateUDFImpl for Repaired {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn schema_name(&self, params: &AggregateFunctionParams) -> Result<String> {
+        self.inner.schema_name(params)
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
+        self.inner.return_type(arguments)
+    }
+
+    fn return_field(&self, arguments: &[FieldRef]) -> Result<FieldRef> {
+        self.inner.return_field(arguments)
+    }
+
+    fn is_nullable(&self) -> bool {
+        self.inner.is_nullable()
+    }
+
+    fn coerce_types(&self, arguments: &[DataType]) -> Result<Vec<DataType>> {
+        self.inner.coerce_types(arguments)
+    }
+
+    fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        match self.repair {
+            Repair::Sum => sum::accumulator(&self.inner, args),
+            Repair::Average => average::accumulator(&self.inner, args),
+            Repair::Extreme => extremes::canonical(&args, |args| self.inner.accumulator(args)),
+            Repair::Spread(_) => self.inner.accumulator(args),
+        }
+    }
+
+    fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        match self.repair {
+            Repair::Sum => sum::state_fields(&self.inner, args),
+            Repair::Average | Repair::Extreme | Repair::Spread(_) => self.inner.state_fields(args),
+        }
+    }
+
+    fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
+        self.inner.groups_accumulator_supported(args)
+    }
+
+    fn create_groups_accumulator(
+        &self,
+        args: AccumulatorArgs,
+    ) -> Result<Box<dyn GroupsAccumulator>> {
+        match self.repair {
+            Repair::Sum => sum::groups_accumulator(&self.inner, args),
+            Repair::Average => average::groups_accumulator(&self.inner, args),
+            Repair::Extreme => extremes::groups_accumulator(&self.inner, args),
+            Repair::Spread(_) => self.inner.create_groups_accumulator(args),
+        }
+    }
+
+    fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        match self.repair {
+            Repair::Sum => sum::sliding_accumulator(&self.inner, args),
+            Repair::Average => average::sliding_accumulator(&self.inner, args),
+            Repair::Extreme => {
+                extremes::canonical(&args, |args| self.inner.create_sliding_accumulator(args))
+            }
+            Repair::Spread(spread) if !args.is_distinct => Ok(spread.sliding_accumulator()),
+            Repair::Spread(_) => self.inner.create_sliding_accumulator(args),
+        }
+    }
+
+    fn order_sensitivity(&self) -> AggregateOrderSensitivity {
+        self.inner.order_sensitivity()
+    }
+
+    fn simplify_expr_op_literal(
+        &self,
+        function: &AggregateFunction,
+        argument: &Expr,
+        op: Operator,
+        literal: &Expr,
+        argument_is_left: bool,
+    ) -> Result<Option<Expr>> {
+        // `sum(x + 1)` is not `sum(x) + count(x)` where either of them leaves its type.
+        match self.repair {
+            Repair::Sum => Ok(None),
+            Repair::Average | Repair::Extreme | Repair::Spread(_) => {
+                let inner = self.inner.inner();
+                inner.simplify_expr_op_literal(function, argument, op, literal, argument_is_left)
+            }
+        }
+    }
+
+    fn reverse_expr(&self) -> ReversedUDAF {
+        self.inner.reverse_udf()
+    }
+
+    fn is_descending(&self) -> Option<bool> {
+        self.inner.is_descending()
+    }
+
+    fn value_from_stats(&self, statistics: &StatisticsArgs) -> Option<ScalarValue> {
+        self.inner.value_from_stats(statistics)
+    }
+
+    fn default_value(&self, data_type: &DataType) -> Result<ScalarValue> {
+        self.inner.default_value(data_type)
+    }
+
+    fn set_monotonicity(&self, data_type: &DataType) -> SetMonotonicity {
+        self.inner.inner().set_monotonicity(data_type)
+    }
+}

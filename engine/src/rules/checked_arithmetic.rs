@@ -1,0 +1,77 @@
+//! Puts checked arithmetic in place of DataFusion's operators, which wrap.
+//!
+//! See [`crate::functions::arithmetic`]. DOUBLE and REAL follow IEEE 754 and stay as they are, as do days and instants.
+//! Comparisons, and with them everything that prunes, are not touched.
+
+use arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode as _};
+use datafusion::common::{DFSchema, Result};
+use datafusion::logical_expr::expr::BinaryExpr;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, Operator};
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::utils::NamePreserver;
+
+use crate::functions::arithmetic;
+
+#[derive(Debug)]
+pub(crate) struct CheckedArithmetic;
+
+impl AnalyzerRule for CheckedArithmetic {
+    fn name(&self) -> &'static str {
+        "checked_arithmetic"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        let plan = plan.transform_up_with_subqueries(|plan| {
+            let mut schema = merge_schema(&plan.inputs());
+            if let LogicalPlan::TableScan(scan) = &plan {
+                schema.merge(&scan.projected_schema);
+            }
+            let names = NamePreserver::new(&plan);
+            plan.map_expressions(|expression| {
+                let name = names.save(&expression);
+                let checked = expression.transform_up(|expression| check(expression, &schema))?;
+                Ok(checked.update_data(|expression| name.restore(expression)))
+            })?
+            .map_data(LogicalPlan::recompute_schema)
+        })?;
+        Ok(plan.data)
+    }
+}
+
+fn check(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    match expression {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let checked = matches!(
+                op,
+                Operator::Plus | Operator::Minus | Operator::Multiply | Operator::Modulo
+            ) && may_overflow(&left.get_type(schema)?, &right.get_type(schema)?);
+            Ok(if checked {
+                Transformed::yes(arithmetic::call(*left, op, *right))
+            } else {
+                Transformed::no(Expr::BinaryExpr(BinaryExpr { left, op, right }))
+            })
+        }
+        Expr::Negative(operand) => {
+            let data_type = operand.get_type(schema)?;
+            Ok(if data_type.is_signed_integer() || is_span(&data_type) {
+                Transformed::yes(arithmetic::negate(*operand))
+            } else {
+                Transformed::no(Expr::Negative(operand))
+            })
+        }
+        other => Ok(Transformed::no(other)),
+    }
+}
+
+fn may_overflow(left: &DataType, right: &DataType) -> bool {
+    (left.is_integer() && right.is_integer())
+        || (left.is_decimal() && right.is_decimal())
+        || (is_span(left) && is_span(right))
+}
+
+fn is_span(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Interval(_) | DataType::Duration(_))
+}

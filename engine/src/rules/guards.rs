@@ -1,0 +1,375 @@
+//! Keeps conditions from failing on rows that an earlier condition excludes.
+//!
+//! DataFusion computes both sides of AND for a whole batch, orders conditions anew as it pushes them down, makes an AND
+//! of `CASE WHEN b <> 0 THEN a / b > 1 ELSE false END`, and computes the arguments of an aggregate for rows that its
+//! FILTER leaves out. Each lets `a / b` fail on `b = 0`. Only a CASE whose values are no conditions is computed row by
+//! row, so such a CASE is put around what may fail: `CASE WHEN b <> 0 THEN CAST(a / b > 1 AS TINYINT) ELSE 0 END = 1`.
+//! What cannot fail stays beside it as it was, and prunes.
+
+use arrow::datatypes::{DataType, TimeUnit};
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
+use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::logical_expr::expr::{AggregateFunctionParams, BinaryExpr, Case};
+use datafusion::logical_expr::utils::{conjunction, merge_schema, split_conjunction_owned};
+use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, Operator, lit};
+use datafusion::optimizer::optimizer::ApplyOrder;
+use datafusion::optimizer::utils::NamePreserver;
+use datafusion::optimizer::{AnalyzerRule, OptimizerConfig, OptimizerRule};
+
+/// Functions that fail on some of their arguments.
+const FALLIBLE: [&str; 28] = [
+    "+",
+    "-",
+    "*",
+    "/",
+    "%",
+    "negate",
+    "abs",
+    "power",
+    "factorial",
+    "gcd",
+    "lcm",
+    "to_date",
+    "to_timestamp",
+    "to_timestamp_seconds",
+    "to_timestamp_millis",
+    "to_timestamp_micros",
+    "to_timestamp_nanos",
+    "to_unixtime",
+    "from_unixtime",
+    "make_date",
+    "arrow_cast",
+    "decode",
+    "chr",
+    "repeat",
+    "range",
+    "generate_series",
+    "regexp_like",
+    "date_bin",
+];
+
+/// Guards what a statement says, in the order in which it says it.
+#[derive(Debug)]
+pub(crate) struct Guards;
+
+impl AnalyzerRule for Guards {
+    fn name(&self) -> &'static str {
+        "guards"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        Ok(plan.transform_up_with_subqueries(guard_node)?.data)
+    }
+}
+
+/// Guards conditions that the optimizer has brought together, such as those of a subquery and of what reads it.
+#[derive(Debug)]
+pub(crate) struct LateGuards;
+
+impl OptimizerRule for LateGuards {
+    fn name(&self) -> &'static str {
+        "late_guards"
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        Some(ApplyOrder::TopDown)
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        _config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        match plan {
+            LogicalPlan::Filter(mut filter) => {
+                let conditions = split_conjunction_owned(filter.predicate.clone());
+                let Some(guarded) = guarded_set(conditions, filter.input.schema())? else {
+                    return Ok(Transformed::no(LogicalPlan::Filter(filter)));
+                };
+                filter.predicate = conjunction(guarded).unwrap_or_else(|| lit(true));
+                Ok(Transformed::yes(LogicalPlan::Filter(filter)))
+            }
+            LogicalPlan::TableScan(mut scan) => {
+                let columns = scan.source.schema();
+                let schema =
+                    DFSchema::try_from_qualified_schema(scan.table_name.clone(), &columns)?;
+                let Some(guarded) = guarded_set(scan.filters.clone(), &schema)? else {
+                    return Ok(Transformed::no(LogicalPlan::TableScan(scan)));
+                };
+                scan.filters = guarded;
+                Ok(Transformed::yes(LogicalPlan::TableScan(scan)))
+            }
+            other => Ok(Transformed::no(other)),
+        }
+    }
+}
+
+/// The conditions with those that may fail behind all that cannot, or none if nothing is to be done.
+fn guarded_set(conditions: Vec<Expr>, schema: &DFSchema) -> Result<Option<Vec<Expr>>> {
+    let (mut open, mut safe) = (Vec::new(), Vec::new());
+    for condition in conditions {
+        if !is_guarded(&condition) && may_fail(&condition, schema)? {
+            open.push(condition);
+        } else {
+            safe.push(condition);
+        }
+    }
+    let guards = safe.iter().filter(|safe| !is_guarded(safe)).cloned();
+    let Some(guard) = conjunction(guards.collect::<Vec<_>>()) else {
+        return Ok(None);
+    };
+    if open.is_empty() {
+        return Ok(None);
+    }
+    let guarded = open.into_iter().map(|open| behind(guard.clone(), open));
+    safe.extend(guarded);
+    Ok(Some(safe))
+}
+
+fn guard_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    let mut schema = merge_schema(&plan.inputs());
+    if let LogicalPlan::TableScan(scan) = &plan {
+        schema.merge(&scan.projected_schema);
+    }
+    let condition = matches!(plan, LogicalPlan::Filter(_) | LogicalPlan::Join(_));
+    let names = NamePreserver::new(&plan);
+    plan.map_expressions(|expression| {
+        let name = names.save(&expression);
+        let guarded = if condition {
+            guard_condition(expression, &schema)?
+        } else {
+            guard(expression, &schema)?
+        };
+        Ok(guarded.update_data(|expression| name.restore(expression)))
+    })
+}
+
+/// Guards the parts of a condition whose false and null are alike.
+fn guard_condition(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let conditions = split_conjunction_owned(expression);
+    if conditions.len() == 1 {
+        let only = conditions.into_iter().next().unwrap_or_else(|| lit(true));
+        return guard(only, schema);
+    }
+    let conditions = conditions
+        .into_iter()
+        .map(|condition| Ok(guard(condition, schema)?.data))
+        .collect::<Result<Vec<_>>>()?;
+    let mut safe = Vec::new();
+    let mut chain: Option<Expr> = None;
+    for condition in conditions.into_iter().rev() {
+        let fails = !is_guarded(&condition) && may_fail(&condition, schema)?;
+        chain = match chain {
+            Some(later) => Some(behind(condition.clone(), later)),
+            None => fails.then(|| condition.clone()),
+        };
+        if !fails {
+            safe.push(condition);
+        }
+    }
+    safe.reverse();
+    safe.extend(chain);
+    Ok(Transformed::yes(
+        conjunction(safe).unwrap_or_else(|| lit(true)),
+    ))
+}
+
+/// Guards within an expression, null apart from false.
+fn guard(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    expression.transform_up(|expression| match expression {
+        Expr::BinaryExpr(BinaryExpr {
+            left,
+            op: op @ (Operator::And | Operator::Or),
+            right,
+        }) => {
+            if is_guarded(&right) || !may_fail(&right, schema)? {
+                return Ok(Transformed::no(Expr::BinaryExpr(BinaryExpr {
+                    left,
+                    op,
+                    right,
+                })));
+            }
+            Ok(Transformed::yes(decided_by(*left, op, *right)))
+        }
+        Expr::Case(case) => guard_case(case, schema),
+        Expr::AggregateFunction(mut function) => {
+            let guarded = guard_arguments(&mut function.params, schema)?;
+            let function = Expr::AggregateFunction(function);
+            Ok(Transformed::new(
+                function,
+                guarded,
+                TreeNodeRecursion::Continue,
+            ))
+        }
+        other => Ok(Transformed::no(other)),
+    })
+}
+
+/// `right` for the rows that `left` does not decide.
+fn decided_by(left: Expr, op: Operator, right: Expr) -> Expr {
+    let (decisive, other) = match op {
+        Operator::And => (false, true),
+        _ => (true, false),
+    };
+    let null = Expr::Literal(ScalarValue::Boolean(None), None);
+    let undecided = Expr::BinaryExpr(BinaryExpr::new(Box::new(right.clone()), op, Box::new(null)));
+    is_one(Case::new(
+        Some(Box::new(left)),
+        vec![
+            (Box::new(lit(decisive)), Box::new(lit(i8::from(decisive)))),
+            (Box::new(lit(other)), Box::new(number(right))),
+        ],
+        Some(Box::new(number(undecided))),
+    ))
+}
+
+/// `condition` for the rows for which `guard` is true, and false for the others.
+fn behind(guard: Expr, condition: Expr) -> Expr {
+    is_one(Case::new(
+        None,
+        vec![(Box::new(guard), Box::new(number(condition)))],
+        Some(Box::new(lit(0_i8))),
+    ))
+}
+
+fn number(condition: Expr) -> Expr {
+    datafusion::logical_expr::cast(condition, DataType::Int8)
+}
+
+fn is_one(case: Case) -> Expr {
+    Expr::BinaryExpr(BinaryExpr::new(
+        Box::new(Expr::Case(case)),
+        Operator::Eq,
+        Box::new(lit(1_i8)),
+    ))
+}
+
+/// Whether a condition is one that these rules have made: no part of it is computed for a row that it excludes.
+fn is_guarded(condition: &Expr) -> bool {
+    let Expr::BinaryExpr(BinaryExpr {
+        left,
+        op: Operator::Eq,
+        right,
+    }) = condition
+    else {
+        return false;
+    };
+    matches!(left.as_ref(), Expr::Case(_))
+        && matches!(
+            right.as_ref(),
+            Expr::Literal(ScalarValue::Int8(Some(1)), None)
+        )
+}
+
+/// A CASE of conditions is made one of numbers: DataFusion would make AND and OR of it.
+fn guard_case(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let mut values = case.when_then_expr.iter().map(|(_, then)| then);
+    let boolean = values.all(|then| {
+        let data_type = then.get_type(schema);
+        data_type.is_ok_and(|data_type| matches!(data_type, DataType::Boolean | DataType::Null))
+    });
+    let mut fails = false;
+    let branches = case.when_then_expr.iter();
+    for branch in branches.flat_map(|(when, then)| [when, then]) {
+        fails |= may_fail(branch, schema)?;
+    }
+    if let Some(otherwise) = &case.else_expr {
+        fails |= may_fail(otherwise, schema)?;
+    }
+    if !boolean || !fails {
+        return Ok(Transformed::no(Expr::Case(case)));
+    }
+    let branches = case.when_then_expr.into_iter();
+    Ok(Transformed::yes(is_one(Case::new(
+        case.expr,
+        branches
+            .map(|(when, then)| (when, Box::new(number(*then))))
+            .collect(),
+        case.else_expr.map(|otherwise| Box::new(number(*otherwise))),
+    ))))
+}
+
+/// Arguments of an aggregate are computed for the rows that its FILTER lets through.
+fn guard_arguments(params: &mut AggregateFunctionParams, schema: &DFSchema) -> Result<bool> {
+    let Some(filter) = params.filter.as_ref() else {
+        return Ok(false);
+    };
+    let mut guarded = false;
+    for argument in &mut params.args {
+        if may_fail(argument, schema)? {
+            let value = std::mem::take(argument);
+            let branch = (filter.clone(), Box::new(value));
+            *argument = Expr::Case(Case::new(None, vec![branch], None));
+            guarded = true;
+        }
+    }
+    Ok(guarded)
+}
+
+/// Whether computing `expression` may fail, by what a row holds.
+pub(crate) fn may_fail(expression: &Expr, schema: &DFSchema) -> Result<bool> {
+    let mut fails = false;
+    expression.apply(|part| {
+        fails = match part {
+            Expr::ScalarFunction(function) => FALLIBLE.contains(&function.name()),
+            Expr::BinaryExpr(BinaryExpr {
+                left,
+                op: Operator::Divide | Operator::Modulo,
+                ..
+            }) => !left.get_type(schema)?.is_floating(),
+            Expr::Cast(cast) => {
+                let from = cast.expr.get_type(schema)?;
+                !always_casts(&from, cast.field.data_type())
+            }
+            _ => false,
+        } && part.any_column_refs();
+        Ok(if fails {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
+    })?;
+    Ok(fails)
+}
+
+/// Whether every value of `from` has one of `to`.
+fn always_casts(from: &DataType, to: &DataType) -> bool {
+    use DataType::{
+        Boolean, Date32, Decimal128, Decimal256, Dictionary, Int8, Int16, Int32, Int64, Null,
+        Timestamp, UInt8, UInt16, UInt32, UInt64,
+    };
+    let digits = |data_type: &DataType| match data_type {
+        Int8 | UInt8 => Some((3, 0)),
+        Int16 | UInt16 => Some((5, 0)),
+        Int32 | UInt32 => Some((10, 0)),
+        Int64 => Some((19, 0)),
+        UInt64 => Some((20, 0)),
+        Decimal128(precision, scale) | Decimal256(precision, scale) => {
+            Some((i16::from(*precision), i16::from(*scale)))
+        }
+        _ => None,
+    };
+    match (from, to) {
+        (from, to) if from == to => true,
+        (Null, _) => true,
+        (Dictionary(_, from), to) => always_casts(from, to),
+        (from, to) if to.is_string() => !from.is_binary(),
+        (Boolean, to) => to.is_numeric(),
+        (from, to) if from.is_numeric() && to.is_floating() => true,
+        (Date32, Timestamp(unit, _)) => *unit != TimeUnit::Nanosecond,
+        (Timestamp(..), Date32) => true,
+        (Timestamp(from, _), Timestamp(to, _)) => from == to,
+        (from, to) if from.is_signed_integer() && to.is_signed_integer() => {
+            from.primitive_width() <= to.primitive_width()
+        }
+        (from, Decimal128(..) | Decimal256(..)) => {
+            digits(from)
+                .zip(digits(to))
+                .is_some_and(|((from, from_scale), (to, to_scale))| {
+                    from_scale <= to_scale && from - from_scale <= to - to_scale
+                })
+        }
+        _ => false,
+    }
+}
