@@ -1,13 +1,14 @@
 //! What every command stands on: the configuration, and the parts of the engine it describes.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use engine::config::{self, Config, Loaded, Log, LogFormat, Setting, Sources, SslMode};
 use engine::lake::{Lake, Location, StoreOptions, Stores};
 use engine::output::hbase::Target;
 use engine::query::Library;
+use engine::runtime::{JOIN_PAIRS_MAX, Runtime, RuntimeOptions, SpillPlace};
 use engine::session::Session;
 use ingest::postgres::{PostgresOptions, Protection};
 use ingest::source::kafka::KafkaOptions;
@@ -34,6 +35,8 @@ pub(crate) struct App {
     user: Option<String>,
     /// Where what is remembered between calls lies, if the user has a home.
     pub(crate) state_directory: Option<PathBuf>,
+    /// Made when the first session is opened; commands without one need none.
+    runtime: Arc<OnceLock<Arc<Runtime>>>,
 }
 
 impl App {
@@ -84,6 +87,7 @@ impl App {
                 .or_else(|| variable("USER"))
                 .cloned(),
             state_directory,
+            runtime: Arc::default(),
         }
     }
 
@@ -97,7 +101,51 @@ impl App {
     }
 
     pub(crate) fn session(&self, lake: &Arc<Lake>) -> Result<Session, engine::Error> {
-        Session::new(lake, self.config.time.zone)
+        let session = Session::new(lake, self.config.time.zone, &self.runtime()?)?;
+        if let Some(pairs_max) = self.config.query.max_join_pairs {
+            session.limit_join_pairs(pairs_max);
+        }
+        Ok(session)
+    }
+
+    /// A session for statements that people and clients write, which a forgotten join condition must not keep busy.
+    pub(crate) fn session_for_people(&self, lake: &Arc<Lake>) -> Result<Session, engine::Error> {
+        let session = self.session(lake)?;
+        if self.config.query.max_join_pairs.is_none() {
+            session.limit_join_pairs(JOIN_PAIRS_MAX);
+        }
+        Ok(session)
+    }
+
+    /// What all statements of this process share.
+    pub(crate) fn runtime(&self) -> Result<Arc<Runtime>, engine::Error> {
+        if let Some(runtime) = self.runtime.get() {
+            return Ok(Arc::clone(runtime));
+        }
+        let runtime = Runtime::new(&self.runtime_options())?;
+        Ok(Arc::clone(self.runtime.get_or_init(|| runtime)))
+    }
+
+    fn runtime_options(&self) -> RuntimeOptions {
+        let config = &self.config.query;
+        let places = [
+            self.state_directory.clone(),
+            Some(std::env::temp_dir().join("isobar")),
+        ];
+        let places = places
+            .into_iter()
+            .flatten()
+            .map(|place| place.join("spill"));
+        RuntimeOptions {
+            memory: config.memory.map(|size| size.0),
+            resident_max: config.resident_max.map(|size| size.0),
+            threads: config.threads,
+            spill: match &config.spill_path {
+                Some(path) => SpillPlace::At(path.clone()),
+                None => SpillPlace::FirstOf(places.collect()),
+            },
+            spill_max: config.spill_max.0,
+        }
     }
 
     pub(crate) fn base_path(&self, lake: &Lake) -> Result<Location, engine::Error> {

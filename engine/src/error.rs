@@ -7,6 +7,7 @@ use datafusion::error::DataFusionError;
 use deltalake_core::DeltaTableError;
 use url::Url;
 
+use crate::config::ByteSize;
 use crate::lake::TableName;
 use crate::sql::Place;
 
@@ -273,6 +274,61 @@ pub enum Error {
         "RIGHT or FULL JOIN by names (USING, NATURAL) beside a table whose columns are not known before it is planned; write ON, with coalesce(a.k, b.k) for the column of both"
     )]
     JoinByName,
+    #[error(
+        "the process holds {resident} of memory, and takes no new statement above {limit} (query.resident_max); try again when others have ended"
+    )]
+    MemoryFull { resident: ByteSize, limit: ByteSize },
+    #[error(
+        "one side of a join does not fit into memory, of which all joins may have {limit}: half of query.memory; select fewer rows or columns of it before the join, or join by equal columns the smaller table"
+    )]
+    JoinMemory { limit: ByteSize },
+    #[error(
+        "the statement has over {limit} tables and queries once each name of WITH is replaced by its query; name each less often, or let a query file keep its rows in a table"
+    )]
+    PlanTooLarge { limit: u64 },
+    #[error(
+        "the join of {left} with {right} would compare about {pairs} pairs of rows, and may compare {limit} (query.max_join_pairs); add a join condition such as `a.key = b.key`, or select fewer rows of each side before"
+    )]
+    JoinPairs {
+        left: String,
+        right: String,
+        pairs: String,
+        limit: u64,
+    },
+    #[error(
+        "GROUP BY has over {limit} grouping sets, those of a CUBE over 12 columns; name the sets that are needed with GROUPING SETS"
+    )]
+    GroupingSets { limit: u64 },
+    #[error(
+        "subqueries inside expressions nest over {limit} deep; give the inner ones names with WITH, or join them"
+    )]
+    SubqueriesTooDeep { limit: usize },
+    #[error(
+        "planning the statement took longer than {}; make it smaller",
+        humantime::format_duration(*limit)
+    )]
+    PlanningTooLong { limit: std::time::Duration },
+    #[error("{function}() would make {bytes} for {what}, which may have {limit}")]
+    FunctionTooLarge {
+        function: String,
+        what: &'static str,
+        bytes: ByteSize,
+        limit: ByteSize,
+    },
+    #[error(
+        "{function}() would take {steps} steps for one batch of rows, and may take {limit}; give it shorter texts"
+    )]
+    FunctionTooSlow {
+        function: String,
+        steps: u64,
+        limit: u64,
+    },
+    #[error("could not create a directory to spill to in {} (query.spill_path)", path.display())]
+    SpillDirectory {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("could not plan the statement")]
     Plan(#[source] DataFusionError),
     #[error("could not run the statement")]

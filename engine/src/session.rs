@@ -8,10 +8,10 @@ use arrow::record_batch::RecordBatch;
 use async_trait::async_trait;
 use chrono_tz::Tz;
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, TableProvider};
+use datafusion::common::config::SpillCompression;
 use datafusion::common::{DataFusionError, ParamValues};
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::empty::EmptyTable;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
@@ -19,7 +19,8 @@ use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 use crate::error::Error;
 use crate::functions;
 use crate::lake::{Lake, LakeTable, TableName, TableSchema};
-use crate::rules;
+use crate::rules::{self, JoinPairs};
+use crate::runtime::Runtime;
 use crate::sql::{self, Statement, names};
 use crate::system::{SYSTEM, SystemSchema};
 
@@ -27,14 +28,13 @@ use crate::system::{SYSTEM, SystemSchema};
 pub const CATALOG: &str = "isobar";
 pub const SCHEMA: &str = "lake";
 
-/// Memory that queries of one process may hold before they spill to disk.
-const MEMORY_LIMIT: usize = 4 << 30;
-
 /// SQL over the lake: reads only, every statement on the newest version of each table.
 #[derive(Clone)]
 pub struct Session {
     context: SessionContext,
     tables: Arc<LakeSchema>,
+    runtime: Arc<Runtime>,
+    join_pairs: Arc<JoinPairs>,
 }
 
 impl std::fmt::Debug for Session {
@@ -46,9 +46,10 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    /// A session over `lake`, for calendar days in `zone`.
-    pub fn new(lake: &Arc<Lake>, zone: Tz) -> Result<Self, Error> {
+    /// A session over `lake`, for calendar days in `zone`, that shares `runtime` with others.
+    pub fn new(lake: &Arc<Lake>, zone: Tz, runtime: &Arc<Runtime>) -> Result<Self, Error> {
         let mut config = SessionConfig::new()
+            .with_target_partitions(runtime.threads())
             .with_default_catalog_and_schema(CATALOG, SCHEMA)
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true);
@@ -70,11 +71,9 @@ impl Session {
         options.sql_parser.parse_float_as_decimal = true;
         // Complaints of the planner point at their place.
         options.sql_parser.collect_spans = true;
-        let runtime = RuntimeEnvBuilder::new()
-            .with_memory_limit(MEMORY_LIMIT, 1.0)
-            .build_arc()
-            .map_err(Error::Plan)?;
-        lake.register(&runtime);
+        options.execution.spill_compression = SpillCompression::Lz4Frame;
+        let environment = runtime.environment()?;
+        lake.register(&environment);
         let tables = Arc::new(LakeSchema {
             lake: Arc::clone(lake),
             names: RwLock::default(),
@@ -92,13 +91,19 @@ impl Session {
             .map_err(Error::Plan)?;
         let builder = SessionStateBuilder::new()
             .with_config(config)
-            .with_runtime_env(runtime)
+            .with_runtime_env(environment)
             .with_default_features();
-        let state = rules::register(builder).build();
+        let join_pairs = Arc::default();
+        let state = rules::register(builder, runtime, &join_pairs).build();
         let context = SessionContext::new_with_state(state);
         context.register_catalog(CATALOG, Arc::new(catalog));
         functions::register(&context, zone).map_err(Error::Plan)?;
-        Ok(Self { context, tables })
+        Ok(Self {
+            context,
+            tables,
+            runtime: Arc::clone(runtime),
+            join_pairs,
+        })
     }
 
     /// Plans one statement of a person or a client: a query, `EXPLAIN`, `SHOW` or `DESCRIBE`.
@@ -128,6 +133,7 @@ impl Session {
 
     /// The plan of `statement`, proven to read only.
     async fn plan(&self, statement: &Statement) -> Result<LogicalPlan, Error> {
+        statement.check_budget()?;
         let plan = names::plan(&self.context, statement).await?;
         verify_reads_only(statement, &plan)?;
         Ok(plan)
@@ -167,6 +173,16 @@ impl Session {
         let declared = self.tables.declared.write();
         let mut declared = declared.unwrap_or_else(PoisonError::into_inner);
         declared.insert(name, columns);
+    }
+
+    /// Refuses joins that would compare more than `pairs_max` pairs of rows, by estimate.
+    pub fn limit_join_pairs(&self, pairs_max: u64) {
+        self.join_pairs.limit(pairs_max);
+    }
+
+    /// What it shares with other sessions of the process.
+    pub fn runtime(&self) -> &Arc<Runtime> {
+        &self.runtime
     }
 
     pub fn context(&self) -> &SessionContext {

@@ -4,12 +4,13 @@
 //! `service` does what it asks for, `actions` what it asks for by name; questions about the lake are `answers`,
 //! from `metadata`, `sql_info` and `type_info`; a statement is planned in `statements`, with values bound by
 //! `parameters` and columns in types that every client reads (`wire`), and its rows leave through `stream`. What a
-//! client could fill the memory with has an end: `connections`, `running`, `prepared`, and a `ticket` that the server need not
+//! client could fill the memory with has an end: `connections`, `admission`, `prepared`, and a `ticket` that the server need not
 //! remember. `status` says to the client what went wrong.
 //!
 //! There is no session: nothing but prepared statements is kept between two requests.
 
 mod actions;
+mod admission;
 mod answers;
 mod connections;
 mod error;
@@ -19,8 +20,8 @@ mod metrics;
 mod options;
 mod parameters;
 mod prepared;
+mod probe;
 mod rpc;
-mod running;
 mod server;
 mod service;
 mod sql_info;

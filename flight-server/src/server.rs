@@ -17,13 +17,14 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
 
+use crate::admission::Running;
 use crate::answers::Answers;
 use crate::connections::Connections;
 use crate::error::Error;
 use crate::http;
 use crate::metrics::Counters;
 use crate::prepared::Statements;
-use crate::running::Running;
+use crate::probe::Probe;
 use crate::service::Service;
 use crate::sql_info::About;
 
@@ -113,10 +114,17 @@ pub async fn run(
         running: Arc::clone(&running),
         prepared: Statements::new(prepared_max),
         query_timeout,
-        queries: server.queries,
+        queries: server.queries.clone(),
     };
-    let ready = http::unless_stopping(shutdown.clone(), http::place_answers(server.lake.root()));
+    let probe = Probe::default();
+    let ready = probe.and(http::place_answers(server.lake.root()));
+    let ready = http::unless_stopping(shutdown.clone(), ready);
     let ended = CancellationToken::new();
+    let probing = probe.run(service.session.clone(), server.queries, ended.clone());
+    let probing = async {
+        probing.await;
+        Ok(())
+    };
     // Health and metrics are there as long as the last statement is.
     let http = http::run(listeners.http, ready, server.metrics, ended.clone());
     let flight = async {
@@ -132,7 +140,7 @@ pub async fn run(
         ended.cancel();
         outcome
     };
-    tokio::try_join!(http, flight).map(drop)
+    tokio::try_join!(http, flight, probing).map(drop)
 }
 
 async fn serve(

@@ -15,10 +15,10 @@ use prost::Message as _;
 use tokio::runtime::Handle;
 use tonic::Status;
 
+use crate::admission::{Place, Running};
 use crate::answers::Answers;
 use crate::metrics::Outcome;
 use crate::prepared::{Prepared, Statements};
-use crate::running::Running;
 use crate::statements::{self, Planned};
 use crate::stream::{self as rows, Made, Messages};
 use crate::ticket::Ticket as Run;
@@ -83,23 +83,35 @@ impl Service {
 
     pub(crate) async fn plan(&self, asked: &Prepared) -> Result<Planned, Status> {
         let (session, asked) = (self.session.clone(), asked.clone());
-        let planning =
-            apart(async move { statements::plan(&session, &asked.text, &asked.parameters).await });
+        self.require_memory()?;
+        let place = self.running.begin_planning()?;
+        let planning = apart(async move {
+            let planned = statements::plan(&session, &asked.text, &asked.parameters).await;
+            drop(place);
+            planned
+        });
         tokio::time::timeout(self.query_timeout, planning)
             .await
             .unwrap_or_else(|_elapsed| Err(rows::timed_out(self.query_timeout)))
     }
 
+    fn require_memory(&self) -> Result<(), Status> {
+        let runtime = self.session.runtime();
+        runtime.require_memory().map_err(|full| status::of(&full))
+    }
+
     /// Runs a statement, and counts how it ended also when it does not get as far as rows.
     pub(crate) async fn run(&self, run: Run) -> Result<Messages, Status> {
+        self.require_memory()?;
         let mut query = self.running.begin(run.id.clone())?;
         let deadline = query.started + self.query_timeout;
         let prepared = tokio::select! {
-            prepared = apart(prepare(self.session.clone(), run)) => prepared,
+            prepared = apart(prepare(self.session.clone(), run, query.place())) => prepared,
             () = query.token.cancelled() => Err(Status::cancelled("the statement was cancelled")),
             () = tokio::time::sleep_until(deadline.into()) => Err(rows::timed_out(self.query_timeout)),
         };
-        match prepared {
+        let admitted = prepared.and_then(|made| query.admit(&made.plan).map(|()| made));
+        match admitted {
             Ok(made) => Ok(rows::of_query(
                 query,
                 made,
@@ -142,8 +154,10 @@ impl Service {
     }
 }
 
-/// Plans what a ticket asks for, down to what will run.
-async fn prepare(session: Session, run: Run) -> Result<Made, Status> {
+/// Plans what a ticket asks for, down to what will run. The statement keeps its `place` as long as this goes on, also when
+/// its client has got its answer.
+async fn prepare(session: Session, run: Run, place: Place) -> Result<Made, Status> {
+    let _place = place;
     let planned = statements::plan(&session, &run.text, &run.parameters).await?;
     planned.require_bound()?;
     if !run.announced(planned.wire.schema()) {

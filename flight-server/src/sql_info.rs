@@ -242,6 +242,7 @@ mod tests {
     use arrow::array::AsArray as _;
     use arrow::datatypes::UInt32Type;
     use engine::lake::{Lake, StoreOptions, Stores};
+    use engine::runtime::{Runtime, RuntimeOptions};
 
     use super::*;
 
@@ -252,7 +253,12 @@ mod tests {
         });
         let lake = "file:///nowhere".parse().expect("an address");
         let lake = Lake::new(&lake, stores).expect("a lake");
-        let session = Session::new(&lake, "UTC".parse().expect("a zone")).expect("a session");
+        let session = Session::new(
+            &lake,
+            "UTC".parse().expect("a zone"),
+            &Runtime::new(&RuntimeOptions::default()).expect("a runtime"),
+        )
+        .expect("a session");
         let about = About {
             version: "1.2.3",
             query_timeout: Duration::from_secs(600),

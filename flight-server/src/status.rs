@@ -49,6 +49,15 @@ fn code_of(failure: &Error) -> Code {
     }
     match failure {
         Error::Plan(source) | Error::Execute(source) => code_of_plan(source),
+        Error::MemoryFull { .. }
+        | Error::JoinMemory { .. }
+        | Error::FunctionTooLarge { .. }
+        | Error::FunctionTooSlow { .. }
+        | Error::PlanTooLarge { .. }
+        | Error::GroupingSets { .. }
+        | Error::JoinPairs { .. }
+        | Error::SubqueriesTooDeep { .. }
+        | Error::PlanningTooLong { .. } => Code::ResourceExhausted,
         Error::Syntax { .. }
         | Error::StatementCount { .. }
         | Error::StatementTooLarge { .. }

@@ -25,8 +25,8 @@ use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
+use crate::admission::Query;
 use crate::metrics::{Counters, Outcome};
-use crate::running::Query;
 use crate::status;
 use crate::wire::Wire;
 

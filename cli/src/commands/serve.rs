@@ -8,7 +8,6 @@ use flight_server::{Limits, Listeners, Server, http};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::STACK_BYTES;
 use crate::app::App;
 use crate::signals::Signals;
 
@@ -59,13 +58,9 @@ pub(crate) async fn serve(
     let config = &app.config.serve;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     metrics.watch(lake.stores());
-    let queries = tokio::runtime::Builder::new_multi_thread()
-        .thread_name("query")
-        .thread_stack_size(STACK_BYTES)
-        .enable_all()
-        .build()?;
+    let queries = app.runtime()?.start_threads()?;
     let server = Server {
-        session: app.session(&lake)?,
+        session: app.session_for_people(&lake)?,
         lake,
         limits: Limits {
             query_timeout: config.query_timeout,

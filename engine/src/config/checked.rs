@@ -29,6 +29,7 @@ pub struct Config {
     pub postgres: Postgres,
     pub hbase: HBase,
     pub queries: Queries,
+    pub query: Query,
     pub run: Run,
     pub land: Land,
     pub produce: Produce,
@@ -115,6 +116,20 @@ pub struct HBase {
 pub struct Queries {
     /// Absolute.
     pub path: PathBuf,
+}
+
+/// What the statements of a process share.
+#[derive(Debug, Clone)]
+pub struct Query {
+    /// These three are sized from the machine unless they are set.
+    pub memory: Option<ByteSize>,
+    pub resident_max: Option<ByteSize>,
+    pub threads: Option<usize>,
+    /// Absolute. Without it there is one below the user's directory of state.
+    pub spill_path: Option<PathBuf>,
+    pub spill_max: ByteSize,
+    /// Without it, runs of queries have no limit, and others have that of the engine.
+    pub max_join_pairs: Option<u64>,
 }
 
 #[derive(Debug, Clone)]
@@ -274,6 +289,7 @@ impl Config {
             queries: Queries {
                 path: directory.join(values.take::<String>("queries.path")),
             },
+            query: Query::new(values, directory),
             run: Run {
                 only_today: values.take("run.only_today"),
             },
@@ -354,6 +370,20 @@ impl HBase {
             host: values.take("hbase.host"),
             port: values.number("hbase.port"),
             table: values.take("hbase.table"),
+        }
+    }
+}
+
+impl Query {
+    fn new(values: &mut Values, directory: &Path) -> Self {
+        let spill_path = values.optional::<String>("query.spill_path");
+        Self {
+            memory: values.optional("query.memory"),
+            resident_max: values.optional("query.resident_max"),
+            threads: values.optional_number("query.threads"),
+            spill_path: spill_path.map(|path| directory.join(path)),
+            spill_max: values.take("query.spill_max"),
+            max_join_pairs: values.optional("query.max_join_pairs"),
         }
     }
 }

@@ -113,6 +113,10 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
     ),
     ("hbase", "HBase over Thrift: a second place for aggregates."),
     ("queries", "The SQL files of jobs and tables."),
+    (
+        "query",
+        "What the statements of one process share: memory, threads and the disk that they spill to.",
+    ),
     ("run", "Aggregation jobs."),
     ("land", "Landing messages as tables."),
     ("produce", "The service that polls OpenWeather."),
@@ -325,6 +329,46 @@ pub(crate) const KEYS: &[Key] = &[
         Kind::Text,
         Value("queries"),
         "Directory of the SQL files, relative to the working directory.",
+    ),
+    Key::new(
+        "query.memory",
+        Kind::Size,
+        Unset("4GiB"),
+        "Memory that statements hold together before they spill to disk or are refused. Unless it is set, 40 % of the\n\
+         machine's, or of the control group's where that is less.",
+    ),
+    Key::new(
+        "query.resident_max",
+        Kind::Size,
+        Unset("6GiB"),
+        "Above so much resident memory of the process new statements are refused. Unless it is set, a quarter more than\n\
+         query.memory and 512 MiB, at most 80 % of the machine's memory.",
+    ),
+    Key::new(
+        "query.threads",
+        Kind::Number { min: 1, max: 1024 },
+        Unset("8"),
+        "Threads that one statement computes on, and all statements of `serve` together. Unless it is set, one a core.",
+    ),
+    Key::new(
+        "query.spill_path",
+        Kind::Text,
+        Unset("/var/lib/isobar/spill"),
+        "Directory on a disk for what does not fit into query.memory. Unless it is set, isobar/spill below\n\
+         $XDG_STATE_HOME or ~/.local/state.",
+    ),
+    Key::new(
+        "query.spill_max",
+        Kind::Size,
+        Value("100GiB"),
+        "Most bytes that the statements of one process spill; what needs more is refused.",
+    ),
+    Key::new(
+        "query.max_join_pairs",
+        Kind::Number { min: 1, max: u64::MAX },
+        Unset("100000000000"),
+        "Most pairs of rows that one join may compare, by estimate. Unless it is set, 10^11 in `serve` and `sql`, and any\n\
+         number in `run`.",
     ),
     Key::new(
         "run.only_today",

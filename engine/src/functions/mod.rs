@@ -2,6 +2,7 @@
 
 mod aggregates;
 pub(crate) mod arithmetic;
+mod bounded;
 mod date_diff;
 mod element;
 mod event_day;
@@ -9,7 +10,10 @@ pub(crate) mod float_key;
 mod json;
 mod list_field;
 mod mode;
+mod output_size;
 pub(crate) mod shift;
+mod text_concat;
+pub(crate) mod time;
 
 use std::sync::Arc;
 
@@ -28,6 +32,20 @@ use self::mode::Mode;
 pub(crate) fn register(context: &SessionContext, zone: Tz) -> Result<()> {
     context.register_udf(EventDay::new(zone).into());
     context.register_udf(ListField::new().into());
+    for function in time::functions() {
+        context.register_udf(function);
+    }
+    for (name, with_end) in [("generate_series", true), ("range", false)] {
+        if let Ok(of_numbers) = context.table_function(name) {
+            let of_numbers = Arc::clone(of_numbers.function());
+            let series = time::Series {
+                name,
+                of_numbers,
+                with_end,
+            };
+            context.register_udtf(name, Arc::new(series));
+        }
+    }
     for function in json::functions() {
         context.register_udf(function);
     }
@@ -41,7 +59,8 @@ pub(crate) fn register(context: &SessionContext, zone: Tz) -> Result<()> {
         context.register_udaf(function);
     }
     let state = context.state_ref();
-    state
-        .write()
-        .register_function_rewrite(Arc::new(element::Rewrite::new()))
+    let mut state = state.write();
+    bounded::register(&mut *state)?;
+    state.register_function_rewrite(Arc::new(text_concat::Rewrite::new()))?;
+    state.register_function_rewrite(Arc::new(element::Rewrite::new()))
 }

@@ -4,51 +4,86 @@
 //! deleted once a release of DataFusion has the fix.
 
 mod checked_arithmetic;
+mod cooperative_joins;
 mod float_keys;
+mod float_pruning;
 pub(crate) mod guards;
 mod join_filters;
+mod join_pairs;
 mod number_types;
+mod opaque;
+mod planning_budget;
+mod recursion;
 mod subqueries;
 #[cfg(test)]
 mod tests;
+mod time_types;
 mod zero_in_lists;
 
 use std::sync::Arc;
 
 use datafusion::execution::SessionStateBuilder;
-use datafusion::optimizer::{Analyzer, AnalyzerRule, OptimizerRule};
+use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
+use cooperative_joins::CooperativeJoins;
+pub(crate) use join_pairs::JoinPairs;
+pub(crate) use opaque::Opaque;
+use planning_budget::PlanningBudget;
+
+use crate::runtime::Runtime;
+
 /// Adds our rules before and behind those of DataFusion.
-pub(crate) fn register(builder: SessionStateBuilder) -> SessionStateBuilder {
-    let mut rules = coercion_rules();
-    rules.extend(Analyzer::new().rules);
-    let physical = PhysicalOptimizer::new().rules.into_iter();
-    let mut builder = builder
-        .with_analyzer_rules(rules)
-        .with_physical_optimizer_rules(physical.map(join_filters::replace).collect());
-    for rule in analyzer_rules() {
-        builder = builder.with_analyzer_rule(rule);
-    }
-    for rule in optimizer_rules() {
-        builder = builder.with_optimizer_rule(rule);
-    }
-    for rule in physical_rules() {
+pub(crate) fn register(
+    builder: SessionStateBuilder,
+    runtime: &Arc<Runtime>,
+    join_pairs: &Arc<JoinPairs>,
+) -> SessionStateBuilder {
+    let rules = PlanningBudget::between(Optimizer::new().rules, runtime);
+    let mut builder = register_semantics(builder.with_optimizer_rules(rules));
+    for rule in physical_rules(join_pairs) {
         builder = builder.with_physical_optimizer_rule(rule);
     }
     builder
 }
 
+/// Adds the rules that decide what a statement means, for a session that makes rows of messages.
+pub(crate) fn register_for_rows(builder: SessionStateBuilder) -> SessionStateBuilder {
+    register_semantics(builder.with_optimizer_rules(Optimizer::new().rules))
+}
+
+fn register_semantics(builder: SessionStateBuilder) -> SessionStateBuilder {
+    let physical = PhysicalOptimizer::new().rules.into_iter();
+    let mut builder = builder
+        .with_analyzer_rules(all_analyzer_rules())
+        .with_physical_optimizer_rules(physical.map(join_filters::replace).collect());
+    for rule in optimizer_rules() {
+        builder = builder.with_optimizer_rule(rule);
+    }
+    builder
+}
+
+/// DataFusion's analyzer rules between ours.
+fn all_analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    let mut rules = coercion_rules();
+    rules.extend(Analyzer::new().rules);
+    rules.extend(analyzer_rules());
+    rules
+}
+
 /// Run on the plan of a statement as it was written, before DataFusion's type coercion.
 fn coercion_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    vec![Arc::new(number_types::NumberTypes)]
+    vec![
+        Arc::new(time_types::TimeTypes),
+        Arc::new(number_types::NumberTypes),
+    ]
 }
 
 /// Run on the plan of a statement before it is optimised, after DataFusion's own (type coercion among them).
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
-        // Joins that come of subqueries have keys, comparisons and arithmetic of their own.
+        Arc::new(recursion::RefuseChangingRecursion),
         Arc::new(subqueries::SubqueriesToJoins),
         Arc::new(checked_arithmetic::CheckedArithmetic),
         Arc::new(float_keys::FloatKeys),
@@ -65,6 +100,13 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 }
 
 /// Run on the physical plan, after DataFusion's own.
-fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    vec![]
+fn physical_rules(
+    join_pairs: &Arc<JoinPairs>,
+) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+    vec![
+        Arc::new(float_pruning::FloatPruning),
+        Arc::clone(join_pairs) as _,
+        // The last one: others look for the joins that it wraps.
+        Arc::new(CooperativeJoins),
+    ]
 }

@@ -1,5 +1,6 @@
 //! SQL text into statements, within limits, with every complaint pointing at its place.
 
+mod budget;
 mod calls;
 pub(crate) mod names;
 mod numbers;
@@ -97,6 +98,11 @@ impl Statement {
             let ControlFlow::Continue(()) = ast.visit(&mut found);
         }
         found.0
+    }
+
+    /// That planning it has a bearable cost.
+    pub(crate) fn check_budget(&self) -> Result<(), Error> {
+        budget::check(&self.parsed)
     }
 
     pub(crate) fn parsed(&self) -> Parsed {

@@ -9,6 +9,7 @@ use chrono_tz::Europe::Paris;
 use engine::lake::{
     Change, IDENTITY, Lake, PositionNames, Table, TableSchema, TopicNames, Transaction,
 };
+use engine::runtime::{Runtime, RuntimeOptions};
 use engine::session::Session;
 use tempfile::TempDir;
 
@@ -24,7 +25,12 @@ impl World {
     fn new() -> Self {
         let directory = TempDir::new().expect("a directory");
         let lake = lake_in(directory.path());
-        let session = Session::new(&lake, Paris).expect("a session");
+        let session = Session::new(
+            &lake,
+            Paris,
+            &Runtime::new(&RuntimeOptions::default()).expect("a runtime"),
+        )
+        .expect("a session");
         Self {
             lake,
             session,

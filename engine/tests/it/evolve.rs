@@ -11,6 +11,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono_tz::UTC;
 use engine::Error;
 use engine::lake::{Change, Lake, Outcome, Table, TableName, TableSchema, encode, split};
+use engine::runtime::{Runtime, RuntimeOptions};
 use engine::session::Session;
 use tempfile::TempDir;
 
@@ -27,7 +28,12 @@ impl World {
         let directory = TempDir::new().expect("a directory");
         let lake = lake_in(directory.path());
         Self {
-            session: Session::new(&lake, UTC).expect("a session"),
+            session: Session::new(
+                &lake,
+                UTC,
+                &Runtime::new(&RuntimeOptions::default()).expect("a runtime"),
+            )
+            .expect("a session"),
             lake,
             _directory: directory,
         }

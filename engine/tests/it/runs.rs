@@ -12,6 +12,7 @@ use chrono_tz::{Europe::Paris, Tz, UTC};
 use datafusion::common::ScalarValue;
 use engine::lake::{Change, Lake, PartitionKey, Table, TableSchema, encode};
 use engine::query::{Days, Library, Published, Report, Runner};
+use engine::runtime::{Runtime, RuntimeOptions};
 use engine::session::Session;
 use tempfile::TempDir;
 use url::Url;
@@ -89,7 +90,12 @@ impl World {
         let base = Url::from_directory_path(self.directory.path().join("weather")).expect("a URL");
         Runner {
             lake: Arc::clone(&self.lake),
-            session: Session::new(&self.lake, zone).expect("a session"),
+            session: Session::new(
+                &self.lake,
+                zone,
+                &Runtime::new(&RuntimeOptions::default()).expect("a runtime"),
+            )
+            .expect("a session"),
             base_path: self.lake.stores().locate(&base).expect("a place"),
             zone,
             hbase: None,
@@ -110,7 +116,12 @@ impl World {
 
     /// The rows that a statement answers, as text.
     async fn rows(&self, sql: &str) -> String {
-        let session = Session::new(&self.lake, Paris).expect("a session");
+        let session = Session::new(
+            &self.lake,
+            Paris,
+            &Runtime::new(&RuntimeOptions::default()).expect("a runtime"),
+        )
+        .expect("a session");
         let statement = engine::sql::parse_one(sql, "test").expect("a statement");
         let rows = session.query(&statement).await.expect("planned");
         let batches = rows.collect().await.expect("rows");

@@ -11,6 +11,7 @@ use chrono_tz::Europe::Paris;
 use engine::config::KafkaSecurity;
 use engine::lake::{Lake, StoreOptions, Stores};
 use engine::query::{Days, Library, Report, Runner};
+use engine::runtime::{Runtime, RuntimeOptions};
 use engine::session::Session;
 use ingest::declaration::Declarations;
 use ingest::land::{
@@ -47,7 +48,12 @@ impl World {
             .await
             .expect("declarations");
         Self {
-            session: Session::new(&lake, Paris).expect("a session"),
+            session: Session::new(
+                &lake,
+                Paris,
+                &Runtime::new(&RuntimeOptions::default()).expect("a runtime"),
+            )
+            .expect("a session"),
             directory,
             lake,
             library,

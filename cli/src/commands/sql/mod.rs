@@ -69,7 +69,7 @@ impl Sql {
     ) -> anyhow::Result<()> {
         let lake = app.lake()?;
         let desk = Desk {
-            session: app.session(&lake)?,
+            session: app.session_for_people(&lake)?,
             lake,
             format: self.format,
             timing: self.timing,
@@ -114,7 +114,7 @@ impl Sql {
 pub(crate) async fn answer(app: &App, text: &str, out: &mut Output) -> anyhow::Result<()> {
     let lake = app.lake()?;
     let desk = Desk {
-        session: app.session(&lake)?,
+        session: app.session_for_people(&lake)?,
         lake,
         format: Format::Table,
         timing: false,

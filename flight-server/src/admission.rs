@@ -1,10 +1,16 @@
 //! The statements that run now: how many may, which can be cancelled, and that all end before the process does.
+//!
+//! Some places are kept for statements that the planner estimates to be small, so that a look at a table is answered
+//! also when large ones have taken all others. A place is free when its statement has really ended, which is later than
+//! the client's answer if a function or a join computes that cannot be interrupted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use datafusion::physical_plan::ExecutionPlan;
+use engine::estimate::is_small;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -16,7 +22,11 @@ use crate::metrics::{Counters, Outcome};
 /// All statements of the service that run.
 #[derive(Debug)]
 pub(crate) struct Running {
-    slots: Arc<Semaphore>,
+    places: Arc<Semaphore>,
+    /// Fewer than places: what is left is for small statements.
+    large: Arc<Semaphore>,
+    /// Statements that are planned without being run.
+    planning: Arc<Semaphore>,
     queries_max: usize,
     entries: Mutex<Vec<Entry>>,
     next: AtomicU64,
@@ -42,14 +52,26 @@ pub(crate) struct Query {
     pub(crate) started: Instant,
     /// What is recorded at the end; a client that goes away leaves no other word.
     pub(crate) outcome: Outcome,
-    _slot: OwnedSemaphorePermit,
+    place: Place,
+    large: Option<OwnedSemaphorePermit>,
 }
+
+/// A place among the statements that run, taken until the last holder is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct Place {
+    _permit: Arc<OwnedSemaphorePermit>,
+}
+
+/// Of this many places one is kept for small statements.
+const PLACES_PER_RESERVED: usize = 8;
 
 impl Running {
     pub(crate) fn new(queries_max: usize, counters: Counters) -> Arc<Self> {
         let queries_max = queries_max.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
-            slots: Arc::new(Semaphore::new(queries_max)),
+            places: Arc::new(Semaphore::new(queries_max)),
+            large: Arc::new(Semaphore::new(large_max(queries_max))),
+            planning: Arc::new(Semaphore::new(queries_max)),
             queries_max,
             entries: Mutex::default(),
             next: AtomicU64::default(),
@@ -60,20 +82,19 @@ impl Running {
 
     /// Takes a place for the run of ticket `id`, if one is free.
     pub(crate) fn begin(self: &Arc<Self>, id: Bytes) -> Result<Query, Status> {
-        let Ok(slot) = Arc::clone(&self.slots).try_acquire_owned() else {
-            self.counters.overloaded.inc();
-            return Err(Status::resource_exhausted(format!(
-                "{} statements run already (serve.queries_max); try again when one has ended",
-                self.queries_max
-            )));
-        };
+        let place = self.take(&self.places, || {
+            format!("{} statements run already", self.queries_max)
+        })?;
         let query = Query {
             running: Arc::clone(self),
             number: self.next.fetch_add(1, Ordering::Relaxed),
             token: CancellationToken::new(),
             started: Instant::now(),
             outcome: Outcome::Cancelled,
-            _slot: slot,
+            place: Place {
+                _permit: Arc::new(place),
+            },
+            large: None,
         };
         self.counters.running.inc();
         self.lock().push(Entry {
@@ -82,6 +103,27 @@ impl Running {
             token: query.token.clone(),
         });
         Ok(query)
+    }
+
+    /// Takes a place for planning a statement that will not run yet.
+    pub(crate) fn begin_planning(&self) -> Result<OwnedSemaphorePermit, Status> {
+        self.take(&self.planning, || {
+            format!("{} statements are being planned", self.queries_max)
+        })
+    }
+
+    fn take(
+        &self,
+        semaphore: &Arc<Semaphore>,
+        reason: impl FnOnce() -> String,
+    ) -> Result<OwnedSemaphorePermit, Status> {
+        Arc::clone(semaphore).try_acquire_owned().map_err(|_none| {
+            self.counters.overloaded.inc();
+            Status::resource_exhausted(format!(
+                "{} (serve.queries_max); try again when one has ended",
+                reason()
+            ))
+        })
     }
 
     /// Cancels the runs of ticket `id`; whether there were any.
@@ -102,7 +144,30 @@ impl Running {
     }
 }
 
+fn large_max(queries_max: usize) -> usize {
+    queries_max - queries_max / PLACES_PER_RESERVED
+}
+
 impl Query {
+    /// Its place, for work that may outlive it.
+    pub(crate) fn place(&self) -> Place {
+        self.place.clone()
+    }
+
+    /// Lets a statement run whose plan is known: a large one if others leave a place for it.
+    pub(crate) fn admit(&mut self, plan: &Arc<dyn ExecutionPlan>) -> Result<(), Status> {
+        if is_small(plan) {
+            return Ok(());
+        }
+        let running = Arc::clone(&self.running);
+        let large = running.take(&running.large, || {
+            let large = large_max(running.queries_max);
+            format!("{large} statements that read or join many rows run already, and the places left are kept for small ones")
+        })?;
+        self.large = Some(large);
+        Ok(())
+    }
+
     pub(crate) fn counters(&self) -> &Counters {
         &self.running.counters
     }
@@ -128,6 +193,9 @@ impl Drop for Query {
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::Schema;
+    use datafusion::physical_plan::empty::EmptyExec;
+    use datafusion::physical_plan::work_table::WorkTableExec;
     use engine::metrics::Metrics;
 
     use super::*;
@@ -155,5 +223,38 @@ mod tests {
         ] {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }
+    }
+    #[test]
+    fn last_places_are_kept_for_small_statements() {
+        let running = Running::new(9, Counters::register(&Metrics::new("0")));
+        let small: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(Arc::new(Schema::empty())));
+        // What has no input and is no table may go on for long.
+        let large: Arc<dyn ExecutionPlan> = Arc::new(
+            WorkTableExec::new("recursive".to_owned(), Arc::new(Schema::empty()), None)
+                .expect("a plan"),
+        );
+        let mut queries: Vec<_> = (0..9)
+            .map(|_| running.begin(Bytes::new()).expect("a free place"))
+            .collect();
+        for query in &mut queries[..8] {
+            query.admit(&large).expect("a place for a large statement");
+        }
+        let refused = queries[8].admit(&large).expect_err("kept for small ones");
+        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        assert!(refused.message().contains("kept for small"), "{refused}");
+        queries[8].admit(&small).expect("a place for a small one");
+        queries.remove(0);
+        queries[7].admit(&large).expect("a place that became free");
+    }
+
+    #[test]
+    fn place_is_taken_as_long_as_planning_goes_on() {
+        let running = Running::new(1, Counters::register(&Metrics::new("0")));
+        let query = running.begin(Bytes::new()).expect("a free place");
+        let place = query.place();
+        drop(query);
+        assert!(running.begin(Bytes::new()).is_err());
+        drop(place);
+        assert!(running.begin(Bytes::new()).is_ok());
     }
 }

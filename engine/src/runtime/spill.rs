@@ -1,0 +1,160 @@
+//! The directory that the statements of this process spill to.
+//!
+//! Each process has one of its own, `<spill_path>/<pid>-<random>`, and holds a lock on the file `….lock` beside it. A
+//! process that is killed leaves its directory and loses its lock, and the next one to start removes it.
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+
+use tracing::{debug, info, warn};
+
+use crate::error::Error;
+
+const LOCK: &str = "lock";
+
+/// A directory of this process. Dropped, it is removed.
+#[derive(Debug)]
+pub(super) struct SpillDirectory {
+    path: PathBuf,
+    lock_path: PathBuf,
+    /// Locked as long as it is open.
+    _lock: File,
+}
+
+impl SpillDirectory {
+    /// A directory below the first of `places` that can be written to.
+    pub(super) fn first_of(places: &[PathBuf]) -> Option<Self> {
+        let found = places.iter().find_map(|place| Self::create(place).ok());
+        if found.is_none() {
+            warn!(
+                ?places,
+                "cannot spill: what does not fit into memory is refused (query.spill_path)"
+            );
+        }
+        found
+    }
+
+    /// A directory below `place`.
+    pub(super) fn below(place: &Path) -> Result<Self, Error> {
+        Self::create(place).map_err(|source| Error::SpillDirectory {
+            path: place.to_owned(),
+            source,
+        })
+    }
+
+    fn create(place: &Path) -> io::Result<Self> {
+        fs::create_dir_all(place)?;
+        clean(place);
+        loop {
+            let name = unique_name();
+            let lock_path = place.join(&name).with_extension(LOCK);
+            let lock = File::create(&lock_path)?;
+            lock.lock()?;
+            // Another process that cleans may have taken the file for an abandoned one before it was locked.
+            let kept = fs::metadata(&lock_path)
+                .is_ok_and(|there| lock.metadata().is_ok_and(|ours| ours.ino() == there.ino()));
+            if !kept {
+                continue;
+            }
+            let path = place.join(name);
+            fs::create_dir(&path)?;
+            return Ok(Self {
+                path,
+                lock_path,
+                _lock: lock,
+            });
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for SpillDirectory {
+    fn drop(&mut self) {
+        let removed =
+            fs::remove_dir_all(&self.path).and_then(|()| fs::remove_file(&self.lock_path));
+        if let Err(error) = removed {
+            debug!(path = %self.path.display(), %error, "left for the next start");
+        }
+    }
+}
+
+/// Begins with the process, for people who look; the rest tells containers apart, where each process has the same id.
+fn unique_name() -> String {
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    format!("{}-{}", std::process::id(), &id[..12])
+}
+
+/// Removes the directories whose processes are gone.
+fn clean(place: &Path) {
+    let entries = fs::read_dir(place).into_iter().flatten().flatten();
+    for entry in entries {
+        let path = entry.path();
+        if path.extension().is_some_and(|extension| extension == LOCK)
+            && let Err(error) = remove_if_abandoned(&path)
+        {
+            debug!(path = %path.display(), %error, "could not clean");
+        }
+    }
+}
+
+fn remove_if_abandoned(lock_path: &Path) -> io::Result<()> {
+    let lock = File::open(lock_path)?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Ok(()),
+        Err(TryLockError::Error(error)) => return Err(error),
+    }
+    let directory = lock_path.with_extension("");
+    if directory.exists() {
+        fs::remove_dir_all(&directory)?;
+        info!(path = %directory.display(), "removed what a killed process had spilled");
+    }
+    fs::remove_file(lock_path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(place: &Path) -> Vec<String> {
+        let entries = fs::read_dir(place).unwrap();
+        entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect()
+    }
+
+    #[test]
+    fn directory_of_killed_process_is_removed_and_others_stay() {
+        let place = tempfile::tempdir().unwrap();
+        let place = place.path().join("spill");
+        let ours = SpillDirectory::below(&place).unwrap();
+        fs::write(ours.path().join("file"), "rows").unwrap();
+        let killed = place.join("1-abcdef012345");
+        fs::create_dir(&killed).unwrap();
+        fs::write(killed.join("file"), "rows").unwrap();
+        fs::write(killed.with_extension(LOCK), "").unwrap();
+        fs::create_dir(place.join("of-somebody-else")).unwrap();
+
+        let other = SpillDirectory::below(&place).unwrap();
+        assert!(!killed.exists() && !killed.with_extension(LOCK).exists());
+        assert!(ours.path().join("file").exists() && other.path().exists());
+        drop((ours, other));
+        assert_eq!(names(&place), ["of-somebody-else"]);
+    }
+
+    #[test]
+    fn first_place_that_can_be_written_to_is_taken() {
+        let place = tempfile::tempdir().unwrap();
+        let file = place.path().join("file");
+        fs::write(&file, "").unwrap();
+        let second = place.path().join("second");
+        let found = SpillDirectory::first_of(&[file.clone(), second.clone()]).unwrap();
+        assert!(found.path().starts_with(&second));
+        assert!(SpillDirectory::first_of(&[file]).is_none());
+    }
+}
