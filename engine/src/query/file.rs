@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::header;
+use super::schedule::Schedule;
 use crate::error::Error;
 use crate::output::hbase::CONFIGURED_TABLE;
 use crate::sql::{self, Statement};
@@ -68,16 +69,6 @@ pub enum ParameterType {
     Boolean,
 }
 
-/// When the query is run by itself.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Schedule {
-    /// Five fields: minute, hour, day, month, weekday.
-    pub cron: String,
-    /// IANA name of the zone that the fields are read in.
-    pub zone: Option<String>,
-}
-
 /// Where the rows of a run go.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -135,6 +126,7 @@ impl QueryFile {
             text: described.text,
         };
         file.check_partition()?;
+        file.check_schedule()?;
         file.check_parameters()?;
         file.check_outputs()?;
         Ok(file)
@@ -155,6 +147,11 @@ impl QueryFile {
             ),
         };
         Err(self.wrong("partition", message))
+    }
+
+    fn check_schedule(&self) -> Result<(), Error> {
+        let fault = self.header.schedule.as_ref().and_then(Schedule::fault);
+        fault.map_or(Ok(()), |message| Err(self.wrong("schedule", message)))
     }
 
     fn check_parameters(&self) -> Result<(), Error> {
@@ -252,6 +249,35 @@ mod tests {
             ));
             assert!(found.contains("q.sql:3: partition \"n\""), "{found}");
             assert!(found.contains("n = \"date\""), "{found}");
+        }
+    }
+
+    #[test]
+    fn a_schedule_that_never_comes_is_refused() {
+        let check = |schedule: &str, named: &str| {
+            let found = complaint(&format!(
+                "--! description = \"a\"\n--! schedule = {{ {schedule} }}\nSELECT 1"
+            ));
+            assert!(
+                found.contains("q.sql:2: ") && found.contains(named),
+                "{found}"
+            );
+        };
+        for cron in [
+            "a b c d e",
+            "",
+            "* * * *",
+            "* * * * * *",
+            "61 * * * *",
+            "0 0 30 2 *",
+        ] {
+            check(&format!("cron = \"{cron}\""), &format!("\"{cron}\""));
+        }
+        for zone in ["Mars/Phobos", "", "+02:00"] {
+            check(
+                &format!("cron = \"* * * * *\", zone = \"{zone}\""),
+                &format!("\"{zone}\""),
+            );
         }
     }
 

@@ -10,6 +10,7 @@ mod owners;
 mod parameters;
 mod publish;
 mod run;
+mod schedule;
 mod staleness;
 
 pub use self::days::Days;
