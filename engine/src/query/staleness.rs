@@ -1,7 +1,7 @@
 //! Whether an output is still that of its input.
 //!
-//! A partition of an output is stale when the data files its query would read, or the query, its parameters or the
-//! zone of its days, differ from those it was computed from. Late rows, backfill and missed runs are thereby one
+//! A partition of an output is stale when the data files its query would read, or the query, its parameters, the
+//! zone of its days or the engine's understanding of SQL, differ from those it was computed from. Late rows, backfill and missed runs are thereby one
 //! case, and no clock is asked. What it was computed from is one number, kept with the output.
 //!
 //! Files may also differ because somebody rewrote them and left the rows as they were, as a compaction does. The
@@ -23,9 +23,15 @@ use sha2::{Digest as _, Sha256};
 use crate::error::Error;
 use crate::lake::{History, LakeTable, Snapshot, TableName, Transaction};
 
+/// The version of how statements are understood. It is raised when the same query over the same files may give another
+/// answer; every partition is then stale once.
+///
+/// 2: literals are UTC and hold any year, a DATE plus hours keeps them, patterns of `to_char` are also PostgreSQL's.
+const SEMANTICS: u32 = 2;
+
 /// What a partition of an output is computed from.
 pub(super) struct Input {
-    /// Stands for the query, its parameters, the zone of its days and the tables it reads.
+    /// Stands for the query, its parameters, the zone of its days, the tables it reads and [`SEMANTICS`].
     definition: i64,
     /// Stands for all that and the data files.
     fingerprint: i64,
@@ -60,7 +66,8 @@ impl Input {
         state: &SessionState,
     ) -> Result<Self, DataFusionError> {
         let tables = tables(plan, state)?;
-        let mut parts = vec![query.to_owned(), zone.name().to_owned()];
+        let semantics = format!("semantics {SEMANTICS}");
+        let mut parts = vec![semantics, query.to_owned(), zone.name().to_owned()];
         for (name, value) in parameters {
             parts.extend([name.clone(), value.clone()]);
         }
