@@ -100,6 +100,17 @@ pub(crate) fn bytes(number: u64) -> String {
     )
 }
 
+/// That `statement` compares days of another zone, where it does: `current_date` is the day in UTC, and the lake's days are
+/// those of `zone`.
+pub(crate) fn day_warning(statement: &engine::sql::Statement, zone: &str) -> Option<String> {
+    let differ = !matches!(zone, "UTC" | "Etc/UTC" | "GMT" | "Etc/GMT");
+    (differ && statement.asks_for_current_date()).then(|| {
+        format!(
+            "current_date and today() are the day in UTC, and dt is the day in {zone}; write event_day(now()) for the latter"
+        )
+    })
+}
+
 /// `0.045 s`.
 pub(crate) fn seconds(elapsed: std::time::Duration) -> String {
     format!("{:.3} s", elapsed.as_secs_f64())

@@ -28,6 +28,9 @@ use crate::system::{SYSTEM, SystemSchema};
 pub const CATALOG: &str = "isobar";
 pub const SCHEMA: &str = "lake";
 
+/// The zone of every session.
+const UTC: &str = "UTC";
+
 /// SQL over the lake: reads only, every statement on the newest version of each table.
 #[derive(Clone)]
 pub struct Session {
@@ -54,8 +57,11 @@ impl Session {
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true);
         let options = config.options_mut();
-        options.execution.time_zone = Some(zone.name().to_owned());
-        options.execution.parquet.pushdown_filters = true;
+        // A literal without an offset is a time in UTC. Days are those of `zone`, and only `event_day` knows it: with it in
+        // here DataFusion's functions return other types than they announce, and forms of one literal differ.
+        options.execution.time_zone = Some(UTC.to_owned());
+        // Each scan decides by itself, see `lake::late`.
+        options.execution.parquet.pushdown_filters = false;
         options.execution.parquet.reorder_filters = true;
         options.execution.collect_statistics = true;
         // Clients of older drivers cannot read view types, so none may leave.
@@ -92,7 +98,8 @@ impl Session {
         let builder = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(environment)
-            .with_default_features();
+            .with_default_features()
+            .with_type_planner(Arc::new(sql::time::TimeTypes));
         let join_pairs = Arc::default();
         let state = rules::register(builder, runtime, &join_pairs).build();
         let context = SessionContext::new_with_state(state);
@@ -190,6 +197,23 @@ impl Session {
     }
 }
 
+/// The columns of `planned` as its rows will have them.
+///
+/// The schema of a plan that is not analysed yet is another one: before type coercion a CASE or a UNION has the
+/// type of its first branch, so that `CASE WHEN x THEN 1 ELSE 0.5 END` would be announced as BIGINT.
+///
+/// # Errors
+/// When types do not fit together, or a parameter without a value leaves them open.
+pub fn columns_of(planned: &DataFrame) -> Result<SchemaRef, DataFusionError> {
+    let (state, plan) = planned.clone().into_parts();
+    if let LogicalPlan::Explain(_) | LogicalPlan::Analyze(_) = plan {
+        return Ok(Arc::clone(plan.schema().inner()));
+    }
+    let analyzer = state.analyzer();
+    let analysed = analyzer.execute_and_check(plan, state.config_options(), |_, _| {})?;
+    Ok(Arc::clone(analysed.schema().inner()))
+}
+
 /// The tables of the lake as a DataFusion schema.
 #[derive(Debug)]
 struct LakeSchema {
@@ -203,8 +227,11 @@ struct LakeSchema {
 
 impl LakeSchema {
     async fn refresh(&self) -> Result<(), Error> {
-        let names = self.lake.tables().await?;
-        let names = names.iter().map(ToString::to_string).collect();
+        let tables = self.lake.readable().await?;
+        let names = tables
+            .iter()
+            .map(|table| table.name().to_string())
+            .collect();
         *self.names.write().unwrap_or_else(PoisonError::into_inner) = names;
         Ok(())
     }
@@ -226,18 +253,20 @@ impl SchemaProvider for LakeSchema {
     }
 
     async fn table(&self, name: &str) -> Result<Option<Arc<dyn TableProvider>>, DataFusionError> {
-        let Ok(name) = name.parse::<TableName>() else {
-            return Ok(None);
-        };
-        let snapshot = self
-            .lake
-            .snapshot(&name)
-            .await
-            .map_err(|error| DataFusionError::External(Box::new(error)))?;
-        Ok(match snapshot {
-            Some(snapshot) => Some(Arc::new(LakeTable::new(snapshot))),
-            None => self.declared(&name),
-        })
+        let failed = |error| DataFusionError::External(Box::new(error));
+        if let Ok(name) = name.parse::<TableName>() {
+            let snapshot = self.lake.snapshot(&name).await.map_err(failed)?;
+            if let Some(snapshot) = snapshot {
+                return Ok(Some(Arc::new(LakeTable::new(snapshot))));
+            }
+            if let Some(declared) = self.declared(&name) {
+                return Ok(Some(declared));
+            }
+        }
+        match self.lake.meant_directory(name).await.map_err(failed)? {
+            Some(error) => Err(failed(error)),
+            None => Ok(None),
+        }
     }
 
     fn table_exist(&self, name: &str) -> bool {
@@ -255,10 +284,12 @@ pub fn rows_context(zone: Tz) -> Result<SessionContext, DataFusionError> {
     config.options_mut().sql_parser.map_string_types_to_utf8view = false;
     config.options_mut().sql_parser.parse_float_as_decimal = true;
     config.options_mut().sql_parser.collect_spans = true;
+    config.options_mut().execution.time_zone = Some(UTC.to_owned());
     let builder = SessionStateBuilder::new()
         .with_config(config)
-        .with_default_features();
-    let context = SessionContext::new_with_state(rules::register(builder).build());
+        .with_default_features()
+        .with_type_planner(Arc::new(sql::time::TimeTypes));
+    let context = SessionContext::new_with_state(rules::register_for_rows(builder).build());
     functions::register(&context, zone)?;
     Ok(context)
 }

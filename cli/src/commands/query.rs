@@ -152,6 +152,7 @@ async fn check(
             out.line(format_args!("ok      tables/{}", table.name))?;
         }
     }
+    warn_of_days(app, library, &asked)?;
     let mut faults = faults(app, library, &declarations).await?;
     let mut broken = 0;
     for name in asked {
@@ -168,6 +169,20 @@ async fn check(
     }
     if broken > 0 {
         bail!("{} cannot be run", text::counted(broken, "query file"));
+    }
+    Ok(())
+}
+
+/// Names the queries that take the day in UTC for that of the lake.
+fn warn_of_days(app: &App, library: &Library, asked: &[QueryName]) -> anyhow::Result<()> {
+    let zone = app.config.time.zone.to_string();
+    for (name, query) in library.queries()? {
+        let Some(query) = query.ok().filter(|_| asked.contains(&name)) else {
+            continue;
+        };
+        if let Some(warning) = text::day_warning(&query.statement, &zone) {
+            eprintln!("warning: {}: {warning}", query.path.display());
+        }
     }
     Ok(())
 }

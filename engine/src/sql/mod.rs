@@ -7,6 +7,7 @@ mod numbers;
 mod refusals;
 mod rows;
 mod spellings;
+pub(crate) mod time;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -141,6 +142,11 @@ impl Statement {
         }
     }
 
+    /// Whether it asks for `current_date`, which is the day in UTC and not that of `time.zone`.
+    pub fn asks_for_current_date(&self) -> bool {
+        time::asks_for_current_date(&self.parsed)
+    }
+
     /// Whether planning it needs the names of all tables.
     pub(crate) fn lists_tables(&self) -> bool {
         let text = self.source.text.to_ascii_lowercase();
@@ -186,7 +192,8 @@ pub fn parse(text: &str, origin: &str) -> Result<Vec<Statement>, Error> {
         .map_err(|error| parse_failed(&source, &error))?;
     parsed
         .into_iter()
-        .map(|parsed| {
+        .map(|mut parsed| {
+            time::rewrite(&mut parsed);
             Ok(Statement {
                 source: Arc::clone(&source),
                 parsed,

@@ -58,6 +58,8 @@ struct Desk {
     format: Format,
     timing: bool,
     rows_max: usize,
+    /// The zone of the lake's days.
+    zone: String,
 }
 
 impl Sql {
@@ -78,6 +80,7 @@ impl Sql {
             } else {
                 TABLE_ROWS
             },
+            zone: app.config.time.zone.to_string(),
         };
         if self.command.is_empty() && self.file.is_none() && std::io::stdin().is_terminal() {
             return Box::pin(interactive::run(app, &desk, signals, out)).await;
@@ -119,6 +122,7 @@ pub(crate) async fn answer(app: &App, text: &str, out: &mut Output) -> anyhow::R
         format: Format::Table,
         timing: false,
         rows_max: TABLE_ROWS,
+        zone: app.config.time.zone.to_string(),
     };
     desk.answer_all(text, "command", out).await
 }
@@ -145,6 +149,9 @@ impl Desk {
     }
 
     async fn answer(&self, statement: &Statement, out: &mut Output) -> anyhow::Result<()> {
+        if let Some(warning) = text::day_warning(statement, &self.zone) {
+            eprintln!("warning: {warning}");
+        }
         let mut spent = Spent::default();
         let planned = spent.on(self.session.query(statement)).await?;
         let started = spent.on(planned.execute_stream()).await;
