@@ -60,11 +60,31 @@ pub enum Error {
         "table \"{table}\" at {location} was removed or created anew by somebody else while it was written to; start again"
     )]
     TableReplaced { table: TableName, location: String },
-    #[error("table \"{table}\" uses {feature}, which isobar does not read")]
+    #[error(
+        "table \"{table}\" at {location} cannot be read: its log is broken, or asks for more than isobar knows; mend it with the tool that wrote it, or move its directory out of the lake"
+    )]
+    UnreadableTable {
+        table: TableName,
+        location: String,
+        #[source]
+        source: DeltaTableError,
+    },
+    #[error("table \"{table}\" cannot be read: {fault}")]
+    UnusableFile { table: TableName, fault: String },
+    #[error("table \"{table}\" uses {feature}, which isobar does not read; {remedy}")]
     UnsupportedTable {
         table: TableName,
         feature: &'static str,
+        remedy: &'static str,
     },
+    #[error(
+        "isobar does not write to table \"{table}\", which has {feature}: it would not be kept; take it off with the tool that set it, or write to another table"
+    )]
+    UnwritableTable { table: TableName, feature: String },
+    #[error(
+        "\"{directory}\" at {lake} is a Delta table whose name isobar does not take: a table's name has lower-case letters, digits and `_`, a letter first, 128 at most; give the directory such a name, or a symbolic link with one"
+    )]
+    DirectoryName { directory: String, lake: String },
     #[error(
         "the log of table \"{table}\" at {location} has checkpoints of another writer, which do not say which topics it was landed from; have that writer stop making checkpoints, and land once more"
     )]
@@ -134,6 +154,8 @@ pub enum Error {
         root: PathBuf,
         remedy: String,
     },
+    #[error("query \"{query}\" cannot fill a table: {fault}")]
+    QueryColumnName { query: String, fault: String },
     #[error("query \"{query}\" has no column \"{column}\", which its header names")]
     QueryColumn { query: String, column: String },
     #[error(

@@ -16,10 +16,9 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use futures::{StreamExt as _, TryStreamExt as _};
-use tracing::warn;
 
 use crate::error::Error;
-use crate::lake::{Lake, Reached, Snapshot, TableName};
+use crate::lake::{Lake, Reached, Snapshot};
 
 /// The schema that these tables are in, beside that of the lake.
 pub const SYSTEM: &str = "system";
@@ -115,9 +114,9 @@ type Found = Vec<(Reached, Arc<Snapshot>)>;
 
 /// What every table of the lake has, in the order of topics.
 async fn look(lake: &Lake) -> Result<Found, Error> {
-    let names = lake.tables().await?;
-    let found = futures::stream::iter(names)
-        .map(|name| look_at(lake, name))
+    let tables = lake.readable().await?;
+    let found = futures::stream::iter(tables)
+        .map(look_at)
         .buffered(OPEN_CONCURRENCY)
         .try_collect::<Vec<_>>()
         .await?;
@@ -129,17 +128,7 @@ async fn look(lake: &Lake) -> Result<Found, Error> {
     Ok(found)
 }
 
-async fn look_at(lake: &Lake, name: TableName) -> Result<Found, Error> {
-    let snapshot = match lake.snapshot(&name).await {
-        Ok(Some(snapshot)) => snapshot,
-        Ok(None) => return Ok(Vec::new()),
-        // Nothing can land in it, so that it has no positions to miss.
-        Err(error @ Error::UnsupportedTable { .. }) => {
-            warn!(table = %name, "{error}");
-            return Ok(Vec::new());
-        }
-        Err(error) => return Err(error),
-    };
+async fn look_at(snapshot: Arc<Snapshot>) -> Result<Found, Error> {
     let reached = snapshot.reached().await?.into_iter();
     Ok(reached
         .map(|reached| (reached, Arc::clone(&snapshot)))

@@ -3,18 +3,15 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::array::{AsArray as _, RecordBatch};
+use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::metadata::{GetCatalogsBuilder, GetTablesBuilder};
 use arrow_flight::sql::{CommandGetDbSchemas, CommandGetTables};
-use engine::Error;
-use engine::lake::{Lake, TableName};
+use engine::lake::Lake;
 use engine::session::{CATALOG, SCHEMA};
 use engine::system::{self, SYSTEM};
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use tonic::Status;
-use tracing::warn;
 
 use crate::status;
 use crate::type_info;
@@ -24,8 +21,6 @@ use crate::wire::Wire;
 const TABLE: &str = "TABLE";
 /// The type of the tables that say something of the lake.
 const SYSTEM_TABLE: &str = "SYSTEM TABLE";
-/// How many tables are opened side by side for their columns.
-const OPEN_CONCURRENCY: usize = 8;
 
 pub(crate) fn catalogs() -> Result<RecordBatch, FlightError> {
     let mut catalogs = GetCatalogsBuilder::new();
@@ -53,27 +48,16 @@ pub(crate) fn tables_schema(asked: &CommandGetTables) -> SchemaRef {
 
 /// The tables that fit the patterns: those of the lake, and what is known of them.
 pub(crate) async fn tables(lake: &Lake, asked: CommandGetTables) -> Result<RecordBatch, Status> {
-    let names = lake.tables().await.map_err(|error| status::of(&error))?;
-    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
-    let named = names.iter().map(|name| (name.as_str(), Schema::empty()));
-    let fitting = listed(&asked, named).map_err(|error| status::internal(&error))?;
-    if !asked.include_schema {
-        return Ok(fitting);
-    }
-    // Only what fits is opened.
-    let fitting = names_in(&fitting, SCHEMA);
-    let columns = stream::iter(fitting)
-        .map(|name| async move {
-            let columns = columns_of(lake, &name).await?;
-            Ok::<_, Error>((name, columns))
-        })
-        .buffered(OPEN_CONCURRENCY)
-        .try_collect::<Vec<_>>()
-        .await
-        .map_err(|error| status::of(&error))?;
-    let rows = columns
-        .iter()
-        .map(|(name, columns)| (name.as_str(), columns.clone()));
+    let tables = lake.readable().await.map_err(|error| status::of(&error))?;
+    let rows = tables.iter().map(|table| {
+        let name = table.name().as_str();
+        let columns = if asked.include_schema {
+            described(SCHEMA, name, &table.columns())
+        } else {
+            Schema::empty()
+        };
+        (name, columns)
+    });
     listed(&asked, rows).map_err(|error| status::internal(&error))
 }
 
@@ -90,34 +74,6 @@ fn listed<'a>(
         builder.append(CATALOG, SYSTEM, name, SYSTEM_TABLE, &columns)?;
     }
     builder.build()
-}
-
-/// Names of the `tables` that are in `schema`.
-fn names_in(tables: &RecordBatch, schema: &str) -> Vec<String> {
-    let (schemas, names) = (tables.column(1), tables.column(2));
-    let rows = schemas
-        .as_string::<i32>()
-        .iter()
-        .zip(names.as_string::<i32>());
-    let named = rows.filter(|(of, _)| *of == Some(schema));
-    named
-        .filter_map(|(_, name)| name.map(str::to_owned))
-        .collect()
-}
-
-/// The columns of a table as clients meet them. One that cannot be read is listed without any: it must not hide
-/// the others.
-async fn columns_of(lake: &Lake, name: &str) -> Result<Schema, Error> {
-    let table: TableName = name.parse()?;
-    match lake.snapshot(&table).await {
-        Ok(Some(snapshot)) => Ok(described(SCHEMA, name, &snapshot.columns())),
-        Ok(None) => Ok(Schema::empty()),
-        Err(error @ Error::UnsupportedTable { .. }) => {
-            warn!(table = name, "{error}");
-            Ok(Schema::empty())
-        }
-        Err(error) => Err(error),
-    }
 }
 
 /// Adds to each column what drivers show of it.

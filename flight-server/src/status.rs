@@ -44,8 +44,10 @@ pub(crate) fn unsupported(command: &Command) -> Status {
 }
 
 fn code_of(failure: &Error) -> Code {
-    if Failure::find(failure).is_some() {
-        return Code::Unavailable;
+    match Failure::find(failure) {
+        Some(Failure::Gone { .. }) => return Code::FailedPrecondition,
+        Some(_) => return Code::Unavailable,
+        None => {}
     }
     match failure {
         Error::Plan(source) | Error::Execute(source) => code_of_plan(source),
@@ -65,7 +67,9 @@ fn code_of(failure: &Error) -> Code {
         | Error::ReadOnly { .. }
         | Error::TableName { .. }
         | Error::NoSuchTable { .. }
+        | Error::DirectoryName { .. }
         | Error::UnsupportedTable { .. } => Code::InvalidArgument,
+        Error::UnreadableTable { .. } | Error::UnusableFile { .. } => Code::FailedPrecondition,
         _ => Code::Internal,
     }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use chrono_tz::Tz;
 pub(crate) use engine::lake::IDENTITY;
-use engine::lake::{TableName, TableSchema};
+use engine::lake::{TableName, TableSchema, misnamed};
 use engine::query::{DEAD_LETTERS, Library, read_described};
 use engine::session::storable;
 use serde::Deserialize;
@@ -238,6 +238,9 @@ fn declare(
                 "the SELECT has no column \"{column}\"; every landed table has kafka_topic, kafka_partition, kafka_offset and its partition column"
             )));
         }
+    }
+    if let Some(fault) = misnamed(&columns) {
+        return Err(wrong(fault));
     }
     let messages = message_columns(&Shape::default());
     for column in IDENTITY {

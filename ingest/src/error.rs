@@ -339,8 +339,9 @@ impl Error {
             | Self::PostgresSlow { .. }
             | Self::Occupied { .. } => true,
             Self::Postgres { source, .. } => postgres::may_pass(source),
-            _ => Failure::find(self)
-                .is_some_and(|failure| !matches!(failure, Failure::Denied { .. })),
+            _ => Failure::find(self).is_some_and(|failure| {
+                !matches!(failure, Failure::Denied { .. } | Failure::Gone { .. })
+            }),
         }
     }
 

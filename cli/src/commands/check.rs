@@ -126,7 +126,7 @@ async fn queries(app: &App) -> anyhow::Result<String> {
 }
 
 async fn tables(lake: &Arc<Lake>) -> anyhow::Result<String> {
-    let tables = lake.tables().await?;
+    let tables = lake.readable().await?;
     Ok(text::counted(tables.len() as u64, "table"))
 }
 

@@ -75,7 +75,10 @@ impl Table {
 async fn sweep(lake: &Lake, name: Option<&str>, out: &mut Output) -> anyhow::Result<()> {
     let names = match name {
         Some(name) => vec![name.parse::<TableName>()?],
-        None => lake.tables().await?,
+        None => {
+            let tables = lake.readable().await?;
+            tables.iter().map(|table| table.name().clone()).collect()
+        }
     };
     for name in names {
         let mut table = lake
@@ -96,10 +99,7 @@ async fn sweep(lake: &Lake, name: Option<&str>, out: &mut Output) -> anyhow::Res
 
 /// Prints the tables of `lake`.
 pub(crate) async fn list(lake: &Lake, format: Format, out: &mut Output) -> anyhow::Result<()> {
-    let mut snapshots = Vec::new();
-    for name in lake.tables().await? {
-        snapshots.extend(lake.snapshot(&name).await?);
-    }
+    let snapshots = lake.readable().await?;
     if format != Format::Table {
         return format::print(format, &rows(&snapshots)?, out);
     }

@@ -1,8 +1,9 @@
 //! A data file: rows of one partition as Parquet, with what the log says of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
+use arrow::array::Array as _;
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
@@ -58,11 +59,13 @@ pub struct DataFile {
 pub fn encode(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Encoded, ParquetError> {
     let mut content = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut content, Arc::clone(schema), Some(properties()))?;
+    let mut with_nan = BTreeSet::new();
     for batch in batches {
         writer.write(&in_order(schema, batch)?)?;
+        with_nan.extend(statistics::with_nan(batch));
     }
     let footer = writer.finish()?;
-    let statistics = statistics::to_log(schema, &footer)?;
+    let statistics = statistics::to_log(schema, &footer, &with_nan)?;
     let rows = u64::try_from(footer.file_metadata().num_rows()).unwrap_or_default();
     drop(writer);
     // It is kept until its commit, and so would be what it has grown into.
@@ -82,6 +85,7 @@ fn in_order(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, Arro
         let fields = schema.fields().iter();
         fields.map(|field| field.name().clone()).collect()
     };
+    refuse_nulls(schema, batch)?;
     let (given_names, wanted) = (names(&given), names(schema));
     if given_names == wanted {
         return Ok(batch.clone());
@@ -92,6 +96,21 @@ fn in_order(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, Arro
     }
     let places = wanted.iter().map(|name| given.index_of(name));
     batch.project(&places.collect::<Result<Vec<_>, _>>()?)
+}
+
+/// Another writer may have made a column of the table `NOT NULL`; the writer of Parquet would store a null as a zero.
+fn refuse_nulls(schema: &SchemaRef, batch: &RecordBatch) -> Result<(), ArrowError> {
+    let mut required = schema.fields().iter().filter(|field| !field.is_nullable());
+    let broken = required.find(|field| {
+        let values = batch.column_by_name(field.name());
+        values.is_some_and(|values| values.null_count() > 0)
+    });
+    broken.map_or(Ok(()), |field| {
+        Err(ArrowError::InvalidArgumentError(format!(
+            "column \"{}\" of the table is NOT NULL, and a row has no value for it",
+            field.name()
+        )))
+    })
 }
 
 fn properties() -> WriterProperties {
@@ -141,6 +160,7 @@ impl Encoded {
                 modification_time: Utc::now().timestamp_millis(),
                 data_change: true,
                 stats: Some(self.statistics.to_string()),
+                tags: Some(statistics::tags()),
                 ..Add::default()
             },
             rows: self.rows,

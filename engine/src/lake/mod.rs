@@ -3,15 +3,21 @@
 //! Only this module knows paths and layout. A table is read through a [`Snapshot`] and its
 //! [`LakeTable`] provider, and changed through a [`Table`], whose every change is one commit.
 
+mod adapter;
+mod columns;
 mod data_file;
 mod evolve;
+mod features;
 mod files;
 mod follow;
 mod history;
 mod location;
+mod log_text;
 mod name;
 mod positions;
 mod provider;
+mod pruning;
+mod readers;
 mod rows;
 mod snapshot;
 mod snapshot_file;
@@ -27,8 +33,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::execution::runtime_env::RuntimeEnv;
 use futures::{StreamExt as _, TryStreamExt as _};
+use tracing::warn;
 use url::Url;
 
+pub use self::columns::misnamed;
 pub use self::data_file::{DataFile, Encoded, encode};
 pub(crate) use self::history::History;
 pub use self::location::Location;
@@ -55,6 +63,8 @@ pub struct Lake {
     stores: Arc<Stores>,
     /// The newest snapshot seen of each table; a newer one is made from it, not from nothing.
     snapshots: Mutex<HashMap<TableName, Arc<Snapshot>>>,
+    /// Directories that listings leave out, and why, as it was last said.
+    left_out: Mutex<HashMap<String, String>>,
 }
 
 impl Lake {
@@ -64,6 +74,7 @@ impl Lake {
             root: stores.locate(url)?,
             stores,
             snapshots: Mutex::default(),
+            left_out: Mutex::default(),
         }))
     }
 
@@ -80,22 +91,88 @@ impl Lake {
         runtime.register_object_store(self.root.url(), Arc::clone(self.root.store()));
     }
 
-    /// Names of the tables in the lake, in order.
+    /// Names of the tables in the lake, in order, also of those that cannot be read.
     pub async fn tables(&self) -> Result<Vec<TableName>, Error> {
-        let names = self.root.directories().await?;
-        let tables = futures::stream::iter(names)
-            .map(|name| async move {
-                let Ok(name) = name.parse::<TableName>() else {
-                    return Ok(None);
+        let names = self.logs().await?.into_iter();
+        Ok(names.filter_map(|name| name.parse().ok()).collect())
+    }
+
+    /// The newest versions of all tables that can be read, in the order of their names.
+    ///
+    /// One that cannot must not hide the others: it is left out with a warning, and its reason stands in the error of who
+    /// asks for it by name.
+    pub async fn readable(&self) -> Result<Vec<Arc<Snapshot>>, Error> {
+        let found = futures::stream::iter(self.logs().await?)
+            .map(|directory| async move {
+                let opened = match directory.parse() {
+                    Ok(name) => self.snapshot(&name).await,
+                    Err(_) => Err(self.misnamed(&directory)),
                 };
-                let log = self.location(&name).join("_delta_log");
+                match opened {
+                    Err(error) if is_of_one_table(&error) => {
+                        self.leave_out(&directory, Some(error));
+                        Ok(None)
+                    }
+                    opened => {
+                        self.leave_out(&directory, None);
+                        opened
+                    }
+                }
+            })
+            .buffered(LIST_CONCURRENCY)
+            .try_collect::<Vec<_>>()
+            .await?;
+        Ok(found.into_iter().flatten().collect())
+    }
+
+    /// The error that explains why `name` is no table, if there is a table at a directory that was meant by it: its name
+    /// has capitals or characters that names of tables have not.
+    pub async fn meant_directory(&self, name: &str) -> Result<Option<Error>, Error> {
+        let as_table = |name: &str| name.to_lowercase().replace(['-', ' ', '.'], "_");
+        let meant = as_table(name);
+        let mut logs = self.logs().await?.into_iter();
+        let found = logs.find(|directory| {
+            directory.parse::<TableName>().is_err() && as_table(directory) == meant
+        });
+        Ok(found.map(|directory| self.misnamed(&directory)))
+    }
+
+    fn misnamed(&self, directory: &str) -> Error {
+        Error::DirectoryName {
+            directory: directory.to_owned(),
+            lake: self.root.to_string(),
+        }
+    }
+
+    /// Warns that `directory` is left out of listings, when that was not said yet.
+    fn leave_out(&self, directory: &str, reason: Option<Error>) {
+        let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(reason) = reason else {
+            left_out.remove(directory);
+            return;
+        };
+        let reason = chain(&reason);
+        let said = left_out.insert(directory.to_owned(), reason.clone());
+        if said.as_ref() != Some(&reason) {
+            warn!(table = directory, reason, "left out of the list of tables");
+        }
+    }
+
+    /// Names of the directories that have the log of a table, in order.
+    async fn logs(&self) -> Result<Vec<String>, Error> {
+        let names = self.root.directories().await?.into_iter();
+        // Tools hide such directories, and some keep logs of their own there.
+        let names = names.filter(|name| !name.starts_with(['.', '_']));
+        let logs = futures::stream::iter(names)
+            .map(|name| async move {
+                let log = self.root.join(&name).join("_delta_log");
                 let is_table = log.is_log().await?;
                 Ok::<_, Error>(is_table.then_some(name))
             })
             .buffered(LIST_CONCURRENCY)
             .try_collect::<Vec<_>>()
             .await?;
-        Ok(tables.into_iter().flatten().collect())
+        Ok(logs.into_iter().flatten().collect())
     }
 
     /// The newest version of a table, or `None` when there is no such table.
@@ -145,4 +222,31 @@ impl Lake {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether `error` is about one table, and leaves the others as they are.
+fn is_of_one_table(error: &Error) -> bool {
+    match error {
+        Error::UnsupportedTable { .. }
+        | Error::UnreadableTable { .. }
+        | Error::UnusableFile { .. }
+        | Error::DirectoryName { .. }
+        | Error::Schema { .. } => true,
+        error => matches!(Failure::find(error), Some(Failure::Denied { .. })),
+    }
+}
+
+/// `error` with its causes, in one line.
+fn chain(error: &Error) -> String {
+    let mut told = error.to_string();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        let line = cause.to_string();
+        if !told.contains(&line) {
+            told.push_str(": ");
+            told.push_str(&line);
+        }
+        next = cause.source();
+    }
+    told
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
-use deltalake_core::kernel::{Add, Metadata};
+use deltalake_core::kernel::Metadata;
 use deltalake_core::logstore::{LogStoreRef, StorageConfig, default_logstore};
 use deltalake_core::table::state::DeltaTableState;
 use deltalake_core::{DeltaTable, DeltaTableError};
@@ -16,11 +16,14 @@ use object_store::prefix::PrefixStore;
 use tokio::sync::OnceCell;
 
 use super::data_file::DataFile;
+use super::features;
 use super::files::Files;
 use super::follow::Followed;
 use super::location::Location;
+use super::log_text::LogText;
 use super::name::TableName;
-use super::snapshot_file::SnapshotFile;
+use super::snapshot_file::{Layout, SnapshotFile};
+use super::store::Failure;
 use super::table::{NULL_PARTITION, PartitionKey, below};
 use super::transactions::{self, Transactions};
 use crate::error::Error;
@@ -76,27 +79,24 @@ impl Snapshot {
         log: LogStoreRef,
         state: DeltaTableState,
     ) -> Result<Self, Error> {
-        refuse_unsupported(&name, &state)?;
+        features::refuse_unreadable(&name, &state)?;
         let partition_columns = state.metadata().partition_columns();
         let schema = readers_schema(&state.snapshot().arrow_schema(), partition_columns);
+        let layout = Layout {
+            location: &location,
+            schema: &schema,
+            partition_columns,
+            may_be_wide: features::may_delete_rows(state.protocol()),
+        };
+        #[expect(deprecated, reason = "nothing else gives the tags of a file")]
         let files = state
             .log_data()
             .iter()
-            .map(|file| {
-                let add = Add {
-                    path: file.path().into_owned(),
-                    partition_values: file.partition_values_map(),
-                    size: file.size(),
-                    modification_time: file.modification_time(),
-                    stats: file.stats(),
-                    ..Add::default()
-                };
-                SnapshotFile::from_log(add, &location, &schema, partition_columns).map(Arc::new)
-            })
+            .map(|file| SnapshotFile::from_log(file.add_action(), &layout).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|source| Error::Schema {
+            .map_err(|fault| Error::UnusableFile {
                 table: name.clone(),
-                source,
+                fault,
             })?;
         // What the state was read from says it best; it says nothing when a checkpoint replaced the entry.
         let entry_ms = match state.version_timestamp(state.version()) {
@@ -142,16 +142,19 @@ impl Snapshot {
         if change.version == self.version {
             return Ok(Arc::clone(self));
         }
-        let partition_columns = self.metadata().partition_columns();
-        let added = change.added.into_iter().map(|file| {
-            SnapshotFile::from_log(file, &self.location, &self.schema, partition_columns)
-        });
+        let layout = Layout {
+            location: &self.location,
+            schema: &self.schema,
+            partition_columns: self.metadata().partition_columns(),
+            may_be_wide: features::may_delete_rows(self.opened.protocol()),
+        };
+        let added = change.added.into_iter();
         let added = added
-            .map(|file| file.map(Arc::new))
+            .map(|file| SnapshotFile::from_log(file, &layout).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()
-            .map_err(|source| Error::Schema {
+            .map_err(|fault| Error::UnusableFile {
                 table: self.name.clone(),
-                source,
+                fault,
             })?;
         let entry_ms = written_ms(&log_entry(&self.location, change.version)).await?;
         let recorded = self.transactions.get().cloned().flatten();
@@ -362,7 +365,7 @@ async fn written_ms(place: &Location) -> Result<Option<i64>, Error> {
 
 /// The log of the table at `location`, on the guarded store.
 pub(super) fn log_store(location: &Location) -> LogStoreRef {
-    let root: Arc<DynObjectStore> = Arc::clone(location.store());
+    let root: Arc<DynObjectStore> = Arc::new(LogText::new(Arc::clone(location.store())));
     let prefixed = Arc::new(PrefixStore::new(Arc::clone(&root), location.path().clone()));
     let mut url = location.url().clone();
     if !url.path().ends_with('/') {
@@ -371,37 +374,19 @@ pub(super) fn log_store(location: &Location) -> LogStoreRef {
     default_logstore(prefixed, root, &url, &StorageConfig::default())
 }
 
+/// The storage may have failed, which passes; else the log is broken, or asks for more than the library knows.
 fn open_failed(name: &TableName, location: &Location, source: DeltaTableError) -> Error {
+    if Failure::find(&source).is_none() {
+        return Error::UnreadableTable {
+            table: name.clone(),
+            location: location.to_string(),
+            source,
+        };
+    }
     Error::OpenTable {
         table: name.clone(),
         location: location.to_string(),
         source,
-    }
-}
-
-/// Refuses what plain Parquet scans would read wrongly.
-fn refuse_unsupported(name: &TableName, state: &DeltaTableState) -> Result<(), Error> {
-    let configuration = state.metadata().configuration();
-    let mapped = configuration
-        .get("delta.columnMapping.mode")
-        .is_some_and(|mode| mode != "none");
-    let feature = if mapped {
-        Some("column mapping")
-    } else if state
-        .log_data()
-        .iter()
-        .any(|file| file.deletion_vector_descriptor().is_some())
-    {
-        Some("deletion vectors")
-    } else {
-        None
-    };
-    match feature {
-        None => Ok(()),
-        Some(feature) => Err(Error::UnsupportedTable {
-            table: name.clone(),
-            feature,
-        }),
     }
 }
 

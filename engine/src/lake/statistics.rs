@@ -1,11 +1,17 @@
 //! Column statistics of a data file, in the three forms they travel in: Parquet footer, Delta log
 //! (JSON, <https://github.com/delta-io/delta/blob/master/PROTOCOL.md#per-file-statistics>) and DataFusion.
+//!
+//! Two things follow from them, and they ask for different proofs. An answer (`min(id)`, `count(*)`, a constant in place
+//! of a column) follows from exact statistics alone. A file is left out of a scan by ends that no value goes beyond. So
+//! an end that is there holds for all values, NaN included; it is exact when it is a value of the column besides; what
+//! proves neither is absent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::{DataType, Schema, TimeUnit};
-use chrono::{DateTime, NaiveDate};
+use arrow::array::{Array as _, ArrayRef, AsArray as _};
+use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema, TimeUnit};
+use arrow::record_batch::RecordBatch;
+use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
@@ -17,8 +23,28 @@ use serde_json::{Map, Value, json};
 
 const MICROSECONDS: &str = "%Y-%m-%dT%H:%M:%S%.6fZ";
 
-/// Statistics as the Delta log stores them, read off the footer of a file just written.
-pub(super) fn to_log(schema: &Schema, footer: &ParquetMetaData) -> Result<String, ParquetError> {
+/// Tag of a file whose writer looked for NaN: its ends of floats are those of all values, and a column with NaN has
+/// none. Statistics of Parquet and of Delta leave NaN out without a word, and NaN is larger than any number.
+const NAN_TAG: &str = "isobar.nanChecked";
+
+/// The tags of a file that we write.
+pub(super) fn tags() -> HashMap<String, Option<String>> {
+    HashMap::from([(NAN_TAG.to_owned(), Some("true".to_owned()))])
+}
+
+/// Whether the writer of a file with `tags` looked for NaN.
+pub(super) fn is_nan_checked(tags: Option<&HashMap<String, Option<String>>>) -> bool {
+    let tag = tags.and_then(|tags| tags.get(NAN_TAG));
+    tag.is_some_and(|value| value.as_deref() == Some("true"))
+}
+
+/// Statistics as the Delta log stores them, read off the footer of a file just written. `with_nan` are the columns that
+/// hold NaN, see [`with_nan`].
+pub(super) fn to_log(
+    schema: &Schema,
+    footer: &ParquetMetaData,
+    with_nan: &BTreeSet<String>,
+) -> Result<String, ParquetError> {
     let (mut mins, mut maxs, mut nulls) = (Map::new(), Map::new(), Map::new());
     let parquet_schema = footer.file_metadata().schema_descr();
     for field in schema.fields() {
@@ -28,6 +54,9 @@ pub(super) fn to_log(schema: &Schema, footer: &ParquetMetaData) -> Result<String
         if counts.iter().all(|count| count.is_some()) {
             let total: u64 = counts.iter().flatten().sum();
             nulls.insert(field.name().clone(), json!(total));
+        }
+        if with_nan.contains(field.name()) {
+            continue;
         }
         let lowest = smallest(&converter.row_group_mins(groups)?);
         let highest = largest(&converter.row_group_maxes(groups)?);
@@ -45,6 +74,28 @@ pub(super) fn to_log(schema: &Schema, footer: &ParquetMetaData) -> Result<String
     .to_string())
 }
 
+/// Names of the columns of `batch` that hold NaN.
+pub(super) fn with_nan(batch: &RecordBatch) -> impl Iterator<Item = String> {
+    let holds_nan = |values: &ArrayRef| match values.data_type() {
+        DataType::Float32 => {
+            let mut values = values.as_primitive::<Float32Type>().iter().flatten();
+            values.any(f32::is_nan)
+        }
+        DataType::Float64 => {
+            let mut values = values.as_primitive::<Float64Type>().iter().flatten();
+            values.any(f64::is_nan)
+        }
+        _ => false,
+    };
+    let schema = batch.schema();
+    let named = schema.fields().iter().zip(batch.columns());
+    let found: Vec<_> = named
+        .filter(|(_, values)| holds_nan(values))
+        .map(|(field, _)| field.name().clone())
+        .collect();
+    found.into_iter()
+}
+
 /// Statistics as the Delta log has them. Values stay text until their column's type is known: a number read without
 /// its type would come within one unit in the last place only, and a file whose smallest value is its largest is
 /// answered from here.
@@ -52,6 +103,8 @@ pub(super) fn to_log(schema: &Schema, footer: &ParquetMetaData) -> Result<String
 #[serde(rename_all = "camelCase", default)]
 struct Logged<'a> {
     num_records: Option<u64>,
+    /// Whether ends and counts are those of the rows that are there. False when rows were deleted since.
+    tight_bounds: Option<bool>,
     #[serde(borrow)]
     min_values: HashMap<String, &'a RawValue>,
     #[serde(borrow)]
@@ -71,64 +124,149 @@ pub(super) fn rows_from_log(log: &str) -> Option<u64> {
     rows.num_records
 }
 
+/// What is known of a file beside the text of its statistics.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known {
+    pub(super) size: u64,
+    /// Its writer looked for NaN, see [`tags`].
+    pub(super) nan_checked: bool,
+    /// Its table may have files with deleted rows. Then ends are exact only where the log says so: the library drops
+    /// `tightBounds` when a checkpoint has statistics as columns.
+    pub(super) may_be_wide: bool,
+}
+
 /// Statistics of one file for DataFusion, columns in the order of `schema`. A file without
 /// statistics, or with ones we do not understand, is only less well pruned.
-pub(super) fn from_log(schema: &Schema, log: Option<&str>, size: u64) -> Statistics {
+pub(super) fn from_log(schema: &Schema, log: Option<&str>, known: Known) -> Statistics {
     let log: Logged<'_> = log
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default();
     let rows = log.num_records.map(|rows| rows as usize);
     Statistics {
         num_rows: exact(rows),
-        total_byte_size: Precision::Inexact(size as usize),
+        total_byte_size: Precision::Inexact(known.size as usize),
         column_statistics: schema
             .fields()
             .iter()
-            .map(|field| column(field.name(), field.data_type(), &log))
+            .map(|field| column(field, &log, known))
             .collect(),
     }
 }
 
-fn column(name: &str, data_type: &DataType, log: &Logged<'_>) -> ColumnStatistics {
-    let nulls = log.null_count.get(name);
-    let nulls = nulls.and_then(|nulls| nulls.get().parse().ok());
-    let end = |values: &HashMap<_, &RawValue>| {
-        let logged = values.get(name).map(|value| value.get());
-        logged.map_or(Precision::Absent, |logged| bound(data_type, logged))
+/// Metadata of a column whose type has become wider: the statistics of its older files were made with another type.
+const TYPE_CHANGES: &str = "delta.typeChanges";
+
+fn column(field: &Field, log: &Logged<'_>, known: Known) -> ColumnStatistics {
+    let is_tight = log.tight_bounds.unwrap_or(!known.may_be_wide)
+        && !field.metadata().contains_key(TYPE_CHANGES);
+    let nulls = log.null_count.get(field.name());
+    let nulls: Option<u64> = nulls.and_then(|nulls| nulls.get().parse().ok());
+    let null_count = match nulls {
+        Some(nulls) if is_tight => Precision::Exact(nulls as usize),
+        // None and all hold for any part of the rows.
+        Some(nulls) if nulls == 0 || Some(nulls) == log.num_records => {
+            Precision::Inexact(nulls as usize)
+        }
+        Some(_) | None => Precision::Absent,
+    };
+    let may_hide_nan = field.data_type().is_floating() && !known.nan_checked;
+    let end = |values: &HashMap<String, &RawValue>, end: End| {
+        let logged = values.get(field.name()).filter(|_| !may_hide_nan);
+        let found = logged.map_or(Precision::Absent, |logged| {
+            bound(field.data_type(), logged.get(), end)
+        });
+        if is_tight { found } else { found.to_inexact() }
     };
     ColumnStatistics {
-        null_count: exact(nulls),
-        min_value: end(&log.min_values),
-        max_value: end(&log.max_values),
+        null_count,
+        min_value: end(&log.min_values, End::Min),
+        max_value: end(&log.max_values, End::Max),
         ..ColumnStatistics::new_unknown()
     }
 }
 
-/// Writers shorten longer texts to this many characters.
-const TEXT_WHOLE_MAX: usize = 31;
+/// One end of a column's values, which no value goes beyond: exact when it is itself a value.
+fn bound(data_type: &DataType, logged: &str, end: End) -> Precision<ScalarValue> {
+    let found = match data_type {
+        DataType::Int8 => logged.parse::<i8>().ok().map(ScalarValue::from),
+        DataType::Int16 => logged.parse::<i16>().ok().map(ScalarValue::from),
+        DataType::Int32 => logged.parse::<i32>().ok().map(ScalarValue::from),
+        DataType::Int64 => logged.parse::<i64>().ok().map(ScalarValue::from),
+        DataType::Date32 => text_of(logged)
+            .and_then(|text| text.parse::<NaiveDate>().ok())
+            .map(|date| ScalarValue::Date32(Some(date.to_epoch_days()))),
+        DataType::Float32 | DataType::Float64 => {
+            return inexact(
+                number_of(logged, end)
+                    .and_then(|number| ScalarValue::Float64(Some(number)).cast_to(data_type).ok()),
+            );
+        }
+        DataType::Utf8 => return inexact(text_of(logged).map(|text| of_text(text, end))),
+        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
+            let instant = text_of(logged).and_then(|text| instant_of(&text, zone.is_some(), end));
+            return instant.map_or(Precision::Absent, |instant| {
+                instant.map(|micros| ScalarValue::TimestampMicrosecond(Some(micros), zone.clone()))
+            });
+        }
+        _ => None,
+    };
+    found.map_or(Precision::Absent, Precision::Exact)
+}
 
-/// One end of a column's values: exact when it is a value of the column, else only a bound. Files are pruned
-/// by exact ends alone.
-fn bound(data_type: &DataType, logged: &str) -> Precision<ScalarValue> {
-    let Some(value) = from_json(data_type, logged) else {
-        return Precision::Absent;
+fn inexact(found: Option<ScalarValue>) -> Precision<ScalarValue> {
+    found.map_or(Precision::Absent, Precision::Inexact)
+}
+
+/// A zero may stand for either, and Parquet has it as -0.0 where it is the smallest and as +0.0 where it is the largest.
+fn number_of(logged: &str, end: End) -> Option<f64> {
+    let number: f64 = logged.parse().ok()?;
+    let zero = match end {
+        End::Min => -0.0,
+        End::Max => 0.0,
     };
-    let text = text_of(logged).unwrap_or_default();
-    let is_value = match (data_type, &value) {
-        (DataType::Utf8, _) => text.chars().count() <= TEXT_WHOLE_MAX,
-        // Some writers cut to milliseconds.
-        (DataType::Timestamp(..), _) => text
-            .split_once('.')
-            .is_some_and(|(_, fraction)| fraction.len() == "123456Z".len()),
-        // Parquet has a zero as -0.0 where it is the smallest and as +0.0 where it is the largest.
-        (_, ScalarValue::Float64(Some(number))) => *number != 0.0,
-        _ => true,
-    };
-    if is_value {
-        Precision::Exact(value)
-    } else {
-        Precision::Inexact(value)
+    Some(if number == 0.0 { zero } else { number })
+}
+
+/// Writers shorten texts, to lengths of their own and without a mark: no text is a value for certain. What stands last
+/// in a largest one may have been put there so that it is larger than what was cut off; the characters that older
+/// writers took for the largest are smaller than an emoji.
+fn of_text(mut text: String, end: End) -> ScalarValue {
+    if matches!(end, End::Max) && text.ends_with(['\u{fffd}', '\u{ffff}']) {
+        text.pop();
+        text.push(char::MAX);
     }
+    ScalarValue::Utf8(Some(text))
+}
+
+/// Digits behind the second of an instant in whole microseconds.
+const MICROSECOND_DIGITS: usize = 6;
+
+/// Microseconds since the epoch. Many writers cut to milliseconds: with fewer digits the value lies within one unit of
+/// the last. Without an offset it is a local time, which is no instant.
+fn instant_of(text: &str, has_zone: bool, end: End) -> Option<Precision<i64>> {
+    let micros = if has_zone {
+        text.parse::<DateTime<chrono::Utc>>()
+            .ok()?
+            .timestamp_micros()
+    } else {
+        let local = text.strip_suffix('Z').unwrap_or(text);
+        local
+            .parse::<NaiveDateTime>()
+            .ok()?
+            .and_utc()
+            .timestamp_micros()
+    };
+    let fraction = text.split_once('.').map_or("", |(_, fraction)| fraction);
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    if digits == MICROSECOND_DIGITS {
+        return Some(Precision::Exact(micros));
+    }
+    let unit = u32::try_from(MICROSECOND_DIGITS.saturating_sub(digits)).ok()?;
+    let within = 10_i64.pow(unit);
+    Some(Precision::Inexact(match end {
+        End::Min => micros.checked_sub(within)?,
+        End::Max => micros.checked_add(within)?,
+    }))
 }
 
 /// Statistics of a partition column: every one of the file's `rows` has this value.
@@ -139,18 +277,24 @@ pub(super) fn of_partition(value: &ScalarValue, rows: Precision<usize>) -> Colum
             ..ColumnStatistics::new_unknown()
         };
     }
+    let ends = match value {
+        // Aggregates have an order of their own for NaN and for zeros.
+        ScalarValue::Float32(_) | ScalarValue::Float64(_) => Precision::Absent,
+        value => Precision::Exact(value.clone()),
+    };
     ColumnStatistics {
         null_count: Precision::Exact(0),
-        min_value: Precision::Exact(value.clone()),
-        max_value: Precision::Exact(value.clone()),
+        min_value: ends.clone(),
+        max_value: ends,
         ..ColumnStatistics::new_unknown()
     }
 }
 
-/// The value of a partition column from its text in the log or in a path.
+/// The value of a partition column from its text in the log or in a path, if it is one. An empty text is null, as the
+/// Delta protocol has it.
 pub(super) fn partition_value(data_type: &DataType, text: Option<&str>) -> Option<ScalarValue> {
     match text {
-        None => ScalarValue::try_from(data_type).ok(),
+        None | Some("") => ScalarValue::try_from(data_type).ok(),
         Some(text) => ScalarValue::try_from_string(text.to_owned(), data_type).ok(),
     }
 }
@@ -215,25 +359,6 @@ fn to_json(value: &ScalarValue) -> Option<Value> {
     }
 }
 
-fn from_json(data_type: &DataType, logged: &str) -> Option<ScalarValue> {
-    match data_type {
-        DataType::Int32 => Some(ScalarValue::from(logged.parse::<i32>().ok()?)),
-        DataType::Int64 => Some(ScalarValue::from(logged.parse::<i64>().ok()?)),
-        DataType::Float64 => Some(ScalarValue::from(logged.parse::<f64>().ok()?)),
-        DataType::Utf8 => Some(ScalarValue::from(text_of(logged)?)),
-        DataType::Date32 => {
-            let date = text_of(logged)?.parse::<NaiveDate>().ok()?;
-            Some(ScalarValue::Date32(Some(date.to_epoch_days())))
-        }
-        DataType::Timestamp(TimeUnit::Microsecond, zone) => {
-            let instant = text_of(logged)?.parse::<DateTime<chrono::Utc>>().ok()?;
-            let micros = Some(instant.timestamp_micros());
-            Some(ScalarValue::TimestampMicrosecond(micros, zone.clone()))
-        }
-        _ => None,
-    }
-}
-
 /// What stands between the quotes, if `logged` is a text.
 fn text_of(logged: &str) -> Option<String> {
     serde_json::from_str(logged).ok()
@@ -241,29 +366,72 @@ fn text_of(logged: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+    use std::sync::Arc;
+
+    use arrow::array::Float64Array;
     use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+    use arrow::record_batch::RecordBatch;
     use datafusion::common::ScalarValue;
     use datafusion::common::stats::Precision;
 
-    use super::{bound, from_log, of_partition, rows_from_log};
+    use super::{
+        End, Known, TYPE_CHANGES, bound, from_log, of_partition, partition_value, rows_from_log,
+        with_nan,
+    };
+
+    const NAN_CHECKED: Known = Known {
+        size: 1,
+        nan_checked: true,
+        may_be_wide: false,
+    };
+
+    fn schema(data_type: DataType) -> Schema {
+        Schema::new(vec![Field::new("x", data_type, true)])
+    }
+
+    fn instant() -> DataType {
+        DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+    }
 
     #[test]
-    fn a_zero_is_a_bound_and_other_numbers_are_values() {
-        let zero = bound(&DataType::Float64, "-0.0");
-        assert_eq!(zero.is_exact(), Some(false));
-        let one = bound(&DataType::Float64, "1.5");
-        assert_eq!(one, Precision::Exact(ScalarValue::from(1.5)));
+    fn ends_of_floats_are_known_only_where_nan_was_looked_for() {
+        let log =
+            r#"{"numRecords":2,"minValues":{"x":1.5},"maxValues":{"x":0},"nullCount":{"x":0}}"#;
+        for data_type in [DataType::Float32, DataType::Float64] {
+            let schema = schema(data_type);
+            let column = |known| from_log(&schema, Some(log), known).column_statistics[0].clone();
+            let unknown = column(Known::default());
+            assert_eq!(unknown.min_value, Precision::Absent);
+            assert_eq!(unknown.max_value, Precision::Absent);
+            assert_eq!(column(NAN_CHECKED).min_value.is_exact(), Some(false));
+        }
+    }
+
+    #[test]
+    fn a_zero_is_the_outermost_of_the_two() {
+        let check = |logged: &str, end: End, expected: f64| {
+            let Precision::Inexact(ScalarValue::Float64(Some(found))) =
+                bound(&DataType::Float64, logged, end)
+            else {
+                panic!("no inexact end");
+            };
+            assert_eq!(found.to_bits(), expected.to_bits(), "{logged}");
+        };
+        check("0.0", End::Min, -0.0);
+        check("-0.0", End::Max, 0.0);
+        check("-0.5", End::Max, -0.5);
     }
 
     #[test]
     fn every_number_comes_back_to_its_last_bit() {
-        let schema = Schema::new(vec![Field::new("x", DataType::Float64, true)]);
+        let schema = schema(DataType::Float64);
         let mut number = 0.1_f64;
         for _ in 0..10_000 {
             number = (number * 1.618_033_988_749_895 + 0.317).rem_euclid(97.0);
             let log = format!(r#"{{"numRecords":1,"minValues":{{"x":{number}}},"other":[1]}}"#);
-            let found = from_log(&schema, Some(&log), 1);
-            let expected = Precision::Exact(ScalarValue::from(number));
+            let found = from_log(&schema, Some(&log), NAN_CHECKED);
+            let expected = Precision::Inexact(ScalarValue::from(number));
             assert_eq!(found.column_statistics[0].min_value, expected);
         }
     }
@@ -276,25 +444,119 @@ mod tests {
             (DataType::Float64, "\"NaN\""),
             (DataType::Int32, "3000000000"),
             (DataType::Int64, "1.5"),
+            (DataType::Int64, r#"{"y":1}"#),
             (DataType::Date32, "null"),
+            (instant(), "\"2026-01-15T00:00:00.123456\""),
+            (DataType::Decimal128(10, 2), "1.5"),
+            (
+                DataType::Struct(vec![Field::new("y", DataType::Int64, true)].into()),
+                r#"{"y":1}"#,
+            ),
         ] {
-            assert_eq!(bound(&data_type, logged), Precision::Absent, "{logged}");
+            let found = bound(&data_type, logged, End::Min);
+            assert_eq!(found, Precision::Absent, "{logged}");
         }
     }
 
     #[test]
-    fn what_a_writer_may_have_shortened_is_a_bound() {
-        let is_exact = |data_type: DataType, value: &str| {
-            bound(&data_type, &format!("\"{value}\"")).is_exact()
+    fn integers_and_days_and_whole_microseconds_are_values() {
+        let check = |data_type: DataType, logged: &str, expected: bool| {
+            let found = bound(&data_type, logged, End::Max).is_exact();
+            assert_eq!(found, Some(expected), "{logged}");
         };
-        let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-        assert_eq!(
-            is_exact(instant.clone(), "2026-01-15T00:00:00.123456Z"),
-            Some(true)
+        check(DataType::Int64, "9007199254740993", true);
+        check(DataType::Int8, "-128", true);
+        check(DataType::Date32, "\"2026-01-15\"", true);
+        check(instant(), "\"2026-01-15T00:00:00.123456Z\"", true);
+        check(instant(), "\"2026-01-15T00:00:00.123Z\"", false);
+        check(instant(), "\"2026-01-15T00:00:00Z\"", false);
+        check(DataType::Utf8, "\"Paris\"", false);
+    }
+
+    #[test]
+    fn an_instant_that_was_cut_lies_within_its_unit() {
+        let micros = |logged: &str, end: End| match bound(&instant(), logged, end) {
+            Precision::Inexact(ScalarValue::TimestampMicrosecond(Some(micros), _)) => micros,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(micros("\"1970-01-01T00:00:00.123Z\"", End::Min), 122_000);
+        assert_eq!(micros("\"1970-01-01T00:00:00.123Z\"", End::Max), 124_000);
+        assert_eq!(micros("\"1970-01-01T01:00:00+01:00\"", End::Max), 1_000_000);
+    }
+
+    #[test]
+    fn a_text_that_an_older_writer_cut_is_larger_than_any_that_begins_so() {
+        let largest = |logged: &str| match bound(&DataType::Utf8, logged, End::Max) {
+            Precision::Inexact(ScalarValue::Utf8(Some(text))) => text,
+            other => panic!("{other:?}"),
+        };
+        assert!(largest("\"abc\u{ffff}\"").as_str() > "abc\u{1f600}");
+        assert!(largest("\"abc\u{fffd}\"").as_str() > "abc\u{1f600}");
+        assert_eq!(largest("\"abc\""), "abc");
+        assert_eq!(largest(r#""\ud842\udfb7""#), "\u{20bb7}");
+    }
+
+    #[test]
+    fn wide_bounds_and_widened_types_prove_no_answer() {
+        let log = |tight: &str| {
+            format!(
+                r#"{{"numRecords":3,{tight}"minValues":{{"x":1}},"maxValues":{{"x":9}},"nullCount":{{"x":1}}}}"#
+            )
+        };
+        let check = |log: &str, schema: &Schema, known: Known, expected: bool| {
+            let found = from_log(schema, Some(log), known);
+            let column = &found.column_statistics[0];
+            assert_eq!(column.min_value.is_exact(), Some(expected), "{log}");
+            assert_eq!(
+                column.null_count.is_exact(),
+                expected.then_some(true),
+                "{log}"
+            );
+            assert_eq!(found.num_rows, Precision::Exact(3));
+        };
+        let plain = schema(DataType::Int64);
+        let wide = Known {
+            may_be_wide: true,
+            ..Known::default()
+        };
+        check(&log(""), &plain, Known::default(), true);
+        check(&log(""), &plain, wide, false);
+        check(&log(r#""tightBounds":true,"#), &plain, wide, true);
+        check(
+            &log(r#""tightBounds":false,"#),
+            &plain,
+            Known::default(),
+            false,
         );
-        assert_eq!(is_exact(instant, "2026-01-15T00:00:00.123Z"), Some(false));
-        assert_eq!(is_exact(DataType::Utf8, "Paris"), Some(true));
-        assert_eq!(is_exact(DataType::Utf8, &"x".repeat(32)), Some(false));
+        let changes = HashMap::from([(TYPE_CHANGES.to_owned(), "[]".to_owned())]);
+        let widened = Schema::new(vec![plain.field(0).clone().with_metadata(changes)]);
+        check(&log(""), &widened, Known::default(), false);
+    }
+
+    #[test]
+    fn no_nulls_and_nulls_alone_hold_for_wide_bounds_too() {
+        let check = |nulls: u64, expected: Precision<usize>| {
+            let log =
+                format!(r#"{{"numRecords":3,"tightBounds":false,"nullCount":{{"x":{nulls}}}}}"#);
+            let found = from_log(&schema(DataType::Int64), Some(&log), Known::default());
+            assert_eq!(found.column_statistics[0].null_count, expected, "{nulls}");
+        };
+        check(0, Precision::Inexact(0));
+        check(2, Precision::Absent);
+        check(3, Precision::Inexact(3));
+    }
+
+    #[test]
+    fn columns_with_nan_are_told_apart() {
+        let columns = RecordBatch::try_from_iter([
+            (
+                "a",
+                Arc::new(Float64Array::from(vec![Some(1.0), None])) as _,
+            ),
+            ("b", Arc::new(Float64Array::from(vec![f64::NAN, 1.0])) as _),
+        ]);
+        let found: Vec<_> = with_nan(&columns.expect("a batch")).collect();
+        assert_eq!(found, ["b"]);
     }
 
     #[test]
@@ -311,5 +573,17 @@ mod tests {
         let found = of_partition(&ScalarValue::Date32(None), Precision::Exact(7));
         assert_eq!(found.null_count, Precision::Exact(7));
         assert_eq!(found.min_value, Precision::Absent);
+    }
+
+    #[test]
+    fn an_empty_partition_value_is_null() {
+        for data_type in [DataType::Utf8, DataType::Int32, DataType::Date32, instant()] {
+            for text in [None, Some("")] {
+                let found = partition_value(&data_type, text).expect("a value");
+                assert!(found.is_null(), "{data_type}");
+                assert_eq!(found.data_type(), data_type);
+            }
+        }
+        assert_eq!(partition_value(&DataType::Int32, Some("x")), None);
     }
 }

@@ -10,7 +10,7 @@ use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
 use datafusion::common::ScalarValue;
 use deltalake_core::kernel::engine::arrow_conversion::TryIntoKernel as _;
-use deltalake_core::kernel::transaction::{CommitData, CommitProperties, PROTOCOL};
+use deltalake_core::kernel::transaction::{CommitData, CommitProperties};
 use deltalake_core::kernel::{Action, StructType, Transaction as Txn};
 use deltalake_core::logstore::CommitOrBytes;
 use deltalake_core::operations::create::CreateBuilder;
@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use super::data_file::{DataFile, Encoded};
 use super::evolve;
+use super::features;
 use super::location::Location;
 use super::name::TableName;
 use super::snapshot::{Snapshot, log_store};
@@ -112,6 +113,7 @@ impl Table {
             None => create(&name, &location, schema).await?,
         };
         let mut table = Self::at(snapshot, location);
+        features::refuse_unwritable(table.name(), table.snapshot.opened(), &Change::default())?;
         table.evolve(schema).await?;
         table.columns = Arc::clone(table.snapshot.schema());
         Ok(table)
@@ -165,6 +167,7 @@ impl Table {
             }
         }
         self.refuse_other_columns(change)?;
+        features::refuse_unwritable(self.name(), self.snapshot.opened(), change)?;
         let failure = match self.try_commit(change).await {
             Ok(version) => {
                 self.tidy(version).await;
@@ -233,7 +236,6 @@ impl Table {
             predicate: None,
         };
         let data = CommitData::new(actions, operation, HashMap::new(), transactions);
-        PROTOCOL.can_commit(self.snapshot.opened(), &data.actions, &data.operation)?;
         let entry = CommitOrBytes::LogBytes(data.get_bytes()?);
         let version = self.snapshot.version() + 1;
         // Once: whether a newer version is harmless is the caller's to decide.

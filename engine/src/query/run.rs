@@ -18,7 +18,8 @@ use super::publish::{application, publish};
 use super::staleness::{Freshness, Input};
 use crate::error::Error;
 use crate::lake::{
-    DataFile, History, Lake, Location, Outcome, PartitionKey, Table, TableSchema, encode, split,
+    DataFile, History, Lake, Location, Outcome, PartitionKey, Table, TableSchema, encode, misnamed,
+    split,
 };
 use crate::output::hbase::Target;
 use crate::output::jsonl;
@@ -225,6 +226,13 @@ impl Runner {
             });
         }
         let schema = Arc::new(Schema::new(fields));
+        let fills_table = query.header.output.table.is_some();
+        if let Some(fault) = misnamed(&schema).filter(|_| fills_table) {
+            return Err(Error::QueryColumnName {
+                query: query.name.to_string(),
+                fault,
+            });
+        }
         for column in query
             .header
             .partition

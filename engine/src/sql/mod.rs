@@ -2,6 +2,7 @@
 
 mod budget;
 mod calls;
+mod capitals;
 pub(crate) mod names;
 mod numbers;
 mod refusals;
@@ -334,7 +335,8 @@ pub(crate) fn plan_failed(statement: &Statement, error: DataFusionError) -> Erro
         usize::try_from(span.start.line).unwrap_or(1),
         usize::try_from(span.start.column).unwrap_or(1),
     );
-    let notes: Vec<_> = notes.collect();
+    let quoted = capitals::quoted(&error);
+    let notes: Vec<_> = quoted.as_deref().into_iter().chain(notes).collect();
     Error::Syntax {
         message: if notes.is_empty() {
             diagnostic.message.clone()

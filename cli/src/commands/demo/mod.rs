@@ -140,17 +140,15 @@ fn outcome(report: &Report) -> String {
 /// Where what was made lies.
 async fn places(lake: &Lake, report: &Report, out: &mut Output) -> anyhow::Result<()> {
     out.line("\nThe tables")?;
-    for name in lake.tables().await? {
-        if let Some(snapshot) = lake.snapshot(&name).await? {
-            let (files, bytes, rows) = snapshot.size();
-            let rows = text::counted(rows.unwrap_or_default(), "row");
-            let files = text::counted(files as u64, "file");
-            let bytes = text::bytes(bytes);
-            out.line(format_args!(
-                "  {}  {rows}, {files}, {bytes}",
-                snapshot.location()
-            ))?;
-        }
+    for snapshot in lake.readable().await? {
+        let (files, bytes, rows) = snapshot.size();
+        let rows = text::counted(rows.unwrap_or_default(), "row");
+        let files = text::counted(files as u64, "file");
+        let bytes = text::bytes(bytes);
+        out.line(format_args!(
+            "  {}  {rows}, {files}, {bytes}",
+            snapshot.location()
+        ))?;
     }
     let table = "daily_weather_by_city".parse()?;
     if let Some(snapshot) = lake.snapshot(&table).await? {

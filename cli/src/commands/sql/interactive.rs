@@ -52,10 +52,13 @@ pub(super) async fn run(
         .map(|state| state.join("history"));
     let mut editor = LineEditor::new()?;
     let tables = signals
-        .interrupting(async { Ok(desk.lake.tables().await?) })
+        .interrupting(async { Ok(desk.lake.readable().await?) })
         .await?;
     editor.set_helper(Some(Assistant {
-        words: tables.iter().map(ToString::to_string).collect(),
+        words: tables
+            .iter()
+            .map(|table| table.name().to_string())
+            .collect(),
     }));
     if let Some(path) = &history
         && path.exists()

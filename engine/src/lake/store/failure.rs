@@ -54,6 +54,11 @@ pub enum Failure {
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
+    /// A data file that the log of its table names is not there.
+    #[error(
+        "data file \"/{path}\" is gone, though the log of its table names it; another tool has removed it (VACUUM with too short a retention, or by hand): bring it back, or have that tool repair the table (FSCK REPAIR TABLE, or RESTORE to a version without it)"
+    )]
+    Gone { path: String },
     /// A DataNode failed while it sent or took data.
     #[error(
         "{server} could not move the data of \"{path}\" (\"{operation}\"); check that its DataNodes run and are reachable from here"
