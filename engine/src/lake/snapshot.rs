@@ -60,10 +60,11 @@ impl Snapshot {
         }
         let log = log_store(location);
         let mut table = DeltaTable::new(Arc::clone(&log));
-        table
-            .load()
-            .await
-            .map_err(|source| open_failed(name, location, source))?;
+        if let Err(source) = table.load().await {
+            // A storage that is away answers nothing else either, should the library have hidden it.
+            location.join("_delta_log").is_log().await?;
+            return Err(open_failed(name, location, source));
+        }
         let state = table
             .snapshot()
             .map_err(|source| open_failed(name, location, source))?
