@@ -1,12 +1,14 @@
 //! Rows on standard output, as a table, as CSV or as JSON Lines.
 
-use arrow::array::RecordBatch;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::csv;
-use arrow::datatypes::SchemaRef;
-use arrow::json;
-use arrow::json::writer::LineDelimited;
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::error::ArrowError;
 use arrow::util::pretty::pretty_format_batches_with_schema;
 use clap::ValueEnum;
+use engine::output::{json, text};
 
 use crate::output::Output;
 
@@ -81,7 +83,7 @@ impl Printer {
         let is_full = batch.num_rows() == room && self.rows_max != usize::MAX;
         self.rows += batch.num_rows();
         match self.format {
-            Format::Table => self.held.push(batch),
+            Format::Table => self.held.push(printed(&batch)?),
             Format::Csv => self.csv(false, &batch, out)?,
             Format::Json => json(&batch, out)?,
         }
@@ -106,19 +108,29 @@ impl Printer {
         csv::WriterBuilder::new()
             .with_header(names)
             .build(&mut text)
-            .write(batch)?;
+            .write(&printed(batch)?)?;
         out.write(|out| std::io::Write::write_all(out, &text))
     }
 }
 
 fn json(batch: &RecordBatch, out: &mut Output) -> anyhow::Result<()> {
-    let mut writer = json::WriterBuilder::new()
-        .with_explicit_nulls(true)
-        .build::<_, LineDelimited>(Vec::new());
-    writer.write(batch)?;
-    writer.finish()?;
-    let text = writer.into_inner();
-    out.write(|out| std::io::Write::write_all(out, &text))
+    let mut lines = Vec::new();
+    json::write_lines(batch, &mut lines)?;
+    out.write(|out| std::io::Write::write_all(out, &lines))
+}
+
+/// `batch` as the texts that a table and CSV show.
+fn printed(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let pairs = batch.schema_ref().fields().iter().zip(batch.columns());
+    let columns = pairs.clone().map(|(field, column)| {
+        let texts = text::texts(field.name(), column)?;
+        Ok(Arc::new(texts) as ArrayRef)
+    });
+    let columns = columns.collect::<Result<Vec<_>, ArrowError>>()?;
+    let fields = pairs.map(|(field, _)| Field::new(field.name(), DataType::Utf8, true));
+    let rows = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let schema = Schema::new(fields.collect::<Vec<_>>());
+    RecordBatch::try_new_with_options(Arc::new(schema), columns, &rows)
 }
 
 /// Prints rows that are all there.

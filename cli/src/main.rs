@@ -9,6 +9,7 @@ mod commands;
 mod failure;
 mod format;
 mod health;
+mod limit;
 mod logging;
 mod output;
 mod progress;

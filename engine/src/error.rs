@@ -159,6 +159,10 @@ pub enum Error {
     #[error("query \"{query}\" has no column \"{column}\", which its header names")]
     QueryColumn { query: String, column: String },
     #[error(
+        "query \"{query}\" has two columns called \"{column}\", which its outputs could not tell apart; give one of them another name with AS"
+    )]
+    QueryColumnTwice { query: String, column: String },
+    #[error(
         "column \"{column}\" of query \"{query}\" is {data_type}, which outputs do not hold; make it a scalar, for instance with array_to_string or unnest, or CAST it"
     )]
     QueryColumnType {

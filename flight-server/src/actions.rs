@@ -133,8 +133,10 @@ async fn prepare(
     service: &Service,
     request: ActionCreatePreparedStatementRequest,
 ) -> Result<ActionCreatePreparedStatementResult, Status> {
-    let asked = Prepared::new(&request.query);
-    let planned = service.plan(&asked).await?;
+    let mut asked = Prepared::new(&request.query);
+    let budget = service.budget(asked.spent);
+    let planned = service.plan(&asked, &budget).await?;
+    asked.spent = budget.spent();
     Ok(ActionCreatePreparedStatementResult {
         dataset_schema: ipc(planned.wire.schema())?,
         parameter_schema: ipc(&planned.parameters)?,

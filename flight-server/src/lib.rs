@@ -12,6 +12,7 @@
 mod actions;
 mod admission;
 mod answers;
+mod budget;
 mod connections;
 mod error;
 pub mod http;

@@ -79,7 +79,8 @@ fn listed<'a>(
 /// Adds to each column what drivers show of it.
 fn described(schema: &str, table: &str, columns: &Schema) -> Schema {
     let wire = Wire::of(columns);
-    let fields = wire.schema().fields().iter().map(|field| {
+    let fields = wire.schema().fields().iter().zip(columns.fields());
+    let fields = fields.map(|(field, column)| {
         let about = HashMap::from(
             [
                 ("CATALOG_NAME", CATALOG),
@@ -93,7 +94,8 @@ fn described(schema: &str, table: &str, columns: &Schema) -> Schema {
             ]
             .map(|(key, value)| (format!("ARROW:FLIGHT:SQL:{key}"), value.to_owned())),
         );
-        field.as_ref().clone().with_metadata(about)
+        let field = field.as_ref().clone().with_metadata(about);
+        field.with_nullable(column.is_nullable())
     });
     Schema::new(fields.collect::<Vec<_>>())
 }

@@ -2,12 +2,16 @@
 //! text.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{DataType, Field, Schema};
+use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
+use arrow::buffer::Buffer;
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use arrow::error::ArrowError;
+use arrow::ipc::reader::read_dictionary;
 use arrow::ipc::root_as_message;
 use arrow_flight::FlightData;
-use arrow_flight::utils::flight_data_to_batches;
+use arrow_flight::utils::flight_data_to_arrow_batch;
 use bytes::Bytes;
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
@@ -18,7 +22,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use prost::Message;
 use tonic::Status;
 
-use crate::wire::Wire;
+use crate::wire::{Wire, plain};
 
 /// Most bytes of the values of one statement.
 pub(crate) const BYTES_MAX: usize = 1 << 20;
@@ -69,6 +73,7 @@ fn begins_with_mark(token: &Token) -> bool {
 pub(crate) fn schema(plan: &LogicalPlan) -> Result<Schema, DataFusionError> {
     let mut types = plan.get_parameter_types()?;
     take_types_from_casts(plan, &mut types)?;
+    take_types_from_limits(plan, &mut types)?;
     let ordered: BTreeMap<(usize, &str), &Option<DataType>> = types
         .iter()
         .map(|(id, data_type)| {
@@ -79,10 +84,22 @@ pub(crate) fn schema(plan: &LogicalPlan) -> Result<Schema, DataFusionError> {
     let fields = ordered.into_iter().map(|((_, name), data_type)| {
         // A driver needs some type to convert its value to; text becomes whatever the place asks for.
         let data_type = data_type.clone().unwrap_or(DataType::Utf8);
-        Field::new(name, data_type, true)
+        Field::new(name, bindable(data_type), true)
     });
     let declared = Schema::new(fields.collect::<Vec<_>>());
     Ok(Wire::of(&declared).schema().as_ref().clone())
+}
+
+/// The type to announce for a parameter of `data_type`.
+///
+/// The JDBC driver writes milliseconds whatever unit is announced (apache/arrow-java#838), so that an instant of
+/// 2026 would arrive as one of 1970. Values of a finer unit can be bound all the same.
+fn bindable(data_type: DataType) -> DataType {
+    match data_type {
+        DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone),
+        DataType::Time64(_) => DataType::Time32(TimeUnit::Millisecond),
+        other => other,
+    }
 }
 
 /// `CAST($1 AS BIGINT)` says what it wants, which the planner does not take as a hint.
@@ -109,6 +126,26 @@ fn take_types_from_casts(
     Ok(())
 }
 
+/// `LIMIT $1` and `OFFSET $1` want a whole number, of which the planner says nothing either.
+fn take_types_from_limits(
+    plan: &LogicalPlan,
+    types: &mut HashMap<String, Option<DataType>>,
+) -> Result<(), DataFusionError> {
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Limit(limit) = node {
+            for count in [&limit.skip, &limit.fetch].into_iter().flatten() {
+                if let Expr::Placeholder(placeholder) = count.as_ref()
+                    && let Some(unknown @ None) = types.get_mut(&placeholder.id)
+                {
+                    *unknown = Some(DataType::Int64);
+                }
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
+}
+
 /// The values of `row` for the parameters that `expected` names.
 pub(crate) fn values(row: &RecordBatch, expected: &Schema) -> Result<ParamValues, Status> {
     if row.num_rows() != 1 || row.num_columns() != expected.fields().len() {
@@ -119,10 +156,8 @@ pub(crate) fn values(row: &RecordBatch, expected: &Schema) -> Result<ParamValues
             row.num_columns(),
         )));
     }
-    let scalars = row.columns().iter().map(|column| {
-        let scalar = ScalarValue::try_from_array(column, 0);
-        scalar.map_err(|error| Status::invalid_argument(error.strip_backtrace()))
-    });
+    let pairs = expected.fields().iter().zip(row.columns());
+    let scalars = pairs.map(|(field, column)| value(field.name(), column));
     let scalars = scalars.collect::<Result<Vec<_>, _>>()?;
     let names: Vec<&String> = expected.fields().iter().map(|field| field.name()).collect();
     if names.iter().all(|name| name.parse::<usize>().is_ok()) {
@@ -142,6 +177,25 @@ pub(crate) fn values(row: &RecordBatch, expected: &Schema) -> Result<ParamValues
         ))),
     });
     Ok(ParamValues::from(chosen.collect::<Result<Vec<_>, _>>()?))
+}
+
+/// The value in `column`, as the type that a literal of it would have.
+///
+/// Some clients send every value as a member of a dense union, or as a dictionary. The planner would compare a
+/// union with a number as two texts, and so find other rows without an error.
+fn value(name: &str, column: &ArrayRef) -> Result<ScalarValue, Status> {
+    let refused = |error: String| {
+        Status::invalid_argument(format!(
+            "the value of parameter \"{name}\" cannot be read: {error}"
+        ))
+    };
+    let mut column = Arc::clone(column);
+    while let DataType::Union(..) = column.data_type() {
+        column = column.as_union().value(0);
+    }
+    let column = plain(&column).map_err(|error| refused(error.to_string()))?;
+    let value = ScalarValue::try_from_array(&column, 0);
+    value.map_err(|error| refused(error.strip_backtrace()))
 }
 
 /// What a client sent as values: a message with the columns, then one with the row.
@@ -170,7 +224,7 @@ pub(crate) fn open(sealed: &Bytes) -> Result<Option<RecordBatch>, Status> {
     if columns.fields().is_empty() {
         return Ok(None);
     }
-    let batches = flight_data_to_batches(&sent.messages);
+    let batches = batches(&sent.messages, columns);
     let mut batches = batches.map_err(|error| refused(&error.to_string()))?;
     match (batches.pop(), batches.len()) {
         (Some(row), 0) if row.num_rows() == 1 => Ok(Some(row)),
@@ -178,10 +232,33 @@ pub(crate) fn open(sealed: &Bytes) -> Result<Option<RecordBatch>, Status> {
     }
 }
 
+/// The rows in `messages`, the first of which has `columns`; dictionaries come before the rows that use them.
+fn batches(messages: &[FlightData], columns: Schema) -> Result<Vec<RecordBatch>, ArrowError> {
+    let columns = Arc::new(columns);
+    let (mut dictionaries, mut batches) = (HashMap::new(), Vec::new());
+    for message in messages.iter().skip(1) {
+        let header = root_as_message(&message.data_header);
+        let header = header.map_err(|error| ArrowError::ParseError(error.to_string()))?;
+        if let Some(dictionary) = header.header_as_dictionary_batch() {
+            let body = Buffer::from(message.data_body.as_ref());
+            let version = header.version();
+            read_dictionary(&body, dictionary, &columns, &mut dictionaries, &version)?;
+        } else {
+            let columns = Arc::clone(&columns);
+            batches.push(flight_data_to_arrow_batch(message, columns, &dictionaries)?);
+        }
+    }
+    Ok(batches)
+}
+
 /// The reader takes the size of what it unpacks from the message, whatever that says.
 fn refuse_compressed(message: &FlightData) -> Result<(), Status> {
     let header = root_as_message(&message.data_header);
-    let rows = header.map(|header| header.header_as_record_batch());
+    let rows = header.map(|header| {
+        let dictionary = header.header_as_dictionary_batch();
+        let values = dictionary.and_then(|dictionary| dictionary.data());
+        values.or_else(|| header.header_as_record_batch())
+    });
     match rows {
         Ok(Some(rows)) if rows.compression().is_some() => Err(Status::invalid_argument(
             "the values are compressed; bind them uncompressed",
@@ -195,9 +272,10 @@ fn refuse_compressed(message: &FlightData) -> Result<(), Status> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use arrow::array::{ArrayRef, Int64Array, StringArray};
+    use arrow::array::{
+        DictionaryArray, Int64Array, RunArray, StringArray, StringViewArray, UnionArray,
+    };
+    use arrow::datatypes::{Int8Type, Int32Type};
     use arrow::ipc::CompressionType;
     use arrow::ipc::writer::{
         DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions,
@@ -275,25 +353,76 @@ mod tests {
             ("10", DataType::Utf8),
         ];
         check(text, expected).await;
+        let text = "SELECT CAST($1 AS TIMESTAMP), CAST($2 AS TIME)";
+        check(
+            text,
+            &[
+                ("1", DataType::Timestamp(TimeUnit::Millisecond, None)),
+                ("2", DataType::Time32(TimeUnit::Millisecond)),
+            ],
+        )
+        .await;
+        let text = "SELECT 1 LIMIT $1 OFFSET $2";
+        check(text, &[("1", DataType::Int64), ("2", DataType::Int64)]).await;
         let text = "SELECT 1 WHERE DATE '2026-01-01' > $since";
         check(text, &[("since", DataType::Date32)]).await;
     }
 
     fn sent(options: IpcWriteOptions, batch: &RecordBatch) -> Bytes {
-        let batch = batch.clone();
-        let mut messages: Vec<FlightData> =
-            vec![SchemaAsIpc::new(&batch.schema(), &options).into()];
+        let schema = SchemaAsIpc::new(batch.schema_ref(), &options).into();
         let mut tracker = DictionaryTracker::new(false);
-        let (_, rows) = IpcDataGenerator::default()
-            .encode(
-                &batch,
-                &mut tracker,
-                &options,
-                &mut IpcWriteContext::default(),
-            )
-            .expect("it can be encoded");
+        let mut context = IpcWriteContext::default();
+        let encoded =
+            IpcDataGenerator::default().encode(batch, &mut tracker, &options, &mut context);
+        let (dictionaries, rows) = encoded.expect("it can be encoded");
+        let mut messages: Vec<FlightData> = vec![schema];
+        messages.extend(dictionaries.into_iter().map(FlightData::from));
         messages.push(rows.into());
         sealed(messages)
+    }
+
+    #[test]
+    fn unions_and_encodings_of_other_clients_are_bound_as_their_values() {
+        let check = |column: ArrayRef, expected: ScalarValue| {
+            let row = RecordBatch::try_from_iter([("1", column)]).expect("a row");
+            let row = open(&sent(IpcWriteOptions::default(), &row))
+                .expect("read")
+                .expect("a row");
+            let one = Schema::new(vec![Field::new("1", DataType::Utf8, true)]);
+            let ParamValues::List(found) = values(&row, &one).expect("one value") else {
+                panic!("not a list");
+            };
+            assert_eq!(found[0].value, expected);
+        };
+        let text = ScalarValue::from("x");
+        let coded: DictionaryArray<Int8Type> = vec!["x"].into_iter().collect();
+        check(Arc::new(coded), text.clone());
+        let runs: RunArray<Int32Type> = vec!["x"].into_iter().collect();
+        check(Arc::new(runs), text.clone());
+        check(Arc::new(StringViewArray::from(vec!["x"])), text.clone());
+        let members = || -> Vec<ArrayRef> {
+            let coded: DictionaryArray<Int8Type> = vec![Some("x"), None].into_iter().collect();
+            vec![
+                Arc::new(Int64Array::from(vec![Some(7), None])),
+                Arc::new(coded),
+            ]
+        };
+        let union = |member: i8, offset: i32| -> ArrayRef {
+            let fields = members().into_iter().zip(["int", "text"]).zip(0..);
+            let fields = fields.map(|((array, name), id)| {
+                (
+                    id,
+                    Arc::new(Field::new(name, array.data_type().clone(), true)),
+                )
+            });
+            let (types, offsets) = (vec![member].into(), Some(vec![offset].into()));
+            let union = UnionArray::try_new(fields.collect(), types, offsets, members());
+            Arc::new(union.expect("a union"))
+        };
+        check(union(0, 0), ScalarValue::Int64(Some(7)));
+        check(union(0, 1), ScalarValue::Int64(None));
+        check(union(1, 0), text);
+        check(union(1, 1), ScalarValue::Utf8(None));
     }
 
     #[test]

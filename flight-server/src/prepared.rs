@@ -20,6 +20,8 @@ const BYTES_MAX: usize = 64 << 20;
 pub(crate) struct Prepared {
     pub(crate) text: String,
     pub(crate) parameters: Bytes,
+    /// Time that its preparation took, see [`crate::budget`].
+    pub(crate) spent: Duration,
 }
 
 impl Prepared {
@@ -28,6 +30,7 @@ impl Prepared {
         Self {
             text: parameters::numbered(text),
             parameters: Bytes::new(),
+            spent: Duration::ZERO,
         }
     }
 

@@ -17,6 +17,7 @@ use tonic::Status;
 
 use crate::admission::{Place, Running};
 use crate::answers::Answers;
+use crate::budget::Budget;
 use crate::metrics::Outcome;
 use crate::prepared::{Prepared, Statements};
 use crate::statements::{self, Planned};
@@ -30,7 +31,7 @@ pub(crate) struct Service {
     pub(crate) answers: Answers,
     pub(crate) running: Arc<Running>,
     pub(crate) prepared: Statements,
-    /// Longest time of one statement.
+    /// Longest time of one statement, see [`crate::budget`].
     pub(crate) query_timeout: Duration,
     /// Where statements run, see [`crate::stream`].
     pub(crate) queries: Handle,
@@ -64,16 +65,17 @@ impl Service {
         &self,
         asked: Prepared,
     ) -> Result<(SchemaRef, Run), Status> {
-        let planned = self.plan(&asked).await?;
+        let budget = self.budget(asked.spent);
+        let planned = self.plan(&asked, &budget).await?;
         planned.require_bound()?;
         let schema = Arc::clone(planned.wire.schema());
-        let run = Run::new(asked.text, asked.parameters, &schema);
+        let run = Run::new(asked.text, asked.parameters, &schema, budget.spent());
         Ok((schema, run))
     }
 
     /// Why `update`, which a client sent as one, is none: SQL only reads.
     pub(crate) async fn refuse_update(&self, update: &Prepared) -> Status {
-        match self.plan(update).await {
+        match self.plan(update, &self.budget(update.spent)).await {
             Err(refusal) => refusal,
             Ok(_) => Status::invalid_argument(
                 "the statement returns rows and changes nothing: ask it as a query, not as an update",
@@ -81,7 +83,12 @@ impl Service {
         }
     }
 
-    pub(crate) async fn plan(&self, asked: &Prepared) -> Result<Planned, Status> {
+    /// The time for a request, after earlier ones for the same statement have `spent` some.
+    pub(crate) fn budget(&self, spent: Duration) -> Budget {
+        Budget::new(self.query_timeout, spent)
+    }
+
+    pub(crate) async fn plan(&self, asked: &Prepared, budget: &Budget) -> Result<Planned, Status> {
         let (session, asked) = (self.session.clone(), asked.clone());
         self.require_memory()?;
         let place = self.running.begin_planning()?;
@@ -90,9 +97,7 @@ impl Service {
             drop(place);
             planned
         });
-        tokio::time::timeout(self.query_timeout, planning)
-            .await
-            .unwrap_or_else(|_elapsed| Err(rows::timed_out(self.query_timeout)))
+        budget.within(planning).await
     }
 
     fn require_memory(&self) -> Result<(), Status> {
@@ -104,20 +109,15 @@ impl Service {
     pub(crate) async fn run(&self, run: Run) -> Result<Messages, Status> {
         self.require_memory()?;
         let mut query = self.running.begin(run.id.clone())?;
-        let deadline = query.started + self.query_timeout;
+        let budget = self.budget(run.spent());
         let prepared = tokio::select! {
             prepared = apart(prepare(self.session.clone(), run, query.place())) => prepared,
             () = query.token.cancelled() => Err(Status::cancelled("the statement was cancelled")),
-            () = tokio::time::sleep_until(deadline.into()) => Err(rows::timed_out(self.query_timeout)),
+            () = tokio::time::sleep_until(budget.deadline()) => Err(budget.exhausted()),
         };
         let admitted = prepared.and_then(|made| query.admit(&made.plan).map(|()| made));
         match admitted {
-            Ok(made) => Ok(rows::of_query(
-                query,
-                made,
-                self.query_timeout,
-                &self.queries,
-            )),
+            Ok(made) => Ok(rows::of_query(query, made, budget, &self.queries)),
             Err(status) => {
                 query.outcome = Outcome::of(&status);
                 Err(status)

@@ -1,10 +1,13 @@
 //! Statements of clients: planned by the engine's session, which only reads, with values bound to parameters.
 
-use arrow::datatypes::Schema;
+use std::sync::Arc;
+
+use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
 use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
 use engine::Error;
-use engine::session::Session;
+use engine::session::{self, Session};
 use engine::sql;
 use tonic::Status;
 
@@ -36,11 +39,20 @@ pub(crate) async fn plan(session: &Session, text: &str, bound: &Bytes) -> Result
         frame = frame.with_param_values(values).map_err(planning_failed)?;
         expected = Schema::empty();
     }
+    let columns = columns(&frame, &expected).map_err(planning_failed)?;
     Ok(Planned {
-        wire: Wire::of(frame.schema().as_arrow()),
+        wire: Wire::of(&columns),
         frame,
         parameters: expected,
     })
+}
+
+/// The columns of `frame`. Types that depend on values that are not bound yet are those that the text alone gives.
+fn columns(frame: &DataFrame, unbound: &Schema) -> Result<SchemaRef, DataFusionError> {
+    match session::columns_of(frame) {
+        Err(_) if !unbound.fields().is_empty() => Ok(Arc::clone(frame.schema().inner())),
+        columns => columns,
+    }
 }
 
 impl Planned {

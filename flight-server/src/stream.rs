@@ -9,7 +9,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow_flight::FlightData;
@@ -21,11 +20,11 @@ use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _, stream};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
 use crate::admission::Query;
+use crate::budget::Budget;
 use crate::metrics::{Counters, Outcome};
 use crate::status;
 use crate::wire::Wire;
@@ -55,14 +54,13 @@ pub(crate) struct Made {
     pub(crate) wire: Wire,
 }
 
-/// Sends the rows of `made`, which runs on the runtime `queries`, until `limit` after the start of `query` at the
-/// latest.
-pub(crate) fn of_query(query: Query, made: Made, limit: Duration, queries: &Handle) -> Messages {
+/// Sends the rows of `made`, which runs on the runtime `queries`, as long as `budget` lasts.
+pub(crate) fn of_query(query: Query, made: Made, budget: Budget, queries: &Handle) -> Messages {
     let (sender, messages) = mpsc::channel(AHEAD);
     let work = hand_over(made, sender.clone(), query.counters().clone());
     let work = AbortOnDropHandle::new(queries.spawn(work));
     let (end, ended) = oneshot::channel();
-    query.tasks().spawn(watch(query, work, sender, end, limit));
+    query.tasks().spawn(watch(query, work, sender, end, budget));
     let outgoing = Outgoing {
         messages,
         ended: Some(ended),
@@ -112,15 +110,14 @@ async fn watch(
     mut work: AbortOnDropHandle<Result<(), Status>>,
     sender: mpsc::Sender<FlightData>,
     end: oneshot::Sender<Result<(), Status>>,
-    limit: Duration,
+    budget: Budget,
 ) {
-    let deadline = Instant::from_std(query.started) + limit;
     let outcome = tokio::select! {
         biased;
         done = &mut work => done.unwrap_or_else(|_panic| Err(broke_off())),
         () = query.token.cancelled() => Err(Status::cancelled("the statement was cancelled")),
         () = sender.closed() => Err(gone()),
-        () = tokio::time::sleep_until(deadline) => Err(timed_out(limit)),
+        () = tokio::time::sleep_until(budget.deadline()) => Err(budget.exhausted()),
     };
     query.outcome = outcome.as_ref().map_or_else(Outcome::of, |()| Outcome::Ok);
     if work.is_finished() {
@@ -162,13 +159,6 @@ impl Stream for Outgoing {
             self.ended = None;
         }
     }
-}
-
-/// The status of a statement that took longer than `limit`.
-pub(crate) fn timed_out(limit: Duration) -> Status {
-    Status::deadline_exceeded(format!(
-        "the statement did not end within {limit:?} (serve.query_timeout)"
-    ))
 }
 
 /// The status of a statement whose task is gone: it panicked, or the process ends.

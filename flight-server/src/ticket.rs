@@ -2,6 +2,7 @@
 //! nothing between the two requests.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
 
 use arrow::datatypes::Schema;
 use arrow_flight::sql::{ProstMessageExt as _, TicketStatementQuery};
@@ -24,17 +25,25 @@ pub(crate) struct Ticket {
     /// Of the columns that were announced.
     #[prost(fixed64, tag = "4")]
     pub(crate) fingerprint: u64,
+    /// Time that earlier requests for this statement took, see [`crate::budget`].
+    #[prost(uint64, tag = "5")]
+    pub(crate) spent_ms: u64,
 }
 
 impl Ticket {
-    /// A ticket for rows of `schema`.
-    pub(crate) fn new(text: String, parameters: Bytes, schema: &Schema) -> Self {
+    /// A ticket for rows of `schema`, after earlier requests have `spent` some time.
+    pub(crate) fn new(text: String, parameters: Bytes, schema: &Schema, spent: Duration) -> Self {
         Self {
             id: Bytes::copy_from_slice(Uuid::new_v4().as_bytes()),
             text,
             parameters,
             fingerprint: fingerprint(schema),
+            spent_ms: u64::try_from(spent.as_millis()).unwrap_or(u64::MAX),
         }
+    }
+
+    pub(crate) fn spent(&self) -> Duration {
+        Duration::from_millis(self.spent_ms)
     }
 
     /// As it travels.
@@ -79,13 +88,20 @@ mod tests {
     #[test]
     fn a_ticket_comes_back_as_it_left() {
         let schema = columns(DataType::Int64);
-        let ticket = Ticket::new("SELECT 1".to_owned(), Bytes::from_static(b"p"), &schema);
+        let spent = Duration::from_millis(1_500);
+        let ticket = Ticket::new(
+            "SELECT 1".to_owned(),
+            Bytes::from_static(b"p"),
+            &schema,
+            spent,
+        );
         let any = Any::decode(&*ticket.sealed().ticket).expect("a message");
         let Ok(Command::TicketStatementQuery(sealed)) = Command::try_from(any) else {
             panic!("not a ticket of a statement");
         };
         let opened = Ticket::open(&sealed).expect("ours");
         assert_eq!(opened, ticket);
+        assert_eq!(opened.spent(), spent);
         assert!(opened.announced(&schema) && !opened.announced(&columns(DataType::Int32)));
         let other = TicketStatementQuery {
             statement_handle: Bytes::from_static(b"\xff\xff"),

@@ -7,9 +7,11 @@ use chrono::NaiveDate;
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
 use engine::query::{Days, PartitionRun, Published, QueryFile, Report, Runner, parse_date};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::app::App;
 use crate::args::{Args, key_value};
+use crate::limit::Limit;
 use crate::output::Output;
 use crate::progress::Bar;
 use crate::text::{self, Listing};
@@ -108,9 +110,15 @@ pub(crate) async fn publish(
         lake,
         session,
     };
+    let limit = Limit::new("run.timeout", app.config.run.timeout);
     let bar = Bar::new(app.show, "computing", 0, "partitions");
-    let progress = |_: &PartitionRun| bar.step();
-    Ok(runner.run(query, days, given, &progress).await?)
+    let (query, days, given) = (query.clone(), days.clone(), given.clone());
+    // A run may be given up at any moment: nothing of it is visible before its commit.
+    let work = AbortOnDropHandle::new(tokio::spawn(Box::pin(async move {
+        let progress = |_: &PartitionRun| bar.step();
+        runner.run(&query, &days, &given, &progress).await
+    })));
+    Ok(limit.within(work).await???)
 }
 
 pub(crate) fn print(report: &Report, out: &mut Output) -> anyhow::Result<()> {

@@ -30,6 +30,7 @@ pub struct Config {
     pub hbase: HBase,
     pub queries: Queries,
     pub query: Query,
+    pub sql: Sql,
     pub run: Run,
     pub land: Land,
     pub produce: Produce,
@@ -133,9 +134,17 @@ pub struct Query {
 }
 
 #[derive(Debug, Clone)]
+pub struct Sql {
+    /// From planning to the last row; without it there is no limit.
+    pub timeout: Option<Duration>,
+}
+
+#[derive(Debug, Clone)]
 pub struct Run {
     /// What a run without a range computes: today's partition, or every one.
     pub only_today: bool,
+    /// Of all partitions together; without it there is no limit.
+    pub timeout: Option<Duration>,
 }
 
 #[derive(Debug, Clone)]
@@ -290,8 +299,12 @@ impl Config {
                 path: directory.join(values.take::<String>("queries.path")),
             },
             query: Query::new(values, directory),
+            sql: Sql {
+                timeout: values.optional("sql.timeout"),
+            },
             run: Run {
                 only_today: values.take("run.only_today"),
+                timeout: values.optional("run.timeout"),
             },
             land: Land::new(values),
             produce: Produce::new(values, directory),

@@ -117,6 +117,7 @@ pub(crate) const SECTIONS: &[(&str, &str)] = &[
         "query",
         "What the statements of one process share: memory, threads and the disk that they spill to.",
     ),
+    ("sql", "The shell."),
     ("run", "Aggregation jobs."),
     ("land", "Landing messages as tables."),
     ("produce", "The service that polls OpenWeather."),
@@ -371,12 +372,24 @@ pub(crate) const KEYS: &[Key] = &[
          number in `run`.",
     ),
     Key::new(
+        "sql.timeout",
+        Kind::Duration,
+        Unset("10m"),
+        "Longest time of one statement of `isobar sql`. Unless it is set, there is no limit.",
+    ),
+    Key::new(
         "run.only_today",
         Kind::Flag,
         Value("true"),
         "What `run` without --dt, --from or --all computes: today's partition, or every one.",
     )
     .older("MR_PROCESS_ONLY_TODAY"),
+    Key::new(
+        "run.timeout",
+        Kind::Duration,
+        Unset("1h"),
+        "Longest time of one run, of all its partitions together. Unless it is set, there is no limit.",
+    ),
     Key::new("land.rows_max", COUNT, Value("500000"), "Most messages in one commit."),
     Key::new("land.bytes_max", Kind::Size, Value("256MiB"), "Most bytes of messages in one commit."),
     Key::new(

@@ -26,7 +26,7 @@ mod values;
 
 pub use checked::{
     Compression, Config, Consume, Export, HBase, Hdfs, Lake, Land, Log, LogFormat, OpenWeather,
-    Postgres, Produce, Queries, Query, Run, Schedule, Serve, SslMode, Time, Units,
+    Postgres, Produce, Queries, Query, Run, Schedule, Serve, Sql, SslMode, Time, Units,
 };
 pub use error::{Error, Problems};
 pub use example::example;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray as _};
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
@@ -64,7 +64,12 @@ pub(super) fn is_scalar(data_type: &DataType) -> bool {
 /// `column` as values of `data_type`. What JSON has no number for, NaN and the infinities, is null in every
 /// output; a NaN in a data file would also lie outside the range that the file's statistics give.
 fn conform_column(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
-    let column = cast(column, data_type)?;
+    let refusing = CastOptions {
+        // A value that the type does not hold is an error, where the default makes it null.
+        safe: false,
+        ..CastOptions::default()
+    };
+    let column = cast_with_options(column, data_type, &refusing)?;
     Ok(match data_type {
         DataType::Float64 => {
             let finite = |value: f64| value.is_finite().then_some(value);

@@ -1,6 +1,6 @@
 //! One run of a query: chosen partitions are computed side by side, published together.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use crate::lake::{
 };
 use crate::output::hbase::Target;
 use crate::output::jsonl;
-use crate::session::{Session, storable};
+use crate::session::{Session, columns_of, storable};
 
 /// Partitions that are computed at the same time.
 const CONCURRENCY: usize = 4;
@@ -212,8 +212,8 @@ impl Runner {
             .session
             .query_with(&query.statement, bind(query, probe.as_ref(), given))
             .await?;
-        let fields: Vec<Field> = planned
-            .schema()
+        let fields: Vec<Field> = columns_of(&planned)
+            .map_err(Error::Plan)?
             .fields()
             .iter()
             .map(|field| Field::new(field.name(), storable(field.data_type()), true))
@@ -223,6 +223,13 @@ impl Runner {
                 query: query.name.to_string(),
                 column: field.name().clone(),
                 data_type: field.data_type().to_string(),
+            });
+        }
+        let mut names = HashSet::new();
+        if let Some(field) = fields.iter().find(|field| !names.insert(field.name())) {
+            return Err(Error::QueryColumnTwice {
+                query: query.name.to_string(),
+                column: field.name().clone(),
             });
         }
         let schema = Arc::new(Schema::new(fields));

@@ -5,6 +5,7 @@ mod calls;
 mod capitals;
 pub(crate) mod names;
 mod numbers;
+pub(crate) mod recursion;
 mod refusals;
 mod rows;
 mod spellings;
@@ -126,6 +127,7 @@ impl Statement {
             refusals::check(ast)
                 .and_then(|()| spellings::rewrite(ast))
                 .map_err(|(message, span)| self.refused(message, span))?;
+            recursion::mark_steps(ast);
         }
         Ok(prepared)
     }

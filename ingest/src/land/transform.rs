@@ -112,11 +112,12 @@ pub(crate) async fn plan(
         error => error.into(),
     })?;
     let physical = context.state().create_physical_plan(&plan).await;
-    physical.map_err(failed)?;
+    // Not the columns of `plan`: before type coercion a CASE has the type of its first branch.
+    let columns = physical.map_err(failed)?.schema();
     for rule in rules {
         plan_rule(&context, rule, path).await?;
     }
-    Ok(Arc::new(plan.schema().as_arrow().clone()))
+    Ok(columns)
 }
 
 async fn plan_rule(context: &SessionContext, rule: &Refuse, path: &Path) -> Result<(), Error> {

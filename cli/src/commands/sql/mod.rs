@@ -1,6 +1,7 @@
 //! `isobar sql`: questions to the lake, from arguments, a file, standard input or a person.
 
 mod interactive;
+mod rows;
 mod statement;
 
 use std::io::{IsTerminal as _, Read as _};
@@ -12,11 +13,12 @@ use anyhow::Context as _;
 use engine::lake::Lake;
 use engine::session::Session;
 use engine::sql::{self, Statement};
-use futures::StreamExt as _;
 use tokio::time::Instant;
 
+use self::rows::Rows;
 use crate::app::App;
 use crate::format::{Format, Printer, TABLE_ROWS, Wanted};
+use crate::limit::Limit;
 use crate::output::Output;
 use crate::signals::Signals;
 use crate::text;
@@ -60,6 +62,8 @@ struct Desk {
     rows_max: usize,
     /// The zone of the lake's days.
     zone: String,
+    /// Longest time of one statement.
+    timeout: Option<Duration>,
 }
 
 impl Sql {
@@ -81,6 +85,7 @@ impl Sql {
                 TABLE_ROWS
             },
             zone: app.config.time.zone.to_string(),
+            timeout: app.config.sql.timeout,
         };
         if self.command.is_empty() && self.file.is_none() && std::io::stdin().is_terminal() {
             return Box::pin(interactive::run(app, &desk, signals, out)).await;
@@ -123,6 +128,7 @@ pub(crate) async fn answer(app: &App, text: &str, out: &mut Output) -> anyhow::R
         timing: false,
         rows_max: TABLE_ROWS,
         zone: app.config.time.zone.to_string(),
+        timeout: app.config.sql.timeout,
     };
     desk.answer_all(text, "command", out).await
 }
@@ -152,18 +158,17 @@ impl Desk {
         if let Some(warning) = text::day_warning(statement, &self.zone) {
             eprintln!("warning: {warning}");
         }
+        let limit = Limit::new("sql.timeout", self.timeout);
         let mut spent = Spent::default();
-        let planned = spent.on(self.session.query(statement)).await?;
-        let started = spent.on(planned.execute_stream()).await;
-        let mut rows = started.map_err(engine::Error::Execute)?;
-        let mut printer = Printer::new(self.format, rows.schema(), self.rows_max);
+        let mut rows = Rows::start(&self.session, statement);
+        let schema = spent.on(limit.within(rows.schema())).await??;
+        let mut printer = Printer::new(self.format, schema, self.rows_max);
         printer.begin(out)?;
         let mut wanted = Wanted::More;
         while wanted == Wanted::More
-            && let Some(batch) = spent.on(rows.next()).await
+            && let Some(batch) = spent.on(limit.within(rows.next())).await?
         {
-            let batch = batch.map_err(engine::Error::Execute)?;
-            wanted = printer.batch(&batch, out)?;
+            wanted = printer.batch(&batch?, out)?;
         }
         let shown = printer.end(out)?;
         if wanted == Wanted::Enough {

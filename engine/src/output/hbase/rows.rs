@@ -5,7 +5,8 @@ use std::collections::HashSet;
 use arrow::array::Array as _;
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
-use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use crate::output::text::Texts;
 
 /// Between the parts of a row key.
 const SEPARATOR: &str = "#";
@@ -37,13 +38,13 @@ pub(crate) fn rows(batches: &[RecordBatch], row_key: &[String]) -> Result<Vec<Ro
             .map(|column| schema.index_of(column))
             .collect::<Result<_, _>>()?;
         for row in 0..batch.num_rows() {
-            let part = |column: &usize| texts[*column].value(row).to_string();
-            let key: Vec<String> = keys.iter().map(part).collect();
+            let part = |column: &usize| texts[*column].text(row);
+            let key: Vec<String> = keys.iter().map(part).collect::<Result<_, _>>()?;
             let columns = schema.fields().iter().enumerate();
             let cells = columns
                 .filter(|(column, _)| batch.column(*column).is_valid(row))
-                .map(|(column, field)| (field.name().clone(), part(&column)))
-                .collect();
+                .map(|(column, field)| Ok((field.name().clone(), part(&column)?)))
+                .collect::<Result<_, ArrowError>>()?;
             rows.push(Row {
                 key: key.join(SEPARATOR),
                 cells,
@@ -77,12 +78,9 @@ pub(crate) fn check_keys(
     Ok(None)
 }
 
-fn texts(batch: &RecordBatch) -> Result<Vec<ArrayFormatter<'_>>, ArrowError> {
-    static OPTIONS: FormatOptions<'static> = FormatOptions::new();
+fn texts(batch: &RecordBatch) -> Result<Vec<Texts<'_>>, ArrowError> {
     let columns = batch.columns().iter();
-    columns
-        .map(|column| ArrayFormatter::try_new(column, &OPTIONS))
-        .collect()
+    columns.map(|column| Texts::of(column)).collect()
 }
 
 #[cfg(test)]

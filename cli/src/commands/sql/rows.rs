@@ -1,0 +1,80 @@
+//! The rows of a statement, computed in a task of their own, so that a signal or a limit of time ends the waiting for
+//! them at any moment.
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use engine::Error;
+use engine::session::Session;
+use engine::sql::Statement;
+use futures::StreamExt as _;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::task::AbortOnDropHandle;
+
+/// A statement that is being planned and run; dropped, it is given up.
+pub(super) struct Rows {
+    schema: oneshot::Receiver<SchemaRef>,
+    batches: mpsc::Receiver<RecordBatch>,
+    work: AbortOnDropHandle<Result<(), Error>>,
+}
+
+impl Rows {
+    pub(super) fn start(session: &Session, statement: &Statement) -> Self {
+        let (announce, schema) = oneshot::channel();
+        let (send, batches) = mpsc::channel(1);
+        let work = Box::pin(run(session.clone(), statement.clone(), announce, send));
+        Self {
+            schema,
+            batches,
+            work: AbortOnDropHandle::new(tokio::spawn(work)),
+        }
+    }
+
+    /// The columns, when the statement is planned.
+    pub(super) async fn schema(&mut self) -> anyhow::Result<SchemaRef> {
+        match (&mut self.schema).await {
+            Ok(schema) => Ok(schema),
+            Err(_gone) => Err(self.failure().await),
+        }
+    }
+
+    /// The next rows; `None` after the last ones.
+    pub(super) async fn next(&mut self) -> Option<anyhow::Result<RecordBatch>> {
+        if let Some(batch) = self.batches.recv().await {
+            return Some(Ok(batch));
+        }
+        match (&mut self.work).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(Err(error.into())),
+            Err(panic) => Some(Err(panic.into())),
+        }
+    }
+
+    async fn failure(&mut self) -> anyhow::Error {
+        match (&mut self.work).await {
+            Ok(Ok(())) => anyhow::anyhow!("the statement ended without columns"),
+            Ok(Err(error)) => error.into(),
+            Err(panic) => panic.into(),
+        }
+    }
+}
+
+/// Ends early when nobody takes the rows.
+async fn run(
+    session: Session,
+    statement: Statement,
+    announce: oneshot::Sender<SchemaRef>,
+    send: mpsc::Sender<RecordBatch>,
+) -> Result<(), Error> {
+    let planned = session.query(&statement).await?;
+    let mut rows = planned.execute_stream().await.map_err(Error::Execute)?;
+    if announce.send(rows.schema()).is_err() {
+        return Ok(());
+    }
+    while let Some(batch) = rows.next().await {
+        let batch = batch.map_err(Error::Execute)?;
+        if send.send(batch).await.is_err() {
+            return Ok(());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,87 @@
+//! The time that a client may wait for one statement, over all requests that it makes for it.
+//!
+//! Drivers plan a statement up to three times (Prepare, GetFlightInfo, DoGet). With a limit on each request a client
+//! would wait three times as long as the limit says, so the time spent travels along: in the prepared statement and
+//! in the ticket. Time between requests is the client's own and not counted.
+
+use std::time::{Duration, Instant};
+
+use tonic::Status;
+
+/// What is left of the limit for one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    limit: Duration,
+    /// By earlier requests for the same statement.
+    spent: Duration,
+    started: Instant,
+}
+
+impl Budget {
+    /// For a request that begins now, after earlier ones have `spent` of `limit`.
+    pub(crate) fn new(limit: Duration, spent: Duration) -> Self {
+        Self {
+            limit,
+            spent,
+            started: Instant::now(),
+        }
+    }
+
+    /// When this request has to be answered.
+    pub(crate) fn deadline(&self) -> tokio::time::Instant {
+        (self.started + self.limit.saturating_sub(self.spent)).into()
+    }
+
+    /// By this request and the earlier ones.
+    pub(crate) fn spent(&self) -> Duration {
+        self.spent + self.started.elapsed()
+    }
+
+    /// Waits for `work` as long as there is time.
+    pub(crate) async fn within<T>(
+        &self,
+        work: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        let done = tokio::time::timeout_at(self.deadline(), work).await;
+        done.unwrap_or_else(|_elapsed| Err(self.exhausted()))
+    }
+
+    /// The status of a statement that took longer.
+    pub(crate) fn exhausted(&self) -> Status {
+        Status::deadline_exceeded(format!(
+            "the statement did not end within {:?} (serve.query_timeout), its planning included",
+            self.limit
+        ))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(3_600);
+
+    #[test]
+    fn later_requests_have_what_earlier_ones_left() {
+        let check = |spent: Duration, left: Duration| {
+            let budget = Budget::new(LIMIT, spent);
+            let deadline = budget.deadline().into_std();
+            assert_eq!(deadline, budget.started + left);
+            assert!(budget.spent() >= spent);
+        };
+        check(Duration::ZERO, LIMIT);
+        check(LIMIT / 4, LIMIT * 3 / 4);
+        check(LIMIT * 2, Duration::ZERO);
+    }
+
+    #[tokio::test]
+    async fn what_has_no_time_left_is_told_the_limit() {
+        let spent = Budget::new(LIMIT, LIMIT);
+        let refused = spent.within(std::future::pending::<Result<(), Status>>());
+        let refused = refused.await.expect_err("no time is left");
+        assert_eq!(refused.code(), tonic::Code::DeadlineExceeded);
+        assert!(refused.message().contains("serve.query_timeout"), "{refused}");
+        let fresh = Budget::new(LIMIT, Duration::ZERO);
+        assert_eq!(fresh.within(async { Ok(7) }).await.ok(), Some(7));
+    }
+}

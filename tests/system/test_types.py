@@ -1,0 +1,268 @@
+"""Values keep their type and their name on every road: Flight SQL, the shell in three formats, and query files.
+
+The right values are those of DuckDB and PostgreSQL, worked out by hand."""
+
+import json
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import adbc_driver_manager
+import deltalake
+import pyarrow
+import pytest
+
+from support.binary import Isobar, parse_csv
+from support.flight import Server, ask, statement
+
+
+TABLE = "t"
+ROWS = pyarrow.table(
+    {
+        "id": pyarrow.array([1, 2], pyarrow.int64()),
+        "t": pyarrow.array([7, 8], pyarrow.int8()),
+        "moment": pyarrow.array([datetime(2026, 1, 15, 12, tzinfo=UTC)] * 2, pyarrow.timestamp("us", "UTC")),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def lake(lakes):
+    """A lake with a small table of another writer."""
+    lake = lakes.new("local")
+    deltalake.write_deltalake(f"{lake.place.lake_url}/{TABLE}", ROWS)
+    return lake
+
+
+@pytest.fixture(scope="module")
+def isobar(lake) -> Isobar:
+    return lake.isobar
+
+
+@pytest.fixture(scope="module")
+def server(isobar) -> Iterator[Server]:
+    with Server(isobar) as server:
+        yield server
+
+
+CASE = "CASE WHEN id = 1 THEN 1 ELSE 0.5 END"
+MIXED = {
+    "union": ("SELECT 1 AS c UNION ALL SELECT 2.5 ORDER BY c", [1, 2.5]),
+    "case": (f"SELECT {CASE} AS c FROM t ORDER BY id", [1, 0.5]),
+    "sum of a case": (f"SELECT sum({CASE}) AS c FROM t WHERE id < 3", [1.5]),
+    "case beyond a small integer": ("SELECT CASE WHEN id = 1 THEN t ELSE 999 END AS c FROM t ORDER BY id", [7, 999]),
+    "case of a day and an instant": (
+        "SELECT CASE WHEN id = 1 THEN DATE '2020-01-01' ELSE TIMESTAMP '2020-01-01 12:34:56' END AS c FROM t ORDER BY id",
+        [datetime(2020, 1, 1), datetime(2020, 1, 1, 12, 34, 56)],
+    ),
+    "case of a number and a text": ("SELECT CASE WHEN id = 1 THEN id ELSE 'x' END AS c FROM t ORDER BY id", ["1", "x"]),
+    "coalesce": ("SELECT coalesce(nullif(id, 2), 2.5) AS c FROM t ORDER BY id", [1, 2.5]),
+    "values": ("SELECT c FROM (VALUES (1), (2.5)) AS v(c) ORDER BY c", [1, 2.5]),
+    "union under a new name": ("SELECT d AS c FROM (SELECT 1 AS d UNION ALL SELECT 2.5) ORDER BY c", [1, 2.5]),
+    "case in a common table": (f"WITH q AS (SELECT id, {CASE} AS d FROM t) SELECT d AS c FROM q ORDER BY id", [1, 0.5]),
+    "list": (f"SELECT make_array({CASE}) AS c FROM t ORDER BY id", [[1], [0.5]]),
+    "recursion to a wider integer": (
+        "WITH RECURSIVE r AS (SELECT CAST(1 AS INT) AS c UNION ALL SELECT c + 1 FROM r WHERE c < 3) SELECT c FROM r",
+        [1, 2, 3],
+    ),
+    "recursion of whole numbers in DOUBLE": (
+        "WITH RECURSIVE r AS (SELECT CAST(1 AS DOUBLE) AS c UNION ALL SELECT c + 0.5 FROM r WHERE c < 2) SELECT c FROM r",
+        [1, 1.5, 2],
+    ),
+}
+
+
+def plain(value):
+    """Roads differ in whether a day and an instant, or a decimal and a double, have types of their own."""
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=None)
+    return float(value) if isinstance(value, Decimal) else value
+
+
+@pytest.mark.parametrize(("text", "expected"), MIXED.values(), ids=MIXED)
+def test_branches_of_several_types_keep_their_values_over_flight(server, text, expected):
+    """The plan that is not analysed yet has the type of the first branch, to which rows were cast."""
+    with server.client() as client:
+        info = client.get_flight_info(statement(text))
+        rows = client.do_get(info.endpoints[0].ticket).read_all()
+        announced = client.get_schema(statement(text)).schema
+    assert info.schema.equals(rows.schema, check_metadata=True)
+    assert announced.equals(rows.schema, check_metadata=True)
+    assert [plain(value) for value in rows["c"].to_pylist()] == expected
+    with server.connect() as connection, connection.cursor() as cursor:
+        cursor.adbc_prepare(text)
+        cursor.execute(text)
+        prepared = cursor.fetch_arrow_table()
+    assert prepared.schema.equals(rows.schema) and prepared.equals(rows)
+
+
+@pytest.mark.parametrize(("text", "expected"), MIXED.values(), ids=MIXED)
+def test_branches_of_several_types_keep_their_values_in_the_shell(isobar, text, expected):
+    found = [row["c"] for row in isobar.query(text)]
+    expected = [value.isoformat() if isinstance(value, datetime) else value for value in expected]
+    found = [value.removesuffix("Z") if isinstance(value, str) else value for value in found]
+    assert found == expected
+
+
+CHANGING = {
+    "to a double": "SELECT 1 AS n UNION ALL SELECT n + 0.5 FROM r WHERE n < 3",
+    "to a double, by a case": "SELECT 1 AS n UNION ALL SELECT CASE WHEN n < 2 THEN n + 1 ELSE n + 0.5 END FROM r WHERE n < 3",
+    "to an instant": "SELECT DATE '2026-01-01' AS n UNION ALL SELECT n + INTERVAL '1 day' + TIME '12:00:00' FROM r WHERE n < DATE '2026-01-03'",
+    "from nothing": "SELECT NULL AS n UNION ALL SELECT 1 FROM r WHERE n IS NULL",
+    "to a text": "SELECT 1 AS n UNION SELECT n || 'x' FROM r WHERE n IS NOT NULL",
+}
+
+
+@pytest.mark.parametrize("body", CHANGING.values(), ids=CHANGING)
+def test_a_recursion_whose_steps_change_the_type_is_refused(isobar, server, body):
+    """1.5 would become 1 again, for ever."""
+    text = f"WITH RECURSIVE r AS ({body}) SELECT n FROM r LIMIT 100"
+    isobar.refused("sql", "-c", text, code=1, says=["recursive query", "n", "CAST"])
+    with pytest.raises(adbc_driver_manager.Error, match="INVALID_ARGUMENT.*recursive query"):
+        server.rows(text)
+
+
+NESTED = {
+    "list of views": "SELECT make_array(arrow_cast('a', 'Utf8View')) AS c",
+    "struct of a dictionary": "SELECT named_struct('x', arrow_cast('a', 'Dictionary(Int32, Utf8)')) AS c",
+    "list of structs of views": "SELECT make_array(named_struct('x', arrow_cast('a', 'Utf8View'))) AS c",
+    "small decimal": "SELECT arrow_cast(1.5, 'Decimal64(5, 2)') AS c",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "data_type", "expected"),
+    zip(
+        NESTED.values(),
+        ["list<item: string>", "struct<x: string>", "list<item: struct<x: string>>", "decimal128(5, 2)"],
+        [["a"], {"x": "a"}, [{"x": "a"}], Decimal("1.50")],
+        strict=True,
+    ),
+    ids=NESTED,
+)
+def test_other_encodings_are_sent_as_plain_types(server, text, data_type, expected):
+    with server.client() as client:
+        found = ask(client, statement(text))
+    assert str(found.schema.field("c").type) == data_type
+    assert found["c"].to_pylist() == [expected]
+
+
+def union(value) -> pyarrow.Array:
+    """`value` as a member of a dense union, as flightsql-dbapi binds every value."""
+    types = [pyarrow.int64(), pyarrow.float64(), pyarrow.string(), pyarrow.bool_()]
+    kinds = [int, float, str, bool]
+    chosen = kinds.index(type(value))
+    members = [pyarrow.array([value] if at == chosen else [], kind) for at, kind in enumerate(types)]
+    return pyarrow.UnionArray.from_dense(
+        pyarrow.array([chosen], pyarrow.int8()), pyarrow.array([0], pyarrow.int32()), members, ["i", "f", "s", "b"]
+    )
+
+
+def test_bound_unions_and_dictionaries_are_their_values(server):
+    def count(condition: str, value: pyarrow.Array) -> int:
+        [row] = server.rows(f"SELECT count(*) AS n FROM t WHERE {condition}", pyarrow.record_batch([value], ["1"]))
+        return row["n"]
+
+    assert count("id > ?", union(1)) == 1
+    assert count("id <= ?", union(1.0)) == 1
+    assert count("(id > 1) = ?", union(True)) == 1
+    assert count("moment = ?", union("2026-01-15T12:00:00Z")) == 2
+    assert count("CAST(id AS TEXT) = ?", union("2")) == 1
+    assert count("CAST(id AS TEXT) = ?", pyarrow.array(["2"]).dictionary_encode()) == 1
+    assert count("CAST(id AS TEXT) = ?", pyarrow.RunEndEncodedArray.from_arrays([1], ["2"])) == 1
+    assert count("CAST(id AS TEXT) = ?", pyarrow.array(["2"], pyarrow.string_view())) == 1
+    assert server.rows("SELECT ? + 1 AS a", pyarrow.record_batch([union(1)], ["1"])) == [{"a": 2}]
+    assert len(server.rows("SELECT id FROM t LIMIT ?", pyarrow.record_batch([union(1)], ["1"]))) == 1
+
+
+PRINTED = {
+    "not a number": ("'NaN'::double", "NaN", "NaN"),
+    "infinity": ("'Infinity'::double", "Infinity", "Infinity"),
+    "minus infinity": ("'-Infinity'::real", "-Infinity", "-Infinity"),
+    "a number in a list": ("make_array('NaN'::double, 1.0)", ["NaN", 1.0], '["NaN",1.0]'),
+    "the last day": ("DATE '9999-12-31'", "9999-12-31", "9999-12-31"),
+    "bytes": ("X'00ff'", "00ff", "00ff"),
+    "decimal": ("CAST('12345678901234567890.12' AS DECIMAL(38, 2))", Decimal("12345678901234567890.12"), "12345678901234567890.12"),
+    "object": ("named_struct('a', 1, 'b', 'x')", {"a": 1, "b": "x"}, '{"a":1,"b":"x"}'),
+    "map of numbers": ("map([1], ['x'])", {"1": "x"}, '{"1":"x"}'),
+    "duration": ("arrow_cast(90, 'Duration(Second)')", "PT90S", "PT90S"),
+    "time": ("TIME '10:00:00'", "10:00:00", "10:00:00"),
+}
+
+
+@pytest.mark.parametrize(("value", "in_json", "in_csv"), PRINTED.values(), ids=PRINTED)
+def test_json_is_json_and_says_the_value(isobar, value, in_json, in_csv):
+    text = f"SELECT {value} AS c"
+    [line] = isobar.ok("sql", "--format", "json", "-c", text).stdout.splitlines()
+    parsed = json.loads(line, parse_float=Decimal if isinstance(in_json, Decimal) else float, parse_constant=math.nan)
+    assert parsed == {"c": in_json}
+    assert parse_csv(isobar.ok("sql", "--format", "csv", "-c", text).stdout) == [{"c": in_csv}]
+    assert in_csv in isobar.ok("sql", "-c", text).stdout
+
+
+UNPRINTABLE = {
+    "a day beyond the calendar": "arrow_cast(2147483647, 'Date32')",
+    "an instant beyond the calendar": "arrow_cast(9223372036854775807, 'Timestamp(Microsecond, Some(\"UTC\"))')",
+    "a duration beyond the calendar": "arrow_cast(9223372036854775807, 'Duration(Second)')",
+    "a day within a list": "make_array(arrow_cast(2147483647, 'Date32'))",
+}
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "table"])
+@pytest.mark.parametrize("value", UNPRINTABLE.values(), ids=UNPRINTABLE)
+def test_a_value_that_cannot_be_printed_is_an_error(isobar, value, form):
+    """And not the text "ERROR: …" within a result."""
+    outcome = isobar.refused("sql", "--format", form, "-c", f"SELECT {value} AS c", code=1, says=["c", "cannot be printed"])
+    assert "ERROR" not in outcome.stdout and "invalid" not in outcome.stdout
+
+
+def test_equal_names_stay_but_for_json_which_numbers_them(isobar, server):
+    text = "SELECT l.id, r.id, 7 AS id_1 FROM t AS l JOIN t AS r ON l.id = r.id WHERE l.id = 2"
+    with server.client() as client:
+        found = ask(client, statement(text))
+    assert found.schema.names == ["id", "id", "id_1"]
+    assert [column.to_pylist() for column in found.columns] == [[2], [2], [7]]
+    assert isobar.ok("sql", "--format", "csv", "-c", text).stdout.split() == ["id,id,id_1", "2,2,7"]
+    [header] = [line for line in isobar.ok("sql", "-c", text).stdout.splitlines() if "id" in line]
+    assert [name.strip() for name in header.strip("|").split("|")] == ["id", "id", "id_1"]
+    [line] = isobar.ok("sql", "--format", "json", "-c", text).stdout.splitlines()
+    pairs = json.loads(line, object_pairs_hook=list)
+    assert pairs == [["id", 2], ["id_2", 2], ["id_1", 7]]
+
+
+QUERY = """--! description = "For a test."
+--! [output.table]
+--! name = "of_the_test"
+{select}
+"""
+
+
+def test_a_query_file_with_two_columns_of_one_name_is_refused(isobar, tmp_path):
+    (tmp_path / "twice.sql").write_text(QUERY.format(select="SELECT l.id, r.id FROM t AS l JOIN t AS r ON l.id = r.id"))
+    queries = ["--set", f"queries.path={tmp_path}"]
+    says = ["twice", "two columns called .*id", "AS"]
+    isobar.refused(*queries, "query", "check", code=1, says=says)
+    isobar.refused(*queries, "run", "twice", code=1, says=says)
+
+
+def test_a_query_file_publishes_branches_of_several_types(lake, tmp_path):
+    """The output had the type of the first branch, so that 0.5 was published as 0."""
+    (tmp_path / "mixed.sql").write_text(QUERY.format(select=f"SELECT id, {CASE} AS c FROM t"))
+    lake.isobar.ok("--set", f"queries.path={tmp_path}", "run", "mixed")
+    rows = sorted((row["id"], plain(row["c"])) for row in lake.rows("of_the_test"))
+    assert rows == [(1, 1.0), (2, 0.5)]
+
+
+SLOW = "SELECT count(*) AS n FROM generate_series(1, 100000000000) WHERE value % 7 = 9"
+
+
+def test_the_shell_and_runs_have_limits_of_time_where_they_are_set(isobar, tmp_path):
+    limited = ["--set", "sql.timeout=1s"]
+    isobar.refused(*limited, "sql", "-c", SLOW, code=1, says=["not done within 1s", "sql.timeout"])
+    assert isobar.ok(*limited, "sql", "--format", "csv", "-c", "SELECT 1 AS a").stdout.split() == ["a", "1"]
+    (tmp_path / "slow.sql").write_text(QUERY.format(select=SLOW))
+    limited = ["--set", f"queries.path={tmp_path}", "--set", "run.timeout=1s"]
+    isobar.refused(*limited, "run", "slow", code=1, says=["not done within 1s", "run.timeout"])
