@@ -80,7 +80,10 @@ mod tests {
         let refused = spent.within(std::future::pending::<Result<(), Status>>());
         let refused = refused.await.expect_err("no time is left");
         assert_eq!(refused.code(), tonic::Code::DeadlineExceeded);
-        assert!(refused.message().contains("serve.query_timeout"), "{refused}");
+        assert!(
+            refused.message().contains("serve.query_timeout"),
+            "{refused}"
+        );
         let fresh = Budget::new(LIMIT, Duration::ZERO);
         assert_eq!(fresh.within(async { Ok(7) }).await.ok(), Some(7));
     }

@@ -36,13 +36,13 @@ def lake(lakes):
 
 
 @pytest.fixture(scope="module")
-def isobar(lake) -> Isobar:
+def shell(lake) -> Isobar:
     return lake.isobar
 
 
 @pytest.fixture(scope="module")
-def server(isobar) -> Iterator[Server]:
-    with Server(isobar) as server:
+def server(shell) -> Iterator[Server]:
+    with Server(shell) as server:
         yield server
 
 
@@ -100,8 +100,8 @@ def test_branches_of_several_types_keep_their_values_over_flight(server, text, e
 
 
 @pytest.mark.parametrize(("text", "expected"), MIXED.values(), ids=MIXED)
-def test_branches_of_several_types_keep_their_values_in_the_shell(isobar, text, expected):
-    found = [row["c"] for row in isobar.query(text)]
+def test_branches_of_several_types_keep_their_values_in_the_shell(shell, text, expected):
+    found = [row["c"] for row in shell.query(text)]
     expected = [value.isoformat() if isinstance(value, datetime) else value for value in expected]
     found = [value.removesuffix("Z") if isinstance(value, str) else value for value in found]
     assert found == expected
@@ -111,41 +111,39 @@ CHANGING = {
     "to a double": "SELECT 1 AS n UNION ALL SELECT n + 0.5 FROM r WHERE n < 3",
     "to a double, by a case": "SELECT 1 AS n UNION ALL SELECT CASE WHEN n < 2 THEN n + 1 ELSE n + 0.5 END FROM r WHERE n < 3",
     "to an instant": "SELECT DATE '2026-01-01' AS n UNION ALL SELECT n + INTERVAL '1 day' + TIME '12:00:00' FROM r WHERE n < DATE '2026-01-03'",
-    "from nothing": "SELECT NULL AS n UNION ALL SELECT 1 FROM r WHERE n IS NULL",
     "to a text": "SELECT 1 AS n UNION SELECT n || 'x' FROM r WHERE n IS NOT NULL",
 }
 
 
 @pytest.mark.parametrize("body", CHANGING.values(), ids=CHANGING)
-def test_a_recursion_whose_steps_change_the_type_is_refused(isobar, server, body):
+def test_a_recursion_whose_steps_change_the_type_is_refused(shell, server, body):
     """1.5 would become 1 again, for ever."""
     text = f"WITH RECURSIVE r AS ({body}) SELECT n FROM r LIMIT 100"
-    isobar.refused("sql", "-c", text, code=1, says=["recursive query", "n", "CAST"])
-    with pytest.raises(adbc_driver_manager.Error, match="INVALID_ARGUMENT.*recursive query"):
+    shell.refused("sql", "-c", text, code=1, says=["recursive query", "n", "CAST"])
+    with pytest.raises(adbc_driver_manager.Error, match="(?s)INVALID_ARGUMENT.*recursive query"):
         server.rows(text)
 
 
 NESTED = {
-    "list of views": "SELECT make_array(arrow_cast('a', 'Utf8View')) AS c",
-    "struct of a dictionary": "SELECT named_struct('x', arrow_cast('a', 'Dictionary(Int32, Utf8)')) AS c",
-    "list of structs of views": "SELECT make_array(named_struct('x', arrow_cast('a', 'Utf8View'))) AS c",
-    "small decimal": "SELECT arrow_cast(1.5, 'Decimal64(5, 2)') AS c",
+    "list of views": ("make_array(arrow_cast('a', 'Utf8View'))", "list<item: string>", ["a"]),
+    "struct of a dictionary": ("named_struct('x', arrow_cast('a', 'Dictionary(Int32, Utf8)'))", "struct<x: string>", {"x": "a"}),
+    "list of structs of views": (
+        "make_array(named_struct('x', arrow_cast('a', 'Utf8View')))",
+        "list<item: struct<x: string>>",
+        [{"x": "a"}],
+    ),
+    "small decimal": ("arrow_cast(1.5, 'Decimal64(5, 2)')", "decimal128(5, 2)", Decimal("1.50")),
 }
 
 
 @pytest.mark.parametrize(
-    ("text", "data_type", "expected"),
-    zip(
-        NESTED.values(),
-        ["list<item: string>", "struct<x: string>", "list<item: struct<x: string>>", "decimal128(5, 2)"],
-        [["a"], {"x": "a"}, [{"x": "a"}], Decimal("1.50")],
-        strict=True,
-    ),
+    ("value", "data_type", "expected"),
+    NESTED.values(),
     ids=NESTED,
 )
-def test_other_encodings_are_sent_as_plain_types(server, text, data_type, expected):
+def test_other_encodings_are_sent_as_plain_types(server, value, data_type, expected):
     with server.client() as client:
-        found = ask(client, statement(text))
+        found = ask(client, statement(f"SELECT {value} AS c"))
     assert str(found.schema.field("c").type) == data_type
     assert found["c"].to_pylist() == [expected]
 
@@ -194,13 +192,13 @@ PRINTED = {
 
 
 @pytest.mark.parametrize(("value", "in_json", "in_csv"), PRINTED.values(), ids=PRINTED)
-def test_json_is_json_and_says_the_value(isobar, value, in_json, in_csv):
+def test_json_is_json_and_says_the_value(shell, value, in_json, in_csv):
     text = f"SELECT {value} AS c"
-    [line] = isobar.ok("sql", "--format", "json", "-c", text).stdout.splitlines()
+    [line] = shell.ok("sql", "--format", "json", "-c", text).stdout.splitlines()
     parsed = json.loads(line, parse_float=Decimal if isinstance(in_json, Decimal) else float, parse_constant=math.nan)
     assert parsed == {"c": in_json}
-    assert parse_csv(isobar.ok("sql", "--format", "csv", "-c", text).stdout) == [{"c": in_csv}]
-    assert in_csv in isobar.ok("sql", "-c", text).stdout
+    assert parse_csv(shell.ok("sql", "--format", "csv", "-c", text).stdout) == [{"c": in_csv}]
+    assert in_csv in shell.ok("sql", "-c", text).stdout
 
 
 UNPRINTABLE = {
@@ -213,56 +211,56 @@ UNPRINTABLE = {
 
 @pytest.mark.parametrize("form", ["json", "csv", "table"])
 @pytest.mark.parametrize("value", UNPRINTABLE.values(), ids=UNPRINTABLE)
-def test_a_value_that_cannot_be_printed_is_an_error(isobar, value, form):
+def test_a_value_that_cannot_be_printed_is_an_error(shell, value, form):
     """And not the text "ERROR: …" within a result."""
-    outcome = isobar.refused("sql", "--format", form, "-c", f"SELECT {value} AS c", code=1, says=["c", "cannot be printed"])
+    outcome = shell.refused("sql", "--format", form, "-c", f"SELECT {value} AS c", code=1, says=["c", "cannot be printed"])
     assert "ERROR" not in outcome.stdout and "invalid" not in outcome.stdout
 
 
-def test_equal_names_stay_but_for_json_which_numbers_them(isobar, server):
+def test_equal_names_stay_but_for_json_which_numbers_them(shell, server):
     text = "SELECT l.id, r.id, 7 AS id_1 FROM t AS l JOIN t AS r ON l.id = r.id WHERE l.id = 2"
     with server.client() as client:
         found = ask(client, statement(text))
     assert found.schema.names == ["id", "id", "id_1"]
     assert [column.to_pylist() for column in found.columns] == [[2], [2], [7]]
-    assert isobar.ok("sql", "--format", "csv", "-c", text).stdout.split() == ["id,id,id_1", "2,2,7"]
-    [header] = [line for line in isobar.ok("sql", "-c", text).stdout.splitlines() if "id" in line]
+    assert shell.ok("sql", "--format", "csv", "-c", text).stdout.split() == ["id,id,id_1", "2,2,7"]
+    [header] = [line for line in shell.ok("sql", "-c", text).stdout.splitlines() if "id" in line]
     assert [name.strip() for name in header.strip("|").split("|")] == ["id", "id", "id_1"]
-    [line] = isobar.ok("sql", "--format", "json", "-c", text).stdout.splitlines()
+    [line] = shell.ok("sql", "--format", "json", "-c", text).stdout.splitlines()
     pairs = json.loads(line, object_pairs_hook=list)
-    assert pairs == [["id", 2], ["id_2", 2], ["id_1", 7]]
+    assert pairs == [("id", 2), ("id_2", 2), ("id_1", 7)]
 
 
 QUERY = """--! description = "For a test."
 --! [output.table]
---! name = "of_the_test"
+--! name = "{table}"
 {select}
 """
 
 
-def test_a_query_file_with_two_columns_of_one_name_is_refused(isobar, tmp_path):
-    (tmp_path / "twice.sql").write_text(QUERY.format(select="SELECT l.id, r.id FROM t AS l JOIN t AS r ON l.id = r.id"))
+def test_a_query_file_with_two_columns_of_one_name_is_refused(shell, tmp_path):
+    (tmp_path / "twice.sql").write_text(QUERY.format(table="twice", select="SELECT l.id, r.id FROM t AS l JOIN t AS r ON l.id = r.id"))
     queries = ["--set", f"queries.path={tmp_path}"]
     says = ["twice", "two columns called .*id", "AS"]
-    isobar.refused(*queries, "query", "check", code=1, says=says)
-    isobar.refused(*queries, "run", "twice", code=1, says=says)
+    shell.refused(*queries, "query", "check", code=1, says=says)
+    shell.refused(*queries, "run", "twice", code=1, says=says)
 
 
 def test_a_query_file_publishes_branches_of_several_types(lake, tmp_path):
     """The output had the type of the first branch, so that 0.5 was published as 0."""
-    (tmp_path / "mixed.sql").write_text(QUERY.format(select=f"SELECT id, {CASE} AS c FROM t"))
+    (tmp_path / "mixed.sql").write_text(QUERY.format(table="mixed", select=f"SELECT id, {CASE} AS c FROM t"))
     lake.isobar.ok("--set", f"queries.path={tmp_path}", "run", "mixed")
-    rows = sorted((row["id"], plain(row["c"])) for row in lake.rows("of_the_test"))
+    rows = sorted((row["id"], plain(row["c"])) for row in lake.rows("mixed"))
     assert rows == [(1, 1.0), (2, 0.5)]
 
 
 SLOW = "SELECT count(*) AS n FROM generate_series(1, 100000000000) WHERE value % 7 = 9"
 
 
-def test_the_shell_and_runs_have_limits_of_time_where_they_are_set(isobar, tmp_path):
+def test_the_shell_and_runs_have_limits_of_time_where_they_are_set(shell, tmp_path):
     limited = ["--set", "sql.timeout=1s"]
-    isobar.refused(*limited, "sql", "-c", SLOW, code=1, says=["not done within 1s", "sql.timeout"])
-    assert isobar.ok(*limited, "sql", "--format", "csv", "-c", "SELECT 1 AS a").stdout.split() == ["a", "1"]
-    (tmp_path / "slow.sql").write_text(QUERY.format(select=SLOW))
+    shell.refused(*limited, "sql", "-c", SLOW, code=1, says=["not done within 1s", "sql.timeout"])
+    assert shell.ok(*limited, "sql", "--format", "csv", "-c", "SELECT 1 AS a").stdout.split() == ["a", "1"]
+    (tmp_path / "slow.sql").write_text(QUERY.format(table="slow", select=SLOW))
     limited = ["--set", f"queries.path={tmp_path}", "--set", "run.timeout=1s"]
-    isobar.refused(*limited, "run", "slow", code=1, says=["not done within 1s", "run.timeout"])
+    shell.refused(*limited, "run", "slow", code=1, says=["not done within 1s", "run.timeout"])

@@ -11,6 +11,7 @@ mod features;
 mod files;
 mod follow;
 mod history;
+mod late;
 mod location;
 mod log_text;
 mod name;

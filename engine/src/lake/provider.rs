@@ -10,7 +10,7 @@ use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
 use chrono::DateTime;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
+use datafusion::common::tree_node::TreeNode as _;
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
@@ -22,7 +22,6 @@ use datafusion::execution::object_store::ObjectStoreUrl;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_expr::expressions::BinaryExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion_datasource::compute_all_files_statistics;
@@ -88,8 +87,7 @@ impl LakeTable {
         }
         let is_filtered = !open.is_empty() || !by_row.is_empty();
         for filter in open {
-            let filter = checked(physical(filter.clone())?)?;
-            let kept = self.with_partition(files.clone(), &filter);
+            let kept = self.with_partition(files.clone(), &physical(filter.clone())?);
             // It is evaluated on the rows again; that it fails for a file says nothing of the others.
             files = kept.unwrap_or(files);
         }
@@ -228,19 +226,6 @@ impl LakeTable {
         partitioned.statistics = Some(Arc::clone(file.statistics()));
         partitioned
     }
-}
-
-/// `filter` with arithmetic that fails where it leaves its type: a sum that wraps would rule out a file, and with it the
-/// error that its rows make.
-fn checked(filter: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>> {
-    let checked = filter.transform_up(|expr| {
-        let Some(binary) = expr.downcast_ref::<BinaryExpr>() else {
-            return Ok(Transformed::no(expr));
-        };
-        let checked = binary.clone().with_fail_on_overflow(true);
-        Ok(Transformed::yes(Arc::new(checked) as _))
-    });
-    checked.data()
 }
 
 #[async_trait]

@@ -5,9 +5,9 @@
 //! value, or fail where they do not, are left.
 
 use datafusion::arrow::datatypes::DataType;
+use datafusion::common::ExprSchema as _;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::plan_err;
-use datafusion::common::ExprSchema as _;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::type_coercion::binary::type_union_coercion;
