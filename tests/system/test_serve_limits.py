@@ -12,7 +12,7 @@ import pyarrow
 import pyarrow.flight
 import pytest
 
-from support.flight import Server, fields, message, packed, statement
+from support.flight import Server, fields, message, packed, statement, varint
 from support.web import eventually
 
 # Forty thousand million rows, 640 GB; and a count of them, which has nothing to show for a long time.
@@ -60,6 +60,21 @@ def test_the_time_limit_ends_a_statement(isobar_alone, sql):
         all_ended(server)
         assert server.metric('isobar_queries_total{outcome="timed_out"}') == 1
         assert server.rows("SELECT 1 AS a") == [{"a": 1}]
+
+
+def test_the_time_that_earlier_requests_took_is_not_given_again(isobar_alone):
+    """Drivers plan a statement three times; the ticket says how long that took, in milliseconds in its fifth field."""
+    with Server(isobar_alone, ISOBAR__SERVE__QUERY_TIMEOUT="1h") as server, server.client() as client:
+        [sealed] = fields(ticket(client, "SELECT 1 AS a").ticket)[2]
+        [run] = fields(sealed)[1]
+
+        def fetch(spent_ms: int) -> pyarrow.Table:
+            spent = bytes([5 << 3]) + varint(spent_ms)
+            return client.do_get(pyarrow.flight.Ticket(packed("TicketStatementQuery", {1: run + spent}))).read_all()
+
+        assert fetch(10).to_pylist() == [{"a": 1}]
+        with pytest.raises(pyarrow.flight.FlightTimedOutError, match=r"within 3600s \(serve.query_timeout\)"):
+            fetch(3_600_000)
 
 
 def test_the_time_limit_holds_for_a_client_that_does_not_read(isobar_alone):

@@ -327,7 +327,7 @@ mod tests {
         );
         check(
             Arc::new(Float64Array::from(vec![-0.0, 1e300])),
-            "-0.0 1e300",
+            "-0.0 1.0e300",
         );
         check(
             Arc::new(Float32Array::from(vec![0.1, f32::NAN])),

@@ -101,10 +101,13 @@ fn keeps(begin: &DataType, step: &DataType) -> bool {
     };
     let fewer_digits =
         matches!((scales(begin), scales(step)), (Some(kept), Some(has)) if kept >= has);
+    // The first instant of the day.
+    let as_instant = matches!((begin, step), (DataType::Timestamp(..), DataType::Date32));
     let as_text = begin.is_string() && !step.is_nested();
     both_integers
         || fewer_digits
         || as_text
+        || as_instant
         || type_union_coercion(begin, step).is_some_and(|common| common.equals_datatype(begin))
 }
 

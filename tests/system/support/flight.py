@@ -104,14 +104,14 @@ def message(fields: dict[int, str | bytes | bool | list]) -> bytes:
     for number, value in fields.items():
         for item in value if isinstance(value, list) else [value]:
             if isinstance(item, bool):
-                encoded += _varint(number << 3) + _varint(int(item))
+                encoded += varint(number << 3) + varint(int(item))
             else:
                 data = item.encode() if isinstance(item, str) else item
-                encoded += _varint(number << 3 | 2) + _varint(len(data)) + data
+                encoded += varint(number << 3 | 2) + varint(len(data)) + data
     return encoded
 
 
-def _varint(value: int) -> bytes:
+def varint(value: int) -> bytes:
     encoded = b""
     while value > 0x7F:
         encoded += bytes([value & 0x7F | 0x80])
