@@ -1,6 +1,8 @@
 """Export files → tables → daily aggregates: what is landed and what comes out is what the oracle says, on any road."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +65,44 @@ def test_local_files_land_in_a_lake_on_hdfs(lakes, tmp_path):
     lake = lakes.new("hdfs")
     lake.isobar.land(str(tmp_path))
     lake.must_have_landed(export.records, export.bad)
+
+
+def test_files_with_unexpected_names_are_left_out_with_a_warning(lakes):
+    """Of names that no path can have one would be the end of the listing: of a landing, an export, a run beside it."""
+    lake = lakes.new("local")
+    export = build([date(2026, 1, 15)], CITIES[:1])
+    lake.put(export.files)
+    directory = os.fsencode(lake.place.root / "weather" / "dt=2026-01-15")
+    unexpected = [b"notes.txt", b"weather.json.gz", b"weather_\n.json", b"weather_\x01.json", b"weather_\xff.json"]
+    for name in [*unexpected, b".hidden", b"_SUCCESS", b"of another query.jsonl"]:
+        Path(os.fsdecode(os.path.join(directory, name))).write_bytes(b"no line\n")
+    for _ in "ab":
+        said = [json.loads(line) for line in lake.land().stderr.splitlines()]
+        left_out = [line for line in said if "left out" in line["message"]]
+        assert len(left_out) == len(unexpected), left_out
+    lake.aggregate()
+    lake.isobar.ok("check")
+    lake.must_hold(export)
+
+
+def test_a_watched_folder_says_once_what_it_leaves_out(lakes):
+    lake = lakes.new("local")
+    export = build([date(2026, 1, 15)], CITIES[:1], file_hours=6)
+    for name in ["notes.txt", "a\nb.json"]:
+        lake.place.write(f"weather/{name}", b"no line\n")
+    process = lake.isobar.start("land", "--from", "files", lake.place.export_url)
+    for path, data in export.files.items():
+        before = count_of(lake)
+        lake.put({path: data})
+        eventually(lambda: count_of(lake) > before, "its rows", within_s=120)  # noqa: B023
+    process.terminate()
+    assert process.wait(timeout=120) == 0
+    assert sum("left out" in line for line in process.said().splitlines()) == 2
+    lake.must_have_landed(export.records, [])
+
+
+def count_of(lake) -> int:
+    return delta.count(lake.place, "weather") if delta.versions_seen(lake.place, "weather") else 0
 
 
 @pytest.mark.parametrize(

@@ -28,17 +28,19 @@ CREATE TEMPORARY TABLE found (partition BIGINT, msg_offset BIGINT, date_time TIM
 
 const COPY: &str = "COPY found (partition, msg_offset, date_time) FROM STDIN BINARY";
 
-/// A row is the message of a line only if both are of the same second: files may be older than the topic.
+/// A row is the message of a line only if both are of the same second: files may be older than the topic. Who went back to the
+/// older exporter and comes again has exports of both.
 const TAKE_OVER: &str = "
 INSERT INTO isobar.exported (topic, partition, offsets)
 SELECT $1, partition, range_agg(int8range(msg_offset, msg_offset, '[]'))
 FROM weather
-WHERE topic = $1 AND EXISTS (
+WHERE topic = $1 AND msg_offset < 9223372036854775807 AND EXISTS (
     SELECT FROM found
     WHERE found.partition = weather.partition AND found.msg_offset = weather.msg_offset
         AND found.date_time = date_trunc('second', weather.date_time)
 )
-GROUP BY partition";
+GROUP BY partition
+ON CONFLICT (topic, partition) DO UPDATE SET offsets = exported.offsets + excluded.offsets";
 
 const DONE: &str = "INSERT INTO isobar.export_topics (topic, earlier_files) VALUES ($1, $2)";
 
@@ -58,7 +60,7 @@ impl Cursor {
         let staging = self.database.client.batch_execute(STAGING);
         Database::within(&options, "prepare to take over exports", staging).await?;
         let files = match place.exists().await? {
-            true => files::list(place).await?,
+            true => files::list(place).await?.files,
             false => Vec::new(),
         };
         let count = i64::try_from(files.len()).unwrap_or(i64::MAX);
@@ -132,7 +134,7 @@ impl Cursor {
 
 /// What the lines say that they are; those that are malformed say nothing.
 fn found(lines: &[u8]) -> Vec<Found> {
-    let mut decoder = Decoder::new(&envelope::any_message());
+    let mut decoder = Decoder::new(&envelope::identity());
     let mut from = 0;
     for end in memchr_iter(b'\n', lines).chain([lines.len()]) {
         // A refused line leaves nothing in the decoder.
@@ -166,6 +168,9 @@ mod tests {
             )
         };
         let good = line(7, "2026-01-15 10:00:00");
+        let other_values: String = ["null", "[1, 2]", "\"text\"", "17"]
+            .map(|value| line(20, "2026-01-15 10:00:00").replace("{\"a\": 1}", value))
+            .concat();
         let text = format!(
             "{good}{}broken\n\n{}",
             line(8, "soon"),
@@ -176,6 +181,11 @@ mod tests {
         };
         assert_eq!(offsets(&text), [7, 9]);
         assert_eq!(offsets(good.trim_end()), [7], "without the last line feed");
+        assert_eq!(
+            offsets(&other_values),
+            [20; 4],
+            "values that are no objects"
+        );
         assert_eq!(offsets(""), [0_i64; 0]);
     }
 }

@@ -159,18 +159,19 @@ async fn land(
 ) -> Result<Progress, Error> {
     let mut watch = Watch::default();
     // Before anything is created: a mistyped path leaves no trace.
-    let mut found = files::list(&files.place).await?;
-    if found.is_empty() && !files.watch {
+    let mut listing = files::list(&files.place).await?;
+    if listing.files.is_empty() && !files.watch {
         return Err(Error::NoFiles {
             path: files.place.to_string(),
         });
     }
     let mut landing = Landing::open(&files.into, topic, Source::Files).await?;
     loop {
+        watch.leave_out(&files.place, listing.unexpected);
         let chosen = if files.watch {
-            watch.choose(found)
+            watch.choose(listing.files)
         } else {
-            found.into_iter().map(Chosen::whole).collect()
+            listing.files.into_iter().map(Chosen::whole).collect()
         };
         if !chosen.is_empty() {
             landing.expect(&chosen);
@@ -189,7 +190,7 @@ async fn land(
             () = shutdown.cancelled() => return Ok(landing.progress()),
             () = tokio::time::sleep(WATCH_INTERVAL) => {}
         }
-        found = files::list(&files.place).await?;
+        listing = files::list(&files.place).await?;
     }
 }
 

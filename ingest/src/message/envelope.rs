@@ -18,9 +18,13 @@ pub fn shape(message: &Shape) -> Shape {
     ])
 }
 
-/// The shape of a line of which only the identity and the time are wanted.
-pub(crate) fn any_message() -> Shape {
-    shape(&Shape::of([]))
+/// The shape of a line of which only the identity and the time are wanted, whatever its value is.
+pub(crate) fn identity() -> Shape {
+    Shape::of([
+        (KAFKA_PARTITION, Kind::Bigint),
+        (KAFKA_OFFSET, Kind::Bigint),
+        (EVENT_TIME, Kind::Text),
+    ])
 }
 
 /// The partition and offset of a line that was refused, so that its dead letter carries an identity.

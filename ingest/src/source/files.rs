@@ -42,16 +42,28 @@ pub(crate) enum Content {
     End,
 }
 
-/// The export files at `place`, in order of their paths: the file itself, or every `*.json` in the directory
-/// and below it that no tool hides.
+/// What is at a place.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    /// The export files, in order of their paths: the file itself, or every `*.json` in the directory and below it that no
+    /// tool hides.
+    pub(crate) files: Vec<ObjectMeta>,
+    /// Files whose names say neither that they are export files nor that they are something else that belongs there.
+    pub(crate) unexpected: Vec<Path>,
+}
+
+/// Looks what is at `place`.
 ///
 /// # Errors
 /// When there is nothing at `place` or it cannot be listed.
-pub(crate) async fn list(place: &Location) -> Result<Vec<ObjectMeta>, Error> {
+pub(crate) async fn list(place: &Location) -> Result<Listing, Error> {
     let files = place.list().await?;
     if files.is_empty() {
         if let Some(file) = place.head().await? {
-            return Ok(vec![file]);
+            return Ok(Listing {
+                files: vec![file],
+                unexpected: Vec::new(),
+            });
         }
         if !place.exists().await? {
             return Err(Error::NothingThere {
@@ -60,17 +72,40 @@ pub(crate) async fn list(place: &Location) -> Result<Vec<ObjectMeta>, Error> {
         }
     }
     let root = place.path().parts().count();
-    let mut files: Vec<_> = files
-        .into_iter()
-        .filter(|file| is_export(&file.location, root))
-        .collect();
-    files.sort_by(|a, b| a.location.cmp(&b.location));
-    Ok(files)
+    let mut listing = Listing::default();
+    for file in files {
+        match Name::of(&file.location, root) {
+            Name::Export => listing.files.push(file),
+            Name::Other => {}
+            Name::Unexpected => listing.unexpected.push(file.location),
+        }
+    }
+    listing.files.sort_by(|a, b| a.location.cmp(&b.location));
+    Ok(listing)
 }
 
-fn is_export(path: &Path, root: usize) -> bool {
-    let hidden = |part: &str| part.starts_with(['.', '_']);
-    path.extension() == Some("json") && !path.parts().skip(root).any(|part| hidden(part.as_ref()))
+/// What the name of a file says of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Name {
+    Export,
+    /// The output of a query, or a file that a tool hides.
+    Other,
+    Unexpected,
+}
+
+impl Name {
+    /// Of `path`, of which `root` parts are the place that is read.
+    fn of(path: &Path, root: usize) -> Self {
+        let hidden = |part: &str| part.starts_with(['.', '_']);
+        if path.parts().skip(root).any(|part| hidden(part.as_ref())) {
+            return Self::Other;
+        }
+        match path.extension() {
+            Some("json") => Self::Export,
+            Some("jsonl") => Self::Other,
+            Some(_) | None => Self::Unexpected,
+        }
+    }
 }
 
 /// How the reading of a file ended.
@@ -236,7 +271,7 @@ mod tests {
 
     use super::super::watch::{Chosen, Ending, Watch};
     use super::super::way;
-    use super::{Content, LINE_BYTES_MAX, Lines, Tail, is_export, list, read};
+    use super::{Content, LINE_BYTES_MAX, Lines, Name, Tail, list, read};
     use crate::error::Error;
 
     /// Line numbers and texts of a file that arrives in chunks of `size` bytes.
@@ -317,7 +352,7 @@ mod tests {
         });
         let url = Url::from_directory_path(directory.path()).expect("a URL");
         let place = stores.locate(&url).expect("a place");
-        let found = list(&place).await.expect("listed");
+        let found = list(&place).await.expect("listed").files;
         std::fs::remove_file(path).expect("removed");
         let (blocks, _receiver) = way(1);
         let watched = Watch::default().choose(found.clone()).remove(0);
@@ -350,17 +385,20 @@ mod tests {
 
     #[test]
     fn export_files_are_told_by_their_names() {
-        let check = |path: &str, expected: bool| {
-            assert_eq!(is_export(&Path::from(path), 1), expected, "{path}")
+        let check = |path: &str, expected: Name| {
+            assert_eq!(Name::of(&Path::from(path), 1), expected, "{path}");
         };
         check(
             "base/dt=2026-01-15/weather_20260115T000000000000.json",
-            true,
+            Name::Export,
         );
-        check("base/weather.json", true);
-        check("base/dt=2026-01-15/aggregates.jsonl", false);
-        check("base/dt=2026-01-15/.weather.json.tmp.1", false);
-        check("base/_staging/weather.json", false);
-        check("base/.hidden/weather.json", false);
+        check("base/weather.json", Name::Export);
+        check("base/dt=2026-01-15/aggregates.jsonl", Name::Other);
+        check("base/dt=2026-01-15/.weather.json.tmp.1", Name::Other);
+        check("base/_staging/weather.json", Name::Other);
+        check("base/.hidden/weather.json", Name::Other);
+        check("base/weather.json.gz", Name::Unexpected);
+        check("base/dt=2026-01-15/weather", Name::Unexpected);
+        check("base/weather.JSON", Name::Unexpected);
     }
 }

@@ -1,10 +1,12 @@
 //! Which files of a watched directory are read now.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
+use engine::lake::Location;
 use object_store::ObjectMeta;
 use object_store::path::Path;
+use tracing::warn;
 
 /// A file to be read.
 #[derive(Clone, Debug)]
@@ -45,7 +47,11 @@ impl Chosen {
 
 /// Remembers what has been read, from look to look.
 #[derive(Debug, Default)]
-pub(crate) struct Watch(HashMap<Path, Seen>);
+pub(crate) struct Watch {
+    seen: HashMap<Path, Seen>,
+    /// Files that are left out, and of which that was said.
+    left_out: HashSet<Path>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -65,7 +71,7 @@ impl Watch {
                 modified: meta.last_modified,
                 held: false,
             };
-            let before = self.0.insert(meta.location.clone(), now);
+            let before = self.seen.insert(meta.location.clone(), now);
             let before =
                 before.filter(|before| (before.size, before.modified) == (now.size, now.modified));
             let ending = match before {
@@ -82,10 +88,23 @@ impl Watch {
         chosen.collect()
     }
 
+    /// Says of files with unexpected names that they are left out, of each once.
+    pub(crate) fn leave_out(&mut self, place: &Location, unexpected: Vec<Path>) {
+        for file in unexpected {
+            let address = place.address_of(&file);
+            if self.left_out.insert(file) {
+                warn!(
+                    file = address,
+                    "its name is none of an export file, which ends in .json; it is left out"
+                );
+            }
+        }
+    }
+
     /// Remembers that the last lines of these files were left out.
     pub(crate) fn hold(&mut self, files: Vec<Path>) {
         for file in files {
-            if let Some(seen) = self.0.get_mut(&file) {
+            if let Some(seen) = self.seen.get_mut(&file) {
                 seen.held = true;
             }
         }
@@ -94,7 +113,7 @@ impl Watch {
     /// Forgets files that were not there when they were to be read: should they come back, they are new.
     pub(crate) fn forget(&mut self, files: &[Path]) {
         for file in files {
-            self.0.remove(file);
+            self.seen.remove(file);
         }
     }
 }

@@ -28,6 +28,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::Context;
 use super::failure::absolute;
+use super::unnamed::{Unnamed, of_directory};
 use crate::fail;
 
 /// Slowest transfer that is still taken for alive: a call that moves `n` bytes may take
@@ -43,6 +44,7 @@ const DELETES_AT_ONCE: usize = 10;
 pub(crate) struct Guard<S> {
     inner: Arc<S>,
     context: Context,
+    unnamed: Unnamed,
 }
 
 impl<S> Guard<S> {
@@ -50,6 +52,7 @@ impl<S> Guard<S> {
         Self {
             inner: Arc::new(inner),
             context,
+            unnamed: Unnamed::default(),
         }
     }
 }
@@ -155,7 +158,10 @@ impl<S: ObjectStore> ObjectStore for Guard<S> {
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let path = prefix.cloned().unwrap_or_default();
         let stream = self.inner.list(prefix);
-        guard_stream(stream, self.context.clone(), "list", path, |_, _| ())
+        let listing = guard_stream(stream, self.context.clone(), "list", path, |_, _| ());
+        let is_local = self.context.is_local;
+        self.unnamed
+            .pass_over(listing, &self.inner, prefix, is_local)
     }
 
     fn list_with_offset(
@@ -170,10 +176,15 @@ impl<S: ObjectStore> ObjectStore for Guard<S> {
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
         let path = prefix.cloned().unwrap_or_default();
-        let (inner, prefix) = (Arc::clone(&self.inner), prefix.cloned());
-        let call = async move { inner.list_with_delimiter(prefix.as_ref()).await };
+        let (inner, of) = (Arc::clone(&self.inner), prefix.cloned());
+        let call = async move { inner.list_with_delimiter(of.as_ref()).await };
         let limit = self.context.limit;
-        self.context.call("list", &path, limit, call).await
+        match self.context.call("list", &path, limit, call).await {
+            Err(object_store::Error::InvalidPath { .. }) => {
+                of_directory(self.list(prefix), prefix).await
+            }
+            listed => listed,
+        }
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
@@ -381,6 +392,7 @@ mod tests {
             user: "somebody".to_owned(),
             limit,
             counters: Arc::default(),
+            is_local: false,
         };
         Guard::new(OneLock::default(), context)
     }

@@ -4,6 +4,7 @@
 mod failure;
 mod guard;
 mod hdfs;
+mod unnamed;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -73,6 +74,7 @@ pub(crate) struct Context {
     user: String,
     limit: Duration,
     counters: Arc<Counters>,
+    is_local: bool,
 }
 
 impl Context {
@@ -150,6 +152,7 @@ impl Stores {
             user: self.options.user.clone(),
             limit: self.options.limit,
             counters: Arc::clone(&self.counters),
+            is_local: url.scheme() == "file",
         };
         match url.scheme() {
             "hdfs" => {
