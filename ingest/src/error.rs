@@ -307,6 +307,24 @@ pub enum Error {
         known: i32,
     },
     #[error(
+        "table \"weather\" in PostgreSQL at {server} is in schema \"{home}\", and search_path of user \"{user}\" finds {seen}; set it so that the right schema comes first: ALTER ROLE \"{user}\" SET search_path = …"
+    )]
+    Elsewhere {
+        server: String,
+        user: String,
+        home: String,
+        /// What is found instead.
+        seen: String,
+    },
+    #[error(
+        "table \"weather\" in schema \"{schema}\" of PostgreSQL at {server} is none of this pipeline: it lacks {missing}; set postgres.database (POSTGRES_DB) or search_path to where the pipeline's is, or give that table another name"
+    )]
+    OtherTable {
+        server: String,
+        schema: String,
+        missing: String,
+    },
+    #[error(
         "another `isobar {service}` of topic \"{topic}\" works in PostgreSQL at {server}; run one at a time"
     )]
     Occupied {

@@ -248,6 +248,70 @@ def test_ref_date_is_kept_for_those_who_read_it(lakes, topic, database):
     must_hold(lake, topic.records)  # it is no cursor
 
 
+OLDER_REF_DATES = {
+    # As each version of the older exporter made it, with what it has written by then, and what stays of that.
+    "a row a cycle": (
+        "CREATE TABLE ref_date (ref_date TIMESTAMP PRIMARY KEY DEFAULT CURRENT_TIMESTAMP)",
+        "INSERT INTO ref_date VALUES ('2025-12-31 23:00'), ('2025-12-31 23:10'), ('2025-12-31 23:20')",
+        2,
+    ),
+    "a row an application": (
+        "CREATE TABLE ref_date (ref_date TIMESTAMP, application_name VARCHAR(100) PRIMARY KEY)",
+        "INSERT INTO ref_date VALUES ('2025-12-31 23:00', 'HDFS'), ('2025-12-31 23:10', 'Hive')",
+        1,
+    ),
+    "no key": (
+        "CREATE TABLE ref_date (ref_date TIMESTAMP)",
+        "INSERT INTO ref_date VALUES ('2025-12-31 23:00'), ('2025-12-31 23:00'), (NULL)",
+        2,
+    ),
+    "empty": ("CREATE TABLE ref_date (ref_date TIMESTAMP PRIMARY KEY)", "SELECT", 0),
+}
+
+
+@pytest.mark.parametrize("form", OLDER_REF_DATES)
+def test_whatever_the_older_exporter_made_of_ref_date_an_export_is_recorded_in_one_row(lakes, topic, database, form):
+    made, filled, stay = OLDER_REF_DATES[form]
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:50])
+    database.older_table(topic.records[:30])
+    database.run(made)
+    database.run(filled)
+    before = database.rows("SELECT ref_date FROM ref_date")
+    lake = exporting(lakes, "local", topic, database)
+    assert "30 rows exported" in export(lake)
+    consume(lake)
+    assert "20 rows exported" in export(lake)
+    must_hold(lake, topic.records)
+    told = database.rows("SELECT ref_date FROM ref_date")
+    assert len(told) == max(len(before), 1)
+    assert sum(1 for row in told if row in before) >= stay
+    [new] = [at for (at,) in told if at and at.year >= 2026]
+    assert new <= local(int(time.time()) + 1)
+    assert lake.isobar.ok("check")
+
+
+def test_a_ref_date_that_refuses_the_row_stops_no_export(lakes, topic, database):
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:50])
+    database.run("CREATE TABLE ref_date (ref_date TIMESTAMP, why TEXT NOT NULL)")
+    lake = exporting(lakes, "local", topic, database)
+    consume(lake)
+    outcome = lake.isobar.ok("export", "--once")
+    assert "50 rows exported" in outcome.stdout and "ref_date" in outcome.stderr
+    assert "0 rows exported" in export(lake)
+    must_hold(lake, topic.records)
+
+
+def test_a_line_whose_value_is_no_object_is_known_as_exported(lakes, topic, database):
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:4])
+    values = [[1, 2], "text", 17, None]
+    odd = [Record(r.partition, r.offset, r.event_at, v) for r, v in zip(topic.records, values, strict=True)]
+    database.older_table(odd)
+    lake = exporting(lakes, "local", topic, database)
+    lines = b"".join(export_line(record) + b"\n" for record in odd)
+    lake.put({"dt=2026-01-17/weather_20260117T001000123456.json": lines})
+    assert "0 rows exported" in export(lake)
+
+
 def test_what_the_older_exporter_wrote_is_not_written_again(lakes, kind, topic, database):
     topic.produce(weather([date(2026, 1, 15), date(2026, 1, 16)], CITIES[:2]))
     database.older_table(topic.records)

@@ -81,15 +81,15 @@ def must_hold_the_table(lake: Lake, hbase, table: str) -> None:
     """A row for each row of the lake's table, a cell for each value that is not null."""
     found = newest(hbase, table)
     rows = lake.rows(DAILY_TABLE)
-    assert sorted(found) == sorted(f"{row['city_id']}#{row['dt']}" for row in rows)
+    assert sorted(found) == sorted(f"{row['place_id']}#{row['dt']}" for row in rows)
     for row in rows:
-        texts = found[f"{row['city_id']}#{row['dt']}"]
+        texts = found[f"{row['place_id']}#{row['dt']}"]
         assert texts.keys() == {column for column, value in row.items() if value is not None}
         for column, text in texts.items():
             value = row[column]
             # To the last bit: both are the same committed number.
             same = float(text) == value if isinstance(value, float) else text == str(value)
-            assert same, f"{column} of {row['city_id']}#{row['dt']} is {text} in HBase and {value} in the lake"
+            assert same, f"{column} of {row['place_id']}#{row['dt']} is {text} in HBase and {value} in the lake"
 
 
 def delete(lake: Lake, predicate: str) -> None:
@@ -289,7 +289,17 @@ def test_a_missing_namespace_prints_the_command_that_creates_it(lake, hbase):
 def test_a_table_without_the_family_prints_the_command_that_adds_it(lake, hbase, table):
     with connected(hbase) as connection:
         connection.create_table(table, {"other": {}})
-    lake.isobar.refused("run", DAILY, "--all", code=1, says=[f"alter '{table}'", "agg"], within_s=LIMIT_S)
+    for command in [["check"], ["run", DAILY, "--all"]]:
+        lake.isobar.refused(*command, code=1, says=[f"alter '{table}'", "agg"], within_s=LIMIT_S)
+
+
+def test_a_table_of_the_default_namespace_is_known_by_both_of_its_names(lake, hbase):
+    name = f"t{uuid.uuid4().hex[:12]}"
+    for table in [f"default:{name}", name]:
+        lake.isobar = lake.isobar.having(ISOBAR__HBASE__TABLE=table)
+        lake.aggregate()
+        assert re.search(rf"ok +hbase +\S+ +table {table}$", lake.isobar.ok("check").stdout, re.MULTILINE)
+    assert len(newest(hbase, name)) == 6
 
 
 def test_check_covers_hbase(lake, hbase, table):

@@ -1,26 +1,31 @@
-"""Moving over from the older pipeline, step by step as docs/moving-over.md says it."""
+"""Moving over from the older pipeline, back and forward again, step by step as docs/moving-over.md says it."""
 
+import json
 import re
+import subprocess
 from datetime import date
 
 from support import oracle
 from support.binary import PATIENCE_S, REPOSITORY
+from support.database import Database, local
 from support.lake import DAILY_TABLE
 from support.roads import lake_of
 from support.topic import weather
-from support.weather_data import AUTUMN, CITIES, export_line
+from support.weather_data import AUTUMN, CITIES, Record, encode, export_line
 from support.web import eventually
 from test_kafka import count, end
 
 PAGE = (REPOSITORY / "docs" / "moving-over.md").read_text()
 # Of each step the commands, in their order.
-COMMANDS = re.findall(r"^isobar ((?:land|run) [^\n]*)", PAGE, re.M)
+COMMANDS = re.findall(r"^isobar ((?:check|land|run|consume|export)[^\n]*)", PAGE, re.M)
+# Those of PostgreSQL's own tools.
+DUMP, RESTORE = (re.search(rf"^{tool} [^\n]*", PAGE, re.M)[0] for tool in ["pg_dump", "pg_restore"])
 QUERIES = re.findall(r'^isobar sql -c "([^"]*)"', PAGE, re.M)
 
 
 def step(lake, *words: str) -> list[str]:
     """The words of the next command of the page, which is this one."""
-    [command] = [command for command in COMMANDS if all(word in command for word in words)]
+    [command] = [command for command in COMMANDS if all(word in command.split() for word in words)]
     base_path = '"hdfs://namenode:8020$HDFS_BASE_PATH"'
     return [lake.place.export_url if word == base_path else word for word in command.split()]
 
@@ -67,3 +72,111 @@ def test_the_steps_of_the_page_bring_everything_once(lakes, kind, topic, databas
     assert [(row["source"], row["n"]) for row in letters] == [("kafka", 1)]
     [letter] = lake.rows("dead_letters")
     assert (letter["kafka_partition"], letter["kafka_offset"]) == topic.bad[0].identity
+
+
+def shell(lake, command: str) -> None:
+    """A command of the page that is none of ours, with the variables of its first step."""
+    environment = lake.isobar.environment()
+    environment["PGPASSWORD"] = environment["POSTGRES_PASSWORD"]
+    done = subprocess.run(
+        ["bash", "-ec", command], cwd=lake.isobar.directory, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+class Older:
+    """The older pipeline at work: its table and its `ref_date`, a row a cycle under a key that is the time."""
+
+    def __init__(self, lake, database: Database):
+        self.lake, self.database, self.cycles = lake, database, 0
+
+    def consume(self, records: list[Record]) -> None:
+        """As its consumer, which names no columns that it does not know, and does not look what is there."""
+        with self.database.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "CREATE TABLE IF NOT EXISTS weather (date_time TIMESTAMP, msg_offset BIGINT, partition INT, value JSONB)"
+            )
+            cursor.executemany(
+                "INSERT INTO weather (date_time, msg_offset, partition, value) VALUES (%s, %s, %s, %s)",
+                [[local(r.event_at), r.offset, r.partition, encode(r.value).decode()] for r in records],
+            )
+
+    def export(self, records: list[Record]) -> None:
+        """As its exporter, with a file and a row a cycle."""
+        self.cycles += 1
+        self.database.run("CREATE TABLE IF NOT EXISTS REF_DATE (ref_date TIMESTAMP PRIMARY KEY DEFAULT CURRENT_TIMESTAMP)")
+        self.database.run("INSERT INTO REF_DATE DEFAULT VALUES")
+        name = f"dt=2026-01-1{self.cycles}/weather_2026011{self.cycles}T001000123456.json"
+        self.lake.put({name: b"".join(export_line(record) + b"\n" for record in records)})
+
+
+def exported(lake) -> list[tuple[int, int]]:
+    """Identities in the export files, as often as they stand there."""
+    paths = [file.path for file in lake.place.walk("weather") if file.path.endswith(".json")]
+    lines = (json.loads(line) for path in paths for line in lake.place.read(path).splitlines())
+    return sorted((line["kafka_partition"], line["kafka_offset"]) for line in lines)
+
+
+def forward(lake, expected: list[Record]) -> None:
+    """The steps of the page from the dump on, each to its end, and again."""
+    shell(lake, DUMP)
+    for _ in "ab":
+        lake.isobar.ok(*step(lake, "files"))
+        lake.isobar.ok(*step(lake, "postgres"))
+        for service in [step(lake, "land", "kafka"), step(lake, "consume"), step(lake, "export")]:
+            lake.isobar.ok(*service, "--once")
+        lake.isobar.ok(*step(lake, "run"))
+    assert lake.identities() == oracle.identities(expected)
+    oracle.compare_observations(lake.rows("weather"), expected)
+    oracle.compare_daily(lake.rows(DAILY_TABLE), oracle.daily_weather_by_city(expected))
+    assert lake.rows("dead_letters") == []
+
+
+def test_what_moved_over_goes_back_and_forward_again(lakes, kind, topic, database):
+    lake = lake_of(lakes, kind, topic, database)
+    older = Older(lake, database)
+    records = weather([date(2026, 1, 15), AUTUMN], CITIES[:2])
+    topic.produce(records[:300])
+    first = list(topic.records)
+    # It lost some messages, exported some rows again in each of three cycles, and others never.
+    older.consume([record for place, record in enumerate(first) if place % 40])
+    for cycle in range(3):
+        older.export([record for place, record in enumerate(first[: 100 * cycle + 90]) if place % 40 and place % 30])
+    lines_before = exported(lake)
+    assert "older pipeline is taken over" in lake.isobar.ok(*step(lake, "check")).stdout
+    forward(lake, first)
+    assert database.identities() == oracle.identities(first)
+    must_be_exported(lake, lines_before, first)
+
+    # Messages come that the dump does not have; then back.
+    topic.produce(records[300:400])
+    for service in ["consume", "export"]:
+        lake.isobar.ok(*step(lake, service), "--once")
+    shell(lake, RESTORE)
+    assert database.scalar("SELECT count(*) FROM weather") == len([1 for place in range(300) if place % 40])
+    with database.connect() as connection:
+        columns = connection.execute("SELECT * FROM weather LIMIT 0").description
+        assert [column.name for column in columns] == ["date_time", "msg_offset", "partition", "value"]
+        assert [column.name for column in connection.execute("SELECT * FROM ref_date").description] == ["ref_date"]
+    # Its group was set back to the time of the dump: it reads what came since, loses some, and goes on.
+    topic.produce(records[400:])
+    since = [record for place, record in enumerate(topic.records[290:]) if place % 25]
+    older.consume(since)
+    before = exported(lake)
+    older.export(since[-60:])
+
+    said = lake.isobar.ok(*step(lake, "check")).stdout
+    assert "older pipeline's again" in said
+    lines_before = exported(lake)
+    assert len(lines_before) == len(before) + 60
+    forward(lake, topic.records)
+    assert "tables of version" in lake.isobar.ok(*step(lake, "check")).stdout
+    assert database.identities() == oracle.identities(topic.records)
+    must_be_exported(lake, lines_before, topic.records)
+
+
+def must_be_exported(lake, before: list[tuple[int, int]], records: list[Record]) -> None:
+    """What stood in no file does so now, once; nothing else was written."""
+    found = exported(lake)
+    assert sorted(set(found)) == oracle.identities(records)
+    assert len(found) == len(before) + len(set(found) - set(before))

@@ -8,7 +8,8 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow, bail};
 use engine::config::{Origin, Setting};
 use engine::lake::Lake;
-use ingest::postgres::version;
+use engine::output::hbase::Target;
+use ingest::postgres;
 use ingest::source::kafka::Probe;
 use url::Url;
 
@@ -162,20 +163,39 @@ async fn topics(app: &App) -> anyhow::Result<String> {
     Ok(found.join("; "))
 }
 
-/// Whether HBase answers; only where it is enabled.
+/// Whether HBase answers, and its tables can be written; only where it is enabled.
 async fn hbase(app: &App) -> Option<Finding> {
     let target = app.hbase()?;
     let look = async {
-        Ok(if target.has_table().await? {
-            format!("table {}", target.table)
-        } else {
-            format!("table {} comes with the first run", target.table)
-        })
+        let mut found = Vec::new();
+        for table in hbase_tables(app, &target) {
+            found.push(if target.has_table(&table).await? {
+                format!("table {table}")
+            } else {
+                format!("table {table} comes with the first run")
+            });
+        }
+        Ok(found.join("; "))
     };
     Some(probe("hbase", &target.server(), look).await)
 }
 
-/// Whether PostgreSQL lets us in; only where it is configured. A password alone may be there for others.
+/// The configured table, and those that query files name. Query files that are wrong are told of by their own check.
+fn hbase_tables(app: &App, target: &Target) -> BTreeSet<String> {
+    let mut tables = BTreeSet::from([target.table.clone()]);
+    let Ok(library) = app.library() else {
+        return tables;
+    };
+    let names = library.names().unwrap_or_default();
+    let queries = names
+        .iter()
+        .filter_map(|name| library.query(name.as_str()).ok());
+    let outputs = queries.filter_map(|query| query.header.output.hbase);
+    tables.extend(outputs.map(|output| target.table_called(&output.table).to_owned()));
+    tables
+}
+
+/// Whether PostgreSQL lets us in, and has tables that can be used; only where it is configured. A password alone may be there for others.
 async fn postgres(app: &App) -> Option<Finding> {
     let says_where = |setting: &Setting| {
         setting.key.starts_with("postgres.")
@@ -184,7 +204,7 @@ async fn postgres(app: &App) -> Option<Finding> {
     };
     app.settings.iter().find(|setting| says_where(setting))?;
     let options = app.postgres();
-    let look = async { Ok(format!("version {}", version(&options).await?)) };
+    let look = async { Ok(postgres::look(&options).await?) };
     Some(probe("postgres", &options.server(), look).await)
 }
 

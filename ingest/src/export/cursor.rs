@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::ranges::Ranges;
 use super::{Limits, line};
-use crate::error::Error;
+use crate::error::{Error, told};
 use crate::postgres::{Database, PostgresOptions, lock, migrate};
 
 /// Rows that are asked for at once.
@@ -46,9 +46,11 @@ LEFT JOIN isobar.positions ON positions.topic = $1 AND positions.partition = num
 WHERE numbers.partition IS NOT NULL
 ORDER BY numbers.partition";
 
+/// The greatest offset of all has none behind it, where a range could end; no message of Kafka has it.
 const OPEN_ROWS: &str = "
 SELECT msg_offset, octet_length(value::TEXT)::BIGINT FROM weather
-WHERE topic = $1 AND partition = $2 AND msg_offset >= $3 AND NOT $4::TEXT::INT8MULTIRANGE @> msg_offset
+WHERE topic = $1 AND partition = $2 AND msg_offset >= $3 AND msg_offset < 9223372036854775807
+    AND NOT $4::TEXT::INT8MULTIRANGE @> msg_offset
 ORDER BY msg_offset";
 
 /// Nobody waits for the count of a large backlog: it ends here.
@@ -57,7 +59,8 @@ pub(crate) const COUNTED_MAX: i64 = 1_000_000;
 const OPEN_ROWS_COUNT: &str = "
 SELECT count(*) FROM (
     SELECT FROM weather
-    WHERE topic = $1 AND partition = $2 AND msg_offset >= $3 AND NOT $4::TEXT::INT8MULTIRANGE @> msg_offset
+    WHERE topic = $1 AND partition = $2 AND msg_offset >= $3 AND msg_offset < 9223372036854775807
+        AND NOT $4::TEXT::INT8MULTIRANGE @> msg_offset
     LIMIT $5
 ) AS open";
 
@@ -90,8 +93,16 @@ ON CONFLICT (topic, partition) DO UPDATE SET offsets = exported.offsets + exclud
 
 const FORGET: &str = "DELETE FROM isobar.exports WHERE topic = $1";
 
-/// For those who read it: when rows were exported last, as the older exporter told it. It is no cursor.
-const REF_DATE: &str = "UPDATE ref_date SET ref_date = now() AT TIME ZONE 'Europe/Paris' WHERE application_name = 'HDFS'";
+/// For those who read it: when rows were exported last, as the older exporter told it. It is no cursor. That exporter added a
+/// row each time, of which the newest said how far it was; its key may be the time itself, so that one row changes.
+const REF_DATE: &str = "
+UPDATE ref_date SET ref_date = now() AT TIME ZONE 'Europe/Paris', application_name = 'HDFS'
+WHERE ctid = (
+    SELECT ctid FROM ref_date
+    WHERE coalesce(application_name, 'HDFS') = 'HDFS'
+    ORDER BY ref_date DESC NULLS LAST
+    LIMIT 1
+)";
 const FIRST_REF_DATE: &str = "
 INSERT INTO ref_date (application_name, ref_date) VALUES ('HDFS', now() AT TIME ZONE 'Europe/Paris')";
 
@@ -234,12 +245,10 @@ impl Cursor {
         let options = self.database.options().clone();
         let client = &mut self.database.client;
         let finish = async {
-            let transaction = client.transaction().await?;
+            let mut transaction = client.transaction().await?;
             transaction.execute(FINISH, &[&self.topic]).await?;
             transaction.execute(FORGET, &[&self.topic]).await?;
-            if transaction.execute(REF_DATE, &[]).await? == 0 {
-                transaction.execute(FIRST_REF_DATE, &[]).await?;
-            }
+            tell(&mut transaction).await?;
             transaction.commit().await
         };
         Database::within(&options, "record an export", finish).await
@@ -252,6 +261,28 @@ impl Cursor {
         let options = self.database.options();
         Database::within(options, "give up an export", forget).await?;
         Ok(())
+    }
+}
+
+/// Tells in `ref_date` that rows were exported. No export fails because somebody has changed that table.
+async fn tell(transaction: &mut Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+    let attempt = transaction.savepoint("ref_date").await?;
+    let write = async {
+        if attempt.execute(REF_DATE, &[]).await? == 0 {
+            attempt.execute(FIRST_REF_DATE, &[]).await?;
+        }
+        Ok::<_, tokio_postgres::Error>(())
+    };
+    match write.await {
+        Ok(()) => attempt.commit().await,
+        Err(error) if error.as_db_error().is_some() => {
+            warn!(
+                error = told(&error),
+                "rows were exported, which table ref_date does not say"
+            );
+            attempt.rollback().await
+        }
+        Err(error) => Err(error),
     }
 }
 

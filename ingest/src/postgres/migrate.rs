@@ -1,6 +1,7 @@
 //! The versions of our tables: each a file of SQL, run once, in one transaction with the ones before it.
 //!
-//! Version 1 is what the older pipeline left, so that its table is taken over where it stands.
+//! Version 1 is what the older pipeline left, so that its table is taken over where it stands. Whoever goes back to that pipeline
+//! restores its table, and comes again: what stands there counts, and not only which versions were brought in.
 
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use tokio_postgres::Transaction;
 use tracing::{info, warn};
 
 use super::Database;
+use super::found::{Found, TAKES_OVER};
 use crate::error::Error;
 
 /// A version of the tables, by its place in [`VERSIONS`], from 1.
@@ -16,23 +18,43 @@ struct Version {
     statements: &'static str,
 }
 
-const VERSIONS: [Version; 3] = [
+const VERSIONS: [Version; 4] = [
     Version {
         name: "the table of the older pipeline",
         statements: include_str!("migrations/0001_older_table.sql"),
     },
     Version {
         name: "identities, positions and dead letters",
-        statements: include_str!("migrations/0002_identity.sql"),
+        statements: concat!(
+            include_str!("migrations/weather_rows.sql"),
+            include_str!("migrations/0002_identity.sql")
+        ),
     },
     Version {
         name: "exports",
-        statements: include_str!("migrations/0003_exports.sql"),
+        statements: concat!(
+            include_str!("migrations/0003_exports.sql"),
+            include_str!("migrations/ref_date.sql")
+        ),
+    },
+    Version {
+        name: "the schema of table weather",
+        statements: concat!(
+            include_str!("migrations/0004_schema.sql"),
+            include_str!("migrations/schema_of_weather.sql")
+        ),
     },
 ];
 
-/// The version that has something to say about the rows that were there before.
-const TAKES_OVER: i32 = 2;
+/// Takes over a dump of the older table that was restored in the place of ours.
+const AGAIN: &str = concat!(
+    include_str!("migrations/0001_older_table.sql"),
+    include_str!("migrations/weather_rows.sql"),
+    include_str!("migrations/taken_back.sql"),
+    include_str!("migrations/schema_of_weather.sql")
+);
+/// The same for `ref_date`.
+const REF_DATE: &str = include_str!("migrations/ref_date.sql");
 
 /// Tables are rewritten once, which takes its time where there are many rows.
 const LIMIT: Duration = Duration::from_secs(6 * 3600);
@@ -52,72 +74,124 @@ CREATE TABLE IF NOT EXISTS isobar.schema_version (
     applied_at TIMESTAMPTZ NOT NULL DEFAULT now()
 )";
 
-/// Of tables that have a version at all.
-const IS_THERE: &str = "SELECT to_regclass('isobar.schema_version') IS NOT NULL";
-const NEWEST: &str = "SELECT coalesce(max(version), 0) FROM isobar.schema_version";
+const HAS_ROWS: &str = "SELECT EXISTS (SELECT FROM weather)";
 
 /// Brings the tables to the newest version; who finds them there needs no more than the right to read. Rows that are
 /// there without a topic are of `topic`.
 ///
 /// # Errors
-/// When they are of a version that is newer than this program, or the server refuses.
+/// When they are of a version that is newer than this program, table `weather` is another one than the one that is meant,
+/// or the server refuses.
 pub(crate) async fn migrate(database: &mut Database, topic: &str) -> Result<(), Error> {
-    let options = database.options().clone();
-    let known = i32::try_from(VERSIONS.len()).unwrap_or(i32::MAX);
-    let failed = |source| Error::Postgres {
-        attempt: "bring the tables to the newest version",
-        server: options.server(),
-        source,
-    };
-    let migrating = async {
-        let client = &mut database.client;
-        let is_there = client.query_one(IS_THERE, &[]).await.map_err(failed)?;
-        if is_there.get(0) {
-            let newest = client.query_one(NEWEST, &[]).await.map_err(failed)?;
-            if newest.get::<_, i32>(0) == known {
-                return Ok(());
-            }
-        }
-        let transaction = client.transaction().await.map_err(failed)?;
-        transaction.execute(LOCK, &[]).await.map_err(failed)?;
-        transaction.batch_execute(SCHEMA).await.map_err(failed)?;
-        let newest = transaction.query_one(NEWEST, &[]).await.map_err(failed)?;
-        let found: i32 = newest.get(0);
-        if found > known {
-            return Err(Error::SchemaNewer {
-                server: options.server(),
-                found,
-                known,
-            });
-        }
-        for (version, number) in VERSIONS.iter().zip(1..) {
-            if number > found {
-                let applied = apply(&transaction, version, number, topic).await;
-                applied.map_err(failed)?;
-            }
-        }
-        transaction.commit().await.map_err(failed)
-    };
-    let migrated = tokio::time::timeout(LIMIT, migrating).await;
+    let server = database.options().server();
+    let migrated = tokio::time::timeout(LIMIT, bring_forward(database, topic)).await;
     migrated.unwrap_or_else(|_elapsed| {
         Err(Error::PostgresSlow {
-            attempt: "bring the tables to the newest version",
-            server: options.server(),
+            attempt: ATTEMPT,
+            server,
             limit: LIMIT,
         })
     })
+}
+
+const ATTEMPT: &str = "bring the tables to the newest version";
+
+async fn bring_forward(database: &mut Database, topic: &str) -> Result<(), Error> {
+    let options = database.options().clone();
+    let known = i32::try_from(VERSIONS.len()).unwrap_or(i32::MAX);
+    let failed = |source| Error::Postgres {
+        attempt: ATTEMPT,
+        server: options.server(),
+        source,
+    };
+    let client = &mut database.client;
+    let found = Found::look(client).await.map_err(failed)?;
+    found.check(&options)?;
+    if found.version == known && found.is_ours() {
+        return Ok(());
+    }
+    let transaction = client.transaction().await.map_err(failed)?;
+    transaction.execute(LOCK, &[]).await.map_err(failed)?;
+    // Somebody else may have been first.
+    let found = Found::look(&transaction).await.map_err(failed)?;
+    if found.version > known {
+        return Err(Error::SchemaNewer {
+            server: options.server(),
+            found: found.version,
+            known,
+        });
+    }
+    if is_shadowed(&transaction, &found).await.map_err(failed)? {
+        return Err(found.elsewhere(&options));
+    }
+    take(&transaction, &found, topic).await.map_err(failed)?;
+    transaction.commit().await.map_err(failed)
+}
+
+/// Whether the table that would be taken over is empty, while another schema has one of the name: then `search_path` leads
+/// astray more likely than not.
+async fn is_shadowed(
+    transaction: &Transaction<'_>,
+    found: &Found,
+) -> Result<bool, tokio_postgres::Error> {
+    let is_taken_over = found.version < TAKES_OVER || found.was_restored();
+    if !is_taken_over || found.others().next().is_none() {
+        return Ok(false);
+    }
+    let has_rows: bool = transaction.query_one(HAS_ROWS, &[]).await?.get(0);
+    if has_rows {
+        let others: Vec<_> = found.others().collect();
+        warn!(
+            ?others,
+            "other schemas have a table \"weather\" too, which is left alone"
+        );
+    }
+    Ok(!has_rows)
+}
+
+/// Takes over what stands there, and brings in the versions that are missing.
+async fn take(
+    transaction: &Transaction<'_>,
+    found: &Found,
+    topic: &str,
+) -> Result<(), tokio_postgres::Error> {
+    transaction.batch_execute(SCHEMA).await?;
+    // The one value that a file of statements needs, bound and not pasted.
+    transaction
+        .execute("SELECT set_config('isobar.topic', $1, true)", &[&topic])
+        .await?;
+    for (version, number) in VERSIONS.iter().zip(1..) {
+        if number > found.version {
+            apply(transaction, version, number).await?;
+        }
+    }
+    if found.was_restored() {
+        take_again(transaction, found).await?;
+    }
+    Ok(())
+}
+
+/// Takes over what was restored in the place of ours.
+async fn take_again(
+    transaction: &Transaction<'_>,
+    found: &Found,
+) -> Result<(), tokio_postgres::Error> {
+    transaction.batch_execute(REF_DATE).await?;
+    if found.weather_is_ours() {
+        return Ok(());
+    }
+    transaction.batch_execute(AGAIN).await?;
+    warn!(
+        "table \"weather\" was the older pipeline's again, and is taken over again: topics are consumed from the first message that Kafka has, and the files of earlier exports are read"
+    );
+    report_taken_over(transaction).await
 }
 
 async fn apply(
     transaction: &Transaction<'_>,
     version: &Version,
     number: i32,
-    topic: &str,
 ) -> Result<(), tokio_postgres::Error> {
-    // The one value that a file of statements needs, bound and not pasted.
-    transaction
-        .execute("SELECT set_config('isobar.topic', $1, true)", &[&topic])
-        .await?;
     transaction.batch_execute(version.statements).await?;
     transaction
         .execute(

@@ -1,6 +1,7 @@
 //! PostgreSQL: connections that are given up when the server is silent, the versions of our tables, and what an error
 //! means for who asked. What is asked is not decided here.
 
+mod found;
 mod lock;
 mod migrate;
 mod tls;
@@ -12,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config};
 use tracing::debug;
 
+use self::found::Found;
 pub(crate) use self::lock::lock;
 pub(crate) use self::migrate::migrate;
 pub use self::tls::{Protection, RootFault};
@@ -141,17 +143,33 @@ impl Database {
     }
 }
 
+const VERSION: &str = "SELECT current_setting('server_version')";
+
 /// Whether the database answers, and of which version it is.
 ///
 /// # Errors
 /// When it does not.
 pub async fn version(options: &PostgresOptions) -> Result<String, Error> {
     let database = Database::connect(options, "isobar check").await?;
-    let asked = database
-        .client
-        .query_one("SELECT current_setting('server_version')", &[]);
+    let asked = database.client.query_one(VERSION, &[]);
     let row = Database::within(options, "ask for the version", asked).await?;
     Ok(row.get(0))
+}
+
+/// Of which version the database is, and what stands in it, in words.
+///
+/// # Errors
+/// When it does not answer, or table `weather` cannot be the one that is meant.
+pub async fn look(options: &PostgresOptions) -> Result<String, Error> {
+    let database = Database::connect(options, "isobar check").await?;
+    let asked = async {
+        let row = database.client.query_one(VERSION, &[]).await?;
+        Ok((row.get(0), Found::look(&database.client).await?))
+    };
+    let (version, found): (String, Found) =
+        Database::within(options, "look at the tables", asked).await?;
+    found.check(options)?;
+    Ok(format!("version {version}, {}", found.told()))
 }
 
 fn refused(options: &PostgresOptions, source: tokio_postgres::Error) -> Error {

@@ -27,6 +27,8 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 const CALL_LIMIT: Duration = Duration::from_secs(15);
 /// How often a call is made when the connection breaks under it.
 const TRIES: usize = 3;
+/// How a table may say that it is in the namespace that has no name of its own.
+const DEFAULT_NAMESPACE: &str = "default:";
 /// Rows of one call.
 const ROWS_PER_CALL: i32 = 500;
 
@@ -49,29 +51,38 @@ impl Client {
         }
     }
 
-    pub(super) fn has_table(&mut self, table: &str) -> Result<bool, Error> {
+    fn has_table(&mut self, table: &str) -> Result<bool, Error> {
         let names = self.call("list the tables of", |hbase| hbase.get_table_names())?;
-        Ok(names.iter().any(|name| name == table.as_bytes()))
+        // The server does not name the namespace that is the default.
+        let listed = table.strip_prefix(DEFAULT_NAMESPACE).unwrap_or(table);
+        Ok(names.iter().any(|name| name == listed.as_bytes()))
+    }
+
+    /// Whether the table is there, with its family; nothing is changed.
+    pub(super) fn is_ready(&mut self, table: &str) -> Result<bool, Error> {
+        if !self.has_table(table)? {
+            return Ok(false);
+        }
+        let families = self.call("describe a table of", |hbase| {
+            hbase.get_column_descriptors(table.into())
+        })?;
+        // The server names families with a colon.
+        let has_family = families
+            .keys()
+            .any(|name| name.strip_suffix(b":").unwrap_or(name) == FAMILY.as_bytes());
+        if has_family {
+            return Ok(true);
+        }
+        Err(Error::HbaseFamily {
+            table: table.to_owned(),
+            family: FAMILY,
+        })
     }
 
     /// Makes sure that the table is there with its family.
     pub(super) fn create_table(&mut self, table: &str) -> Result<(), Error> {
-        if self.has_table(table)? {
-            let families = self.call("describe a table of", |hbase| {
-                hbase.get_column_descriptors(table.into())
-            })?;
-            // The server names families with a colon.
-            let has_family = families
-                .keys()
-                .any(|name| name.strip_suffix(b":").unwrap_or(name) == FAMILY.as_bytes());
-            return if has_family {
-                Ok(())
-            } else {
-                Err(Error::HbaseFamily {
-                    table: table.to_owned(),
-                    family: FAMILY,
-                })
-            };
+        if self.is_ready(table)? {
+            return Ok(());
         }
         // Not from its default, whose cells live for no time.
         let family = ColumnDescriptor {

@@ -45,11 +45,14 @@ impl Target {
         }
     }
 
-    /// Whether the server answers and has the table; nothing is changed.
-    pub async fn has_table(&self) -> Result<bool, Error> {
-        let table = self.table.clone();
+    /// Whether the server answers and has `table`; nothing is changed.
+    ///
+    /// # Errors
+    /// When it does not answer, or the table lacks the family.
+    pub async fn has_table(&self, table: &str) -> Result<bool, Error> {
+        let table = table.to_owned();
         let client = Client::new(self.clone());
-        let (_, found) = on_a_thread(self, client, move |client| client.has_table(&table)).await?;
+        let (_, found) = on_a_thread(self, client, move |client| client.is_ready(&table)).await?;
         found
     }
 }

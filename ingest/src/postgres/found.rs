@@ -1,0 +1,172 @@
+//! What stands in a database, whoever put it there: nothing, the older pipeline's table, ours, or a dump of the older one that
+//! was restored in the place of ours. Looking changes nothing, and a user who may only read can do it.
+
+use tokio_postgres::{GenericClient, Row};
+
+use super::PostgresOptions;
+use crate::error::Error;
+
+/// What the catalogue knows: our schema, where `search_path` finds table `weather`, where others of that name are, and the
+/// columns by which ours are told from those of the older pipeline.
+const CATALOGUE: &str = "
+WITH tables AS (
+    SELECT pg_class.oid, nspname::TEXT AS schema
+    FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE relname = 'weather' AND relkind IN ('r', 'p', 'v', 'm', 'f') AND relpersistence <> 't'
+)
+SELECT
+    to_regclass('isobar.schema_version') IS NOT NULL,
+    (SELECT schema FROM tables WHERE oid = to_regclass('weather')),
+    ARRAY(SELECT schema FROM tables ORDER BY schema),
+    ARRAY(
+        SELECT attname::TEXT FROM pg_attribute
+        WHERE attrelid = to_regclass('weather') AND attnum > 0 AND NOT attisdropped
+    ),
+    to_regclass('ref_date') IS NULL OR EXISTS (
+        SELECT FROM pg_attribute
+        WHERE attrelid = to_regclass('ref_date') AND attname = 'application_name' AND NOT attisdropped
+    )";
+
+const NEWEST: &str = "SELECT coalesce(max(version), 0) FROM isobar.schema_version";
+
+const HOME: &str = "SELECT max(weather_schema) FROM isobar.schema_version";
+/// The version from which on it is known.
+const HAS_HOME: i32 = 4;
+
+/// The version that takes over the rows of the older pipeline, and the one that has `ref_date`.
+pub(super) const TAKES_OVER: i32 = 2;
+const HAS_REF_DATE: i32 = 3;
+
+/// The columns of the older pipeline's table, and those that ours has besides.
+const OLDER: [&str; 4] = ["date_time", "msg_offset", "partition", "value"];
+const OURS: [&str; 2] = ["topic", "event_time"];
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(crate) struct Found {
+    /// The newest version of our tables; 0 where there are none.
+    pub(super) version: i32,
+    /// The schema in which `search_path` finds table `weather`.
+    schema: Option<String>,
+    /// All schemas that have one.
+    schemas: Vec<String>,
+    /// The schema whose table was taken over.
+    home: Option<String>,
+    columns: Vec<String>,
+    ref_date_is_ours: bool,
+}
+
+impl Found {
+    /// Looks at the database.
+    ///
+    /// # Errors
+    /// When the server refuses.
+    pub(super) async fn look(client: &impl GenericClient) -> Result<Self, tokio_postgres::Error> {
+        let row = client.query_one(CATALOGUE, &[]).await?;
+        let mut found = Self::of(&row);
+        if row.get(0) {
+            found.version = client.query_one(NEWEST, &[]).await?.get(0);
+        }
+        if found.version >= HAS_HOME {
+            found.home = client.query_one(HOME, &[]).await?.get(0);
+        }
+        Ok(found)
+    }
+
+    fn of(row: &Row) -> Self {
+        Self {
+            version: 0,
+            schema: row.get(1),
+            schemas: row.get(2),
+            home: None,
+            columns: row.get(3),
+            ref_date_is_ours: row.get(4),
+        }
+    }
+
+    /// Whether table `weather` and `ref_date` have the form that our version of them has.
+    pub(super) fn is_ours(&self) -> bool {
+        self.weather_is_ours() && (self.ref_date_is_ours || self.version < HAS_REF_DATE)
+    }
+
+    pub(super) fn weather_is_ours(&self) -> bool {
+        OURS.iter().all(|name| self.has(name))
+    }
+
+    /// Whether the older table stands where ours was.
+    pub(super) fn was_restored(&self) -> bool {
+        self.version >= TAKES_OVER && !self.is_ours()
+    }
+
+    /// Other schemas that have a table `weather`.
+    pub(super) fn others(&self) -> impl Iterator<Item = &str> {
+        let others = self
+            .schemas
+            .iter()
+            .filter(|schema| Some(*schema) != self.schema.as_ref());
+        others.map(String::as_str)
+    }
+
+    /// Makes sure that table `weather`, if there is one, is the one that is meant, and can be taken over or read.
+    ///
+    /// # Errors
+    /// When it is not, with the schema that has it.
+    pub(super) fn check(&self, options: &PostgresOptions) -> Result<(), Error> {
+        let home = self.home.as_ref();
+        let home = home.filter(|home| self.schemas.contains(home));
+        let is_elsewhere = match home {
+            Some(home) => self.schema.as_ref() != Some(home),
+            None => self.schema.is_none() && !self.schemas.is_empty(),
+        };
+        if is_elsewhere {
+            return Err(self.elsewhere(options));
+        }
+        let missing: Vec<_> = OLDER
+            .iter()
+            .filter(|name| !self.has(name))
+            .copied()
+            .collect();
+        match &self.schema {
+            Some(schema) if !missing.is_empty() => Err(Error::OtherTable {
+                server: options.server(),
+                schema: schema.clone(),
+                missing: missing.join(", "),
+            }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// That `search_path` leads to another table than the one that is meant.
+    pub(super) fn elsewhere(&self, options: &PostgresOptions) -> Error {
+        let home = match &self.home {
+            Some(home) => home.clone(),
+            None => self.others().collect::<Vec<_>>().join("\", \""),
+        };
+        let seen = match &self.schema {
+            Some(schema) => format!("another one in schema \"{schema}\""),
+            None => "none".to_owned(),
+        };
+        Error::Elsewhere {
+            server: options.server(),
+            user: options.user.clone(),
+            home,
+            seen,
+        }
+    }
+
+    /// In words, for people.
+    pub(super) fn told(&self) -> String {
+        if self.was_restored() && self.schema.is_some() {
+            return "table weather is the older pipeline's again, and is taken over again by the first command that uses it".to_owned();
+        }
+        match (self.version, &self.schema) {
+            (0, None) => "tables come with the first command that uses them".to_owned(),
+            (0, Some(_)) => "table weather of the older pipeline is taken over by the first command that uses it".to_owned(),
+            (version, _) => format!("tables of version {version}"),
+        }
+    }
+
+    fn has(&self, column: &str) -> bool {
+        self.columns.iter().any(|name| name == column)
+    }
+}

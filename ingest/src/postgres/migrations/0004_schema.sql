@@ -1,0 +1,1 @@
+ALTER TABLE isobar.schema_version ADD COLUMN weather_schema TEXT;

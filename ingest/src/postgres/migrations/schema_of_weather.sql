@@ -1,0 +1,7 @@
+-- Where table weather is: search_path may lead to another table of that name later.
+UPDATE isobar.schema_version
+SET weather_schema = (
+    SELECT nspname FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE pg_class.oid = to_regclass('weather')
+)
+WHERE version = 1;
