@@ -90,6 +90,17 @@ def test_once_sends_a_message_for_each_way_to_name_a_city(producer, topic, lakes
     assert "6 messages landed, 0 refused" in lake.isobar.ok("land", "--from", "kafka", "--once").stdout
 
 
+def test_a_city_by_name_keeps_its_name_and_id_whatever_the_api_calls_its_coordinates(producer, topic):
+    """As the older producer asked for it: a series that broke here would break in every table."""
+    with OpenWeather(CITIES) as api:
+        default = producer(api, topic, CITY=None)
+        default.ok("produce", "--once")
+        [message] = topic.messages()
+        weather = message.value["weather"]
+        assert (message.key, weather["id"], weather["name"]) == ("2988507", 2988507, "Paris")
+        assert message.value["precipitations_info"]["city"] == message.value["sun_info"]["city"] == "Paris"
+
+
 def test_the_topic_is_created_as_configured_and_otherwise_left_alone(producer, topic):
     configured = {
         "ISOBAR__PRODUCE__TOPIC_PARTITIONS": "5",

@@ -234,16 +234,18 @@ impl Units {
 /// How messages are compressed, as Kafka names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
+    Gzip,
     Zstd,
     Lz4,
     None,
 }
 
 impl Compression {
-    pub(crate) const NAMES: &'static [&'static str] = &["zstd", "lz4", "none"];
+    pub(crate) const NAMES: &'static [&'static str] = &["gzip", "zstd", "lz4", "none"];
 
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Gzip => "gzip",
             Self::Zstd => "zstd",
             Self::Lz4 => "lz4",
             Self::None => "none",
@@ -494,6 +496,7 @@ field_types! {
         _ => Err(OtherKind),
     };
     Compression: Value::Choice(name) => match name {
+        "gzip" => Ok(Self::Gzip),
         "zstd" => Ok(Self::Zstd),
         "lz4" => Ok(Self::Lz4),
         "none" => Ok(Self::None),

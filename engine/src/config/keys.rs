@@ -421,8 +421,8 @@ pub(crate) const KEYS: &[Key] = &[
     Key::new(
         "produce.compression",
         Kind::Choice(super::Compression::NAMES),
-        Value("zstd"),
-        "How messages are compressed on their way and in Kafka: zstd, lz4 or none.",
+        Value("gzip"),
+        "How messages are compressed on their way and in Kafka: gzip, which every consumer reads, zstd, lz4 or none.",
     ),
     Key::new(
         "produce.topic_partitions",

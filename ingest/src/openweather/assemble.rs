@@ -6,6 +6,7 @@
 
 use chrono::{DateTime, FixedOffset, SecondsFormat, TimeZone, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::body::{self, BodyError, Section};
 
@@ -68,14 +69,14 @@ pub struct SunInfo {
     pub day_length_seconds: Option<i64>,
 }
 
-/// Amounts of the last one and three hours in mm; 0 where the API omits them.
+/// Amounts of the last one and three hours in mm; 0 where the API omits them, and none where what it says is no amount.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PrecipitationsInfo {
     pub city: Option<String>,
-    pub rain_1h: f64,
-    pub rain_3h: f64,
-    pub snow_1h: f64,
-    pub snow_3h: f64,
+    pub rain_1h: Option<f64>,
+    pub rain_3h: Option<f64>,
+    pub snow_1h: Option<f64>,
+    pub snow_3h: Option<f64>,
     pub units: &'static str,
     pub timestamp_utc: String,
 }
@@ -88,22 +89,15 @@ struct Weather {
     dt: i64,
     timezone: Option<i64>,
     sys: Option<Sun>,
-    rain: Option<Amounts>,
-    snow: Option<Amounts>,
+    /// Not worth a message when they are not what they should be.
+    rain: Option<Value>,
+    snow: Option<Value>,
 }
 
 #[derive(Default, Deserialize)]
 struct Sun {
     sunrise: Option<i64>,
     sunset: Option<i64>,
-}
-
-#[derive(Default, Deserialize)]
-struct Amounts {
-    #[serde(rename = "1h")]
-    in_1h: Option<f64>,
-    #[serde(rename = "3h")]
-    in_3h: Option<f64>,
 }
 
 /// Makes the message. It fails only if the current weather lacks its id or time, or has a value
@@ -159,21 +153,26 @@ fn sun_info(weather: &Weather) -> Result<SunInfo, BodyError> {
 }
 
 fn precipitations_info(weather: &Weather, observed_at: DateTime<Utc>) -> PrecipitationsInfo {
-    let of = |amounts: &Option<Amounts>| {
-        let (in_1h, in_3h) = amounts
-            .as_ref()
-            .map_or((None, None), |a| (a.in_1h, a.in_3h));
-        (in_1h.unwrap_or(0.0), in_3h.unwrap_or(0.0))
-    };
-    let ((rain_1h, rain_3h), (snow_1h, snow_3h)) = (of(&weather.rain), of(&weather.snow));
     PrecipitationsInfo {
         city: weather.name.clone(),
-        rain_1h,
-        rain_3h,
-        snow_1h,
-        snow_3h,
+        rain_1h: amount(weather.rain.as_ref(), "1h"),
+        rain_3h: amount(weather.rain.as_ref(), "3h"),
+        snow_1h: amount(weather.snow.as_ref(), "1h"),
+        snow_3h: amount(weather.snow.as_ref(), "3h"),
         units: "mm",
         timestamp_utc: text(&observed_at),
+    }
+}
+
+/// One of the amounts: 0 where it is absent, as when it is dry, and none where something else than an amount stands there.
+fn amount(amounts: Option<&Value>, hours: &str) -> Option<f64> {
+    match amounts {
+        None | Some(Value::Null) => Some(0.0),
+        Some(Value::Object(amounts)) => match amounts.get(hours) {
+            None | Some(Value::Null) => Some(0.0),
+            Some(amount) => amount.as_f64(),
+        },
+        Some(_) => None,
     }
 }
 
@@ -303,24 +302,40 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_amount_is_zero() {
+    fn an_absent_amount_is_zero_and_one_of_another_type_is_none() {
+        let dry = json!([0.0, 0.0, 0.0, 0.0]);
         for (rain, snow, expected) in [
-            (json!({"1h": 0.42}), Value::Null, [0.42, 0.0, 0.0, 0.0]),
-            (Value::Null, Value::Null, [0.0; 4]),
+            (
+                json!({"1h": 0.42}),
+                Value::Null,
+                json!([0.42, 0.0, 0.0, 0.0]),
+            ),
+            (Value::Null, Value::Null, dry.clone()),
             (
                 json!({"1h": 2, "3h": 4.5}),
                 json!({"1h": 0.1}),
-                [2.0, 4.5, 0.1, 0.0],
+                json!([2.0, 4.5, 0.1, 0.0]),
             ),
-            (json!({}), json!({"3h": 0}), [0.0; 4]),
-            (json!({"1h": null}), json!({"3h": 7}), [0.0, 0.0, 0.0, 7.0]),
+            (json!({}), json!({"3h": 0}), dry),
+            (
+                json!({"1h": null}),
+                json!({"3h": 7}),
+                json!([0.0, 0.0, 0.0, 7.0]),
+            ),
+            (json!(0.3), json!("much"), json!([null, null, null, null])),
+            (json!([0.3]), json!(true), json!([null, null, null, null])),
+            (
+                json!({"1h": "0.3", "3h": 1}),
+                json!({"1h": {}}),
+                json!([null, 1.0, null, 0.0]),
+            ),
         ] {
             let body = weather(json!({"rain": rain, "snow": snow}));
             let info = observe(&body)
                 .expect("a message")
                 .message
                 .precipitations_info;
-            let found = [info.rain_1h, info.rain_3h, info.snow_1h, info.snow_3h];
+            let found = json!([info.rain_1h, info.rain_3h, info.snow_1h, info.snow_3h]);
             assert_eq!(found, expected, "{body}");
         }
     }

@@ -114,7 +114,8 @@ impl Client {
     }
 
     async fn geocode(&self, city: &City, name: &str) -> Result<Coordinates, Error> {
-        let query = vec![("q", name.to_owned()), ("limit", "1".to_owned())];
+        let mut query = by_name(name);
+        query.push(("limit", "1".to_owned()));
         let found: Vec<Located> = self
             .call(Endpoint::Geocoding, city, query, |text| body::parse(&text))
             .await?;
@@ -140,12 +141,20 @@ impl Client {
         })
     }
 
-    /// By id if the user gave one: at its coordinates the API may know a district by another id.
+    /// As the user named the city: at the coordinates of Paris the API knows Palais-Royal by another id, and its series are
+    /// by id. A name that only the geocoder knows leaves no choice.
     async fn weather(&self, city: &City, at: Coordinates) -> Result<Section, Error> {
-        let mut query = match &city.0 {
-            Form::Id(id) => by_id(*id),
-            Form::Name(_) | Form::Coordinates(_) => by_coordinates(at),
-        };
+        match &city.0 {
+            Form::Id(id) => self.current(city, by_id(*id)).await,
+            Form::Coordinates(at) => self.current(city, by_coordinates(*at)).await,
+            Form::Name(name) => match self.current(city, by_name(name)).await {
+                Err(Error::UnknownCity { .. }) => self.current(city, by_coordinates(at)).await,
+                result => result,
+            },
+        }
+    }
+
+    async fn current(&self, city: &City, mut query: Query) -> Result<Section, Error> {
         query.push(("units", self.units.as_str().to_owned()));
         self.call(Endpoint::Weather, city, query, Section::object)
             .await
@@ -182,6 +191,10 @@ impl Client {
         };
         self.transport.call(&call, &query, read).await
     }
+}
+
+fn by_name(name: &str) -> Query {
+    vec![("q", name.to_owned())]
 }
 
 fn by_id(id: u64) -> Query {

@@ -65,6 +65,14 @@ impl Model {
         }
     }
 
+    /// The same weather, under the name of the place's district.
+    pub(crate) fn of_district(seed: u64, place: &Place) -> Self {
+        Self {
+            place: place.as_district(),
+            ..Self::new(seed, place.clone())
+        }
+    }
+
     pub(crate) fn air(&self, seconds: i64) -> Air {
         let sun = sun(&self.place, seconds);
         let front = self.front(seconds);

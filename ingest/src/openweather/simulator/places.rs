@@ -12,6 +12,8 @@ pub(crate) struct Place {
     pub(crate) id: u64,
     pub(crate) name: &'static str,
     pub(crate) name_fr: &'static str,
+    /// What the API calls it when it is asked for coordinates some way from the middle.
+    pub(crate) district: District,
     /// Other spellings, by language code.
     pub(crate) local_names: &'static [(&'static str, &'static str)],
     pub(crate) country: &'static str,
@@ -24,6 +26,14 @@ pub(crate) struct Place {
     /// The API's number of the weather station; points without one have no `sys.type`.
     pub(crate) station: Option<u32>,
     pub(crate) climate: Climate,
+}
+
+/// A part of a place that the API knows by an id and a name of its own: asked for Paris at the coordinates that the geocoder
+/// gives, it answers with Palais-Royal.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct District {
+    pub(crate) id: u64,
+    pub(crate) name: &'static str,
 }
 
 /// How a place differs from what its latitude suggests.
@@ -56,6 +66,10 @@ static PLACES: [Place; 8] = [
         id: 2_988_507,
         name: "Paris",
         name_fr: "Paris",
+        district: District {
+            id: 6_545_270,
+            name: "Palais-Royal",
+        },
         local_names: &[("el", "Παρίσι"), ("ja", "パリ"), ("ru", "Париж")],
         country: "FR",
         state: "Ile-de-France",
@@ -76,6 +90,10 @@ static PLACES: [Place; 8] = [
         id: 2_643_743,
         name: "London",
         name_fr: "Londres",
+        district: District {
+            id: 2_643_741,
+            name: "City of London",
+        },
         local_names: &[("cs", "Londýn"), ("ja", "ロンドン"), ("ru", "Лондон")],
         country: "GB",
         state: "England",
@@ -96,6 +114,10 @@ static PLACES: [Place; 8] = [
         id: 2_995_469,
         name: "Marseille",
         name_fr: "Marseille",
+        district: District {
+            id: 6_454_924,
+            name: "Noailles",
+        },
         local_names: &[("oc", "Marselha"), ("it", "Marsiglia")],
         country: "FR",
         state: "Provence-Alpes-Côte d'Azur",
@@ -116,6 +138,10 @@ static PLACES: [Place; 8] = [
         id: 3_133_895,
         name: "Tromsø",
         name_fr: "Tromsø",
+        district: District {
+            id: 3_133_880,
+            name: "Tromsdalen",
+        },
         local_names: &[("ascii", "Tromso"), ("se", "Romsa"), ("ru", "Тромсё")],
         country: "NO",
         state: "Troms",
@@ -136,6 +162,10 @@ static PLACES: [Place; 8] = [
         id: 6_058_560,
         name: "London",
         name_fr: "London",
+        district: District {
+            id: 6_058_561,
+            name: "Old East Village",
+        },
         local_names: &[],
         country: "CA",
         state: "Ontario",
@@ -156,6 +186,10 @@ static PLACES: [Place; 8] = [
         id: 2_147_714,
         name: "Sydney",
         name_fr: "Sydney",
+        district: District {
+            id: 2_155_469,
+            name: "Millers Point",
+        },
         local_names: &[("ja", "シドニー"), ("ru", "Сидней")],
         country: "AU",
         state: "New South Wales",
@@ -176,6 +210,10 @@ static PLACES: [Place; 8] = [
         id: 1_283_240,
         name: "Kathmandu",
         name_fr: "Katmandou",
+        district: District {
+            id: 1_283_190,
+            name: "Thamel",
+        },
         local_names: &[("ne", "काठमाडौं")],
         country: "NP",
         state: "Bagmati Province",
@@ -196,6 +234,10 @@ static PLACES: [Place; 8] = [
         id: 6_324_733,
         name: "St. John's",
         name_fr: "Saint-Jean de Terre-Neuve",
+        district: District {
+            id: 6_324_734,
+            name: "Quidi Vidi",
+        },
         local_names: &[],
         country: "CA",
         state: "Newfoundland and Labrador",
@@ -235,6 +277,7 @@ impl Place {
         &PLACES
     }
 
+    #[cfg(test)]
     pub(crate) fn by_id(id: u64) -> Option<&'static Self> {
         PLACES.iter().find(|place| place.id == id)
     }
@@ -269,6 +312,22 @@ impl Place {
         PLACES.iter().find(is_near)
     }
 
+    /// Whether the API knows the place itself there, and not its district: within about a kilometre of the middle.
+    pub(crate) fn has_its_middle_at(&self, lat: f64, lon: f64) -> bool {
+        (self.lat - lat).abs() <= 0.01 && (self.lon - lon).abs() <= 0.01
+    }
+
+    /// The same place by the name of its district.
+    pub(crate) fn as_district(&self) -> Self {
+        let District { id, name } = self.district;
+        Self {
+            id,
+            name,
+            name_fr: name,
+            ..self.clone()
+        }
+    }
+
     /// A nameless point.
     pub(crate) fn at_sea(lat: f64, lon: f64) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "-12..=12")]
@@ -281,6 +340,7 @@ impl Place {
             id: 0,
             name: "",
             name_fr: "",
+            district: District { id: 0, name: "" },
             local_names: &[],
             country: "",
             state: "",

@@ -53,7 +53,12 @@ impl World {
     pub(crate) fn new(seed: u64, api_key: ApiKey) -> Self {
         let models = Place::all()
             .iter()
-            .map(|place| Model::new(seed, place.clone()))
+            .flat_map(|place| {
+                [
+                    Model::new(seed, place.clone()),
+                    Model::of_district(seed, place),
+                ]
+            })
             .collect();
         Self {
             seed,
@@ -141,20 +146,23 @@ impl World {
         body
     }
 
-    /// By `q`, `id`, or `lat` and `lon`.
+    /// By `q`, `id`, or `lat` and `lon`, which may be those of a district.
     fn with_model<T>(&self, params: &Params, work: impl FnOnce(&Model) -> T) -> Result<T, Refusal> {
-        let place = if let Some(name) = params.get("q") {
-            Place::search(name).first().copied()
+        let id = if let Some(name) = params.get("q") {
+            Place::search(name).first().map(|place| place.id)
         } else if let Some(id) = params.get("id") {
-            id.parse().ok().and_then(Place::by_id)
+            id.parse().ok()
         } else {
             let (lat, lon) = coordinates(params)?;
             let Some(place) = Place::near(lat, lon) else {
                 return Ok(work(&Model::new(self.seed, Place::at_sea(lat, lon))));
             };
-            Some(place)
+            Some(match place.has_its_middle_at(lat, lon) {
+                true => place.id,
+                false => place.district.id,
+            })
         };
-        let id = place.ok_or(Refusal::CityNotFound)?.id;
+        let id = id.ok_or(Refusal::CityNotFound)?;
         self.models
             .iter()
             .find(|model| model.place.id == id)
@@ -269,6 +277,27 @@ mod tests {
             let answer = ask(&world(1), asked, at("2026-01-15T12:00:00Z"));
             let found = json(&answer)["cod"].to_string();
             assert_eq!((answer.status, found.as_str()), (status, cod), "{asked}");
+        }
+    }
+
+    #[test]
+    fn the_api_knows_a_district_by_another_id_at_the_coordinates_that_the_geocoder_gives() {
+        let (world, now) = (world(1), at("2026-01-15T12:00:00Z"));
+        let found = json(&ask(&world, "/geo/1.0/direct?q=Paris&appid=k", now));
+        let (lat, lon) = (&found[0]["lat"], &found[0]["lon"]);
+        for (asked, id, name) in [
+            ("q=Paris".to_owned(), 2_988_507, "Paris"),
+            ("lat=48.8534&lon=2.3488".to_owned(), 2_988_507, "Paris"),
+            (format!("lat={lat}&lon={lon}"), 6_545_270, "Palais-Royal"),
+            ("id=6545270".to_owned(), 6_545_270, "Palais-Royal"),
+        ] {
+            let asked = format!("/data/2.5/weather?{asked}&appid=k");
+            let weather = json(&ask(&world, &asked, now));
+            assert_eq!(
+                (&weather["id"], &weather["name"]),
+                (&id.into(), &name.into()),
+                "{asked}"
+            );
         }
     }
 

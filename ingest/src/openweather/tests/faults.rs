@@ -231,8 +231,12 @@ async fn a_city_is_located_once() {
 }
 
 #[tokio::test]
-async fn a_city_given_by_id_is_asked_for_by_id() {
-    for (name, parameter) in [("2988507", "id"), ("Paris", "lat"), ("48.85,2.35", "lat")] {
+async fn the_weather_of_a_city_is_asked_for_as_the_user_named_it() {
+    for (name, parameter) in [
+        ("2988507", "id=2988507"),
+        ("London,CA", "q=London%2CCA"),
+        ("48.85,2.35", "lat=48.85"),
+    ] {
         let gateway = Gateway::start(empty()).await;
         let observed = client(&gateway.url).observe(&city(name)).await;
         observed.expect("an observation");
@@ -242,6 +246,21 @@ async fn a_city_given_by_id_is_asked_for_by_id() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_name_that_only_the_geocoder_knows_is_asked_for_by_its_coordinates() {
+    // The geocoder answers, then one of the three calls is for the weather by name, which the API may not know.
+    let not_found = || {
+        Fault::json(
+            "404 Not Found",
+            r#"{"cod":"404","message":"city not found"}"#,
+        )
+    };
+    let gateway = Gateway::start_for("/data/2.5/weather?q=", once(not_found())).await;
+    let observed = client(&gateway.url).observe(&city("Tromsø")).await;
+    assert_eq!(observed.expect("an observation").city_id, 3_133_880);
+    assert_eq!(gateway.requests().len(), 1 + 3 + 1);
 }
 
 #[tokio::test]

@@ -48,6 +48,8 @@ pub(crate) struct Gateway {
 
 struct State {
     faults: Faults,
+    /// With what a request begins that faults happen to.
+    path: &'static str,
     /// Request targets, in the order of their arrival.
     requests: Vec<String>,
 }
@@ -55,11 +57,20 @@ struct State {
 impl Gateway {
     /// Lets each of `faults` happen to one request, in turn; later requests are answered.
     pub(crate) async fn start(faults: impl Iterator<Item = Fault> + Send + 'static) -> Self {
+        Self::start_for("", faults).await
+    }
+
+    /// The same, for requests that begin with `path`.
+    pub(crate) async fn start_for(
+        path: &'static str,
+        faults: impl Iterator<Item = Fault> + Send + 'static,
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let url = Url::parse(&format!("http://{address}")).expect("a URL");
         let state = State {
             faults: Box::new(faults),
+            path,
             requests: Vec::new(),
         };
         let gateway = Self {
@@ -77,7 +88,10 @@ impl Gateway {
     fn next_fault(&self, target: &str) -> Option<Fault> {
         let mut state = self.state.lock().unwrap();
         state.requests.push(target.to_owned());
-        state.faults.next()
+        match target.starts_with(state.path) {
+            true => state.faults.next(),
+            false => None,
+        }
     }
 }
 
