@@ -21,6 +21,7 @@ from support.lake import DAILY_TABLE, Lake
 from support.malformed import OF_MESSAGES
 from support.topic import Topic, compare_dead_letters, weather
 from support.weather_data import CITIES, day_range, encode
+from support.web import web_of
 
 MALFORMED = (OF_MESSAGES * 3)[:200] if LONG else OF_MESSAGES
 RECREATED = "deleted and created again"
@@ -117,6 +118,54 @@ def test_a_quiet_topic_lands(lakes, kind, topic):
     wait_until(lambda: count(lake) == 5, "the rows of a quiet topic")
     assert end(process) == 0
     must_hold(lake, topic)
+
+
+@pytest.mark.parametrize("command", ["land", "consume"])
+@pytest.mark.parametrize("once", [True, False])
+def test_positions_pass_the_markers_of_transactions_and_nothing_is_left(lakes, topic, database, command, once):
+    """A marker is an offset that no consumer is given: committed, and aborted with what it undoes."""
+    interval = {f"ISOBAR__{command.upper()}__INTERVAL": "200ms", f"ISOBAR__{command.upper()}__HTTP_LISTEN": "127.0.0.1:0"}
+    lake = lake_of(lakes, "local", topic, **interval, **database.variables)
+    arguments = ["land", "--from", "kafka"] if command == "land" else ["consume"]
+    records = weather([date(2026, 1, 15)], CITIES[:2])
+    with topic.transactions() as transact:
+        transact(records[:40], commit=True)
+        transact(records[40:60], commit=False)
+
+    def reached() -> list[int]:
+        if command == "consume" and not database.has("isobar.positions"):
+            return []
+        if command == "consume":
+            return [row[0] for row in database.rows("SELECT next_offset FROM isobar.positions ORDER BY partition")]
+        rows = lake.isobar.query(
+            "SELECT min(next_offset) AS n FROM system.completeness GROUP BY kafka_partition ORDER BY kafka_partition"
+        )
+        return [row["n"] for row in rows]
+
+    def ends() -> list[int]:
+        return [high for _, high in topic.extents() if high > 0]
+
+    if once:
+        lake.isobar.ok(*arguments, "--once")
+        assert reached() == ends()
+        return
+    with lake.isobar.start(*arguments) as process:
+        wait_until(lambda: topic_is_reached(reached, ends), "the markers")
+        with topic.transactions() as transact:
+            transact(records[60:90], commit=True)
+        wait_until(lambda: topic_is_reached(reached, ends), "the later markers")
+        behind = "isobar_kafka_lag" if command == "land" else "isobar_consume_behind_messages"
+        web = web_of(process)
+        wait_until(lambda: lags(web, behind) == {0.0}, "a lag of 0")
+        assert end(process) == 0
+
+
+def topic_is_reached(reached, ends) -> bool:
+    return reached() == ends()
+
+
+def lags(web, metric: str) -> set[float]:
+    return {value for name, value in web.metrics().items() if name.split("{")[0] == metric}
 
 
 def count(lake: Lake) -> int:

@@ -1,6 +1,7 @@
 """What holds for every source of a landing: files, Kafka and PostgreSQL keep one contract, each alone and all by turns."""
 
 import contextlib
+import dataclasses
 import json
 import random
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from support.lake import Lake
 from support.malformed import OF_MESSAGES
 from support.roads import SOURCES, Road, lake_of
 from support.topic import Topic, weather
-from support.weather_data import AUTUMN, CITIES, day_range, encode
+from support.weather_data import AUTUMN, CITIES, day_range, encode, export_line
 from support.web import eventually, web_of
 from test_kafka import RECREATED, count, end, producing, versions
 from test_kill import nothing_lies_about
@@ -272,6 +273,70 @@ def test_rows_of_another_topic_of_the_name_are_refused(from_postgres, topic, dat
     database.run("UPDATE isobar.topics SET topic_id = gen_random_uuid()")
     from_postgres.lake.isobar.refused(*from_postgres.arguments, "--once", code=1, says=[topic.name, RECREATED])
     assert versions(from_postgres.lake) == before
+
+
+def test_the_greatest_offset_stops_no_landing(lakes, source, topic, database):
+    """No message of Kafka has it; a row or a line may say that it is one."""
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:20])
+    greatest = dataclasses.replace(topic.records[0], partition=0, offset=2**63 - 1)
+    lake = lake_of(lakes, "local", topic, database)
+    road = Road(source, lake, topic)
+    road.bring()
+    database.older_table([greatest]) if not database.has("weather") else database.run(
+        "INSERT INTO weather SELECT date_time, 9223372036854775807, 0, value, topic, event_time FROM weather LIMIT 1"
+    )
+    lake.put({"dt=2026-01-15/weather_greatest.json": export_line(greatest) + b"\n"})
+    road.land()
+    if source == "kafka":
+        lake.land()
+    for again in SOURCES:
+        path = [lake.place.export_url] if again == "files" else []
+        lake.isobar.ok("land", "--from", again, *path, "--once")
+    landed = lake.identities()
+    assert landed == oracle.identities([*topic.records, greatest])
+    assert "rows exported" in lake.isobar.ok("export", "--once").stdout
+
+
+def test_a_table_of_the_same_name_in_another_schema_is_named(lakes, topic, database):
+    topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:20])
+    lake = lake_of(lakes, "local", topic, database)
+    commands = [["land", "--from", "postgres", "--once"], ["consume", "--once"], ["export", "--once"], ["check"]]
+
+    def must_be_named(path: str, says: list[str]) -> None:
+        database.run(f"ALTER DATABASE {database.name} SET search_path = {path}")
+        for command in commands:
+            lake.isobar.refused(*command, code=1, says=says)
+
+    database.run("CREATE SCHEMA decoy")
+    database.run("CREATE SCHEMA elsewhere")
+    database.older_table(topic.records[:10])
+    # Before anything was taken over: none is found, or an empty one before the one that has rows.
+    must_be_named("elsewhere", ["public", "search_path"])
+    assert not database.rows("SELECT FROM pg_namespace WHERE nspname = 'isobar'")
+    database.run("CREATE TABLE decoy.weather (LIKE public.weather)")
+    commands.pop()  # nothing is wrong yet that a look at the catalogue could find
+    must_be_named("decoy, public", ["public", "decoy", "search_path"])
+    commands.append(["check"])
+    database.run(f"ALTER DATABASE {database.name} SET search_path = public, decoy")
+    lake.isobar.ok("consume", "--once")
+    # And afterwards, whatever the other one looks like.
+    must_be_named("decoy, public", ["public", "decoy", "search_path"])
+    database.run("DROP TABLE decoy.weather")
+    database.run("CREATE TABLE decoy.weather (LIKE public.weather INCLUDING ALL)")
+    must_be_named("decoy, public", ["public", "decoy", "search_path"])
+    must_be_named("elsewhere", ["public", "search_path"])
+    database.run(f"ALTER DATABASE {database.name} RESET search_path")
+    for command in commands:
+        lake.isobar.ok(*command)
+    assert lake.identities() == oracle.identities(topic.records)
+    assert database.rows("SELECT count(*) FROM decoy.weather") == [(0,)]
+
+
+def test_a_table_of_the_name_that_is_no_table_of_the_pipeline_is_named(lakes, topic, database):
+    database.run("CREATE TABLE weather (day DATE, temp REAL)")
+    lake = lake_of(lakes, "local", topic, database)
+    for command in [["land", "--from", "postgres", "--once"], ["consume", "--once"], ["export", "--once"], ["check"]]:
+        lake.isobar.refused(*command, code=1, says=["weather", "public", "date_time, msg_offset, partition, value"])
 
 
 def test_who_may_only_read_lands_tables_that_are_there(from_postgres, topic, database):

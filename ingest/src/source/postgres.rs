@@ -6,7 +6,7 @@
 //! found once the position has passed them.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -52,7 +52,7 @@ consumed AS (
 SELECT
     partition,
     coalesce(next_offset, 0),
-    coalesce((SELECT max(msg_offset) + 1 FROM weather WHERE topic = $1 AND weather.partition = known.partition), 0)
+    coalesce((SELECT max(msg_offset) FROM weather WHERE topic = $1 AND weather.partition = known.partition), -1)
 FROM (SELECT partition, next_offset FROM numbers FULL JOIN consumed USING (partition)) AS known
 WHERE partition IS NOT NULL";
 
@@ -72,14 +72,13 @@ WHERE topic = $1 AND partition = $2 AND ",
     };
 }
 
-const ROWS: &str =
-    messages_where!("msg_offset >= $3 AND msg_offset < $4 ORDER BY msg_offset LIMIT $5");
+const ROWS: &str = messages_where!("msg_offset BETWEEN $3 AND $4 ORDER BY msg_offset LIMIT $5");
 
 const AGAIN: &str = messages_where!("msg_offset = ANY($3)");
 
 const LETTERS: &str = "
 SELECT msg_offset, reason, detail, value FROM isobar.dead_letters
-WHERE topic = $1 AND partition = $2 AND msg_offset >= $3 AND msg_offset < $4 AND reason <> ALL($5)
+WHERE topic = $1 AND partition = $2 AND msg_offset BETWEEN $3 AND $4 AND reason <> ALL($5)
 ORDER BY msg_offset";
 
 /// What PostgreSQL has of a topic partition.
@@ -87,8 +86,8 @@ ORDER BY msg_offset";
 pub(crate) struct Extent {
     /// Everything before is there: `consume` has been here.
     pub(crate) complete: i64,
-    /// Behind the last row.
-    pub(crate) end: i64,
+    /// The offset of the last row, which may be the greatest there is; -1 where there is none.
+    pub(crate) last: i64,
 }
 
 /// By topic partition.
@@ -208,8 +207,8 @@ impl Table {
         let rows =
             Database::within(self.database.options(), "ask for the positions", asked).await?;
         let extent = |row: &Row| {
-            let (complete, end) = (row.get(1), row.get(2));
-            (row.get(0), Extent { complete, end })
+            let (complete, last) = (row.get(1), row.get(2));
+            (row.get(0), Extent { complete, last })
         };
         Ok(rows.iter().map(extent).collect())
     }
@@ -219,11 +218,11 @@ impl Table {
         &self,
         statement: &Statement,
         partition: i32,
-        offsets: &Range<i64>,
+        offsets: &RangeInclusive<i64>,
         last: &(dyn ToSql + Sync),
     ) -> Result<RowStream, Error> {
-        let parameters: [&(dyn ToSql + Sync); 5] =
-            [&self.topic, &partition, &offsets.start, &offsets.end, last];
+        let (from, to) = (offsets.start(), offsets.end());
+        let parameters: [&(dyn ToSql + Sync); 5] = [&self.topic, &partition, from, to, last];
         let asked = self.database.client.query_raw(statement, parameters);
         Database::within(self.database.options(), READ, asked).await
     }
@@ -246,8 +245,8 @@ pub(crate) struct Reader {
     seen: Seen,
     /// Where to go on.
     from: Positions,
-    /// Behind the rows of the older pipeline that have been read.
-    older: Positions,
+    /// The last rows of the older pipeline that have been read.
+    older: BTreeMap<i32, i64>,
     gathered: Gathered,
     blocks: Blocks,
 }
@@ -258,7 +257,7 @@ impl Reader {
             table,
             seen,
             from,
-            older: Positions::new(),
+            older: BTreeMap::new(),
             gathered: Gathered::new(SOURCE),
             blocks,
         }
@@ -268,7 +267,8 @@ impl Reader {
     pub(crate) fn pending(&self) -> u64 {
         let pending = self.seen.get().into_iter().map(|(partition, extent)| {
             let from = self.from.get(&partition).copied().unwrap_or_default();
-            u64::try_from(extent.complete.max(extent.end) - from).unwrap_or_default()
+            let end = extent.complete.max(extent.last.saturating_add(1));
+            u64::try_from(end - from).unwrap_or_default()
         });
         pending.sum()
     }
@@ -305,19 +305,19 @@ impl Reader {
         for (&partition, extent) in extents {
             let from = self.from.get(&partition).copied().unwrap_or_default();
             if from < extent.complete {
-                let offsets = from..extent.complete;
+                let offsets = from..=extent.complete - 1;
                 // First, because the position of a row speaks for all that lies before it.
                 self.letters(partition, offsets.clone()).await?;
                 self.rows(partition, offsets, extent.complete).await?;
                 self.gathered.reach(partition, extent.complete);
                 self.from.insert(partition, extent.complete);
             }
-            let older = self.older.get(&partition).copied().unwrap_or_default();
-            let older = older.max(extent.complete);
-            if older < extent.end {
-                self.rows(partition, older..extent.end, extent.complete)
+            let older = self.older.get(&partition).copied().unwrap_or(-1);
+            let older = older.max(extent.complete - 1);
+            if older < extent.last {
+                self.rows(partition, older + 1..=extent.last, extent.complete)
                     .await?;
-                self.older.insert(partition, extent.end);
+                self.older.insert(partition, extent.last);
             }
         }
         if !self.gathered.is_empty() {
@@ -330,33 +330,32 @@ impl Reader {
     async fn rows(
         &mut self,
         partition: i32,
-        mut offsets: Range<i64>,
+        mut offsets: RangeInclusive<i64>,
         complete: i64,
     ) -> Result<(), Error> {
-        while offsets.start < offsets.end {
+        loop {
             let table = &self.table;
             let page = table.ask(&table.rows, partition, &offsets, &PAGE).await?;
             pin_mut!(page);
-            let mut count = 0;
+            let (mut count, mut last) = (0, *offsets.end());
             while let Some(row) = next(&self.table, &mut page).await? {
-                let offset = gather(partition, &row, &mut self.gathered);
-                offsets.start = offset + 1;
-                if offset < complete {
-                    self.gathered.reach(partition, offsets.start);
+                last = gather(partition, &row, &mut self.gathered);
+                if last < complete {
+                    self.gathered.reach(partition, last + 1);
                 }
                 count += 1;
                 self.send_if_full().await;
             }
-            if count < PAGE {
-                break;
+            if count < PAGE || last == *offsets.end() {
+                return Ok(());
             }
+            offsets = last + 1..=*offsets.end();
         }
-        Ok(())
     }
 
     /// Reads what was refused on its way into the table, but for what only PostgreSQL refuses: a topic lands the same by
     /// whatever road it comes.
-    async fn letters(&mut self, partition: i32, offsets: Range<i64>) -> Result<(), Error> {
+    async fn letters(&mut self, partition: i32, offsets: RangeInclusive<i64>) -> Result<(), Error> {
         let (table, not_held) = (&self.table, NOT_HELD.as_slice());
         let letters = table
             .ask(&table.letters, partition, &offsets, &not_held)

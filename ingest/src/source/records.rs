@@ -119,6 +119,11 @@ impl Gathered {
         self.positions.insert(partition, next);
     }
 
+    /// Where the source goes on after what has been pushed of this block, if that is known.
+    pub(crate) fn reached(&self, partition: i32) -> Option<i64> {
+        self.positions.get(&partition).copied()
+    }
+
     fn keep(&mut self, value: &[u8]) -> Range<usize> {
         // Not before something has come: of a quiet topic nothing is held.
         if self.bytes.capacity() == 0 {

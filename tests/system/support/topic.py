@@ -1,11 +1,12 @@
 """A Kafka topic under test: what is produced to it, under which identities, is the truth to land."""
 
+import contextlib
 import dataclasses
 import json
 import random
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -145,6 +146,28 @@ class Topic:
             except ValueError:
                 self.bad.append(BadMessage(identity, "taken twice", raw))
         return len(found) - len(told)
+
+    @contextlib.contextmanager
+    def transactions(self) -> Iterator[Callable]:
+        """Sends records in transactions, of which those that are not committed count for nothing."""
+        producer = Producer(self._client() | {"transactional.id": uuid.uuid4().hex})
+        producer.init_transactions(60)
+
+        def transact(records: list[Record], commit: bool) -> None:
+            plain, self._producer = self._producer, producer
+            before = len(self.records)
+            producer.begin_transaction()
+            try:
+                self.produce(records)
+            finally:
+                self._producer = plain
+            if commit:
+                producer.commit_transaction(60)
+            else:
+                producer.abort_transaction(60)
+                del self.records[before:]
+
+        yield transact
 
     def produce_raw(self, record: Record, raw: bytes) -> None:
         """Produce bytes that are no good message in place of a record."""

@@ -48,13 +48,17 @@ pub(crate) fn read(
     let assigned = connection.consumer.assign(&list);
     assigned.map_err(|source| connection.failed("read", source))?;
     let mut missing = Missing::new(reading);
-    let mut block = Lingering::new();
+    let mut block = Lingering::new(reading.from.clone());
+    let mut ends_seen = false;
     let mut silence = Silence::default();
     while !stop.is_cancelled() && !missing.is_empty() {
         // As long as records are there at once, nobody looks at the clock.
         let mut polled = connection.consumer.poll(Duration::ZERO);
         let at_once = polled.is_some();
         if !at_once {
+            if std::mem::take(&mut ends_seen) {
+                pass_markers(connection, reading, &mut block);
+            }
             polled = connection.consumer.poll(block.patience());
         }
         let silent = silence.hear(polled.as_ref(), Instant::now);
@@ -65,7 +69,10 @@ pub(crate) fn read(
             }
             // Nothing came, or what came after the end.
             None | Some(Ok(_)) => {}
-            Some(Err(KafkaError::PartitionEOF(partition))) => missing.end(partition),
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                missing.end(partition);
+                ends_seen = true;
+            }
             Some(Err(error)) => tolerate(connection, reading, error)?,
         }
         if reading.until.is_some() && silent > SILENCE_MAX {
@@ -79,11 +86,37 @@ pub(crate) fn read(
             return Ok(());
         }
     }
+    if ends_seen {
+        pass_markers(connection, reading, &mut block);
+    }
     if !block.gathered.is_empty() {
         send(block.seal());
     }
     let unassigned = connection.consumer.unassign();
     unassigned.map_err(|source| connection.failed("read", source))
+}
+
+/// Moves positions on to where the library is, after ends of topic partitions were seen: the last offsets may be markers of
+/// transactions, which no consumer is given.
+fn pass_markers(connection: &Connection, reading: &Reading, block: &mut Lingering) {
+    // The library knows it without asking anybody; should it not answer, it is asked at the next end.
+    let Ok(positions) = connection.consumer.position() else {
+        return;
+    };
+    for position in positions.elements() {
+        let Offset::Offset(next) = position.offset() else {
+            continue;
+        };
+        // What came after the end that is asked for was not taken.
+        let until = reading.until.as_ref();
+        let until = until.map_or(i64::MAX, |until| {
+            until
+                .get(&position.partition())
+                .copied()
+                .unwrap_or_default()
+        });
+        block.advance(position.partition(), next.min(until));
+    }
 }
 
 /// Lets pass what librdkafka mends by itself: brokers that are away. Brokers that refuse us let us in before, and may do so
@@ -192,13 +225,26 @@ impl Silence {
 struct Lingering {
     gathered: Gathered,
     since: Option<Instant>,
+    /// Where the source goes on after all blocks before.
+    reached: Positions,
 }
 
 impl Lingering {
-    fn new() -> Self {
+    fn new(from: Positions) -> Self {
         Self {
             gathered: Gathered::new("kafka"),
             since: None,
+            reached: from,
+        }
+    }
+
+    /// Says that there is nothing to take before `next`.
+    fn advance(&mut self, partition: i32, next: i64) {
+        let reached = self.gathered.reached(partition);
+        let reached = reached.or_else(|| self.reached.get(&partition).copied());
+        if reached.is_none_or(|reached| reached < next) {
+            self.gathered.reach(partition, next);
+            self.since.get_or_insert_with(Instant::now);
         }
     }
 
@@ -226,7 +272,9 @@ impl Lingering {
 
     fn seal(&mut self) -> Records {
         self.since = None;
-        self.gathered.seal()
+        let sealed = self.gathered.seal();
+        self.reached.extend(&sealed.positions);
+        sealed
     }
 }
 
@@ -236,7 +284,25 @@ mod tests {
 
     use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-    use super::{Missing, Reading, Silence};
+    use super::{Lingering, Missing, Reading, Silence};
+
+    #[test]
+    fn a_position_passes_what_no_consumer_is_given_once() {
+        let mut block = Lingering::new([(0, 5)].into());
+        block.advance(0, 5);
+        assert!(block.gathered.is_empty(), "it stands there already");
+        block.advance(0, 7);
+        assert_eq!(block.seal().positions, [(0, 7)].into());
+        block.advance(0, 7);
+        block.advance(0, 6);
+        assert!(block.gathered.is_empty());
+        block.advance(1, 0);
+        assert_eq!(
+            block.seal().positions,
+            [(1, 0)].into(),
+            "nothing was known of it"
+        );
+    }
 
     #[test]
     fn brokers_that_are_said_to_be_away_do_not_end_the_silence() {
