@@ -83,7 +83,7 @@ def measure(stack: Stack, binary: str, rounds: int) -> list[Timing]:
     isobar(stack, binary, lake, "run", QUERY, "--all")
     found = isobar(stack, binary, lake, "sql", "--format", "json", "-c", "SELECT * FROM daily_weather_by_city").stdout
     rows = [json.loads(line) for line in expected.splitlines()]
-    oracle.compare_daily(parse_json(found), {(row["dt"], row["city_id"]): row for row in rows})
+    oracle.compare_daily(parse_json(found), {(row["dt"], str(row["city_id"])): row for row in rows})
     say(f"both give the same {len(rows)} rows")
     select = time_select(stack, binary, lake, rounds)
     return [

@@ -1,4 +1,4 @@
---! description = "One city on one day: temperatures, precipitation as the messages add up, mean air quality."
+--! description = "One place on one day: temperatures, precipitation as the messages add up, mean air quality."
 --! params      = { dt = "date" }
 --! schedule    = { cron = "*/10 * * * *", zone = "Europe/Paris" }
 --! partition   = "dt"
@@ -8,10 +8,12 @@
 --! file        = "aggregates.jsonl"
 --! [output.hbase]
 --! table       = "@hbase.table"
---! row_key     = ["city_id", "dt"]
+--! row_key     = ["place_id", "dt"]
 --! [check]
 --! not_null    = ["temp_avg"]
 
+-- The API knows no id of a point at sea, or says 0: such points are told apart by their coordinates.
+--
 -- The _sum columns add up one-hour and three-hour amounts of messages that overlap: polled every ten
 -- minutes they count rain about six times. The _total columns are for true amounts and are null so far.
 SELECT
@@ -29,8 +31,18 @@ SELECT
     sum(snow_3h) AS snow_3h_sum,
     CAST(NULL AS DOUBLE) AS rain_total,
     CAST(NULL AS DOUBLE) AS snow_total,
-    avg(aqi) AS aqi_avg
-FROM weather
-WHERE dt = $dt
-GROUP BY dt, city_id
-ORDER BY city_id
+    avg(aqi) AS aqi_avg,
+    place_id
+FROM (
+    SELECT
+        *,
+        CASE
+            WHEN city_id = 0 AND lat IS NOT NULL AND lon IS NOT NULL
+                THEN concat(CAST(lat AS DECIMAL(9, 4)), ',', CAST(lon AS DECIMAL(9, 4)))
+            ELSE CAST(city_id AS TEXT)
+        END AS place_id
+    FROM weather
+    WHERE dt = $dt
+)
+GROUP BY dt, city_id, place_id
+ORDER BY city_id, place_id

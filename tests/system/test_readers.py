@@ -62,7 +62,7 @@ def test_duckdb_computes_the_same_aggregates_from_the_data_files(lakes):
     lake, export = lakes.landed("local"), everything()
     weather = delta.table(lake.place, "weather").to_pyarrow_table()  # noqa: F841, DuckDB finds it by its name
     found = duckdb.sql("""
-        SELECT dt, city_id, any_value(city) AS city, any_value(country) AS country, count(*) AS observations,
+        SELECT dt, city_id, city_id::VARCHAR AS place_id, any_value(city) AS city, any_value(country) AS country, count(*) AS observations,
                avg(temp) AS temp_avg, min(temp) AS temp_min, max(temp) AS temp_max, avg(aqi) AS aqi_avg,
                sum(rain_1h) AS rain_1h_sum, sum(rain_3h) AS rain_3h_sum,
                sum(snow_1h) AS snow_1h_sum, sum(snow_3h) AS snow_3h_sum

@@ -13,7 +13,7 @@ from support.fixtures import everything
 from support.malformed import KINDS
 from support.oddities import ODDITIES
 from support.topic import extent
-from support.weather_data import AUTUMN, CITIES, SPRING, build, date, export_line, message, polls
+from support.weather_data import AUTUMN, CITIES, SPRING, City, build, date, export_line, message, polls
 
 
 @pytest.mark.parametrize(("day", "lines"), [(date(2026, 1, 15), 144), (SPRING, 138), (AUTUMN, 150)])
@@ -63,8 +63,16 @@ def test_late_lines_stand_in_a_later_folder():
     assert export.days == [date(2026, 1, 15)]
 
 
+# Points of the API without an id, of which two lie in one place to four decimals.
+AT_SEA = [
+    City(0, "Atlantic", "XX", 10.5, -30.25, "Etc/GMT+2", 20.0),
+    City(0, "Atlantic", "XX", 10.50002, -30.25, "Etc/GMT+2", 20.0),
+    City(0, "Gulf", "XX", -0.00001, 0.3333, "UTC", 25.0),
+]
+
+
 def test_the_oracle_agrees_with_duckdb(tmp_path):
-    export = build([date(2026, 1, 15), SPRING], CITIES[:4])
+    export = build([date(2026, 1, 15), SPRING], [*CITIES[:4], *AT_SEA])
     lines = tmp_path / "lines.json"
     lines.write_bytes(b"\n".join(export_line(record) for record in export.records))
     found = duckdb.sql(f"""
@@ -73,7 +81,9 @@ def test_the_oracle_agrees_with_duckdb(tmp_path):
                    value.air_pollution.list[1] AS air
             FROM read_json('{lines}', format = 'newline_delimited')
         )
-        SELECT dt, w.id AS city_id, any_value(w.name) AS city, any_value(w.sys.country) AS country,
+        SELECT dt, w.id AS city_id,
+               if(w.id = 0, concat(w.coord.lat::DECIMAL(9, 4), ',', w.coord.lon::DECIMAL(9, 4)), w.id::VARCHAR) AS place_id,
+               any_value(w.name) AS city, any_value(w.sys.country) AS country,
                count(*) AS observations, avg(w.main.temp) AS temp_avg, min(w.main.temp) AS temp_min,
                max(w.main.temp) AS temp_max, avg(air.main.aqi) AS aqi_avg,
                sum(fallen.rain_1h) AS rain_1h_sum, sum(fallen.rain_3h) AS rain_3h_sum,

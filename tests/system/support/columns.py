@@ -42,10 +42,10 @@ WEATHER_FORECAST = _ordered(
 
 DAILY = _ordered(
     """dt city_id city country observations temp_avg temp_min temp_max rain_1h_sum rain_3h_sum snow_1h_sum snow_3h_sum
-    rain_total snow_total aqi_avg""",
+    rain_total snow_total aqi_avg place_id""",
     day="dt",
     integer="city_id observations",
-    text="city country",
+    text="city country place_id",
     measure="""temp_avg temp_min temp_max rain_1h_sum rain_3h_sum snow_1h_sum snow_3h_sum rain_total snow_total
     aqi_avg""",
 )

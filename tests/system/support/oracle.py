@@ -8,26 +8,36 @@ from datetime import date, datetime, timedelta, timezone
 from support.weather_data import BadLine, Record
 
 # Columns of `daily_weather_by_city` by how they are compared: `rain_total` and `snow_total` are not judged here.
-EXACT = ["city", "country", "observations"]
+EXACT = ["city_id", "city", "country", "observations"]
 WITHIN_A_BILLIONTH = [
     "temp_avg", "temp_min", "temp_max", "rain_1h_sum", "rain_3h_sum", "snow_1h_sum", "snow_3h_sum", "aqi_avg",
 ]  # fmt: skip
 
-Daily = dict[tuple[str, int], dict]
+Daily = dict[tuple[str, str], dict]
 
 
 def daily_weather_by_city(records: Iterable[Record], day: date | None = None) -> Daily:
-    """The expected rows by (dt, city_id); `day` keeps one day."""
+    """The expected rows by (dt, place_id); `day` keeps one day."""
     groups = defaultdict(list)
     for record in records:
         if day is None or record.day == day:
-            groups[record.day.isoformat(), record.value["weather"]["id"]].append(record.value)
+            groups[record.day.isoformat(), _place_id(record.value["weather"])].append(record.value)
     return {key: _aggregate(values) for key, values in groups.items()}
+
+
+def _place_id(weather: dict) -> str:
+    """The city's id; of a point that has none, where it is."""
+    if weather["id"] != 0:
+        return str(weather["id"])
+    # Zero has no sign.
+    lat, lon = (round(weather["coord"][name], 4) + 0.0 for name in ["lat", "lon"])
+    return f"{lat:.4f},{lon:.4f}"
 
 
 def _aggregate(values: list[dict]) -> dict:
     temps = [value["weather"]["main"]["temp"] for value in values]
     row = {
+        "city_id": values[0]["weather"]["id"],
         "city": values[0]["weather"]["name"],
         "country": next((c for v in values if (c := v["weather"]["sys"].get("country"))), None),
         "observations": len(values),
@@ -44,8 +54,8 @@ def _aggregate(values: list[dict]) -> dict:
 def compare_daily(rows: Iterable[dict], expected: Daily) -> None:
     """Fail with every difference by name. `rows` are dictionaries by column, `dt` a date or its text."""
     rows = list(rows)
-    found = {(str(row["dt"]), int(row["city_id"])): row for row in rows}
-    assert len(found) == len(rows), "a (dt, city_id) stands twice"
+    found = {(str(row["dt"]), row["place_id"]): row for row in rows}
+    assert len(found) == len(rows), "a (dt, place_id) stands twice"
     differences = [f"missing {key}" for key in sorted(expected.keys() - found.keys())]
     differences += [f"too many {key}" for key in sorted(found.keys() - expected.keys())]
     for key in sorted(expected.keys() & found.keys()):
