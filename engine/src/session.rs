@@ -99,6 +99,7 @@ impl Session {
         let builder = SessionStateBuilder::new()
             .with_config(config)
             .with_runtime_env(environment)
+            .with_expr_planners(functions::planners())
             .with_default_features()
             .with_type_planner(Arc::new(sql::time::TimeTypes));
         let join_pairs = Arc::default();
@@ -288,6 +289,7 @@ pub fn rows_context(zone: Tz) -> Result<SessionContext, DataFusionError> {
     config.options_mut().execution.time_zone = Some(UTC.to_owned());
     let builder = SessionStateBuilder::new()
         .with_config(config)
+        .with_expr_planners(functions::planners())
         .with_default_features()
         .with_type_planner(Arc::new(sql::time::TimeTypes));
     let context = SessionContext::new_with_state(rules::register_for_rows(builder).build());

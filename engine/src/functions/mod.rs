@@ -10,6 +10,7 @@ pub(crate) mod float_key;
 mod json;
 mod list_field;
 mod mode;
+mod nameless_field;
 mod output_size;
 pub(crate) mod shift;
 mod text_concat;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use chrono_tz::Tz;
 use datafusion::error::Result;
 use datafusion::execution::FunctionRegistry as _;
+use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::prelude::SessionContext;
 
 use self::date_diff::{AddDays, DateDiff};
@@ -27,6 +29,11 @@ use self::event_day::EventDay;
 pub use self::event_day::event_day;
 use self::list_field::ListField;
 use self::mode::Mode;
+
+/// Planners of ours, which must stand before DataFusion's own: the first that plans an expression decides.
+pub(crate) fn planners() -> Vec<Arc<dyn ExprPlanner>> {
+    vec![Arc::new(nameless_field::Planner::new())]
+}
 
 /// Makes all functions known to `context`, for calendar days in `zone`.
 pub(crate) fn register(context: &SessionContext, zone: Tz) -> Result<()> {
