@@ -14,7 +14,7 @@ fn unknown_names_are_refused_where_they_stand() {
         .variable("ISOBAR__POSTGRES__PASWORD", "hunter2")
         .variable("ISOBAR__KAFKA__TOPIC_FILE", "x")
         .set("kafka.brokers", "x");
-    let sections = "time, lake, hdfs, export, openweather, kafka, postgres, hbase, queries, run, land, produce, \
+    let sections = "time, lake, hdfs, export, openweather, kafka, postgres, hbase, queries, query, sql, run, land, produce, \
                     consume, schedule, serve, log";
     let expect = [
         "flag --set: unknown key \"kafka.brokers\"; there are kafka.bootstrap_servers, kafka.topic, kafka.group_id, \
