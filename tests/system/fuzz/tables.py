@@ -63,7 +63,7 @@ COLUMNS = [
     Column("z", pa.binary(), [None, b"", b"a", b"\x00", b"\xff\xfe", b"abc"]),
 ]
 PARTITIONS = [
-    Column("p", pa.string(), [None, "x", "a b", "a/b", "50%", "k=v", "c:d#?", "é", "漢", "🌧", "..", "\\"]),
+    Column("p", pa.string(), [None, "", "x", "a b", "a/b", "50%", "k=v", "c:d#?", "é", "漢", "🌧", "..", "\\"]),
     Column("p", pa.int32(), [None, -(2**31), 2**31 - 1, 0, 1, 2]),
     Column("p", pa.date32(), [None, *DAYS]),
     Column("p", pa.bool_(), [None, True, False]),
@@ -109,6 +109,8 @@ def _make(foreign: Foreign, name: str, chance: random.Random) -> Table:
         )
     _spoil_statistics(foreign.lake / name, chance)
     whole = pa.concat_tables(parts, promote_options="default").select([column.name for column in columns])
+    if is_partitioned:
+        whole = _as_partitioned(whole)
     foreign.know(name, whole)
     _write_twin(foreign, name + TWIN, whole)
     return Table(name, columns, count)
@@ -131,6 +133,12 @@ def _part(columns: tuple[Column, ...], first: int, size: int, chance: random.Ran
 
 def _without(part: pa.Table, names: set[str]) -> pa.Table:
     return part.select([name for name in part.column_names if name not in names])
+
+
+def _as_partitioned(rows: pa.Table) -> pa.Table:
+    """An empty partition value in the log is null: so Delta has it, whoever wrote it."""
+    values = [None if value == "" else value for value in rows["p"].to_pylist()]
+    return rows.set_column(rows.schema.get_field_index("p"), "p", pa.array(values, rows["p"].type))
 
 
 def _write_twin(foreign: Foreign, name: str, rows: pa.Table) -> None:
