@@ -57,8 +57,15 @@ def plain(value: object) -> object:
 
 def printed(text: str, like: pa.Schema) -> list[Row]:
     """The rows that `isobar sql --format json` has printed, read as values of these types."""
-    lines = [json.loads(line, parse_float=Decimal) for line in text.split("\n") if line.strip()]
-    return [tuple(_read(value, kind) for value, kind in zip(line.values(), like.types, strict=True)) for line in lines]
+    lines = [
+        # Not as a dictionary: of a name that stands twice it would keep one value.
+        json.loads(line, parse_float=Decimal, object_pairs_hook=lambda pairs: [value for _, value in pairs])
+        for line in text.split("\n")
+        if line.strip()
+    ]
+    # A row that is too short or too long stays so.
+    types = like.types
+    return [tuple(_read(value, types[at] if at < len(types) else pa.null()) for at, value in enumerate(line)) for line in lines]
 
 
 def _read(value: object, kind: pa.DataType) -> object:
