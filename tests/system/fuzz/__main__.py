@@ -11,6 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from fuzz import known
 from fuzz.run import ROADS, Size, fuzz, only
 
 
@@ -33,15 +34,19 @@ def main() -> int:
 
 
 def judge(binary: str, directory: Path, seeds: list[int], size: Size, statement: str | None) -> int:
-    outcome = 0
+    outcome, list_of_known = 0, known.lines()
     for seed in seeds:
         started = time.monotonic()
         if statement:
             print(only(binary, directory / str(seed), seed, statement))
             continue
-        verdict = fuzz(binary, directory / str(seed), seed, size)
+        verdict = fuzz(binary, directory / str(seed), seed, size, list_of_known)
         print(verdict.report(seed), f"{time.monotonic() - started:.0f} s", flush=True)
         outcome |= bool(verdict.unexplained)
+    unused = [line.pattern for line in list_of_known if not line.used]
+    if unused and size.statements >= known.WHOLE_RUN and not statement:
+        print(f"lines of known.jsonl that explain nothing, and must go: {unused}")
+        outcome = 1
     return outcome
 
 

@@ -12,7 +12,7 @@ import duckdb
 from fuzz import roads, tables
 from fuzz.expressions import Expressions, Scope, for_oracle
 from fuzz.judge import Judge, Oracle, Verdict
-from fuzz.known import lines
+from fuzz.known import Line
 from fuzz.statements import Statement, Statements
 from support import answers
 from support.binary import Isobar
@@ -33,8 +33,8 @@ class Size:
     roads: tuple[str, ...] = ROADS
 
 
-def fuzz(binary: str, directory: Path, seed: int, size: Size) -> Verdict:
-    verdict = Verdict(lines())
+def fuzz(binary: str, directory: Path, seed: int, size: Size, known: list[Line]) -> Verdict:
+    verdict = Verdict(known)
     with Foreign(directory / "lake") as foreign:
         made = tables.make(foreign, seed)
         oracle = Oracle(foreign)
