@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray as _};
-use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use arrow::datatypes::{ArrowPrimitiveType, DataType, Float32Type, Float64Type};
+use arrow::error::ArrowError;
+use arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -27,23 +29,41 @@ pub(crate) fn is_key(value: &Expr) -> bool {
 pub(crate) fn canonical(values: &ArrayRef) -> ArrayRef {
     match values.data_type() {
         DataType::Float64 => {
-            let doubles = values.as_primitive::<Float64Type>();
-            let odd = |x: &f64| (*x == 0.0 && x.is_sign_negative()) || x.is_nan();
-            if !doubles.values().iter().any(odd) {
-                return Arc::clone(values);
-            }
-            Arc::new(doubles.unary::<_, Float64Type>(canonical_double))
+            let odd = |x: f64| (x == 0.0 && x.is_sign_negative()) || x.is_nan();
+            replaced::<Float64Type>(values, odd, canonical_double)
         }
         DataType::Float32 => {
-            let reals = values.as_primitive::<Float32Type>();
-            let odd = |x: &f32| (*x == 0.0 && x.is_sign_negative()) || x.is_nan();
-            if !reals.values().iter().any(odd) {
-                return Arc::clone(values);
-            }
-            Arc::new(reals.unary::<_, Float32Type>(canonical_real))
+            let odd = |x: f32| (x == 0.0 && x.is_sign_negative()) || x.is_nan();
+            replaced::<Float32Type>(values, odd, canonical_real)
         }
         _ => Arc::clone(values),
     }
+}
+
+/// `batch` with one NaN, whatever computed it: what is stored is compared as it stands, since files are pruned by it.
+pub(crate) fn with_one_nan(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let columns = batch
+        .columns()
+        .iter()
+        .map(|column| match column.data_type() {
+            DataType::Float64 => replaced::<Float64Type>(column, f64::is_nan, canonical_double),
+            DataType::Float32 => replaced::<Float32Type>(column, f32::is_nan, canonical_real),
+            _ => Arc::clone(column),
+        });
+    RecordBatch::try_new(batch.schema(), columns.collect())
+}
+
+/// The values with `new(x)` for every `x` that is odd.
+fn replaced<T: ArrowPrimitiveType>(
+    values: &ArrayRef,
+    odd: impl Fn(T::Native) -> bool,
+    new: impl Fn(T::Native) -> T::Native,
+) -> ArrayRef {
+    let given = values.as_primitive::<T>();
+    if !given.values().iter().any(|x| odd(*x)) {
+        return Arc::clone(values);
+    }
+    Arc::new(given.unary::<_, T>(|x| if odd(x) { new(x) } else { x }))
 }
 
 fn canonical_double(x: f64) -> f64 {

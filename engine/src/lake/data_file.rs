@@ -23,6 +23,7 @@ use super::statistics;
 use super::table::{NULL_PARTITION, below, escape};
 use super::temporary::is_absent;
 use crate::error::Error;
+use crate::functions::float_key::with_one_nan;
 
 /// Rows of a row group: large enough to compress well, small enough that one scan task of a few
 /// files still spreads over cores.
@@ -61,8 +62,9 @@ pub fn encode(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Encoded, Pa
     let mut writer = ArrowWriter::try_new(&mut content, Arc::clone(schema), Some(properties()))?;
     let mut with_nan = BTreeSet::new();
     for batch in batches {
-        writer.write(&in_order(schema, batch)?)?;
-        with_nan.extend(statistics::with_nan(batch));
+        let batch = with_one_nan(&in_order(schema, batch)?)?;
+        writer.write(&batch)?;
+        with_nan.extend(statistics::with_nan(&batch));
     }
     let footer = writer.finish()?;
     let statistics = statistics::to_log(schema, &footer, &with_nan)?;

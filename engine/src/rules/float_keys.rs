@@ -175,7 +175,7 @@ fn comparison(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>
     }
     let both = is_variable(&left) && is_variable(&right);
     let side = |side: Expr| {
-        let computed = is_variable(&side) && !matches!(side, Expr::Column(_));
+        let computed = is_variable(&side) && !is_column(&side);
         if both || computed {
             key(side, schema)
         } else {
@@ -220,6 +220,15 @@ fn nullif(function: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Exp
         vec![(Box::new(equal), Box::new(null))],
         Some(Box::new(value.clone())),
     ))))
+}
+
+/// Whether the value is that of a column, in its own or a wider type: files are pruned by it.
+fn is_column(expression: &Expr) -> bool {
+    match expression {
+        Expr::Column(_) => true,
+        Expr::Cast(cast) => is_column(&cast.expr),
+        _ => false,
+    }
 }
 
 /// Whether the value depends on the row.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRewriter};
-use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{
     AggregateFunction, BinaryExpr, Case, InList, InSubquery, ScalarFunction, SetComparison,
     WindowFunction,
@@ -24,7 +24,7 @@ use datafusion::logical_expr::type_coercion::functions::{UDFCoercionExt, fields_
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     Between, Expr, ExprSchemable as _, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
-    RecursiveQuery, Union, Values,
+    Union, Values,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
@@ -60,10 +60,6 @@ fn coerce_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         LogicalPlan::Values(values) => unite_values(values)?,
         LogicalPlan::Union(union) => unite_inputs(union)?,
         LogicalPlan::Join(join) => LogicalPlan::Join(match_keys(join)?),
-        LogicalPlan::RecursiveQuery(query) => {
-            keeps_its_types(&query)?;
-            LogicalPlan::RecursiveQuery(query)
-        }
         other => other,
     };
     let mut schema = merge_schema(&plan.inputs());
@@ -184,37 +180,6 @@ fn match_keys(mut join: Join) -> Result<Join> {
     let pairs = pairs.collect::<Result<Vec<_>>>()?;
     join.on = pairs;
     Ok(join)
-}
-
-/// Refuses a recursive part whose numbers do not fit into the columns of the first part.
-///
-/// DataFusion casts them: `SELECT 1 AS n UNION ALL SELECT n + 0.5 …` counts 1, 1, 1 for ever.
-fn keeps_its_types(query: &RecursiveQuery) -> Result<()> {
-    let mut recursive = query.recursive_term.as_ref();
-    while let LogicalPlan::SubqueryAlias(alias) = recursive {
-        recursive = alias.input.as_ref();
-    }
-    let LogicalPlan::Projection(projection) = recursive else {
-        return Ok(());
-    };
-    for (index, expression) in projection.expr.iter().enumerate() {
-        let Expr::Cast(cast) = expression.clone().unalias() else {
-            continue;
-        };
-        let (to, from) = (
-            cast.field.data_type(),
-            cast.expr.get_type(projection.input.schema())?,
-        );
-        if to.is_integer() && (from.is_decimal() || from.is_floating()) {
-            let name = query.static_term.schema().field(index).name().clone();
-            return plan_err!(
-                "column '{name}' of the recursive query \"{}\" is {to} in its first part and {from} in its recursive \
-                 part: cast it in the first part",
-                query.name
-            );
-        }
-    }
-    Ok(())
 }
 
 struct Coercion<'a> {
