@@ -72,7 +72,7 @@ fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                 .map(|(_, then)| then)
                 .collect();
             branches.extend(case.else_expr.as_mut());
-            let types = branches.iter().map(|branch| type_of(branch, schema));
+            let types = branches.iter().map(|branch| type_of_value(branch, schema));
             let wanted = common_of_values(types.collect());
             let mut changed = false;
             for branch in branches {
@@ -230,14 +230,7 @@ fn rewrite_function(mut function: ScalarFunction, schema: &DFSchema) -> Result<T
             let from = usize::from(function.func.name() == "nvl2");
             let mut types = Vec::new();
             for argument in &function.args[from..] {
-                let data_type = type_of(argument, schema);
-                // A literal takes the type of the others, a column of texts stays one.
-                let is_literal = matches!(argument, Expr::Literal(..));
-                types.push(if data_type.is_string() && is_literal {
-                    DataType::Null
-                } else {
-                    data_type
-                });
+                types.push(type_of_value(argument, schema));
             }
             let wanted = common_of_values(types);
             for argument in &mut function.args[from..] {
@@ -410,6 +403,16 @@ fn common_of_values(types: Vec<DataType>) -> Option<DataType> {
     }
     let unit = unit.filter(|_| differ)?;
     Some(DataType::Timestamp(at_least_micros(unit), zone))
+}
+
+/// The type that `expression` brings to values of one type: a literal takes that of the others, a column of texts stays one.
+fn type_of_value(expression: &Expr, schema: &DFSchema) -> DataType {
+    let data_type = type_of(expression, schema);
+    if data_type.is_string() && matches!(expression, Expr::Literal(..)) {
+        DataType::Null
+    } else {
+        data_type
+    }
 }
 
 fn at_least_micros(unit: TimeUnit) -> TimeUnit {

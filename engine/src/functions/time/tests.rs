@@ -113,6 +113,10 @@ async fn the_ends_of_time_work_in_every_form() {
             "2",
         ),
         (
+            "SELECT count(*) FROM {} WHERE CASE WHEN d = '2026-01-15' THEN ts ELSE '9999-12-31' END >= '9999-12-31'",
+            "2",
+        ),
+        (
             "SELECT count(*) FROM {} WHERE ts IN (SELECT CAST('0001-01-01' AS DATE))",
             "1",
         ),

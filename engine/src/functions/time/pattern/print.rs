@@ -162,8 +162,26 @@ fn word(field: Field, plain: bool, clock: Clock, out: &mut String) -> std::fmt::
                 minutes => write!(out, ":{minutes:02}"),
             }
         }
-        // `number` has written all others.
-        _ => Ok(()),
+        // `number` has written these.
+        Field::Year(_)
+        | Field::IsoYear(_)
+        | Field::Century
+        | Field::Month
+        | Field::Quarter
+        | Field::WeekOfMonth
+        | Field::WeekOfYear
+        | Field::IsoWeek
+        | Field::DayOfYear
+        | Field::IsoDayOfYear
+        | Field::Day
+        | Field::DayOfWeek
+        | Field::IsoDayOfWeek
+        | Field::JulianDay
+        | Field::Hour12
+        | Field::Hour24
+        | Field::Minute
+        | Field::Second
+        | Field::SecondOfDay => Ok(()),
     }
 }
 
