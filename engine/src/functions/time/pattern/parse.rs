@@ -68,7 +68,8 @@ fn skip_separators<'a>(text: &str, rest: &'a str, next: Option<&Item>) -> &'a st
             ..
         })
     );
-    let is_separator = |c: char| !c.is_alphanumeric() && !(is_signed && matches!(c, '+' | '-'));
+    let is_sign = |c: char| is_signed && matches!(c, '+' | '-');
+    let is_separator = |c: char| !c.is_alphanumeric() && !is_sign(c);
     let after = rest.trim_start_matches(is_separator);
     // Text that is no separator stands for itself.
     match text.trim().chars().next() {
@@ -141,11 +142,11 @@ impl Found {
         let taken = match field {
             Field::MonthName(_) | Field::MonthShort(_) => {
                 let whole_name = matches!(field, Field::MonthName(_));
-                let is_it = |name: &&str| {
+                let is_it = |name: &str| {
                     let wanted = if whole_name { name } else { &name[..3] };
                     plain.starts_with(&wanted.to_ascii_lowercase())
                 };
-                let month = MONTHS.iter().position(|name| is_it(&name));
+                let month = MONTHS.iter().position(|name| is_it(name));
                 let month = month.ok_or_else(|| refused(whole, field))?;
                 self.month = u32::try_from(month + 1).ok();
                 if whole_name { MONTHS[month].len() } else { 3 }
