@@ -1,15 +1,15 @@
 //! Types of columns as they are sent: older drivers do not read what Arrow gained late, so none of that is sent.
 //!
 //! Announced and streamed columns both go through [`Wire`], so that they are the same. Rows are brought into the
-//! announced types only where every value stays what it is: another encoding of the same values (views,
-//! dictionaries, run ends, list views) or a wider form of the same number. Any other difference is a fault of the
-//! planner and ends the statement, because a cast would change values silently.
+//! announced types only where every value stays what it is: another encoding of the same values (views, dictionaries,
+//! run ends, list views), another zone of the same instants, or a wider form of the same number. Any other difference
+//! is a fault of the planner and ends the statement, because a cast would change values silently.
 
 use std::sync::Arc;
 
 use arrow::array::{
     Array as _, ArrayRef, AsArray as _, FixedSizeListArray, GenericListArray, MapArray,
-    OffsetSizeTrait, RecordBatch, RecordBatchOptions, StructArray,
+    OffsetSizeTrait, RecordBatch, RecordBatchOptions, StructArray, make_array,
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
@@ -86,6 +86,8 @@ fn sendable(data_type: &DataType) -> DataType {
             DataType::Decimal128(*precision, *scale)
         }
         DataType::Float16 => DataType::Float32,
+        // JDBC reads an instant of another zone as one that is hours off (apache/arrow-java#732).
+        DataType::Timestamp(unit, Some(_)) => DataType::Timestamp(*unit, Some("UTC".into())),
         other => other.clone(),
     }
 }
@@ -119,6 +121,13 @@ fn as_announced(array: &ArrayRef, announced: &DataType) -> Result<ArrayRef, Arro
             DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale),
             DataType::Decimal128(wider, same),
         ) if precision == wider && scale == same => cast(array, announced),
+        // The values of an instant are those of UTC, whatever its zone; the zone is how it is shown.
+        (DataType::Timestamp(unit, Some(_)), DataType::Timestamp(same, Some(_)))
+            if unit == same =>
+        {
+            let data = array.to_data().into_builder().data_type(announced.clone());
+            Ok(make_array(data.build()?))
+        }
         (DataType::Dictionary(_, values), _) => as_announced(&cast(array, values)?, announced),
         (DataType::RunEndEncoded(_, values), _) => {
             as_announced(&cast(array, values.data_type())?, announced)
@@ -197,6 +206,7 @@ mod tests {
     use arrow::array::{
         BinaryViewArray, Decimal64Array, DictionaryArray, Float64Array, Int64Array, ListBuilder,
         ListViewArray, RunArray, StringArray, StringViewArray, StringViewBuilder,
+        TimestampMicrosecondArray,
     };
     use arrow::buffer::ScalarBuffer;
     use arrow::compute::concat;
@@ -245,6 +255,11 @@ mod tests {
         check(Arc::new(coded), Arc::clone(&plain));
         let runs: RunArray<Int32Type> = vec![Some("a"), None, Some("a")].into_iter().collect();
         check(Arc::new(runs), plain);
+        let instants = TimestampMicrosecondArray::from(vec![Some(1_768_435_200_000_000), None]);
+        check(
+            Arc::new(instants.clone().with_timezone("Europe/Paris")),
+            Arc::new(instants.with_timezone("UTC")),
+        );
         let bytes = BinaryViewArray::from(vec![b"a".as_slice(), b""]);
         check(
             Arc::new(bytes),
