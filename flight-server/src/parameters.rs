@@ -280,7 +280,6 @@ mod tests {
     use arrow::ipc::writer::{
         DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions,
     };
-    use arrow_flight::SchemaAsIpc;
 
     use super::*;
 
@@ -369,13 +368,18 @@ mod tests {
     }
 
     fn sent(options: IpcWriteOptions, batch: &RecordBatch) -> Bytes {
-        let schema = SchemaAsIpc::new(batch.schema_ref(), &options).into();
+        let generator = IpcDataGenerator::default();
         let mut tracker = DictionaryTracker::new(false);
+        // Dictionaries get their numbers here.
+        let schema = generator.schema_to_bytes_with_dictionary_tracker(
+            batch.schema_ref(),
+            &mut tracker,
+            &options,
+        );
         let mut context = IpcWriteContext::default();
-        let encoded =
-            IpcDataGenerator::default().encode(batch, &mut tracker, &options, &mut context);
+        let encoded = generator.encode(batch, &mut tracker, &options, &mut context);
         let (dictionaries, rows) = encoded.expect("it can be encoded");
-        let mut messages: Vec<FlightData> = vec![schema];
+        let mut messages = vec![FlightData::from(schema)];
         messages.extend(dictionaries.into_iter().map(FlightData::from));
         messages.push(rows.into());
         sealed(messages)
