@@ -110,7 +110,7 @@ def test_branches_of_several_types_keep_their_values_in_the_shell(shell, text, e
 CHANGING = {
     "to a double": "SELECT 1 AS n UNION ALL SELECT n + 0.5 FROM r WHERE n < 3",
     "to a double, by a case": "SELECT 1 AS n UNION ALL SELECT CASE WHEN n < 2 THEN n + 1 ELSE n + 0.5 END FROM r WHERE n < 3",
-    "to an instant": "SELECT DATE '2026-01-01' AS n UNION ALL SELECT n + INTERVAL '1 day' + TIME '12:00:00' FROM r WHERE n < DATE '2026-01-03'",
+    "to an instant": "SELECT DATE '2026-01-01' AS n UNION ALL SELECT CAST(n AS TIMESTAMP) + INTERVAL '36 hours' FROM r WHERE n < DATE '2026-01-03'",
     "to a text": "SELECT 1 AS n UNION SELECT n || 'x' FROM r WHERE n IS NOT NULL",
 }
 
