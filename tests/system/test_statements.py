@@ -17,6 +17,7 @@ I = "(VALUES (1), (2)) AS i(k)"
 N = "(VALUES (1), (NULL)) AS n(k)"
 L = "(VALUES (1, 'a1'), (2, 'a2')) AS l(k, a)"
 R = "(VALUES (2, 'b2'), (3, 'b3')) AS r(k, b)"
+L2, R2 = L.replace(" AS l", " AS l2"), R.replace(" AS r", " AS r2")
 G = "(VALUES ('a', 1), ('a', 2), ('b', 3), ('b', NULL)) AS g(c, v)"
 
 # Statement, rows in order. The columns of each have names of their own, so that it can be wrapped.
@@ -54,6 +55,13 @@ RIGHT = {
     "IN in the condition of a join": (f"SELECT id, k FROM {O} JOIN {I} ON k = id AND x IN (SELECT k FROM {I})", [(1, 1)]),
     "EXISTS over rows that LIMIT chooses": (f"SELECT EXISTS (SELECT 1 FROM {I} WHERE i.k >= q.id) AS f FROM (SELECT id FROM {O} ORDER BY id LIMIT 1) AS q", [(True,)]),
     "IN over a window": (f"SELECT id, sum(CASE WHEN x IN (SELECT k FROM {I}) THEN 1 ELSE 0 END) OVER (ORDER BY id) AS n FROM {O} ORDER BY id", [(1, 1), (2, 1), (3, 1)]),
+    "> ALL in the select list": (f"SELECT id, x > ALL (SELECT k FROM {I}) AS f, x > ALL (SELECT k FROM {N}) AS g, x < ANY (SELECT k FROM {N}) AS h FROM {O} ORDER BY id", [(1, False, False, None), (2, True, None, None), (3, None, None, None)]),
+    "a window in a correlated subquery": (
+        f"SELECT id, (SELECT n FROM (SELECT k, row_number() OVER (ORDER BY k) AS n FROM {I} WHERE k <= o.id) AS w ORDER BY n DESC LIMIT 1) AS n FROM {O} ORDER BY id",
+        [(1, 1), (2, 2), (3, 2)],
+    ),
+    "SEMI and ANTI JOIN": (f"SELECT a FROM {L} SEMI JOIN {R} USING (k) UNION ALL SELECT a FROM {L2} ANTI JOIN {R2} USING (k)", [("a2",), ("a1",)]),
+    "quantile_disc": (f"SELECT quantile_disc(v, 0.5) AS a, percentile_disc(0.5) WITHIN GROUP (ORDER BY v DESC) AS b FROM (VALUES (1), (2), (3), (4), (NULL)) AS t(v)", [(2, 3)]),
     "subqueries in a subquery": (
         f"SELECT id FROM {O} WHERE EXISTS (SELECT 1 FROM {I} WHERE i.k = o.x AND i.k IN (SELECT n.k FROM {N} WHERE n.k = o.id)) OR id = 3 ORDER BY id",
         [(1,), (3,)],
@@ -173,6 +181,8 @@ REFUSED = {
     "SELECT * FROM (VALUES (1)) AS t(a) FETCH FIRST 10 PERCENT ROWS ONLY": "FETCH FIRST takes a number of rows",
     "SET TIME ZONE 'Europe/Paris'": "SET TIME ZONE is not allowed here",
     "BEGIN": "BEGIN is not allowed here",
+    "CREATE TEMPORARY TABLE mine (a INTEGER)": "CREATE TABLE is not allowed here",
+    'SELECT orderid FROM (SELECT 1 AS "OrderId") AS q': 'did you mean "OrderId"? A name with capitals stands in quotes',
     "USE mine": "USE is not allowed here",
     "SELECT * FROM system.completeness PIVOT (sum(next_offset) FOR source IN ('kafka'))": "PIVOT is not there",
 }

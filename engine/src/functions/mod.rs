@@ -28,7 +28,7 @@ use self::date_diff::{AddDays, DateDiff};
 use self::event_day::EventDay;
 pub use self::event_day::event_day;
 use self::list_field::ListField;
-use self::mode::Mode;
+use self::mode::{Mode, Quantile};
 
 /// Planners of ours, which must stand before DataFusion's own: the first that plans an expression decides.
 pub(crate) fn planners() -> Vec<Arc<dyn ExprPlanner>> {
@@ -60,6 +60,7 @@ pub(crate) fn register(context: &SessionContext, zone: Tz) -> Result<()> {
     context.register_udf(AddDays::add().into());
     context.register_udf(AddDays::sub().into());
     context.register_udaf(Mode::new().into());
+    context.register_udaf(Quantile::new().into());
     context.register_udwf(shift::lead());
     context.register_udwf(shift::lag());
     for function in aggregates::repaired() {

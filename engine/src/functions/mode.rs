@@ -1,14 +1,18 @@
-//! The most frequent value of a group.
+//! Aggregates that count how often each value of a group occurs: the most frequent one, and the one at a share of the rows.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::mem::size_of;
 use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
-use datafusion::common::{Result, ScalarValue, internal_err};
+use datafusion::common::{Result, ScalarValue, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
-use datafusion::logical_expr::{Accumulator, AggregateUDFImpl, Signature, Volatility};
+use datafusion::logical_expr::{
+    Accumulator, AggregateUDFImpl, Signature, TypeSignature, Volatility,
+};
+use datafusion::physical_expr::expressions::Literal;
 
 /// `mode(x)`: the value that most rows have; of several the smallest. Nulls do not count.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -38,36 +42,126 @@ impl AggregateUDFImpl for Mode {
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(Counts {
-            data_type: arguments.return_field.data_type().clone(),
-            counts: HashMap::new(),
-            bytes: 0,
-        }))
+        Ok(Box::new(Counts::new(&arguments, Pick::MostFrequent)))
     }
 
-    /// The values of a group, and how many rows have each.
     fn state_fields(&self, arguments: StateFieldsArgs) -> Result<Vec<FieldRef>> {
-        let list = |name: &str, element: DataType| {
-            let element = Field::new_list_field(element, true);
-            Arc::new(Field::new(
-                format!("{}[{name}]", arguments.name),
-                DataType::List(Arc::new(element)),
-                true,
-            ))
-        };
-        let value = arguments.return_field.data_type().clone();
-        Ok(vec![list("values", value), list("counts", DataType::Int64)])
+        Ok(state_fields(&arguments))
     }
+}
+
+/// `quantile_disc(x, share)`: the smallest value that at least `share` of the rows do not exceed, as `percentile_disc` of
+/// PostgreSQL; with `'desc'` the largest one that as many do not fall below. Nulls do not count.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(super) struct Quantile {
+    signature: Signature,
+}
+
+impl Quantile {
+    pub(super) fn new() -> Self {
+        Self {
+            signature: Signature::one_of(
+                vec![TypeSignature::Any(2), TypeSignature::Any(3)],
+                Volatility::Immutable,
+            ),
+        }
+    }
+}
+
+impl AggregateUDFImpl for Quantile {
+    fn name(&self) -> &str {
+        "quantile_disc"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        Ok(types[0].clone())
+    }
+
+    fn accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
+        let literal = |position: usize| {
+            let expr = arguments.exprs.get(position)?;
+            let literal = expr.downcast_ref::<Literal>()?;
+            Some(literal.value().clone())
+        };
+        let share = literal(1).map(|share| share.cast_to(&DataType::Float64));
+        let share = match share.transpose()? {
+            Some(ScalarValue::Float64(Some(share))) if (0.0..=1.0).contains(&share) => share,
+            _ => return plan_err!("{} takes a share from 0 to 1, literally", self.name()),
+        };
+        let is_descending = arguments.exprs.len() > 2;
+        let pick = if is_descending {
+            Pick::FromLargest(share)
+        } else {
+            Pick::FromSmallest(share)
+        };
+        Ok(Box::new(Counts::new(&arguments, pick)))
+    }
+
+    fn state_fields(&self, arguments: StateFieldsArgs) -> Result<Vec<FieldRef>> {
+        Ok(state_fields(&arguments))
+    }
+}
+
+/// The values of a group, and how many rows have each.
+fn state_fields(arguments: &StateFieldsArgs) -> Vec<FieldRef> {
+    let list = |name: &str, element: DataType| {
+        let element = Field::new_list_field(element, true);
+        Arc::new(Field::new(
+            format!("{}[{name}]", arguments.name),
+            DataType::List(Arc::new(element)),
+            true,
+        ))
+    };
+    let value = arguments.return_field.data_type().clone();
+    vec![list("values", value), list("counts", DataType::Int64)]
+}
+
+/// Which value is wanted.
+#[derive(Clone, Copy, Debug)]
+enum Pick {
+    /// Of several the smallest.
+    MostFrequent,
+    /// The first that this share of the rows does not exceed.
+    FromSmallest(f64),
+    /// The first, from the largest down, that this share of the rows does not fall below.
+    FromLargest(f64),
 }
 
 #[derive(Debug)]
 struct Counts {
+    pick: Pick,
     data_type: DataType,
     counts: HashMap<ScalarValue, i64>,
     bytes: usize,
 }
 
 impl Counts {
+    fn new(arguments: &AccumulatorArgs, pick: Pick) -> Self {
+        Self {
+            pick,
+            data_type: arguments.return_field.data_type().clone(),
+            counts: HashMap::new(),
+            bytes: 0,
+        }
+    }
+
+    /// The values in order, with how many rows have each.
+    fn sorted(&self) -> Result<Vec<(&ScalarValue, i64)>> {
+        let mut sorted: Vec<_> = self.counts.iter().map(|(value, n)| (value, *n)).collect();
+        let has_order = sorted
+            .iter()
+            .all(|(value, _)| value.partial_cmp(value).is_some());
+        if !has_order {
+            return plan_err!("values of {} have no order", self.data_type);
+        }
+        sorted.sort_by(|(one, _), (other, _)| one.partial_cmp(other).unwrap_or(Ordering::Equal));
+        Ok(sorted)
+    }
+
     fn add(&mut self, value: ScalarValue, count: i64) {
         if let Some(known) = self.counts.get_mut(&value) {
             *known += count;
@@ -116,22 +210,21 @@ impl Accumulator for Counts {
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
-        let mut found: Option<(&ScalarValue, i64)> = None;
-        for (value, count) in &self.counts {
-            let is_better = match found {
-                None => true,
-                Some((other, most)) if *count == most => match value.partial_cmp(other) {
-                    Some(order) => order.is_lt(),
-                    None => return internal_err!("mode: values have no order"),
-                },
-                Some((_, most)) => *count > most,
-            };
-            if is_better {
-                found = Some((value, *count));
+        let mut sorted = self.sorted()?;
+        let found = match self.pick {
+            Pick::MostFrequent => {
+                // Of equals the last is taken, which is the smallest this way round.
+                let descending = sorted.iter().rev();
+                descending.max_by_key(|(_, count)| *count)
             }
-        }
+            Pick::FromSmallest(share) => at_share(&sorted, share),
+            Pick::FromLargest(share) => {
+                sorted.reverse();
+                at_share(&sorted, share)
+            }
+        };
         match found {
-            Some((value, _)) => Ok(value.clone()),
+            Some((value, _)) => Ok((*value).clone()),
             None => ScalarValue::try_from(&self.data_type),
         }
     }
@@ -139,4 +232,17 @@ impl Accumulator for Counts {
     fn size(&self) -> usize {
         size_of::<Self>() + self.bytes
     }
+}
+
+/// The first value with which `share` of the rows are reached.
+fn at_share<'a, 'v>(
+    sorted: &'a [(&'v ScalarValue, i64)],
+    share: f64,
+) -> Option<&'a (&'v ScalarValue, i64)> {
+    let rows: i64 = sorted.iter().map(|(_, count)| count).sum();
+    let mut before = 0;
+    sorted.iter().find(|(_, count)| {
+        before += count;
+        before as f64 >= share * rows as f64
+    })
 }

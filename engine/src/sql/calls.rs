@@ -25,7 +25,10 @@ const RENAMED: &[(&str, &str)] = &[
     ("ceiling", "ceil"),
     ("char", "chr"),
     ("every", "bool_and"),
+    ("first", "first_value"),
     ("gen_random_uuid", "uuid"),
+    ("json_array_length", "json_length"),
+    ("last", "last_value"),
     ("lcase", "lower"),
     ("len", "length"),
     ("list", "array_agg"),
@@ -203,6 +206,7 @@ fn change(call: &mut Function, name: &str) {
         "max_by" | "arg_max" | "argmax" => first_by(call, by(false)),
         "min_by" | "arg_min" | "argmin" => first_by(call, by(true)),
         "mode" => within_group_as_argument(call),
+        "percentile_disc" | "quantile_disc" => quantile(call),
         "listagg" | "list_agg" | "group_concat" => joined_texts(call),
         "collect_list" => collected(call, None),
         "collect_set" => collected(call, Some(DuplicateTreatment::Distinct)),
@@ -456,6 +460,25 @@ fn within_group_as_argument(call: &mut Function) {
         list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(
             order.expr.clone(),
         ))];
+        call.within_group = vec![];
+    }
+}
+
+/// `percentile_disc(0.5) WITHIN GROUP (ORDER BY x)` is DuckDB's `quantile_disc(x, 0.5)`; descending it counts from the end.
+fn quantile(call: &mut Function) {
+    rename(call, "quantile_disc");
+    let Some(arguments) = plain_arguments(call) else {
+        return;
+    };
+    if let ([order], [share]) = (&call.within_group[..], &arguments[..])
+        && let FunctionArguments::List(list) = &mut call.args
+    {
+        let argument = |expr: Expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr));
+        list.args = vec![argument(order.expr.clone()), argument(share.clone())];
+        if order.options.asc == Some(false) {
+            let descending = Value::SingleQuotedString("desc".to_owned());
+            list.args.push(argument(Expr::Value(descending.into())));
+        }
         call.within_group = vec![];
     }
 }

@@ -48,6 +48,10 @@ fn session_statement(statement: &Statement) -> Option<String> {
             "SET is not allowed here: a statement has no session whose settings it could change; leave it out"
                 .to_owned(),
         ),
+        Statement::CreateTable(_) => Some(
+            "CREATE TABLE is not allowed here: SQL only reads the lake; give the rows of a query a name by WITH"
+                .to_owned(),
+        ),
         Statement::Use(_) => Some(
             "USE is not allowed here: tables are found in schema lake; write the schema before the table, as in system.completeness"
                 .to_owned(),

@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Fetch, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Ident, LambdaFunction, LimitClause, Offset, OneOrManyWithParens,
-    OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned as _, Statement,
-    TopQuantity, Value, VisitMut as _, VisitorMut,
+    FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, LambdaFunction, LimitClause,
+    Offset, OneOrManyWithParens, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr,
+    Spanned as _, Statement, TopQuantity, Value, VisitMut as _, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -26,6 +26,13 @@ struct Spellings;
 
 impl VisitorMut for Spellings {
     type Break = Refusal;
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Refusal> {
+        for join in select.from.iter_mut().flat_map(|table| &mut table.joins) {
+            semi_join(join);
+        }
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Refusal> {
         let done = limit(query).and_then(|()| order_by_all(query));
@@ -128,6 +135,21 @@ fn rewrite_expr(expr: &mut Expr) -> Result<(), Refusal> {
             Ok(())
         }
         _ => Ok(()),
+    }
+}
+
+/// SEMI JOIN keeps rows of its left side, as DuckDB and Spark have it.
+fn semi_join(join: &mut Join) {
+    match &mut join.join_operator {
+        JoinOperator::Semi(constraint) => {
+            let constraint = std::mem::replace(constraint, JoinConstraint::None);
+            join.join_operator = JoinOperator::LeftSemi(constraint);
+        }
+        JoinOperator::Anti(constraint) => {
+            let constraint = std::mem::replace(constraint, JoinConstraint::None);
+            join.join_operator = JoinOperator::LeftAnti(constraint);
+        }
+        _ => {}
     }
 }
 

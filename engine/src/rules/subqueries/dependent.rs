@@ -155,8 +155,13 @@ fn depend_input(
         LogicalPlan::Projection(_) => exprs.extend(columns.iter().cloned().map(Expr::Column)),
         LogicalPlan::Window(_) => {
             for expr in &mut exprs {
+                let name = expr.schema_name().to_string();
                 if !partition_by(expr, &columns) {
                     return Ok(None);
+                }
+                // The name of a column would tell of its partitions.
+                if !matches!(expr, Expr::Alias(_)) {
+                    *expr = expr.clone().alias(name);
                 }
             }
         }

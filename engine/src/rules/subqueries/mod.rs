@@ -19,16 +19,17 @@ use datafusion::common::tree_node::{
     Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion,
 };
 use datafusion::common::{
-    Column, DFSchemaRef, DataFusionError, NullEquality, Result, ScalarValue, plan_err,
+    Column, DFSchema, DFSchemaRef, DataFusionError, ExprSchema as _, NullEquality, Result,
+    ScalarValue, plan_err,
 };
 use datafusion::config::ConfigOptions;
 use datafusion::functions_aggregate::count::{count, count_all};
-use datafusion::logical_expr::expr::{Exists, InSubquery};
+use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
     Expr, ExprSchemable as _, Join, JoinConstraint, JoinType, LogicalPlan, LogicalPlanBuilder,
-    Subquery, lit, when,
+    Subquery, binary_expr, lit, when,
 };
 use datafusion::optimizer::AnalyzerRule;
 
@@ -105,7 +106,7 @@ fn unnest_node(node: LogicalPlan, names: &mut Names) -> Result<Transformed<Logic
 }
 
 fn holds_subquery(expr: &Expr) -> Result<bool> {
-    expr.exists(|expr| Ok(subquery_of(expr).is_some()))
+    expr.exists(|expr| Ok(matches!(expr, Expr::SetComparison(_)) || subquery_of(expr).is_some()))
 }
 
 /// Subqueries in the condition of an inner join filter its rows.
@@ -202,6 +203,10 @@ impl Rewrite<'_> {
     /// `expr` with columns of joins in place of the subqueries that are ours.
     fn rewrite(&mut self, expr: Expr, place: Place) -> Result<Expr> {
         expr.transform_up(|expr| {
+            if let Expr::SetComparison(comparison) = &expr {
+                let written = quantified(comparison, self.input.schema())?;
+                return Ok(Transformed::yes(self.rewrite(written, place)?));
+            }
             let Some(subquery) = subquery_of(&expr) else {
                 return Ok(Transformed::no(expr));
             };
@@ -423,6 +428,43 @@ impl Rewrite<'_> {
         )?);
         Ok(())
     }
+}
+
+/// `x > ANY (SELECT …)` and `x > ALL (SELECT …)` by EXISTS: decided where an element decides it, else null where a comparison
+/// is null.
+fn quantified(comparison: &SetComparison, schema: &DFSchema) -> Result<Expr> {
+    let inner = comparison.subquery.subquery.as_ref();
+    let outer = comparison
+        .expr
+        .as_ref()
+        .clone()
+        .transform_up(|expr| match expr {
+            Expr::Column(column) => {
+                let field = Arc::clone(schema.field_from_column(&column)?);
+                Ok(Transformed::yes(Expr::OuterReferenceColumn(field, column)))
+            }
+            other => Ok(Transformed::no(other)),
+        })?;
+    let element = Expr::Column(first_column(inner)?);
+    let compared = binary_expr(outer.data, comparison.op, element);
+    let exists = |condition: Expr| {
+        let filtered = LogicalPlanBuilder::from(inner.clone())
+            .filter(condition)?
+            .build()?;
+        let subquery = Subquery {
+            outer_ref_columns: filtered.all_out_ref_exprs(),
+            subquery: Arc::new(filtered),
+            spans: comparison.subquery.spans.clone(),
+        };
+        Ok::<_, DataFusionError>(Expr::Exists(Exists::new(subquery, false)))
+    };
+    let (deciding, decided) = match comparison.quantifier {
+        SetQuantifier::Any => (compared.clone().is_true(), true),
+        SetQuantifier::All => (compared.clone().is_false(), false),
+    };
+    when(exists(deciding)?, lit(decided))
+        .when(exists(compared.is_null())?, lit(ScalarValue::Boolean(None)))
+        .otherwise(lit(!decided))
 }
 
 fn first_column(plan: &LogicalPlan) -> Result<Column> {
