@@ -60,7 +60,7 @@ RIGHT = {
         f"SELECT id, (SELECT n FROM (SELECT k, row_number() OVER (ORDER BY k) AS n FROM {I} WHERE k <= o.id) AS w ORDER BY n DESC LIMIT 1) AS n FROM {O} ORDER BY id",
         [(1, 1), (2, 2), (3, 2)],
     ),
-    "SEMI and ANTI JOIN": (f"SELECT a FROM {L} SEMI JOIN {R} USING (k) UNION ALL SELECT a FROM {L2} ANTI JOIN {R2} USING (k)", [("a2",), ("a1",)]),
+    "SEMI and ANTI JOIN": (f"SELECT a FROM {L} SEMI JOIN {R} USING (k) UNION ALL SELECT a FROM {L2} ANTI JOIN {R2} USING (k) ORDER BY a", [("a1",), ("a2",)]),
     "quantile_disc": (f"SELECT quantile_disc(v, 0.5) AS a, percentile_disc(0.5) WITHIN GROUP (ORDER BY v DESC) AS b FROM (VALUES (1), (2), (3), (4), (NULL)) AS t(v)", [(2, 3)]),
     "subqueries in a subquery": (
         f"SELECT id FROM {O} WHERE EXISTS (SELECT 1 FROM {I} WHERE i.k = o.x AND i.k IN (SELECT n.k FROM {N} WHERE n.k = o.id)) OR id = 3 ORDER BY id",
@@ -164,6 +164,8 @@ EQUAL = {
     "SELECT row_number() OVER (ORDER BY a), row_number() OVER (ORDER BY a) FROM (VALUES (1)) AS t(a)": (None, [(1, 1)]),
     "SELECT 'a' AS a, a FROM (VALUES (1)) AS t(a)": (["a", "a"], [("a", 1)]),
     "SELECT -a AS a FROM (VALUES (1), (2)) AS t(a) ORDER BY t.a": (["a"], [(-1,), (-2,)]),
+    "SELECT YEAR(d), d FROM (SELECT DATE '2026-01-02' AS d) AS t WHERE year(d) = 2026": (["year(d)", "d"], None),
+    """SELECT j->>'A' FROM (SELECT '{"A": 1}' AS j) AS t""": (["j ->> 'A'"], [("1",)]),
     'SELECT 1 AS "", 2 AS ""': (["", ""], [(1, 2)]),
     "SELECT a AS n FROM (VALUES (1, 1)) AS t(a, b) WHERE (a, b) IN (SELECT k, k FROM (VALUES (1)) AS i(k))": (["n"], [(1,)]),
 }
@@ -183,6 +185,7 @@ REFUSED = {
     "BEGIN": "BEGIN is not allowed here",
     "CREATE TEMPORARY TABLE mine (a INTEGER)": "CREATE TABLE is not allowed here",
     'SELECT orderid FROM (SELECT 1 AS "OrderId") AS q': 'did you mean "OrderId"? A name with capitals stands in quotes',
+    f"SELECT id FROM {O} ORDER BY EXISTS (SELECT 1 FROM {I} WHERE i.k = o.x)": "give the subquery a name in the select list",
     "USE mine": "USE is not allowed here",
     "SELECT * FROM system.completeness PIVOT (sum(next_offset) FOR source IN ('kafka'))": "PIVOT is not there",
 }
@@ -234,7 +237,7 @@ def test_a_statement_of_another_engine_has_its_rows(ask, name):
 def test_equal_names_of_a_result_are_kept(ask, sql):
     names, rows = EQUAL[sql]
     found_names, found = ask(sql)
-    assert found == rows
+    assert rows is None or found == rows
     assert names is None or found_names == names
 
 

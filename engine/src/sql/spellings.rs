@@ -39,15 +39,15 @@ impl VisitorMut for Spellings {
         done.map_or_else(ControlFlow::Break, ControlFlow::Continue)
     }
 
-    /// A call that is rewritten keeps the name of its column.
+    /// What is rewritten keeps the name of its column.
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Refusal> {
         for item in &mut select.projection {
-            if let SelectItem::UnnamedExpr(Expr::Function(call)) = item
-                && calls::is_rewritten(call)
+            if let SelectItem::UnnamedExpr(expr) = item
+                && let Some(name) = written_name(expr)
             {
                 *item = SelectItem::ExprWithAlias {
-                    alias: Ident::with_quote('"', call.to_string().to_lowercase()),
-                    expr: Expr::Function(call.clone()),
+                    alias: Ident::with_quote('"', name),
+                    expr: expr.clone(),
                 };
             }
         }
@@ -63,6 +63,23 @@ impl VisitorMut for Spellings {
             Ok(()) => ControlFlow::Continue(()),
             Err(refusal) => ControlFlow::Break(refusal),
         }
+    }
+}
+
+/// What a column is called that is computed by a call or an operator of this file: as it is written.
+fn written_name(expr: &Expr) -> Option<String> {
+    let text = expr.to_string();
+    match expr {
+        Expr::Function(call) if calls::is_rewritten(call) => {
+            let (name, arguments) = text.split_once('(')?;
+            Some(format!("{}({arguments}", name.to_lowercase()))
+        }
+        Expr::BinaryOp {
+            op: BinaryOperator::Arrow | BinaryOperator::LongArrow,
+            ..
+        } => Some(text),
+        Expr::Lambda(lambda) => json_of_lambda(lambda).map(|_| text),
+        _ => None,
     }
 }
 

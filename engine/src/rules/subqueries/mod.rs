@@ -42,7 +42,15 @@ pub(super) struct SubqueriesToJoins;
 
 impl AnalyzerRule for SubqueriesToJoins {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
-        unnest(plan, &mut Names::default())
+        let plan = unnest(plan, &mut Names::default())?;
+        if !holds_lateral(&plan)?
+            && let Some((_, column)) = free_references(&plan)?.first()
+        {
+            return plan_err!(
+                "a subquery refers to column {column} from a place where its rows are gone, such as ORDER BY; give the subquery a name in the select list and write that"
+            );
+        }
+        Ok(plan)
     }
 
     fn name(&self) -> &'static str {
