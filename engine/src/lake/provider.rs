@@ -4,13 +4,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array as _, AsArray as _, new_empty_array, new_null_array};
+use arrow::array::{AsArray as _, new_empty_array, new_null_array};
 use arrow::datatypes::{Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
 use chrono::DateTime;
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::tree_node::TreeNode as _;
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::datasource::TableType;
 use datafusion::datasource::listing::PartitionedFile;
@@ -19,8 +18,9 @@ use datafusion::datasource::physical_plan::{FileGroup, FileScanConfigBuilder, Pa
 use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::execution::object_store::ObjectStoreUrl;
+use datafusion::logical_expr::expr_rewriter::unnormalize_col;
 use datafusion::logical_expr::utils::conjunction;
-use datafusion::logical_expr::{Expr, Operator, TableProviderFilterPushDown};
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
@@ -33,6 +33,7 @@ use super::pruning::prune;
 use super::readers::Readers;
 use super::snapshot::Snapshot;
 use super::snapshot_file::SnapshotFile;
+use crate::rules::guards;
 
 /// Bytes read from the end of a file in one go: footer and page index of a usual file fit.
 const FOOTER_BYTES: usize = 64 << 10;
@@ -58,8 +59,34 @@ pub struct InputFile {
 struct Chosen<'a> {
     files: Vec<&'a SnapshotFile>,
     predicate: Option<Arc<dyn PhysicalExpr>>,
-    /// Whether rows are asked anything at all.
-    is_filtered: bool,
+}
+
+/// A filter on partition columns.
+struct PartitionFilter {
+    filter: Arc<dyn PhysicalExpr>,
+    may_fail: bool,
+}
+
+impl PartitionFilter {
+    /// Which rows of `values`, of which each stands for a file, the filter keeps.
+    ///
+    /// A file for which it fails is kept: whether the failure is reached is decided row by row.
+    fn kept(&self, values: &RecordBatch) -> Result<Vec<bool>> {
+        let rows = values.num_rows();
+        let kept = self.filter.evaluate(values);
+        match kept.and_then(|kept| kept.into_array(rows)) {
+            Ok(kept) => {
+                let kept = kept.as_boolean();
+                Ok(kept.iter().map(|kept| kept == Some(true)).collect())
+            }
+            Err(_) if self.may_fail && rows > 1 => {
+                let each = (0..rows).map(|row| self.kept(&values.slice(row, 1)));
+                Ok(each.collect::<Result<Vec<_>>>()?.concat())
+            }
+            Err(_) if self.may_fail => Ok(vec![true; rows]),
+            Err(error) => Err(error),
+        }
+    }
 }
 
 impl LakeTable {
@@ -72,68 +99,26 @@ impl LakeTable {
     /// the files that either rules out.
     fn choose(&self, state: &dyn Session, filters: &[Expr]) -> Result<Chosen<'_>> {
         let names = DFSchema::try_from(Arc::clone(self.snapshot.schema()))?;
-        let physical = |filter: Expr| state.create_physical_expr(filter, &names);
+        let physical = |filters: Vec<Expr>| {
+            conjunction(filters)
+                .map(|filter| state.create_physical_expr(filter, &names))
+                .transpose()
+        };
         let partition: Vec<_> = self.snapshot.partition_columns().collect();
-        let (by_partition, by_row): (Vec<&Expr>, Vec<&Expr>) = filters
+        let (by_partition, by_row): (Vec<Expr>, Vec<Expr>) = filters
             .iter()
+            .cloned()
             .partition(|filter| expr_applicable_for_cols(&partition, filter));
-        // Those that cannot fail come first, and may rule out the files for which another one would.
-        let (sure, open): (Vec<&Expr>, Vec<&Expr>) = by_partition
-            .into_iter()
-            .partition(|filter| self.is_decided_by_partition(filter));
-        let mut files: Vec<_> = self.snapshot.files().iter().map(Arc::as_ref).collect();
-        if let Some(sure) = conjunction(sure.into_iter().cloned()) {
-            files = self.with_partition(files, &physical(sure)?)?;
-        }
-        let is_filtered = !open.is_empty() || !by_row.is_empty();
-        for filter in open {
-            let kept = self.with_partition(files.clone(), &physical(filter.clone())?);
-            // It is evaluated on the rows again; that it fails for a file says nothing of the others.
-            files = kept.unwrap_or(files);
-        }
-        let predicate = conjunction(by_row.into_iter().cloned());
-        let predicate = predicate.map(physical).transpose()?;
-        if let Some(predicate) = &predicate {
-            files = prune(files, self.snapshot.schema(), predicate);
-        }
-        Ok(Chosen {
-            files,
-            predicate,
-            is_filtered,
-        })
-    }
-
-    /// Whether the values of a partition decide `filter` for all rows of a file, so that nothing asks the rows again:
-    /// only comparisons, which no value lets fail, and not of floats, of which two zeros are equal and NaN has its own
-    /// order.
-    fn is_decided_by_partition(&self, filter: &Expr) -> bool {
-        let schema = self.snapshot.schema();
-        let is_open = filter.exists(|expr| {
-            Ok(match expr {
-                Expr::Column(column) => schema
-                    .field_with_name(&column.name)
-                    .map_or(true, |field| field.data_type().is_floating()),
-                Expr::BinaryExpr(binary) => {
-                    !(binary.op.supports_propagation()
-                        || matches!(binary.op, Operator::And | Operator::Or))
-                }
-                Expr::Literal(..)
-                | Expr::Not(_)
-                | Expr::IsNull(_)
-                | Expr::IsNotNull(_)
-                | Expr::IsTrue(_)
-                | Expr::IsNotTrue(_)
-                | Expr::IsFalse(_)
-                | Expr::IsNotFalse(_)
-                | Expr::IsUnknown(_)
-                | Expr::IsNotUnknown(_)
-                | Expr::Between(_)
-                | Expr::InList(_)
-                | Expr::Like(_) => false,
-                _ => true,
+        let predicate = physical(by_row)?;
+        let by_partition = by_partition.into_iter().map(|filter| {
+            Ok(PartitionFilter {
+                may_fail: self.may_fail(&filter),
+                filter: state.create_physical_expr(filter, &names)?,
             })
         });
-        !is_open.unwrap_or(true)
+        let by_partition = by_partition.collect::<Result<Vec<_>>>()?;
+        let files = self.select(&by_partition, predicate.as_ref())?;
+        Ok(Chosen { files, predicate })
     }
 
     /// The data files that a scan with `filters` would read.
@@ -152,27 +137,53 @@ impl LakeTable {
         &self.snapshot
     }
 
-    /// Those of `files` for whose partition `filter` is true.
-    fn with_partition<'a>(
+    /// Whether a filter may fail on some values; then it does not decide alone, and rows are asked again. So they are of
+    /// floats, whose NaN and zeros are put in order by rules over the whole plan.
+    fn may_fail(&self, filter: &Expr) -> bool {
+        let schema = self.snapshot.schema();
+        let mut columns = filter.column_refs().into_iter();
+        let is_float = |name: &str| {
+            let field = schema.field_with_name(name);
+            field.is_ok_and(|field| field.data_type().is_floating())
+        };
+        if columns.any(|column| is_float(&column.name)) {
+            return true;
+        }
+        let filter = unnormalize_col(filter.clone());
+        let names = DFSchema::try_from(Arc::clone(self.snapshot.schema()));
+        names
+            .and_then(|names| guards::may_fail(&filter, &names))
+            .unwrap_or(true)
+    }
+
+    /// Files that may hold rows for which all of `partition` and `predicate` are true.
+    fn select(
         &self,
-        files: Vec<&'a SnapshotFile>,
-        filter: &Arc<dyn PhysicalExpr>,
-    ) -> Result<Vec<&'a SnapshotFile>> {
-        let kept = filter
-            .evaluate(&self.partition_values(&files)?)?
-            .into_array(files.len())?;
-        let kept = kept.as_boolean();
-        let files = files.into_iter().enumerate();
-        Ok(files
-            .filter(|(index, _)| kept.is_valid(*index) && kept.value(*index))
-            .map(|(_, file)| file)
-            .collect())
+        partition: &[PartitionFilter],
+        predicate: Option<&Arc<dyn PhysicalExpr>>,
+    ) -> Result<Vec<&SnapshotFile>> {
+        let mut files: Vec<_> = self.snapshot.files().iter().map(Arc::as_ref).collect();
+        if !partition.is_empty() {
+            let values = self.partition_values()?;
+            let kept = partition.iter().map(|filter| filter.kept(&values));
+            let kept = kept.collect::<Result<Vec<_>>>()?;
+            let all = |index: usize| kept.iter().all(|kept| kept[index]);
+            let kept = files.into_iter().enumerate();
+            files = kept
+                .filter_map(|(index, file)| all(index).then_some(file))
+                .collect();
+        }
+        Ok(match predicate {
+            Some(predicate) => prune(files, self.snapshot.schema(), predicate),
+            None => files,
+        })
     }
 
     /// One row a file: the values of its partition, nulls elsewhere. Filters on partition columns
     /// are evaluated on it, which decides them for all rows of the file.
-    fn partition_values(&self, files: &[&SnapshotFile]) -> Result<RecordBatch> {
+    fn partition_values(&self) -> Result<RecordBatch> {
         let schema = self.snapshot.schema();
+        let files = self.snapshot.files();
         let first = self.snapshot.file_schema().fields().len();
         let columns = schema.fields().iter().enumerate().map(|(index, field)| {
             match index.checked_sub(first) {
@@ -244,8 +255,7 @@ impl TableProvider for LakeTable {
     ) -> Result<Vec<TableProviderFilterPushDown>> {
         let partition: Vec<_> = self.snapshot.partition_columns().collect();
         let support = |filter: &&Expr| {
-            let is_of_partition = expr_applicable_for_cols(&partition, filter);
-            if is_of_partition && self.is_decided_by_partition(filter) {
+            if expr_applicable_for_cols(&partition, filter) && !self.may_fail(filter) {
                 TableProviderFilterPushDown::Exact
             } else {
                 TableProviderFilterPushDown::Inexact
@@ -266,13 +276,9 @@ impl TableProvider for LakeTable {
             Some(projection) => projection.clone(),
             None => (0..self.columns.fields().len()).collect(),
         };
-        let Chosen {
-            files,
-            predicate,
-            is_filtered,
-        } = self.choose(state, filters)?;
+        let Chosen { files, predicate } = self.choose(state, filters)?;
         // A limit holds for the rows that are left, so it ends the scan only if nothing filters them.
-        let limit = limit.filter(|_| !is_filtered);
+        let limit = if predicate.is_none() { limit } else { None };
         let files = Self::enough(files, limit);
         if files.is_empty() {
             let projected = Arc::new(self.columns.project(&wanted)?);
