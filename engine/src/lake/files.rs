@@ -69,6 +69,10 @@ impl Files {
     pub(super) fn len(&self) -> usize {
         self.recent.len() + self.settled.files.len()
     }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
 }
 
 impl Settled {
@@ -120,13 +124,14 @@ mod tests {
             .map(|file| (file.relative.as_str(), file.size))
             .collect();
         assert_eq!(files.len(), told.len());
+        assert_eq!(files.is_empty(), told.is_empty());
         told
     }
 
     #[test]
     fn files_come_and_go_the_newest_first() {
         let none = Files::new(Vec::new());
-        assert_eq!(none.len(), 0);
+        assert!(none.is_empty());
         let one = Files::new(vec![file("a", 1)]);
         let two = one.after(vec![file("b", 1)], &gone(&["b"]));
         assert_eq!(told(&two), [("b", 1), ("a", 1)]);

@@ -7,9 +7,10 @@
 //!
 //! The rule puts an operator below each side of a join. That of the build side counts what a row of the probe side will
 //! meet, that of the probe side cuts its batches so that one poll compares a bounded number of pairs, and yields in
-//! between. A third one above the join makes it yield as well while it only produces rows. An aggregate over many
+//! between. Two more above the join take its time, and make it yield as well while it only produces rows. An aggregate over many
 //! grouping sets computes all of them for each row that it takes, and gets its input in slices too.
 
+mod clock;
 mod fan_out;
 mod side;
 mod slices;
@@ -28,6 +29,7 @@ use datafusion::physical_plan::{
     ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties as _, ReplaceChildrenOptions,
 };
 
+use clock::Clock;
 use fan_out::FanOut;
 use side::JoinSideExec;
 
@@ -72,7 +74,8 @@ fn cooperative(node: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn Execution
         let sets = aggregate.group_expr().groups().len();
         if sets >= GROUPING_SETS_MIN {
             let input = Arc::clone(aggregate.input());
-            let sliced = JoinSideExec::probe(input, FanOut::constant(sets), Vec::new());
+            let clock = Arc::new(Clock::new(0));
+            let sliced = JoinSideExec::probe(input, FanOut::constant(sets), Vec::new(), clock);
             return with_children(node, vec![Arc::new(sliced)]).map(Some);
         }
     }
@@ -88,12 +91,19 @@ fn with_sides(
     let inputs: [Arc<dyn ExecutionPlan>; 2] = [0, 1].map(|side| Arc::clone(join.children()[side]));
     let [build, probe] = inputs;
     let fan_out = FanOut::counted(build.output_partitioning().partition_count());
+    let clock = Arc::new(Clock::new(join.output_partitioning().partition_count()));
     let sides: Vec<Arc<dyn ExecutionPlan>> = vec![
         Arc::new(JoinSideExec::build(build, Arc::clone(&fan_out), build_keys)),
-        Arc::new(JoinSideExec::probe(probe, fan_out, probe_keys)),
+        Arc::new(JoinSideExec::probe(
+            probe,
+            fan_out,
+            probe_keys,
+            Arc::clone(&clock),
+        )),
     ];
     let join = with_children(join, sides)?;
-    Ok(Arc::new(CooperativeExec::new(join)))
+    let timed = JoinSideExec::output(join, clock);
+    Ok(Arc::new(CooperativeExec::new(Arc::new(timed))))
 }
 
 fn with_children(

@@ -1,4 +1,4 @@
-//! The operator below each side of a join: it passes on what it gets, counted or in slices.
+//! The operator below each side of a join and above it: it passes on what it gets, counted, in slices or timed.
 
 use std::fmt;
 use std::pin::Pin;
@@ -19,14 +19,16 @@ use datafusion::physical_plan::{
 };
 use futures::{Stream, StreamExt as _};
 
+use super::clock::Clock;
 use super::fan_out::{Counts, FanOut};
 use super::slices::Slices;
 
-/// Which side of a join.
+/// Where it stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
     Build,
     Probe,
+    Output,
 }
 
 #[derive(Debug, Clone)]
@@ -36,6 +38,7 @@ pub(super) struct JoinSideExec {
     fan_out: Arc<FanOut>,
     /// The columns of this side that the join compares; none where it compares all pairs.
     keys: Vec<PhysicalExprRef>,
+    clock: Arc<Clock>,
 }
 
 impl JoinSideExec {
@@ -50,6 +53,7 @@ impl JoinSideExec {
             input,
             fan_out,
             keys,
+            clock: Arc::new(Clock::new(0)),
         }
     }
 
@@ -58,12 +62,25 @@ impl JoinSideExec {
         input: Arc<dyn ExecutionPlan>,
         fan_out: Arc<FanOut>,
         keys: Vec<PhysicalExprRef>,
+        clock: Arc<Clock>,
     ) -> Self {
         Self {
             side: Side::Probe,
             input,
             fan_out,
             keys,
+            clock,
+        }
+    }
+
+    /// Tells `clock` when `join` is polled.
+    pub(super) fn output(join: Arc<dyn ExecutionPlan>, clock: Arc<Clock>) -> Self {
+        Self {
+            side: Side::Output,
+            input: join,
+            fan_out: FanOut::constant(0),
+            keys: Vec::new(),
+            clock,
         }
     }
 }
@@ -73,6 +90,7 @@ impl DisplayAs for JoinSideExec {
         let side = match self.side {
             Side::Build => "build",
             Side::Probe => "probe",
+            Side::Output => "output",
         };
         match format {
             DisplayFormatType::Default | DisplayFormatType::Verbose => {
@@ -151,7 +169,15 @@ impl ExecutionPlan for JoinSideExec {
                 fan_out,
                 partition,
             }),
-            Side::Probe => Box::pin(Slices::new(input, fan_out, partition, keys)),
+            Side::Probe => {
+                let clock = Arc::clone(&self.clock);
+                Box::pin(Slices::new(input, fan_out, partition, keys, clock))
+            }
+            Side::Output => Box::pin(Timed {
+                input,
+                clock: Arc::clone(&self.clock),
+                partition,
+            }),
         })
     }
 
@@ -196,6 +222,28 @@ impl Stream for Counted {
             }
         }
         Poll::Ready(next.map(Ok))
+    }
+}
+
+/// A join whose polls are known to its probe side.
+struct Timed {
+    input: SendableRecordBatchStream,
+    clock: Arc<Clock>,
+    partition: usize,
+}
+
+impl Stream for Timed {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.clock.begin(self.partition);
+        self.input.poll_next_unpin(context)
+    }
+}
+
+impl RecordBatchStream for Timed {
+    fn schema(&self) -> SchemaRef {
+        self.input.schema()
     }
 }
 

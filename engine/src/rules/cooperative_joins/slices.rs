@@ -13,15 +13,15 @@ use datafusion::physical_expr::PhysicalExprRef;
 use datafusion::physical_plan::RecordBatchStream;
 use futures::{Stream, StreamExt as _};
 
+use super::clock::Clock;
 use super::fan_out::{Counts, FanOut};
 
 /// Most pairs of rows between two pauses, but for a single row that meets more.
 const PAIRS_MAX: usize = 10_000_000;
-/// Fewest: a few milliseconds of a release build. Time between two slices may be spent waiting for whoever takes the rows,
-/// which must not cut a join into slices that cost more than they hold.
-const PAIRS_MIN: usize = 500_000;
+/// Fewest, so that pauses cost nothing that could be measured.
+const PAIRS_MIN: usize = 10_000;
 /// Before the join has shown how fast it is.
-const PAIRS_FIRST: usize = 1_000_000;
+const PAIRS_FIRST: usize = 200_000;
 /// How long a join may compute between two pauses. Sixteen joins on two threads then come round in a fifth of a second.
 const TURN: Duration = Duration::from_millis(20);
 
@@ -31,6 +31,7 @@ pub(super) struct Slices {
     fan_out: Arc<FanOut>,
     partition: usize,
     keys: Vec<PhysicalExprRef>,
+    clock: Arc<Clock>,
     /// Known from the first batch on: the build side is whole by then.
     counts: Option<Arc<Counts>>,
     batch: Option<Uncut>,
@@ -55,8 +56,8 @@ struct Turn {
     pairs: usize,
     pairs_max: usize,
     computing: Duration,
-    /// When the join was given the last slice.
-    handed: Option<Instant>,
+    /// When the join was given the last slice, and in which of its polls.
+    handed: Option<(Instant, u64)>,
 }
 
 impl Slices {
@@ -65,12 +66,14 @@ impl Slices {
         fan_out: Arc<FanOut>,
         partition: usize,
         keys: Vec<PhysicalExprRef>,
+        clock: Arc<Clock>,
     ) -> Self {
         Self {
             input,
             fan_out,
             partition,
             keys,
+            clock,
             counts: None,
             batch: None,
             turn: Turn {
@@ -141,9 +144,12 @@ impl Uncut {
 }
 
 impl Turn {
-    /// The join has come back for more: it has computed since.
-    fn returned(&mut self) {
-        if let Some(handed) = self.handed.take() {
+    /// The join has come back for more: in the same poll, it has computed since. In another one it may have waited for
+    /// whoever takes its rows.
+    fn returned(&mut self, poll: u64) {
+        if let Some((handed, at)) = self.handed.take()
+            && at == poll
+        {
             self.computing += handed.elapsed();
         }
     }
@@ -182,7 +188,8 @@ impl Stream for Slices {
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
-        this.turn.returned();
+        let poll = this.clock.poll(this.partition);
+        this.turn.returned(poll);
         if this.turn.is_over() {
             return this.turn.pause(context);
         }
@@ -206,7 +213,7 @@ impl Stream for Slices {
             this.batch = None;
         }
         this.turn.pairs = this.turn.pairs.saturating_add(pairs);
-        this.turn.handed = Some(Instant::now());
+        this.turn.handed = Some((Instant::now(), poll));
         Poll::Ready(Some(Ok(slice)))
     }
 }
