@@ -334,7 +334,7 @@ pub enum Error {
         humantime::format_duration(*limit)
     )]
     PlanningTooLong { limit: std::time::Duration },
-    #[error("{function}() would make {bytes} for {what}, which may have {limit}")]
+    #[error("{function}() would make {bytes} for {what}: the limit is {limit}")]
     FunctionTooLarge {
         function: String,
         what: &'static str,
@@ -342,7 +342,7 @@ pub enum Error {
         limit: ByteSize,
     },
     #[error(
-        "{function}() would take {steps} steps for one batch of rows, and may take {limit}; give it shorter texts"
+        "{function}() would take {steps} steps for one batch of rows: the limit is {limit}; give it shorter texts"
     )]
     FunctionTooSlow {
         function: String,
