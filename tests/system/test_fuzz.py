@@ -1,0 +1,34 @@
+"""Random statements over random tables, with a fixed seed: seconds here, minutes with the full counts. `make fuzz-sql` has any.
+
+docs/adr/0025-random-statements-judge-sql.md says how they are judged.
+"""
+
+import json
+
+import pytest
+
+from fuzz import known
+from fuzz.run import Size, fuzz
+from support import answers
+from support.binary import Isobar
+from support.fixtures import LONG
+
+SIZES = {1: Size(3000, 400, 100), 2: Size(3000, 400, 0), 3: Size(3000, 400, 0)} if LONG else {1: Size(100, 12, 2)}
+
+
+@pytest.mark.parametrize("seed", SIZES)
+def test_no_difference_is_unexplained(isobar, tmp_path, seed):
+    verdict = fuzz(str(isobar), tmp_path, seed, SIZES[seed], known.lines())
+    print(verdict.report(seed))
+    assert not verdict.unexplained, verdict.report(seed)
+    assert verdict.without_oracle < verdict.judged / 50
+
+
+@pytest.mark.parametrize("line", known.lines(), ids=lambda line: line.reference)
+def test_a_known_difference_is_still_one(isobar, tmp_path, line):
+    """The list gets shorter: a line whose statement is answered rightly must go."""
+    shell = Isobar(str(isobar), tmp_path, {"ISOBAR__LAKE__URL": f"file://{tmp_path}/lake"})
+    outcome = shell.run("sql", "--format", "json", "-c", line.statement)
+    found = [list(json.loads(row).values()) for row in outcome.stdout.splitlines()]
+    is_right = outcome.code == 0 and not answers.difference([*map(tuple, found)], [*map(tuple, line.right)])
+    assert not is_right, f"answered rightly now, so the line must go: {line.pattern}"
