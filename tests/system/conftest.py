@@ -8,6 +8,8 @@ import pytest
 from stack import LOGS_OF_FAILURE, session
 
 pytest_plugins = ["support.fixtures", "support.figures"]
+# Spark is half a gigabyte: only the full counts fetch it.
+collect_ignore = [] if os.environ.get("ISOBAR_TEST_LONG") == "1" else ["test_spark_tables.py"]
 
 
 @pytest.fixture(scope="session")
