@@ -52,19 +52,13 @@ class Asked:
     def must_be_right(self, line: Line, form: str, *, ordered: bool = False) -> None:
         answer = self.found[line.statement, form]
         rows = None if answer.rows is None else [tuple(map(answers_page.value, row)) for row in answer.rows]
-        right = Line(line.statement, json_of(line.rows) if answer.is_json else line.rows, line.is_refusal_right)
-        wrong = right.wrong(rows, answer.error, ordered=ordered)
+        wrong = line.wrong(rows, answer.error, ordered=ordered)
         assert not wrong, f"{form}: {wrong}"
 
 
 def schema_of(line: Line) -> pa.Schema:
     """For the shell's text: each value as it is printed."""
     return pa.schema([(name, pa.string()) for name in columns_of(line)])
-
-
-def json_of(rows: list[answers.Row] | None) -> list[answers.Row] | None:
-    """JSON has neither NaN nor the infinities."""
-    return rows and [tuple(None if cell in ("NaN", "Infinity") else cell for cell in row) for row in rows]
 
 
 @pytest.fixture(scope="module")

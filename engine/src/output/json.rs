@@ -302,6 +302,7 @@ mod tests {
     }
 
     #[test]
+    #[allow(clippy::too_many_lines, reason = "a table of cases")]
     fn values_are_json_and_say_what_the_rows_say() {
         let check = |column: ArrayRef, expected: &str| {
             let found = lines(&[("c", Arc::clone(&column))]).expect("printable");

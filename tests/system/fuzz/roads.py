@@ -24,8 +24,6 @@ class Answer:
 
     rows: list[answers.Row] | None = None
     error: str = ""
-    # JSON has neither NaN nor the infinities.
-    is_json: bool = False
 
 
 # A road takes statements, each with the types of its right answer, as the shell's text says no types.
@@ -62,7 +60,7 @@ def shell(isobar: Isobar) -> Iterator[Road]:
             outcome = isobar.run("sql", "--format", "json", *commands)
             texts = re.split(rf'^\{{"c0":"{END} \d+"\}}\n', outcome.stdout, flags=re.MULTILINE)
             for (_, schema), text in zip(given, texts[:-1], strict=False):
-                yield Answer(answers.printed(text, schema) if schema else [], is_json=True)
+                yield Answer(answers.printed(text, schema) if schema else [])
             done = len(texts) - 1
             if outcome.code:
                 yield Answer(error=outcome.stderr.strip())

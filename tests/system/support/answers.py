@@ -73,8 +73,9 @@ def _read(value: object, kind: pa.DataType) -> object:
         return plain(value)
     if isinstance(value, list):
         return tuple(_read(item, kind.value_type) for item in value)
-    if pa.types.is_floating(kind) and not isinstance(value, str):
-        return float(value)
+    if pa.types.is_floating(kind):
+        # NaN and the infinities are texts.
+        return plain(float(value))
     if pa.types.is_binary(kind) and isinstance(value, str):
         return bytes.fromhex(value)
     if (pa.types.is_date(kind) or pa.types.is_timestamp(kind)) and isinstance(value, str):
@@ -93,17 +94,6 @@ def instant(text: str) -> object:
     days = datetime.date(year - 400 * cycles, month, day).toordinal() - EPOCH + 146_097 * cycles
     fraction = int((found[7] or "").ljust(6, "0")[:6])
     return ("instant", (((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + fraction)
-
-
-def without_nan(values: list[Row]) -> list[Row]:
-    """As JSON has them: NaN and the infinities are null there."""
-
-    def as_json(value: object) -> object:
-        if isinstance(value, tuple) and value and value[0] not in ("boolean", "instant"):
-            return tuple(as_json(item) for item in value)
-        return None if value == "NaN" or (isinstance(value, float) and math.isinf(value)) else value
-
-    return [tuple(as_json(value) for value in row) for row in values]
 
 
 def floats(*schemas: pa.Schema) -> set[int]:

@@ -41,6 +41,7 @@ const ENDS: &str = "(VALUES (TIMESTAMP WITH TIME ZONE '0001-01-01 00:00:00Z', DA
     (TIMESTAMP WITH TIME ZONE '9999-12-31 23:59:59.999999Z', DATE '9999-12-31')) AS t(ts, d)";
 
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 async fn the_ends_of_time_work_in_every_form() {
     for (select, expected) in [
         (
@@ -191,6 +192,7 @@ async fn the_ends_of_time_work_in_every_form() {
 }
 
 #[tokio::test]
+#[allow(clippy::too_many_lines, reason = "a table of cases")]
 async fn times_are_what_they_are_in_postgresql() {
     for (select, expected) in [
         (
