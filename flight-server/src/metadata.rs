@@ -134,6 +134,20 @@ pub(crate) fn foreign_keys() -> RecordBatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::array::AsArray as _;
+
+    /// Names of the `tables` that are in `schema`.
+    fn names_in(tables: &RecordBatch, schema: &str) -> Vec<String> {
+        let (schemas, names) = (tables.column(1), tables.column(2));
+        let rows = schemas
+            .as_string::<i32>()
+            .iter()
+            .zip(names.as_string::<i32>());
+        let named = rows.filter(|(of, _)| *of == Some(schema));
+        named
+            .filter_map(|(_, name)| name.map(str::to_owned))
+            .collect()
+    }
 
     #[test]
     fn tables_are_filtered_by_catalog_patterns_and_type() {
