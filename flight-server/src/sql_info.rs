@@ -1,7 +1,8 @@
 //! What the service says of itself and of its SQL. Drivers and database browsers ask for all of it, and show
 //! empty trees where an answer is missing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::error::FlightError;
@@ -11,6 +12,8 @@ use arrow_flight::sql::{
     SqlSupportedResultSetConcurrency, SqlSupportedResultSetType, SqlSupportedTransaction,
     SqlSupportsConvert, SqlTransactionIsolationLevel,
 };
+use datafusion::execution::SessionStateDefaults;
+use datafusion::logical_expr::ScalarUDF;
 use engine::session::Session;
 
 /// Words of our SQL that the standard does not reserve.
@@ -87,14 +90,22 @@ fn names(info: &mut SqlInfoDataBuilder) {
     info.append(I::SqlCatalogsSupportedActions, 0);
 }
 
-/// The functions of the session, by the section of the manual that each belongs to.
+/// The functions of the session, by the section of the manual that each belongs to. One of ours that stands in place of
+/// DataFusion's belongs where that one does.
 fn functions(info: &mut SqlInfoDataBuilder, session: &Session) {
     let state = session.context().state();
+    let replaced: HashMap<String, Arc<ScalarUDF>> =
+        SessionStateDefaults::default_scalar_functions()
+            .into_iter()
+            .map(|function| (function.name().to_owned(), function))
+            .collect();
     let of = |section: &str| {
         let functions = state.scalar_functions().iter();
         let mut names: Vec<String> = functions
-            .filter(|(_, function)| {
-                let written = function.documentation();
+            .filter(|(name, function)| {
+                let written = function
+                    .documentation()
+                    .or_else(|| replaced.get(*name)?.documentation());
                 written.is_some_and(|written| written.doc_section.label == section)
             })
             .map(|(name, _)| name.clone())

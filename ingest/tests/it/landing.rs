@@ -124,7 +124,8 @@ async fn a_run_publishes_only_what_changed() {
         std::fs::read_to_string(&file).expect("published"),
         "{\"dt\":\"2026-01-15\",\"city_id\":2988507,\"city\":\"Paris\",\"country\":\"FR\",\"observations\":2,\
          \"temp_avg\":4.0,\"temp_min\":3.0,\"temp_max\":5.0,\"rain_1h_sum\":1.0,\"rain_3h_sum\":null,\
-         \"snow_1h_sum\":null,\"snow_3h_sum\":null,\"rain_total\":null,\"snow_total\":null,\"aqi_avg\":2.0}\n"
+         \"snow_1h_sum\":null,\"snow_3h_sum\":null,\"rain_total\":null,\"snow_total\":null,\"aqi_avg\":2.0,\
+         \"place_id\":\"2988507\"}\n"
     );
     let again = run(&world).await;
     assert_eq!(
