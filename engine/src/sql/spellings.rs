@@ -1,5 +1,5 @@
 //! Spellings of other engines, in words of the planner: `FETCH FIRST`, `TOP`, `ILIKE ANY`, `OVERLAPS`, `ORDER BY ALL`,
-//! `RLIKE`, casts to JSON, and the functions of [`calls`](super::calls).
+//! `RLIKE`, casts to JSON, and the functions of [`calls`].
 
 use std::ops::ControlFlow;
 
