@@ -52,7 +52,8 @@ class Asked:
     def must_be_right(self, line: Line, form: str, *, ordered: bool = False) -> None:
         answer = self.found[line.statement, form]
         rows = None if answer.rows is None else [tuple(map(answers_page.value, row)) for row in answer.rows]
-        wrong = line.wrong(rows, answer.error, ordered=ordered)
+        right = answers.published(line.rows) if answer.is_published and line.rows else line.rows
+        wrong = Line(line.statement, right, line.is_refusal_right).wrong(rows, answer.error, ordered=ordered)
         assert not wrong, f"{form}: {wrong}"
 
 

@@ -24,11 +24,13 @@ def test_no_difference_is_unexplained(isobar, tmp_path, seed):
     assert verdict.without_oracle < verdict.judged / 50
 
 
-@pytest.mark.parametrize("line", known.lines(), ids=lambda line: line.reference)
-def test_a_known_difference_is_still_one(isobar, tmp_path, line):
+def test_known_differences_are_still_ones(isobar, tmp_path):
     """The list gets shorter: a line whose statement is answered rightly must go."""
     shell = Isobar(str(isobar), tmp_path, {"ISOBAR__LAKE__URL": f"file://{tmp_path}/lake"})
+    assert not [line.pattern for line in known.lines() if is_right(shell, line)]
+
+
+def is_right(shell: Isobar, line: known.Line) -> bool:
     outcome = shell.run("sql", "--format", "json", "-c", line.statement)
     found = [list(json.loads(row).values()) for row in outcome.stdout.splitlines()]
-    is_right = outcome.code == 0 and not answers.difference([*map(tuple, found)], [*map(tuple, line.right)])
-    assert not is_right, f"answered rightly now, so the line must go: {line.pattern}"
+    return outcome.code == 0 and not answers.difference([*map(tuple, found)], [*map(tuple, line.right)])

@@ -128,14 +128,16 @@ fn unite_values(values: Values) -> Result<LogicalPlan> {
 }
 
 /// Inputs of UNION whose column is a DOUBLE in one of them give a DOUBLE in all.
+///
+/// The schema of the union was made before its inputs were coerced, and may say DECIMAL where none has it any more.
 fn unite_inputs(union: Union) -> Result<LogicalPlan> {
     let columns = union.schema.fields().len();
     let types = |column: usize| {
-        let inputs = union.inputs.iter();
-        inputs.filter_map(move |input| {
+        let inputs = union.inputs.iter().filter_map(move |input| {
             let fields = input.schema().fields();
             fields.get(column).map(|field| field.data_type().clone())
-        })
+        });
+        inputs.chain([union.schema.field(column).data_type().clone()])
     };
     let to_cast: Vec<usize> = (0..columns).filter(|column| meet(types(*column))).collect();
     if to_cast.is_empty() {
@@ -156,9 +158,21 @@ fn unite_inputs(union: Union) -> Result<LogicalPlan> {
         let projected = Projection::try_new(expressions, Arc::clone(input))?;
         Ok(Arc::new(LogicalPlan::Projection(projected)))
     });
+    // DataFusion unites the types of the inputs with those of this schema.
+    let fields = union.schema.iter().enumerate();
+    let fields = fields.map(|(index, (qualifier, field))| {
+        let field = if to_cast.contains(&index) {
+            Arc::new(field.as_ref().clone().with_data_type(DataType::Float64))
+        } else {
+            Arc::clone(field)
+        };
+        (qualifier.cloned(), field)
+    });
+    let metadata = union.schema.metadata().clone();
+    let schema = DFSchema::new_with_metadata(fields.collect(), metadata)?;
     Ok(LogicalPlan::Union(Union {
         inputs: inputs.collect::<Result<Vec<_>>>()?,
-        schema: union.schema,
+        schema: Arc::new(schema),
     }))
 }
 

@@ -132,6 +132,7 @@ async fn literals_take_the_type_of_their_partner() {
         ("SELECT d > 20.5 FROM (VALUES (CAST('1e300' AS DOUBLE)), (CAST('NaN' AS DOUBLE)), (CAST('-Infinity' AS DOUBLE))) AS t(d)", Ok(&["true", "true", "false"])),
         ("SELECT d = m FROM (VALUES (CAST('1e300' AS DOUBLE), CAST('1.5' AS DECIMAL(10, 2))), (CAST('1.5' AS DOUBLE), CAST('1.5' AS DECIMAL(10, 2)))) AS t(d, m)", Ok(&["false", "true"])),
         ("SELECT c, arrow_typeof(c) FROM (SELECT CAST('1e300' AS DOUBLE) AS c UNION ALL SELECT 2.5) AS u ORDER BY c", Ok(&["2.5|Float64", "1e300|Float64"])),
+        ("SELECT c, arrow_typeof(c) FROM (SELECT CASE k WHEN 1 THEN d ELSE x END AS c FROM (VALUES (2, CAST('1.25' AS DECIMAL(15, 2)), CAST('-99999999.99' AS DOUBLE))) AS t (k, d, x) UNION ALL SELECT CAST('35731.2' AS DOUBLE)) AS u ORDER BY c", Ok(&["-99999999.99|Float64", "35731.2|Float64"])),
         ("SELECT c, arrow_typeof(c) FROM (SELECT 1 AS c UNION ALL SELECT 2.5) AS u ORDER BY c", Ok(&["1.0|Decimal128(21, 1)", "2.5|Decimal128(21, 1)"])),
         ("SELECT c, arrow_typeof(c) FROM (VALUES (1.5), (CAST('1e300' AS DOUBLE)), (3)) AS t(c) ORDER BY c", Ok(&["1.5|Float64", "3.0|Float64", "1e300|Float64"])),
         ("SELECT a.d FROM (VALUES (CAST('1.5' AS DOUBLE)), (CAST('1e300' AS DOUBLE))) AS a(d) JOIN (VALUES (1.5)) AS b(m) ON a.d = b.m", Ok(&["1.5"])),

@@ -97,8 +97,9 @@ def wrong(found: Answer, right: Answer, statement: Statement) -> str | None:
         return None if found.error else f"{len(found.rows)} rows, where an error is right: {first_line(right.error)}"
     if found.error:
         return f"error: {found.error[:ERROR_MAX]}"
+    rows = answers.published(right.rows) if found.is_published else right.rows
     return answers.difference(
-        found.rows, right.rows, statement.approximate, ordered=bool(statement.order), absolute=ABS
+        found.rows, rows, statement.approximate, ordered=bool(statement.order), absolute=ABS
     )
 
 

@@ -24,6 +24,7 @@ class Answer:
 
     rows: list[answers.Row] | None = None
     error: str = ""
+    is_published: bool = False
 
 
 # A road takes statements, each with the types of its right answer, as the shell's text says no types.
@@ -93,6 +94,7 @@ def runs(isobar: Isobar, directory: Path) -> Iterator[Road]:
             elif not (lake / name).exists():
                 yield Answer([])
             else:
-                yield Answer(answers.rows(deltalake.DeltaTable(lake / name).to_pyarrow_table()))
+                rows = answers.rows(deltalake.DeltaTable(lake / name).to_pyarrow_table())
+                yield Answer(rows, is_published=True)
 
     yield ask

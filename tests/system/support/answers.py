@@ -9,6 +9,7 @@ import datetime
 import json
 import math
 import re
+import struct
 from collections import Counter, defaultdict
 from collections.abc import Collection
 from decimal import Decimal
@@ -73,6 +74,8 @@ def _read(value: object, kind: pa.DataType) -> object:
         return plain(value)
     if isinstance(value, list):
         return tuple(_read(item, kind.value_type) for item in value)
+    if pa.types.is_float32(kind):
+        return plain(struct.unpack("f", struct.pack("f", float(value)))[0])
     if pa.types.is_floating(kind):
         # NaN and the infinities are texts.
         return plain(float(value))
@@ -94,6 +97,18 @@ def instant(text: str) -> object:
     days = datetime.date(year - 400 * cycles, month, day).toordinal() - EPOCH + 146_097 * cycles
     fraction = int((found[7] or "").ljust(6, "0")[:6])
     return ("instant", (((days * 24 + hour) * 60 + minute) * 60 + second) * 1_000_000 + fraction)
+
+
+def published(values: list[Row]) -> list[Row]:
+    """As runs publish them: NaN and the infinities are null there (docs/sql.md)."""
+
+    def as_published(value: object) -> object:
+        if isinstance(value, tuple) and value and value[0] not in ("boolean", "instant"):
+            return tuple(as_published(item) for item in value)
+        is_infinite = value in ("Infinity", "-Infinity") or (isinstance(value, float) and math.isinf(value))
+        return None if value == "NaN" or is_infinite else value
+
+    return [tuple(as_published(value) for value in row) for row in values]
 
 
 def floats(*schemas: pa.Schema) -> set[int]:
