@@ -11,11 +11,13 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunctionParams, BinaryExpr, Case};
-use datafusion::logical_expr::utils::{conjunction, merge_schema, split_conjunction_owned};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, Operator, lit};
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::utils::NamePreserver;
 use datafusion::optimizer::{AnalyzerRule, OptimizerConfig, OptimizerRule};
+
+use super::schema_below;
 
 /// Functions that fail on some of their arguments.
 const FALLIBLE: [&str; 28] = [
@@ -128,10 +130,7 @@ fn guarded_set(conditions: Vec<Expr>, schema: &DFSchema) -> Result<Option<Vec<Ex
 }
 
 fn guard_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let mut schema = merge_schema(&plan.inputs());
-    if let LogicalPlan::TableScan(scan) = &plan {
-        schema.merge(&scan.projected_schema);
-    }
+    let schema = schema_below(&plan)?;
     let condition = matches!(plan, LogicalPlan::Filter(_) | LogicalPlan::Join(_));
     let names = NamePreserver::new(&plan);
     plan.map_expressions(|expression| {

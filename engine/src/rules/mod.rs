@@ -22,7 +22,10 @@ mod zero_in_lists;
 
 use std::sync::Arc;
 
+use datafusion::common::{DFSchema, Result};
 use datafusion::execution::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::utils::merge_schema;
 use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
@@ -109,4 +112,17 @@ fn physical_rules(
         // The last one: others look for the joins that it wraps.
         Arc::new(CooperativeJoins),
     ]
+}
+
+/// The columns that the expressions of `plan` may name: those of its inputs, and of a scan those of its table.
+fn schema_below(plan: &LogicalPlan) -> Result<DFSchema> {
+    let mut schema = merge_schema(&plan.inputs());
+    if let LogicalPlan::TableScan(scan) = plan {
+        let columns = scan.source.schema();
+        schema.merge(&DFSchema::try_from_qualified_schema(
+            scan.table_name.clone(),
+            &columns,
+        )?);
+    }
+    Ok(schema)
 }

@@ -21,7 +21,6 @@ use datafusion::logical_expr::expr::{
 };
 use datafusion::logical_expr::expr_schema::cast_subquery;
 use datafusion::logical_expr::type_coercion::functions::{UDFCoercionExt, fields_with_udf};
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     Between, Expr, ExprSchemable as _, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
     Union, Values,
@@ -30,6 +29,7 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 use datafusion::optimizer::utils::NamePreserver;
 
+use super::schema_below;
 use crate::functions::arithmetic;
 
 /// Most digits of a decimal of 128 bits, the widest that columns have.
@@ -62,14 +62,7 @@ fn coerce_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         LogicalPlan::Join(join) => LogicalPlan::Join(match_keys(join)?),
         other => other,
     };
-    let mut schema = merge_schema(&plan.inputs());
-    if let LogicalPlan::TableScan(scan) = &plan {
-        let columns = scan.source.schema();
-        schema.merge(&DFSchema::try_from_qualified_schema(
-            scan.table_name.clone(),
-            &columns,
-        )?);
-    }
+    let schema = schema_below(&plan)?;
     let mut rewriter = Coercion {
         schema: &schema,
         datafusion: TypeCoercionRewriter::new(&schema),

@@ -15,12 +15,12 @@ use datafusion::logical_expr::expr::{
     Between, BinaryExpr, Cast, InList, InSubquery, ScalarFunction,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     Expr, ExprSchemable as _, Join, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, Union,
 };
 use datafusion::optimizer::AnalyzerRule;
 
+use super::schema_below;
 use crate::functions::time::{local_time, with_seconds};
 
 #[derive(Debug)]
@@ -37,14 +37,7 @@ impl AnalyzerRule for TimeTypes {
 }
 
 fn rewrite_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
-    let mut schema = merge_schema(&plan.inputs());
-    if let LogicalPlan::TableScan(scan) = &plan {
-        let columns = scan.source.schema();
-        schema.merge(&DFSchema::try_from_qualified_schema(
-            scan.table_name.clone(),
-            &columns,
-        )?);
-    }
+    let schema = schema_below(&plan)?;
     let names = NamePreserver::new(&plan);
     plan.map_expressions(|expression| {
         let name = names.save(&expression);
