@@ -10,10 +10,11 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, GroupByWithModifier, Ident, ObjectName, Query, Select, SetExpr, Statement,
-    TableFactor, Visit, Visitor, With,
+    Expr, GroupByExpr, GroupByWithModifier, Ident, ObjectName, Query, Select, SetExpr, TableFactor,
+    Visit, Visitor, With,
 };
 
+use super::statement_of;
 use crate::error::Error;
 
 /// Most tables and queries that a statement has once each name of WITH is replaced by its query.
@@ -25,14 +26,9 @@ const GROUPING_SETS_MAX: u64 = 1 << 12;
 
 /// That `parsed` can be planned at a bearable cost.
 pub(crate) fn check(parsed: &Parsed) -> Result<(), Error> {
-    match parsed {
-        Parsed::Explain(explain) => check(&explain.statement),
-        Parsed::Statement(statement) => check_statement(statement),
-        Parsed::CreateExternalTable(_) | Parsed::CopyTo(_) | Parsed::Reset(_) => Ok(()),
-    }
-}
-
-fn check_statement(statement: &Statement) -> Result<(), Error> {
+    let Some(statement) = statement_of(parsed) else {
+        return Ok(());
+    };
     let names = Names::default();
     let mut parts = Parts::new(&names, 0);
     let refused = statement.visit(&mut parts);

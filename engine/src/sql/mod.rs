@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use datafusion::error::DataFusionError;
 use datafusion::sql::parser::{DFParserBuilder, Statement as Parsed};
-use datafusion::sql::sqlparser::ast::{Value, ValueWithSpan, Visit, Visitor};
+use datafusion::sql::sqlparser::ast::{self, Value, ValueWithSpan, Visit, Visitor};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, Tokenizer};
@@ -93,11 +93,7 @@ impl Statement {
             }
         }
         let mut found = Parameters(BTreeSet::new());
-        let mut parsed = &self.parsed;
-        while let Parsed::Explain(explain) = parsed {
-            parsed = &explain.statement;
-        }
-        if let Parsed::Statement(ast) = parsed {
+        if let Some(ast) = statement_of(&self.parsed) {
             let ControlFlow::Continue(()) = ast.visit(&mut found);
         }
         found.0
@@ -118,12 +114,9 @@ impl Statement {
     /// When it uses what is [refused by name](refusals).
     pub(crate) fn prepared(&self) -> Result<Parsed, Error> {
         let mut prepared = self.parsed.clone();
-        numbers::rewrite(&mut prepared);
-        let mut inner = &mut prepared;
-        while let Parsed::Explain(explain) = inner {
-            inner = &mut explain.statement;
-        }
-        if let Parsed::Statement(ast) = inner {
+        if let Some(ast) = statement_in(&mut prepared) {
+            time::rewrite(ast);
+            numbers::rewrite(ast);
             refusals::check(ast)
                 .and_then(|()| spellings::rewrite(ast))
                 .map_err(|(message, span)| self.refused(message, span))?;
@@ -173,6 +166,24 @@ impl Statement {
     }
 }
 
+/// The statement that `parsed` is or explains; `None` for what only DataFusion's own parser knows, such as COPY.
+fn statement_of(parsed: &Parsed) -> Option<&ast::Statement> {
+    match parsed {
+        Parsed::Statement(statement) => Some(statement),
+        Parsed::Explain(explain) => statement_of(&explain.statement),
+        Parsed::CreateExternalTable(_) | Parsed::CopyTo(_) | Parsed::Reset(_) => None,
+    }
+}
+
+/// [`statement_of`], to be rewritten.
+fn statement_in(parsed: &mut Parsed) -> Option<&mut ast::Statement> {
+    match parsed {
+        Parsed::Statement(statement) => Some(statement),
+        Parsed::Explain(explain) => statement_in(&mut explain.statement),
+        Parsed::CreateExternalTable(_) | Parsed::CopyTo(_) | Parsed::Reset(_) => None,
+    }
+}
+
 /// The statements of `text`, which came from `origin`.
 ///
 /// # Errors
@@ -195,8 +206,7 @@ pub fn parse(text: &str, origin: &str) -> Result<Vec<Statement>, Error> {
         .map_err(|error| parse_failed(&source, &error))?;
     parsed
         .into_iter()
-        .map(|mut parsed| {
-            time::rewrite(&mut parsed);
+        .map(|parsed| {
             Ok(Statement {
                 source: Arc::clone(&source),
                 parsed,

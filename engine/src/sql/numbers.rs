@@ -5,28 +5,22 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
-    CastKind, DataType, ExactNumberInfo, Expr, Value, ValueWithSpan, visit_expressions_mut,
+    CastKind, DataType, ExactNumberInfo, Expr, Statement, Value, ValueWithSpan,
+    visit_expressions_mut,
 };
 
 /// Most digits of a DECIMAL.
 const DIGITS_MAX: usize = 38;
 
 /// Makes DOUBLE casts of the literals that no DECIMAL can stand for.
-pub(super) fn rewrite(statement: &mut Parsed) {
-    match statement {
-        Parsed::Statement(statement) => {
-            let _: ControlFlow<()> = visit_expressions_mut(statement.as_mut(), |expression| {
-                if let Some(double) = double(expression) {
-                    *expression = double;
-                }
-                ControlFlow::Continue(())
-            });
+pub(super) fn rewrite(statement: &mut Statement) {
+    let _: ControlFlow<()> = visit_expressions_mut(statement, |expression| {
+        if let Some(double) = double(expression) {
+            *expression = double;
         }
-        Parsed::Explain(explain) => rewrite(&mut explain.statement),
-        Parsed::CreateExternalTable(_) | Parsed::CopyTo(_) | Parsed::Reset(_) => {}
-    }
+        ControlFlow::Continue(())
+    });
 }
 
 fn double(expression: &Expr) -> Option<Expr> {

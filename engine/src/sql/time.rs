@@ -9,11 +9,11 @@ use datafusion::common::datatype::DataTypeExt as _;
 use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
-    DataType, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
-    FunctionArguments, Ident, ObjectName, TimezoneInfo, Visit as _, VisitMut as _, Visitor,
-    VisitorMut,
+    DataType, Expr, Ident, Statement, TimezoneInfo, Visit as _, VisitMut as _, Visitor, VisitorMut,
 };
 
+use super::names::call;
+use super::statement_of;
 use crate::functions::time::{instant, local_time};
 
 /// Plans TIMESTAMP as microseconds. DataFusion takes nanoseconds, which do not reach `TIMESTAMP '9999-12-31'`.
@@ -35,7 +35,7 @@ impl TypePlanner for TimeTypes {
 
 /// Puts the function `timezone`, as PostgreSQL does, in the place of `AT TIME ZONE`, of which DataFusion makes a cast to
 /// nanoseconds.
-pub(super) fn rewrite(parsed: &mut Parsed) {
+pub(super) fn rewrite(statement: &mut Statement) {
     struct AtTimeZone;
     impl VisitorMut for AtTimeZone {
         type Break = Infallible;
@@ -46,39 +46,14 @@ pub(super) fn rewrite(parsed: &mut Parsed) {
             } = expression
             {
                 let arguments = [time_zone, timestamp].map(|argument| {
-                    let argument =
-                        std::mem::replace(argument.as_mut(), Expr::Identifier(Ident::new("")));
-                    FunctionArg::Unnamed(FunctionArgExpr::Expr(argument))
+                    std::mem::replace(argument.as_mut(), Expr::Identifier(Ident::new("")))
                 });
                 *expression = call("timezone", arguments.into());
             }
             ControlFlow::Continue(())
         }
     }
-    let mut parsed = parsed;
-    while let Parsed::Explain(explain) = parsed {
-        parsed = &mut explain.statement;
-    }
-    if let Parsed::Statement(statement) = parsed {
-        let ControlFlow::Continue(()) = statement.visit(&mut AtTimeZone);
-    }
-}
-
-fn call(name: &str, args: Vec<FunctionArg>) -> Expr {
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList {
-            duplicate_treatment: None,
-            args,
-            clauses: Vec::new(),
-        }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
+    let ControlFlow::Continue(()) = statement.visit(&mut AtTimeZone);
 }
 
 /// Whether `parsed` asks for `current_date`, the day in UTC.
@@ -99,12 +74,5 @@ pub(super) fn asks_for_current_date(parsed: &Parsed) -> bool {
             }
         }
     }
-    let mut parsed = parsed;
-    while let Parsed::Explain(explain) = parsed {
-        parsed = &explain.statement;
-    }
-    match parsed {
-        Parsed::Statement(statement) => statement.visit(&mut CurrentDate).is_break(),
-        _ => false,
-    }
+    statement_of(parsed).is_some_and(|statement| statement.visit(&mut CurrentDate).is_break())
 }

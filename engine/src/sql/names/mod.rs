@@ -31,6 +31,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 pub(in crate::sql) use self::joins::call;
 pub(crate) use self::plan::plan;
 use self::scope::{From, Meaning, Named, Relation, normalized, parts};
+use super::{statement_in, statement_of};
 
 /// The columns of the tables that a statement reads, by the parts of the names that it uses.
 type Tables = HashMap<Vec<String>, Vec<String>>;
@@ -198,14 +199,6 @@ fn joins_by_name(parsed: &Parsed) -> bool {
     statement_of(parsed).is_some_and(|statement| statement.visit(&mut Joins).is_break())
 }
 
-fn statement_of(parsed: &Parsed) -> Option<&Statement> {
-    match parsed {
-        Parsed::Statement(statement) => Some(statement),
-        Parsed::Explain(explain) => statement_of(&explain.statement),
-        Parsed::CreateExternalTable(_) | Parsed::CopyTo(_) | Parsed::Reset(_) => None,
-    }
-}
-
 /// Rewrites `parsed`, see the head of this file.
 fn resolve(mut parsed: Parsed, tables: &Tables) -> Result<Resolved, Failure> {
     let mut resolver = Resolver {
@@ -214,14 +207,8 @@ fn resolve(mut parsed: Parsed, tables: &Tables) -> Result<Resolved, Failure> {
         scopes: vec![],
         ctes: vec![],
     };
-    let mut statement = &mut parsed;
-    while let Parsed::Explain(explain) = statement {
-        statement = &mut explain.statement;
-    }
-    let Parsed::Statement(statement) = statement else {
-        return Err(Failure::Unsupported);
-    };
-    let query = match statement.as_mut() {
+    let statement = statement_in(&mut parsed).ok_or(Failure::Unsupported)?;
+    let query = match statement {
         Statement::Query(query) => query,
         Statement::Explain { statement, .. } => match statement.as_mut() {
             Statement::Query(query) => query,
