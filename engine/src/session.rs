@@ -57,9 +57,6 @@ impl Session {
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true);
         let options = config.options_mut();
-        // A literal without an offset is a time in UTC. Days are those of `zone`, and only `event_day` knows it: with it in
-        // here DataFusion's functions return other types than they announce, and forms of one literal differ.
-        options.execution.time_zone = Some(UTC.to_owned());
         // Each scan decides by itself, see `lake::late`.
         options.execution.parquet.pushdown_filters = false;
         options.execution.parquet.reorder_filters = true;
@@ -71,13 +68,8 @@ impl Session {
         // The filter drops the side of a column that is null in a file: `min(a), max(b)` loses values
         // (apache/datafusion#25147, #24816).
         options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
-        options.sql_parser.map_string_types_to_utf8view = false;
         // The schemas differ in what may be null, after rewrites that know more of it: a check that fails a right plan.
         options.execution.skip_physical_aggregate_schema_check = true;
-        // A literal with a point is exact; `rules::number_types` makes it a DOUBLE beside one.
-        options.sql_parser.parse_float_as_decimal = true;
-        // Complaints of the planner point at their place.
-        options.sql_parser.collect_spans = true;
         options.execution.spill_compression = SpillCompression::Lz4Frame;
         let environment = runtime.environment()?;
         lake.register(&environment);
@@ -96,12 +88,7 @@ impl Session {
         catalog
             .register_schema(SYSTEM, system)
             .map_err(Error::Plan)?;
-        let builder = SessionStateBuilder::new()
-            .with_config(config)
-            .with_runtime_env(environment)
-            .with_expr_planners(functions::planners())
-            .with_default_features()
-            .with_type_planner(Arc::new(sql::time::TimeTypes));
+        let builder = builder_of(config).with_runtime_env(environment);
         let join_pairs = Arc::default();
         let state = rules::register(builder, runtime, &join_pairs).build();
         let context = SessionContext::new_with_state(state);
@@ -199,6 +186,24 @@ impl Session {
     }
 }
 
+/// Begins a session in which SQL means what it means in all of them.
+fn builder_of(mut config: SessionConfig) -> SessionStateBuilder {
+    let options = config.options_mut();
+    // A literal without an offset is a time in UTC. Only `event_day` knows the zone of days: with it in here
+    // DataFusion's functions return other types than they announce, and forms of one literal differ.
+    options.execution.time_zone = Some(UTC.to_owned());
+    options.sql_parser.map_string_types_to_utf8view = false;
+    // A literal with a point is exact; `rules::number_types` makes it a DOUBLE beside one.
+    options.sql_parser.parse_float_as_decimal = true;
+    // Complaints of the planner point at their place.
+    options.sql_parser.collect_spans = true;
+    SessionStateBuilder::new()
+        .with_config(config)
+        .with_expr_planners(functions::planners())
+        .with_default_features()
+        .with_type_planner(Arc::new(sql::time::TimeTypes))
+}
+
 /// The columns of `planned` as its rows will have them.
 ///
 /// The schema of a plan that is not analysed yet is another one: before type coercion a CASE or a UNION has the
@@ -280,19 +285,11 @@ impl SchemaProvider for LakeSchema {
 ///
 /// Its plans are run many times, one batch at a time, so they have one partition.
 pub fn rows_context(zone: Tz) -> Result<SessionContext, DataFusionError> {
-    let mut config = SessionConfig::new()
+    let config = SessionConfig::new()
         .with_target_partitions(1)
         .with_create_default_catalog_and_schema(true);
-    config.options_mut().sql_parser.map_string_types_to_utf8view = false;
-    config.options_mut().sql_parser.parse_float_as_decimal = true;
-    config.options_mut().sql_parser.collect_spans = true;
-    config.options_mut().execution.time_zone = Some(UTC.to_owned());
-    let builder = SessionStateBuilder::new()
-        .with_config(config)
-        .with_expr_planners(functions::planners())
-        .with_default_features()
-        .with_type_planner(Arc::new(sql::time::TimeTypes));
-    let context = SessionContext::new_with_state(rules::register_for_rows(builder).build());
+    let builder = rules::register_for_rows(builder_of(config));
+    let context = SessionContext::new_with_state(builder.build());
     functions::register(&context, zone)?;
     Ok(context)
 }

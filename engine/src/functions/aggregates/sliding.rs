@@ -160,11 +160,11 @@ impl<S: Summary> Accumulator for Sliding<S> {
     }
 
     fn merge_batch(&mut self, _states: &[ArrayRef]) -> Result<()> {
-        exec_err!("a sliding window is not computed in parts")
+        not_in_parts()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        exec_err!("a sliding window is not computed in parts")
+        not_in_parts()
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {
@@ -181,4 +181,9 @@ impl<S: Summary> Accumulator for Sliding<S> {
             + self.older.capacity() * size_of::<S>()
             + self.newer.capacity() * size_of::<f64>()
     }
+}
+
+/// What a sliding accumulator says when it is to be merged with others, as grouping does: a window has one.
+pub(super) fn not_in_parts<T>() -> Result<T> {
+    exec_err!("a sliding window is not computed in parts")
 }

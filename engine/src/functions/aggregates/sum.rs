@@ -19,7 +19,7 @@ use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, EmitTo, GroupsAccumulator};
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::accumulate::NullState;
 
-use super::sliding::{Sliding, Total};
+use super::sliding::{Sliding, Total, not_in_parts};
 
 /// Most digits of a decimal of 128 bits.
 const DIGITS_MAX: u8 = 38;
@@ -350,11 +350,11 @@ impl Accumulator for SlidingDistinctSum {
     }
 
     fn merge_batch(&mut self, _states: &[ArrayRef]) -> Result<()> {
-        exec_err!("a sliding window is not computed in parts")
+        not_in_parts()
     }
 
     fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        exec_err!("a sliding window is not computed in parts")
+        not_in_parts()
     }
 
     fn evaluate(&mut self) -> Result<ScalarValue> {

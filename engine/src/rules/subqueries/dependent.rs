@@ -8,19 +8,18 @@
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
-use datafusion::common::{Column, NullEquality, Result, ScalarValue};
+use datafusion::common::{Column, Result, ScalarValue};
 use datafusion::functions_window::row_number::row_number;
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{
-    Aggregate, Distinct, Expr, ExprFunctionExt as _, ExprSchemable as _, FetchType, Join,
-    JoinConstraint, JoinType, Limit, LogicalPlan, LogicalPlanBuilder, SkipType, SortExpr, Union,
-    lit, when,
+    Aggregate, Distinct, Expr, ExprFunctionExt as _, ExprSchemable as _, FetchType, Join, JoinType,
+    Limit, LogicalPlan, LogicalPlanBuilder, SkipType, SortExpr, Union, lit, when,
 };
 
-use super::Names;
 use super::references::is_correlated;
+use super::{Names, left_join};
 
 /// The distinct values that a subquery takes from the rows outside.
 pub(super) struct Domain {
@@ -275,16 +274,7 @@ fn depend_aggregate(
     let (values, outer) = domain.instance(names)?;
     let outer_keys = outer.iter().cloned().map(Expr::Column);
     let on = outer_keys.zip(columns.iter().cloned().map(Expr::Column));
-    let joined = LogicalPlan::Join(Join::try_new(
-        Arc::new(values),
-        Arc::new(grouped),
-        on.collect(),
-        None,
-        JoinType::Left,
-        JoinConstraint::On,
-        NullEquality::NullEqualsNull,
-        false,
-    )?);
+    let joined = left_join(values, grouped, on.collect())?;
     let mut results = Vec::with_capacity(aggregates.len() + outer.len());
     for (expr, column) in aggregate.aggr_expr.iter().zip(plan.schema().columns()) {
         let value = Expr::Column(column.clone());

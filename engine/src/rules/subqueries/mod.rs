@@ -424,18 +424,23 @@ impl Rewrite<'_> {
 
     /// Joins what `plan` has for the keys to the rows; null meets null.
     fn join(&mut self, plan: LogicalPlan, on: Vec<(Expr, Expr)>) -> Result<()> {
-        self.rows = LogicalPlan::Join(Join::try_new(
-            Arc::new(self.rows.clone()),
-            Arc::new(plan),
-            on,
-            None,
-            JoinType::Left,
-            JoinConstraint::On,
-            NullEquality::NullEqualsNull,
-            false,
-        )?);
+        self.rows = left_join(self.rows.clone(), plan, on)?;
         Ok(())
     }
+}
+
+/// All rows of `left` with those of `right` that have the same keys, of which null is one.
+fn left_join(left: LogicalPlan, right: LogicalPlan, on: Vec<(Expr, Expr)>) -> Result<LogicalPlan> {
+    Ok(LogicalPlan::Join(Join::try_new(
+        Arc::new(left),
+        Arc::new(right),
+        on,
+        None,
+        JoinType::Left,
+        JoinConstraint::On,
+        NullEquality::NullEqualsNull,
+        false,
+    )?))
 }
 
 /// `x > ANY (SELECT …)` and `x > ALL (SELECT …)` by EXISTS: decided where an element decides it, else null where a comparison
