@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use deltalake_core::DeltaTableError;
+use parquet::errors::ParquetError;
 use url::Url;
 
 use crate::config::ByteSize;
@@ -359,4 +360,97 @@ pub enum Error {
     Plan(#[source] DataFusionError),
     #[error("could not run the statement")]
     Execute(#[source] DataFusionError),
+}
+
+impl Error {
+    /// A statement that could not be planned.
+    pub fn plan(cause: DataFusionError) -> Self {
+        Self::caused_by(cause, Self::Plan)
+    }
+
+    /// A statement that failed while it ran.
+    pub fn execute(cause: DataFusionError) -> Self {
+        Self::caused_by(cause, Self::Execute)
+    }
+
+    /// An error of ours that came through DataFusion stays what it is.
+    fn caused_by(cause: DataFusionError, attempt: fn(DataFusionError) -> Self) -> Self {
+        match unwrapped(cause) {
+            DataFusionError::External(source) => match source.downcast::<Self>() {
+                Ok(ours) => *ours,
+                Err(source) => attempt(DataFusionError::External(source)),
+            },
+            cause => attempt(cause),
+        }
+    }
+}
+
+/// What went wrong itself. DataFusion wraps it in the names of planner rules ("type_coercion caused by"), and Parquet and
+/// Arrow carry DataFusion's errors and each other's as external ones.
+fn unwrapped(error: DataFusionError) -> DataFusionError {
+    match error {
+        DataFusionError::Context(_, inner) => unwrapped(*inner),
+        DataFusionError::External(source) => of_source(source, DataFusionError::External),
+        DataFusionError::ArrowError(inner, backtrace) => match *inner {
+            ArrowError::ExternalError(source) => of_source(source, |source| {
+                DataFusionError::from(ArrowError::ExternalError(source))
+            }),
+            inner => DataFusionError::ArrowError(Box::new(inner), backtrace),
+        },
+        DataFusionError::ParquetError(inner) => match *inner {
+            ParquetError::External(source) => of_source(source, |source| {
+                DataFusionError::from(ParquetError::External(source))
+            }),
+            inner => DataFusionError::from(inner),
+        },
+        other => other,
+    }
+}
+
+/// The error that `source` is, or what `otherwise` makes of it.
+fn of_source(
+    source: Box<dyn std::error::Error + Send + Sync>,
+    otherwise: impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> DataFusionError,
+) -> DataFusionError {
+    let source = match source.downcast::<DataFusionError>() {
+        Ok(inner) => return unwrapped(*inner),
+        Err(source) => source,
+    };
+    let source = match source.downcast::<ArrowError>() {
+        Ok(inner) => return unwrapped(DataFusionError::from(*inner)),
+        Err(source) => source,
+    };
+    match source.downcast::<ParquetError>() {
+        Ok(inner) => unwrapped(DataFusionError::from(*inner)),
+        Err(source) => otherwise(source),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_libraries_wrapped_is_shown_as_it_is() {
+        let overflow = || ArrowError::ArithmeticOverflow("Overflow happened on: 1 + 2".into());
+        let in_scan = ArrowError::ExternalError(Box::new(DataFusionError::from(overflow())));
+        let in_scan = DataFusionError::from(ParquetError::External(Box::new(in_scan)));
+        let in_rule = DataFusionError::from(overflow()).context("checked_arithmetic");
+        for wrapped in [in_scan, in_rule, DataFusionError::from(overflow())] {
+            let Error::Execute(cause) = Error::execute(wrapped) else {
+                panic!("a statement that failed");
+            };
+            let text = cause.strip_backtrace();
+            assert_eq!(
+                text,
+                "Arrow error: Arithmetic overflow: Overflow happened on: 1 + 2"
+            );
+        }
+        let ours = Error::SubqueriesTooDeep { limit: 1 };
+        let wrapped = DataFusionError::External(Box::new(ours)).context("a rule");
+        assert!(matches!(
+            Error::plan(wrapped),
+            Error::SubqueriesTooDeep { .. }
+        ));
+    }
 }

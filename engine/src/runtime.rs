@@ -101,7 +101,7 @@ impl Runtime {
             .with_disk_manager_builder(disk)
             .with_metadata_cache_limit(in_memory(METADATA_CACHE_MIN.max(machine / 20)))
             .build()
-            .map_err(Error::Plan)?;
+            .map_err(Error::plan)?;
         Ok(Arc::new(Self {
             environment,
             threads: threads.unwrap_or(1),
@@ -115,7 +115,7 @@ impl Runtime {
         RuntimeEnvBuilder::from_runtime_env(&self.environment)
             .with_object_store_registry(Arc::new(DefaultObjectStoreRegistry::default()))
             .build_arc()
-            .map_err(Error::Plan)
+            .map_err(Error::plan)
     }
 
     /// Threads that one statement computes on.

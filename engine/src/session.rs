@@ -81,19 +81,19 @@ impl Session {
         let catalog = MemoryCatalogProvider::new();
         catalog
             .register_schema(SCHEMA, Arc::clone(&tables) as Arc<dyn SchemaProvider>)
-            .map_err(Error::Plan)?;
+            .map_err(Error::plan)?;
         let system = Arc::new(SystemSchema {
             lake: Arc::clone(lake),
         });
         catalog
             .register_schema(SYSTEM, system)
-            .map_err(Error::Plan)?;
+            .map_err(Error::plan)?;
         let builder = builder_of(config).with_runtime_env(environment);
         let join_pairs = Arc::default();
         let state = rules::register(builder, runtime, &join_pairs).build();
         let context = SessionContext::new_with_state(state);
         context.register_catalog(CATALOG, Arc::new(catalog));
-        functions::register(&context, zone).map_err(Error::Plan)?;
+        functions::register(&context, zone).map_err(Error::plan)?;
         Ok(Self {
             context,
             tables,
@@ -114,7 +114,7 @@ impl Session {
         self.context
             .execute_logical_plan(plan)
             .await
-            .map_err(Error::Plan)
+            .map_err(Error::plan)
     }
 
     /// Plans `statement` with `parameters` in place of its `$name`s.
@@ -124,7 +124,7 @@ impl Session {
         parameters: ParamValues,
     ) -> Result<DataFrame, Error> {
         let bound = self.query(statement).await?;
-        bound.with_param_values(parameters).map_err(Error::Plan)
+        bound.with_param_values(parameters).map_err(Error::plan)
     }
 
     /// The plan of `statement`, proven to read only.
@@ -141,7 +141,7 @@ impl Session {
         let state = self.context.state();
         let references = state
             .resolve_table_references(&statement.parsed())
-            .map_err(Error::Plan)?;
+            .map_err(Error::plan)?;
         let functions = state.table_functions();
         Ok(references
             .iter()
@@ -160,7 +160,7 @@ impl Session {
         DataFrame::new(state, plan)
             .collect()
             .await
-            .map_err(Error::Execute)
+            .map_err(Error::execute)
     }
 
     /// Lets statements be planned over a table that may come later: until the lake has it, it is empty.

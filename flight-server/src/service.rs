@@ -168,7 +168,7 @@ async fn prepare(session: Session, run: Run, place: Place) -> Result<Made, Statu
     let context = Arc::new(planned.frame.task_ctx());
     let plan = Box::pin(planned.frame.create_physical_plan()).await;
     Ok(Made {
-        plan: plan.map_err(|error| status::of(&engine::Error::Plan(error)))?,
+        plan: plan.map_err(|error| status::of(&engine::Error::plan(error)))?,
         context,
         wire: planned.wire,
     })

@@ -32,7 +32,7 @@ pub(crate) async fn plan(session: &Session, text: &str, bound: &Bytes) -> Result
     let statement = sql::parse_one(text, ORIGIN).map_err(|error| status::of(&error))?;
     let frame = Box::pin(session.query(&statement)).await;
     let mut frame = frame.map_err(|error| status::of(&error))?;
-    let planning_failed = |error| status::of(&Error::Plan(error));
+    let planning_failed = |error| status::of(&Error::plan(error));
     let mut expected = parameters::schema(frame.logical_plan()).map_err(planning_failed)?;
     if let Some(row) = parameters::open(bound)? {
         let values = parameters::values(&row, &expected)?;

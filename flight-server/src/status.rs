@@ -26,7 +26,7 @@ pub(crate) fn of(failure: &Error) -> Status {
 
 /// The status for a failure while rows are made.
 pub(crate) fn of_rows(failure: DataFusionError) -> Status {
-    of(&Error::Execute(failure))
+    of(&Error::execute(failure))
 }
 
 /// The status for what should not happen.
@@ -145,20 +145,20 @@ mod tests {
         let exhausted = DataFusionError::ResourcesExhausted("too much".to_owned());
         let exhausted = exhausted.context("sort");
         check(
-            Error::Execute(exhausted),
+            Error::execute(exhausted),
             Code::ResourceExhausted,
             "too much",
         );
         let divided = DataFusionError::from(ArrowError::DivideByZero);
-        check(Error::Execute(divided), Code::InvalidArgument, "zero");
+        check(Error::execute(divided), Code::InvalidArgument, "zero");
         let unknown = DataFusionError::Plan("no table \"x\"".to_owned());
         check(
-            Error::Plan(unknown),
+            Error::plan(unknown),
             Code::InvalidArgument,
             "no table \"x\"",
         );
         let ours = DataFusionError::Internal("a bug".to_owned());
-        check(Error::Plan(ours), Code::Internal, "a bug");
+        check(Error::plan(ours), Code::Internal, "a bug");
         let refused = Error::ReadOnly {
             statement: "INSERT".to_owned(),
         };
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn a_message_fits_into_a_header() {
         let long = DataFusionError::Plan("é".repeat(10_000));
-        let message = of(&Error::Plan(long)).message().to_owned();
+        let message = of(&Error::plan(long)).message().to_owned();
         assert!(message.len() <= MESSAGE_BYTES_MAX + '…'.len_utf8() && message.ends_with('…'));
     }
 }

@@ -7,6 +7,7 @@ mod date_diff;
 mod element;
 mod event_day;
 pub(crate) mod float_key;
+pub(crate) mod interval_scale;
 mod json;
 mod list_field;
 mod mode;
@@ -32,7 +33,10 @@ use self::mode::{Mode, Quantile};
 
 /// Planners of ours, which must stand before DataFusion's own: the first that plans an expression decides.
 pub(crate) fn planners() -> Vec<Arc<dyn ExprPlanner>> {
-    vec![Arc::new(nameless_field::Planner::new())]
+    vec![
+        Arc::new(nameless_field::Planner::new()),
+        Arc::new(interval_scale::Planner::new()),
+    ]
 }
 
 /// Makes all functions known to `context`, for calendar days in `zone`.

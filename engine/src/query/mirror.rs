@@ -158,12 +158,12 @@ impl Runner {
             .session
             .context()
             .read_table(Arc::new(provider))
-            .map_err(Error::Plan)?;
+            .map_err(Error::plan)?;
         if let Some(column) = &query.header.partition {
             let is_of_it = col(format!("\"{column}\"")).eq(lit(key.first()));
-            frame = frame.filter(is_of_it).map_err(Error::Plan)?;
+            frame = frame.filter(is_of_it).map_err(Error::plan)?;
         }
-        let batches = frame.collect().await.map_err(Error::Execute)?;
+        let batches = frame.collect().await.map_err(Error::execute)?;
         rows(&batches, &output.row_key).map_err(|source| Error::Encode {
             query: query.name.to_string(),
             source: source.into(),

@@ -130,7 +130,7 @@ impl Runner {
     /// When the query cannot run over the tables there are.
     pub async fn plan(&self, query: &QueryFile) -> Result<TableSchema, Error> {
         let untold = |(name, kind): (&String, &ParameterType)| {
-            let value = ScalarValue::try_from(&data_type(*kind)).map_err(Error::Plan)?;
+            let value = ScalarValue::try_from(&data_type(*kind)).map_err(Error::plan)?;
             Ok((name.clone(), value))
         };
         let values = query.header.params.iter().map(untold);
@@ -213,7 +213,7 @@ impl Runner {
             .query_with(&query.statement, bind(query, probe.as_ref(), given))
             .await?;
         let fields: Vec<Field> = columns_of(&planned)
-            .map_err(Error::Plan)?
+            .map_err(Error::plan)?
             .fields()
             .iter()
             .map(|field| Field::new(field.name(), storable(field.data_type()), true))
@@ -311,7 +311,7 @@ impl Runner {
             .chain([("partition".to_owned(), key.first().to_owned())])
             .collect();
         let input = Input::of(&query.text, &named, self.zone, &plan, &state);
-        let input = input.map_err(Error::Plan)?;
+        let input = input.map_err(Error::plan)?;
         let freshness = self.freshness(query, table, &key, &input, history).await?;
         let is_fresh = freshness != Freshness::Stale;
         let done = |published, file| Computed {

@@ -14,6 +14,7 @@ use datafusion::optimizer::utils::NamePreserver;
 
 use super::schema_below;
 use crate::functions::arithmetic;
+use crate::functions::interval_scale::is_span;
 
 #[derive(Debug)]
 pub(crate) struct CheckedArithmetic;
@@ -67,8 +68,4 @@ fn may_overflow(left: &DataType, right: &DataType) -> bool {
     (left.is_integer() && right.is_integer())
         || (left.is_decimal() && right.is_decimal())
         || (is_span(left) && is_span(right))
-}
-
-fn is_span(data_type: &DataType) -> bool {
-    matches!(data_type, DataType::Interval(_) | DataType::Duration(_))
 }

@@ -336,10 +336,10 @@ fn syntax_error(source: &Source, text: &str) -> Error {
 /// A complaint of the planner, with its place in the text when the planner knows it.
 pub(crate) fn plan_failed(statement: &Statement, error: DataFusionError) -> Error {
     let Some(diagnostic) = error.diagnostic() else {
-        return Error::Plan(error);
+        return Error::plan(error);
     };
     let Some(span) = diagnostic.span else {
-        return Error::Plan(error);
+        return Error::plan(error);
     };
     let notes = diagnostic.helps.iter().map(|help| help.message.as_str());
     let place = place(

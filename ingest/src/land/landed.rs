@@ -184,8 +184,8 @@ async fn scan(
     let mut rows = rows
         .execute_stream()
         .await
-        .map_err(engine::Error::Execute)?;
-    while let Some(batch) = rows.try_next().await.map_err(engine::Error::Execute)? {
+        .map_err(engine::Error::execute)?;
+    while let Some(batch) = rows.try_next().await.map_err(engine::Error::execute)? {
         each(&batch);
     }
     Ok(())

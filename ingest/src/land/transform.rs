@@ -100,7 +100,7 @@ pub(crate) async fn plan(
     shape: &Shape,
     zone: Tz,
 ) -> Result<SchemaRef, Error> {
-    let (context, _) = messages(shape, zone).map_err(engine::Error::Plan)?;
+    let (context, _) = messages(shape, zone).map_err(engine::Error::plan)?;
     let failed = |source| Error::Select {
         path: path.to_owned(),
         source,
@@ -148,7 +148,7 @@ async fn plan_rule(context: &SessionContext, rule: &Refuse, path: &Path) -> Resu
 
 impl Transform {
     pub(crate) async fn new(topic: &Topic) -> Result<Self, Error> {
-        let (context, slot) = messages(&topic.shape, topic.zone).map_err(engine::Error::Plan)?;
+        let (context, slot) = messages(&topic.shape, topic.zone).map_err(engine::Error::plan)?;
         let mut tables = Vec::new();
         for table in &topic.tables {
             let origin = table.path.display().to_string();
@@ -157,7 +157,7 @@ impl Transform {
                 .state()
                 .create_physical_plan(&plan)
                 .await
-                .map_err(engine::Error::Plan)?;
+                .map_err(engine::Error::plan)?;
             tables.push((table.name.clone(), Arc::clone(&table.schema.columns), plan));
         }
         let rules: Vec<_> = topic
@@ -174,7 +174,7 @@ impl Transform {
         } else {
             let judge = format!("SELECT CASE{cases} END AS refused FROM {MESSAGES}");
             let planned = async { context.sql(&judge).await?.create_physical_plan().await };
-            Some(planned.await.map_err(engine::Error::Plan)?)
+            Some(planned.await.map_err(engine::Error::plan)?)
         };
         Ok(Self {
             slot,

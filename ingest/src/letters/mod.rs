@@ -75,7 +75,7 @@ impl Filter {
                 .create_physical_expr(condition, &names)?;
             condition.evaluate(batch)?.into_array(batch.num_rows())
         };
-        let mask = evaluated().map_err(engine::Error::Execute)?;
+        let mask = evaluated().map_err(engine::Error::execute)?;
         Ok(mask.as_boolean().clone())
     }
 }
@@ -174,7 +174,7 @@ pub async fn list(
     ];
     let sorted = letters.sort(order);
     let chosen = sorted.and_then(|letters| letters.limit(0, limit));
-    collected(chosen.map_err(engine::Error::Plan)?).await
+    collected(chosen.map_err(engine::Error::plan)?).await
 }
 
 /// How many letters there are by topic and reason, most first, and when they were received.
@@ -197,7 +197,7 @@ pub async fn summary(
         col("reason").sort(true, false),
     ];
     let sorted = counted.and_then(|counted| counted.sort(order));
-    collected(sorted.map_err(engine::Error::Plan)?).await
+    collected(sorted.map_err(engine::Error::plan)?).await
 }
 
 /// The letters at `address`: one, unless the same line was refused for several topics.
@@ -220,11 +220,11 @@ async fn letters(
         Some(condition) => rows.filter(condition),
         None => Ok(rows),
     };
-    Ok(rows.map_err(engine::Error::Plan)?)
+    Ok(rows.map_err(engine::Error::plan)?)
 }
 
 async fn collected(rows: DataFrame) -> Result<(SchemaRef, Vec<RecordBatch>), Error> {
     let schema = rows.schema().as_arrow().clone();
-    let batches = rows.collect().await.map_err(engine::Error::Execute)?;
+    let batches = rows.collect().await.map_err(engine::Error::execute)?;
     Ok((schema.into(), batches))
 }

@@ -140,7 +140,7 @@ impl World {
     pub(crate) async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>, engine::Error> {
         let statement = engine::sql::parse_one(sql, "test")?;
         let rows = self.session.query(&statement).await?;
-        let batches = rows.collect().await.map_err(engine::Error::Execute)?;
+        let batches = rows.collect().await.map_err(engine::Error::execute)?;
         Ok(batches.iter().flat_map(texts).collect())
     }
 }

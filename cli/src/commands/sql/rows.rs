@@ -66,12 +66,12 @@ async fn run(
     send: mpsc::Sender<RecordBatch>,
 ) -> Result<(), Error> {
     let planned = session.query(&statement).await?;
-    let mut rows = planned.execute_stream().await.map_err(Error::Execute)?;
+    let mut rows = planned.execute_stream().await.map_err(Error::execute)?;
     if announce.send(rows.schema()).is_err() {
         return Ok(());
     }
     while let Some(batch) = rows.next().await {
-        let batch = batch.map_err(Error::Execute)?;
+        let batch = batch.map_err(Error::execute)?;
         if send.send(batch).await.is_err() {
             return Ok(());
         }

@@ -4,6 +4,7 @@
 
 mod average;
 mod extremes;
+mod interval_sum;
 mod sliding;
 mod sum;
 
@@ -71,7 +72,12 @@ impl AggregateUDFImpl for Repaired {
     }
 
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
-        self.inner.return_type(arguments)
+        match self.repair {
+            Repair::Sum => sum::return_type(&self.inner, arguments),
+            Repair::Average | Repair::Extreme | Repair::Spread(_) => {
+                self.inner.return_type(arguments)
+            }
+        }
     }
 
     fn return_field(&self, arguments: &[FieldRef]) -> Result<FieldRef> {
@@ -103,7 +109,12 @@ impl AggregateUDFImpl for Repaired {
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        self.inner.groups_accumulator_supported(args)
+        match self.repair {
+            Repair::Sum => sum::has_groups_accumulator(&self.inner, args),
+            Repair::Average | Repair::Extreme | Repair::Spread(_) => {
+                self.inner.groups_accumulator_supported(args)
+            }
+        }
     }
 
     fn create_groups_accumulator(

@@ -13,12 +13,13 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Decimal128Type, Field, FieldRef, Int64Type, UInt64Type};
 use arrow::error::ArrowError;
-use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
+use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, EmitTo, GroupsAccumulator};
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::accumulate::NullState;
 
+use super::interval_sum::{INTERVAL, IntervalSum};
 use super::sliding::{Sliding, Total, not_in_parts};
 
 /// Most digits of a decimal of 128 bits.
@@ -29,6 +30,9 @@ pub(super) fn accumulator(
     args: AccumulatorArgs,
 ) -> Result<Box<dyn Accumulator>> {
     let data_type = args.return_field.data_type().clone();
+    if data_type == INTERVAL && !args.is_distinct {
+        return Ok(Box::new(IntervalSum::default()));
+    }
     if !is_exact(&data_type) {
         return inner.accumulator(args);
     }
@@ -65,6 +69,7 @@ pub(super) fn sliding_accumulator(
             sum: ExactSum::new(data_type),
         })),
         (true, false) => Ok(Box::new(ExactSum::new(data_type))),
+        (false, false) if data_type == INTERVAL => Ok(Box::new(IntervalSum::default())),
         (false, false) if data_type == DataType::Float64 => {
             Ok(Box::new(Sliding::<Total>::new(|total| Some(total.sum))))
         }
@@ -81,18 +86,40 @@ pub(super) fn state_fields(inner: &AggregateUDF, args: StateFieldsArgs) -> Resul
     Ok(vec![Field::new(name, state_type(data_type), true).into()])
 }
 
-/// Whether sums of the type are computed here.
+/// The types that are summed by accumulators for single groups alone.
+pub(super) fn has_groups_accumulator(inner: &AggregateUDF, args: AccumulatorArgs) -> bool {
+    args.return_field.data_type() != &INTERVAL && inner.groups_accumulator_supported(args)
+}
+
+/// What `sum` makes of the types of its arguments.
+pub(super) fn return_type(inner: &AggregateUDF, arguments: &[DataType]) -> Result<DataType> {
+    if let [wide @ DataType::Decimal256(..)] = arguments {
+        return plan_err!(
+            "sum takes decimals of at most {DIGITS_MAX} digits, not {wide}: CAST its argument to DECIMAL({DIGITS_MAX}, s)"
+        );
+    }
+    inner.return_type(arguments)
+}
+
+/// Whether sums of the type are computed in 128 bits.
 fn is_exact(data_type: &DataType) -> bool {
     matches!(
         data_type,
-        DataType::Int64 | DataType::UInt64 | DataType::Duration(_) | DataType::Decimal128(..)
+        DataType::Int64
+            | DataType::UInt64
+            | DataType::Duration(_)
+            | DataType::Decimal32(..)
+            | DataType::Decimal64(..)
+            | DataType::Decimal128(..)
     )
 }
 
 /// The type of the sum of a part: wider than that of the result.
 fn state_type(data_type: &DataType) -> DataType {
     match data_type {
-        DataType::Decimal128(_, scale) => DataType::Decimal128(DIGITS_MAX, *scale),
+        DataType::Decimal32(_, scale)
+        | DataType::Decimal64(_, scale)
+        | DataType::Decimal128(_, scale) => DataType::Decimal128(DIGITS_MAX, *scale),
         _ => DataType::Decimal128(DIGITS_MAX, 0),
     }
 }
@@ -101,6 +128,9 @@ fn state_type(data_type: &DataType) -> DataType {
 fn summable(values: &ArrayRef) -> Result<ArrayRef> {
     match values.data_type() {
         DataType::Duration(_) => Ok(cast(values, &DataType::Int64)?),
+        narrow @ (DataType::Decimal32(..) | DataType::Decimal64(..)) => {
+            Ok(cast(values, &state_type(narrow))?)
+        }
         _ => Ok(Arc::clone(values)),
     }
 }
@@ -181,7 +211,9 @@ fn narrow(sum: Option<i128>, data_type: &DataType) -> Result<ScalarValue> {
         return ScalarValue::try_new_null(data_type);
     };
     let fits = match data_type {
-        DataType::Decimal128(precision, scale) => (sum.unsigned_abs() < limit(*precision))
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal128(precision, scale) => (sum.unsigned_abs() < limit(*precision))
             .then_some(ScalarValue::Decimal128(Some(sum), *precision, *scale)),
         DataType::UInt64 => u64::try_from(sum).ok().map(ScalarValue::from),
         _ => i64::try_from(sum).ok().map(ScalarValue::from),
@@ -440,13 +472,14 @@ impl GroupsAccumulator for GroupedSum {
         let (sums, nulls) = self.take(emit_to);
         let out_of_range = || overflow(&self.data_type);
         match &self.data_type {
-            DataType::Decimal128(precision, _) => {
+            DataType::Decimal32(precision, _)
+            | DataType::Decimal64(precision, _)
+            | DataType::Decimal128(precision, _) => {
                 let limit = limit(*precision);
                 if sums.iter().any(|sum| sum.unsigned_abs() >= limit) {
                     return Err(out_of_range());
                 }
-                let sums = Decimal128Array::new(sums.into(), nulls);
-                Ok(Arc::new(sums.with_data_type(self.data_type.clone())))
+                Ok(cast(&self.partial(sums, nulls), &self.data_type)?)
             }
             DataType::UInt64 => {
                 let sums = sums.into_iter().map(u64::try_from);

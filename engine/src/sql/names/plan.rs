@@ -21,7 +21,7 @@ pub(crate) async fn plan(
     }
     let planned = context.state().statement_to_plan(parsed.clone()).await;
     let has_equal_names = match &planned {
-        Ok(plan) => has_renamed(plan).map_err(Error::Plan)?,
+        Ok(plan) => has_renamed(plan).map_err(Error::plan)?,
         Err(error) => is_about_equal_names(error),
     };
     if has_equal_names && let Some(plan) = plan_resolved(context, statement, &parsed).await? {
@@ -61,6 +61,6 @@ async fn plan_resolved(
     let state = context.state();
     let plan = state.statement_to_plan(resolved.parsed.clone()).await;
     let plan = plan.map_err(|source| plan_failed(statement, source))?;
-    let plan = resolved.restore(plan).map_err(Error::Plan)?;
+    let plan = resolved.restore(plan).map_err(Error::plan)?;
     Ok(Some(plan))
 }
