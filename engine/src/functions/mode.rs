@@ -14,6 +14,8 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::expressions::Literal;
 
+use super::float_key;
+
 /// `mode(x)`: the value that most rows have; of several the smallest. Nulls do not count.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Mode {
@@ -174,9 +176,10 @@ impl Counts {
 
 impl Accumulator for Counts {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        for row in 0..values[0].len() {
-            if values[0].is_valid(row) {
-                self.add(ScalarValue::try_from_array(&values[0], row)?.compacted(), 1);
+        let values = float_key::canonical(&values[0]);
+        for row in 0..values.len() {
+            if values.is_valid(row) {
+                self.add(ScalarValue::try_from_array(&values, row)?.compacted(), 1);
             }
         }
         Ok(())

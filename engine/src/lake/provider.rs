@@ -305,7 +305,8 @@ impl TableProvider for LakeTable {
             runtime.cache_manager.get_file_metadata_cache(),
         );
         let partition = schema.fields()[self.snapshot.file_schema().fields().len()..].to_vec();
-        let mut source = ParquetSource::new(
+        // DataFusion's rule FilterPushdown gives the source its predicate.
+        let source = ParquetSource::new(
             TableSchema::builder(self.snapshot.file_schema())
                 .with_table_partition_cols(partition)
                 .build(),
@@ -314,9 +315,6 @@ impl TableProvider for LakeTable {
         .with_pushdown_filters(late::is_worth_it(&self.columns, &wanted, filters))
         .with_parquet_file_reader_factory(Arc::new(readers))
         .with_metadata_size_hint(FOOTER_BYTES);
-        if let Some(predicate) = predicate {
-            source = source.with_predicate(predicate);
-        }
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
             .with_file_groups(groups)
             .with_statistics(statistics)

@@ -210,7 +210,8 @@ fn nullif(function: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Exp
         return Ok(Transformed::no(Expr::ScalarFunction(function)));
     };
     let data_type = value.get_type(schema)?;
-    if !data_type.is_floating() {
+    // Zeros and NaN of a volatile value are compared by their bits: a second copy of it would be another value.
+    if !data_type.is_floating() || value.is_volatile() {
         return Ok(Transformed::no(Expr::ScalarFunction(function)));
     }
     let equal = key(value.clone(), schema)?.eq(key(other.clone(), schema)?);

@@ -3,15 +3,16 @@
 //! DataFusion computes both sides of AND for a whole batch, orders conditions anew as it pushes them down, makes an AND
 //! of `CASE WHEN b <> 0 THEN a / b > 1 ELSE false END`, and computes the arguments of an aggregate for rows that its
 //! FILTER leaves out. Each lets `a / b` fail on `b = 0`. Only a CASE whose values are no conditions is computed row by
-//! row, so such a CASE is put around what may fail: `CASE WHEN b <> 0 THEN CAST(a / b > 1 AS TINYINT) ELSE 0 END = 1`.
-//! What cannot fail stays beside it as it was, and prunes.
+//! row, so such a CASE is put around what may fail: `CASE WHEN (b <> 0) IS NOT TRUE THEN 0 ELSE CAST(a / b > 1 AS TINYINT)
+//! END = 1`, with a WHEN for each condition: one CASE inside another makes DataFusion's texts of a plan twice as long with
+//! each. What cannot fail stays beside it as it was, and prunes. A volatile condition is computed once, or left alone.
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{AggregateFunctionParams, BinaryExpr, Case};
-use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
+use datafusion::logical_expr::utils::{conjunction, split_binary_owned, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, Operator, lit};
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::utils::NamePreserver;
@@ -19,36 +20,83 @@ use datafusion::optimizer::{AnalyzerRule, OptimizerConfig, OptimizerRule};
 
 use super::schema_below;
 
-/// Functions that fail on some of their arguments.
-const FALLIBLE: [&str; 28] = [
-    "+",
-    "-",
-    "*",
-    "/",
-    "%",
-    "negate",
-    "abs",
-    "power",
-    "factorial",
-    "gcd",
-    "lcm",
-    "to_date",
-    "to_timestamp",
-    "to_timestamp_seconds",
-    "to_timestamp_millis",
-    "to_timestamp_micros",
-    "to_timestamp_nanos",
-    "to_unixtime",
-    "from_unixtime",
-    "make_date",
-    "arrow_cast",
-    "decode",
-    "chr",
-    "repeat",
-    "range",
-    "generate_series",
-    "regexp_like",
-    "date_bin",
+/// Functions that no value of their arguments' types makes fail; of any other it is not known.
+const INFALLIBLE: [&str; 75] = [
+    "array_contains",
+    "array_has",
+    "array_has_all",
+    "array_has_any",
+    "array_length",
+    "array_max",
+    "array_min",
+    "ascii",
+    "atan",
+    "atan2",
+    "bit_length",
+    "btrim",
+    "cardinality",
+    "cbrt",
+    "ceil",
+    "character_length",
+    "coalesce",
+    "contains",
+    "cos",
+    "cosh",
+    "cot",
+    "degrees",
+    "element",
+    "ends_with",
+    "event_day",
+    "exp",
+    "float_key",
+    "floor",
+    "get_field",
+    "greatest",
+    "initcap",
+    "isnan",
+    "iszero",
+    "json_as_text",
+    "json_get",
+    "json_get_array",
+    "json_get_bool",
+    "json_get_float",
+    "json_get_int",
+    "json_get_json",
+    "json_get_str",
+    "json_length",
+    "json_object_keys",
+    "least",
+    "list_field",
+    "lower",
+    "ltrim",
+    "make_array",
+    "md5",
+    "named_struct",
+    "nameless_field",
+    "nanvl",
+    "nullif",
+    "nvl",
+    "nvl2",
+    "octet_length",
+    "radians",
+    "reverse",
+    "row",
+    "rtrim",
+    "sha224",
+    "sha256",
+    "sha384",
+    "sha512",
+    "signum",
+    "sin",
+    "sinh",
+    "starts_with",
+    "strpos",
+    "struct",
+    "tan",
+    "tanh",
+    "to_hex",
+    "trunc",
+    "upper",
 ];
 
 /// Guards what a statement says, in the order in which it says it.
@@ -109,24 +157,23 @@ impl OptimizerRule for LateGuards {
 
 /// The conditions with those that may fail behind all that cannot, or none if nothing is to be done.
 fn guarded_set(conditions: Vec<Expr>, schema: &DFSchema) -> Result<Option<Vec<Expr>>> {
-    let (mut open, mut safe) = (Vec::new(), Vec::new());
+    let (mut fallible, mut beside) = (Vec::new(), Vec::new());
     for condition in conditions {
         if !is_guarded(&condition) && may_fail(&condition, schema)? {
-            open.push(condition);
+            fallible.push(condition);
         } else {
-            safe.push(condition);
+            beside.push(condition);
         }
     }
-    let guards = safe.iter().filter(|safe| !is_guarded(safe)).cloned();
-    let Some(guard) = conjunction(guards.collect::<Vec<_>>()) else {
-        return Ok(None);
-    };
-    if open.is_empty() {
+    let guards = beside.iter();
+    let guards = guards.filter(|guard| !is_guarded(guard) && !guard.is_volatile());
+    let mut chain: Vec<_> = guards.cloned().collect();
+    if chain.is_empty() || fallible.is_empty() {
         return Ok(None);
     }
-    let guarded = open.into_iter().map(|open| behind(guard.clone(), open));
-    safe.extend(guarded);
-    Ok(Some(safe))
+    chain.append(&mut fallible);
+    beside.extend(one_after_another(Operator::And, chain));
+    Ok(Some(beside))
 }
 
 fn guard_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
@@ -146,32 +193,59 @@ fn guard_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
 
 /// Guards the parts of a condition whose false and null are alike.
 fn guard_condition(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    let conditions = split_conjunction_owned(expression);
-    if conditions.len() == 1 {
-        let only = conditions.into_iter().next().unwrap_or_else(|| lit(true));
-        return guard(only, schema);
+    let op = match &expression {
+        Expr::BinaryExpr(BinaryExpr { op, .. }) if matches!(op, Operator::And | Operator::Or) => {
+            *op
+        }
+        _ => return guard(expression, schema),
+    };
+    let parts = split_binary_owned(expression, op).into_iter();
+    let parts = parts.map(|part| Ok(guard_condition(part, schema)?.data));
+    let parts = parts.collect::<Result<Vec<_>>>()?;
+    let mut fallible = Vec::with_capacity(parts.len());
+    for part in &parts {
+        fallible.push(!is_guarded(part) && may_fail(part, schema)?);
     }
-    let conditions = conditions
-        .into_iter()
-        .map(|condition| Ok(guard(condition, schema)?.data))
-        .collect::<Result<Vec<_>>>()?;
-    let mut safe = Vec::new();
-    let mut chain: Option<Expr> = None;
-    for condition in conditions.into_iter().rev() {
-        let fails = !is_guarded(&condition) && may_fail(&condition, schema)?;
-        chain = match chain {
-            Some(later) => Some(behind(condition.clone(), later)),
-            None => fails.then(|| condition.clone()),
-        };
-        if !fails {
-            safe.push(condition);
+    // The first part has nothing before it that could guard it.
+    let chained = match fallible.iter().rposition(|fallible| *fallible) {
+        None | Some(0) => 0,
+        Some(last) => last + 1,
+    };
+    let mut beside = Vec::with_capacity(parts.len());
+    for (index, (part, fallible)) in parts.iter().zip(fallible).enumerate() {
+        let stays = op == Operator::And && !fallible && !is_guarded(part) && !part.is_volatile();
+        if index >= chained || stays {
+            beside.push(part.clone());
         }
     }
-    safe.reverse();
-    safe.extend(chain);
+    let mut chain = parts;
+    chain.truncate(chained);
+    beside.extend(one_after_another(op, chain));
+    let whole = beside.into_iter().reduce(|left, right| {
+        Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
+    });
     Ok(Transformed::yes(
-        conjunction(safe).unwrap_or_else(|| lit(true)),
+        whole.unwrap_or_else(|| lit(op == Operator::And)),
     ))
+}
+
+/// A condition whose parts are computed in their order, each for the rows that those before it have not decided; none
+/// where there is no part. Its null is false.
+fn one_after_another(op: Operator, mut parts: Vec<Expr>) -> Option<Expr> {
+    let last = parts.pop()?;
+    let branches = parts.into_iter().map(|part| match op {
+        Operator::And => (Box::new(part.is_not_true()), Box::new(lit(0_i8))),
+        _ => (Box::new(part.is_true()), Box::new(lit(1_i8))),
+    });
+    let branches: Vec<_> = branches.collect();
+    if branches.is_empty() {
+        return Some(last);
+    }
+    Some(is_one(Case::new(
+        None,
+        branches,
+        Some(Box::new(number(last))),
+    )))
 }
 
 /// Guards within an expression, null apart from false.
@@ -189,7 +263,7 @@ fn guard(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
                     right,
                 })));
             }
-            Ok(Transformed::yes(decided_by(*left, op, *right)))
+            Ok(Transformed::yes(short_circuited(*left, op, *right)?))
         }
         Expr::Case(case) => guard_case(case, schema),
         Expr::AggregateFunction(mut function) => {
@@ -205,31 +279,45 @@ fn guard(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     })
 }
 
-/// `right` for the rows that `left` does not decide.
-fn decided_by(left: Expr, op: Operator, right: Expr) -> Expr {
-    let (decisive, other) = match op {
-        Operator::And => (false, true),
-        _ => (true, false),
+/// `left op right` with `right` computed for the rows that `left` does not decide alone.
+///
+/// Null is told apart from false, so one of the two stands there twice: the smaller, which keeps the plan of conditions
+/// inside others from doubling with each.
+fn short_circuited(left: Expr, op: Operator, right: Expr) -> Result<Expr> {
+    let decisive = op == Operator::Or;
+    let binary = |left: Expr, right: Expr| {
+        Expr::BinaryExpr(BinaryExpr::new(Box::new(left), op, Box::new(right)))
     };
+    if size(&left)? < size(&right)? && !left.is_volatile() {
+        let decided = if decisive {
+            left.clone().is_true()
+        } else {
+            left.clone().is_false()
+        };
+        let branch = (Box::new(decided), Box::new(lit(i8::from(decisive))));
+        let right = is_one(Case::new(None, vec![branch], Some(Box::new(number(right)))));
+        return Ok(binary(left, right));
+    }
     let null = Expr::Literal(ScalarValue::Boolean(None), None);
-    let undecided = Expr::BinaryExpr(BinaryExpr::new(Box::new(right.clone()), op, Box::new(null)));
-    is_one(Case::new(
+    let undecided = binary(right.clone(), null);
+    Ok(is_one(Case::new(
         Some(Box::new(left)),
         vec![
             (Box::new(lit(decisive)), Box::new(lit(i8::from(decisive)))),
-            (Box::new(lit(other)), Box::new(number(right))),
+            (Box::new(lit(!decisive)), Box::new(number(right))),
         ],
         Some(Box::new(number(undecided))),
-    ))
+    )))
 }
 
-/// `condition` for the rows for which `guard` is true, and false for the others.
-fn behind(guard: Expr, condition: Expr) -> Expr {
-    is_one(Case::new(
-        None,
-        vec![(Box::new(guard), Box::new(number(condition)))],
-        Some(Box::new(lit(0_i8))),
-    ))
+/// How many expressions `expression` is made of.
+fn size(expression: &Expr) -> Result<usize> {
+    let mut size = 0;
+    expression.apply(|_| {
+        size += 1;
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(size)
 }
 
 fn number(condition: Expr) -> Expr {
@@ -291,7 +379,12 @@ fn guard_case(case: Case, schema: &DFSchema) -> Result<Transformed<Expr>> {
 
 /// Arguments of an aggregate are computed for the rows that its FILTER lets through.
 fn guard_arguments(params: &mut AggregateFunctionParams, schema: &DFSchema) -> Result<bool> {
-    let Some(filter) = params.filter.as_ref() else {
+    // Drawn twice, a volatile filter would let other rows through each time.
+    let Some(filter) = params
+        .filter
+        .as_ref()
+        .filter(|filter| !filter.is_volatile())
+    else {
         return Ok(false);
     };
     let mut guarded = false;
@@ -311,12 +404,14 @@ pub(crate) fn may_fail(expression: &Expr, schema: &DFSchema) -> Result<bool> {
     let mut fails = false;
     expression.apply(|part| {
         fails = match part {
-            Expr::ScalarFunction(function) => FALLIBLE.contains(&function.name()),
-            Expr::BinaryExpr(BinaryExpr {
-                left,
-                op: Operator::Divide | Operator::Modulo,
-                ..
-            }) => !left.get_type(schema)?.is_floating(),
+            Expr::ScalarFunction(function) => INFALLIBLE.binary_search(&function.name()).is_err(),
+            Expr::BinaryExpr(BinaryExpr { left, op, .. }) if op.is_numerical_operators() => {
+                !left.get_type(schema)?.is_floating()
+            }
+            // A pattern that is no constant may be none.
+            Expr::BinaryExpr(BinaryExpr { op, right, .. }) if is_regex(*op) => {
+                right.any_column_refs()
+            }
             Expr::Cast(cast) => {
                 let from = cast.expr.get_type(schema)?;
                 !always_casts(&from, cast.field.data_type())
@@ -330,6 +425,16 @@ pub(crate) fn may_fail(expression: &Expr, schema: &DFSchema) -> Result<bool> {
         })
     })?;
     Ok(fails)
+}
+
+fn is_regex(op: Operator) -> bool {
+    matches!(
+        op,
+        Operator::RegexMatch
+            | Operator::RegexIMatch
+            | Operator::RegexNotMatch
+            | Operator::RegexNotIMatch
+    )
 }
 
 /// Whether every value of `from` has one of `to`.

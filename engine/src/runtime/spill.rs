@@ -3,9 +3,9 @@
 //! Each process has one of its own, `<spill_path>/<pid>-<random>`, and holds a lock on the file `….lock` beside it. A
 //! process that is killed leaves its directory and loses its lock, and the next one to start removes it.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use tracing::{debug, info, warn};
@@ -45,7 +45,7 @@ impl SpillDirectory {
     }
 
     fn create(place: &Path) -> io::Result<Self> {
-        fs::create_dir_all(place)?;
+        private(place)?;
         clean(place);
         loop {
             let name = unique_name();
@@ -59,7 +59,7 @@ impl SpillDirectory {
                 continue;
             }
             let path = place.join(name);
-            fs::create_dir(&path)?;
+            private(&path)?;
             return Ok(Self {
                 path,
                 lock_path,
@@ -71,6 +71,11 @@ impl SpillDirectory {
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
+}
+
+/// A directory that its owner alone may read: what is spilled are rows of tables.
+fn private(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 impl Drop for SpillDirectory {

@@ -203,8 +203,10 @@ fn change(call: &mut Function, name: &str) {
     };
     match name {
         "lead" | "lag" => shift_ignoring_nulls(call, name),
-        "max_by" | "arg_max" | "argmax" => first_by(call, by(false)),
-        "min_by" | "arg_min" | "argmin" => first_by(call, by(true)),
+        "max_by" => first_by(call, by(false), HasNulls::Yes),
+        "min_by" => first_by(call, by(true), HasNulls::Yes),
+        "arg_max" | "argmax" => first_by(call, by(false), HasNulls::No),
+        "arg_min" | "argmin" => first_by(call, by(true), HasNulls::No),
         "mode" => within_group_as_argument(call),
         "percentile_disc" | "quantile_disc" => quantile(call),
         "listagg" | "list_agg" | "group_concat" => joined_texts(call),
@@ -427,8 +429,16 @@ fn count_if(call: &Function) -> Option<Expr> {
     Some(Expr::Function(count))
 }
 
-/// `max_by(x, y)` is the first `x` by `y`, of the rows that have a `y`.
-fn first_by(call: &mut Function, options: OrderByOptions) {
+/// Whether the value that a call returns may be null.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HasNulls {
+    Yes,
+    No,
+}
+
+/// `max_by(x, y)` is the first `x` by `y`, of the rows that have a `y`, as in Spark; `arg_max(x, y)` is of the rows that have
+/// both, as in DuckDB.
+fn first_by(call: &mut Function, options: OrderByOptions, nulls: HasNulls) {
     let Some(arguments) = plain_arguments(call) else {
         return;
     };
@@ -444,7 +454,10 @@ fn first_by(call: &mut Function, options: OrderByOptions) {
             with_fill: None,
         }])];
     }
-    let is_there = Expr::IsNotNull(Box::new(by.clone()));
+    let mut is_there = Expr::IsNotNull(Box::new(by.clone()));
+    if nulls == HasNulls::No {
+        is_there = and(is_there, Expr::IsNotNull(Box::new(value.clone())));
+    }
     call.filter = Some(Box::new(match call.filter.take() {
         Some(filter) => and(*filter, is_there),
         None => is_there,

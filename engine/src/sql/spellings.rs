@@ -304,14 +304,14 @@ fn overlaps(left: &Expr, right: &Expr) -> Result<Expr, Refusal> {
     let ends = |expr: &Expr| match expr {
         Expr::Tuple(ends) if ends.len() == 2 => {
             let of = |name: &str| super::names::call(name, ends.clone());
-            Ok((of("least"), of("greatest"), ends[0].clone()))
+            Ok((of("least"), of("greatest")))
         }
         _ => Err((
             "OVERLAPS compares two spans: (start, end) OVERLAPS (start, end)".to_owned(),
             expr.span(),
         )),
     };
-    let ((from, until, _), (other_from, other_until, _)) = (ends(left)?, ends(right)?);
+    let ((from, until), (other_from, other_until)) = (ends(left)?, ends(right)?);
     // Spans that begin together share that instant, even where one of them is no longer than it.
     let together = binary(from.clone(), BinaryOperator::Eq, other_from.clone());
     let before = binary(from, BinaryOperator::Lt, other_until);

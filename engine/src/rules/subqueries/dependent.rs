@@ -7,8 +7,10 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TransformedResult as _, TreeNode as _};
-use datafusion::common::{Column, Result, ScalarValue};
+use datafusion::common::tree_node::{
+    Transformed, TransformedResult as _, TreeNode as _, TreeNodeRecursion,
+};
+use datafusion::common::{Column, Result, ScalarValue, plan_err};
 use datafusion::functions_window::row_number::row_number;
 use datafusion::logical_expr::expr::WindowFunction;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
@@ -29,7 +31,11 @@ pub(super) struct Domain {
 
 impl Domain {
     pub(super) fn new(rows: &LogicalPlan, outer: Vec<Column>) -> Result<Self> {
-        let rows = LogicalPlanBuilder::from(unlimited(rows)?);
+        let rows = unlimited(rows)?;
+        if !outer.is_empty() {
+            verify_repeatable(&rows)?;
+        }
+        let rows = LogicalPlanBuilder::from(rows);
         let values = if outer.is_empty() {
             rows
         } else {
@@ -89,19 +95,36 @@ impl Domain {
     }
 }
 
-/// `rows` without a LIMIT that may choose other rows each time it is computed: more values than are needed do no harm.
+/// `rows` without LIMITs and volatile conditions, which may choose other rows each time they are computed: more values than
+/// are needed do no harm.
 fn unlimited(rows: &LogicalPlan) -> Result<LogicalPlan> {
     match rows {
         LogicalPlan::Limit(limit) => unlimited(&limit.input),
+        LogicalPlan::Filter(filter) if filter.predicate.is_volatile() => unlimited(&filter.input),
+        LogicalPlan::Join(join) if join.join_type != JoinType::Inner => Ok(rows.clone()),
         LogicalPlan::Projection(_)
         | LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Filter(_)
+        | LogicalPlan::Join(_)
         | LogicalPlan::Sort(_) => {
             let inputs = rows.inputs().into_iter().map(unlimited);
             rows.with_new_exprs(rows.expressions(), inputs.collect::<Result<_>>()?)
         }
         other => Ok(other.clone()),
     }
+}
+
+/// That `rows` are the same when they are computed again: a subquery is joined to them by their values.
+fn verify_repeatable(rows: &LogicalPlan) -> Result<()> {
+    rows.apply(|node| {
+        let Some(volatile) = node.expressions().into_iter().find(Expr::is_volatile) else {
+            return Ok(TreeNodeRecursion::Continue);
+        };
+        plan_err!(
+            "a subquery cannot read columns of rows that \"{volatile}\" makes anew each time; write these rows to a table with a query file, and read that table here"
+        )
+    })?;
+    Ok(())
 }
 
 /// A plan, and the columns that it has of the domain.

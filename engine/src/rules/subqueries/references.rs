@@ -1,9 +1,11 @@
 //! What a subquery takes from the rows outside, and which forms of that DataFusion decorrelates rightly itself.
 
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
-use datafusion::common::{Column, Result};
+use datafusion::common::{Column, DFSchema, Result};
 use datafusion::logical_expr::utils::split_conjunction;
-use datafusion::logical_expr::{BinaryExpr, Cast, Distinct, Expr, JoinType, LogicalPlan, Operator};
+use datafusion::logical_expr::{
+    BinaryExpr, Cast, Distinct, Expr, ExprSchemable as _, JoinType, LogicalPlan, Operator,
+};
 
 use super::subquery_of;
 use arrow::datatypes::FieldRef;
@@ -102,7 +104,7 @@ fn compares_by_equality(plan: &LogicalPlan) -> Result<bool> {
         if let LogicalPlan::Filter(filter) = node {
             for expr in split_conjunction(&filter.predicate) {
                 if expr.exists(|expr| Ok(is_reference(expr)))? {
-                    plain &= is_equality(expr);
+                    plain &= is_equality(expr, filter.input.schema())?;
                 }
             }
         }
@@ -111,22 +113,28 @@ fn compares_by_equality(plan: &LogicalPlan) -> Result<bool> {
     Ok(plain)
 }
 
-/// A column on one side, and only values from outside on the other.
-fn is_equality(expr: &Expr) -> bool {
+/// A column on one side, and only values from outside on the other. Not of doubles: [`FloatKeys`] wraps both sides, and
+/// DataFusion sees no equality then.
+///
+/// [`FloatKeys`]: crate::rules::float_keys::FloatKeys
+fn is_equality(expr: &Expr, schema: &DFSchema) -> Result<bool> {
     let Expr::BinaryExpr(BinaryExpr {
         left,
         op: Operator::Eq,
         right,
     }) = expr
     else {
-        return false;
+        return Ok(false);
     };
+    if left.get_type(schema)?.is_floating() || right.get_type(schema)?.is_floating() {
+        return Ok(false);
+    }
     let column = |expr: &Expr| match expr {
         Expr::Cast(Cast { expr, .. }) => matches!(expr.as_ref(), Expr::Column(_)),
         other => matches!(other, Expr::Column(_)),
     };
     let outside = |expr: &Expr| expr.column_refs().is_empty();
-    (column(left) && outside(right)) || (column(right) && outside(left))
+    Ok((column(left) && outside(right)) || (column(right) && outside(left)))
 }
 
 /// Whether `plan` returns one row at most, whatever it takes from outside.
