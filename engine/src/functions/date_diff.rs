@@ -7,7 +7,8 @@ use arrow::datatypes::{DataType, Date32Type, Int64Type, TimeUnit, TimestampMicro
 use chrono::{DateTime, Datelike as _};
 use datafusion::common::{Result, exec_datafusion_err, exec_err, plan_err};
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, TypeSignature, Volatility,
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, TypeSignature,
+    Volatility, lit,
 };
 
 const SECOND: i64 = 1_000_000;
@@ -20,6 +21,11 @@ const INSTANT: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct DateDiff {
     signature: Signature,
+}
+
+/// The days from `start` to `end`, which are DATEs.
+pub(crate) fn days_between(start: Expr, end: Expr) -> Expr {
+    ScalarUDF::from(DateDiff::new()).call(vec![lit("day"), start, end])
 }
 
 impl DateDiff {

@@ -3,7 +3,7 @@
 mod aggregates;
 pub(crate) mod arithmetic;
 mod bounded;
-mod date_diff;
+pub(crate) mod date_diff;
 mod element;
 mod event_day;
 pub(crate) mod float_key;
@@ -14,6 +14,7 @@ mod mode;
 mod nameless_field;
 mod output_size;
 pub(crate) mod shift;
+pub(crate) mod span_length;
 mod text_concat;
 pub(crate) mod time;
 

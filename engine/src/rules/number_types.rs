@@ -23,7 +23,7 @@ use datafusion::logical_expr::expr_schema::cast_subquery;
 use datafusion::logical_expr::type_coercion::functions::{UDFCoercionExt, fields_with_udf};
 use datafusion::logical_expr::{
     Between, Expr, ExprSchemable as _, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
-    Union, Values,
+    Union, Values, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
@@ -389,6 +389,12 @@ impl Coercion<'_> {
             let always = DOUBLE_ARGUMENTS.contains(&function.name());
             self.arguments(&mut function.args, function.func.as_ref(), always)?;
         }
+        if matches!(function.name(), "round" | "trunc")
+            && let [_, digits] = function.args.as_mut_slice()
+            && let Some(constant) = small_literal(digits)
+        {
+            *digits = lit(constant);
+        }
         Ok(Expr::ScalarFunction(function))
     }
 
@@ -493,6 +499,16 @@ fn numeric(expression: Expr, to: &DataType, schema: &DFSchema) -> Result<Expr> {
         return expression.cast_to(to, schema);
     }
     Ok(expression)
+}
+
+/// The value of a literal whole number. `round` has one result type for a decimal beside a literal, and another beside the
+/// cast that DataFusion puts around it until it folds constants.
+fn small_literal(expression: &Expr) -> Option<i32> {
+    match expression {
+        Expr::Literal(ScalarValue::Int64(Some(value)), _) => i32::try_from(*value).ok(),
+        Expr::Negative(inner) => small_literal(inner)?.checked_neg(),
+        _ => None,
+    }
 }
 
 /// A whole number beside a decimal as a decimal of its own digits, not of the 20 that its type may have.

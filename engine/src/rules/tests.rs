@@ -326,6 +326,51 @@ async fn excluded_rows_do_not_fail() {
 
 /// Rows that are being made follow the same rules as queries.
 #[tokio::test]
+async fn a_volatile_condition_is_drawn_once_for_each_row() {
+    let session = session();
+    for text in [
+        "SELECT count(*) FROM range(10000) AS t(n) WHERE random() < 0.5 AND 10 / (n + 1) >= 0",
+        "SELECT count(*) FROM range(10000) AS t(n) WHERE 10 / (n + 1) >= 0 AND random() < 0.5",
+        "SELECT sum(10 / (n + 1) * 0 + 1) FILTER (WHERE random() < 0.5) FROM range(10000) AS t(n)",
+    ] {
+        let rows = answer(&session, text).await.expect(text);
+        let count: i64 = rows[0].parse().expect(text);
+        // Of 10,000 rows half; drawn twice, a quarter. Seven standard deviations are 350.
+        assert!((4650..=5350).contains(&count), "{text}: {count}");
+    }
+    let twice = "SELECT count(*) FROM range(100) AS t(n) WHERE nullif(round(random()), 0e0) = 0e0";
+    assert_eq!(answer(&session, twice).await.expect(twice), ["0"]);
+    let anew = "SELECT v, (SELECT count(*) FROM range(5) AS s(k) WHERE k < r.v) FROM (SELECT random() AS v FROM range(9)) AS r";
+    let refusal = answer(&session, anew).await.expect_err(anew);
+    assert!(refusal.contains("makes anew"), "{refusal}");
+}
+
+#[tokio::test]
+async fn conditions_that_may_fail_make_plans_that_grow_with_their_number() {
+    let session = session();
+    let plan = async |text: String| answer(&session, &text).await.expect(&text).concat().len();
+    let in_row = |count: i64| {
+        let safe: String = (0..count).map(|at| format!("n > -{at} AND ")).collect();
+        format!("EXPLAIN SELECT n FROM range(9) AS t(n) WHERE {safe} 10 / n > -1")
+    };
+    let (small, large) = (plan(in_row(10)).await, plan(in_row(40)).await);
+    assert!(large < 6 * small, "{small} and {large} bytes");
+    let inside = |depth: i64, is_left: bool| {
+        let first = "(10 / n > 1 AND n > 2)".to_owned();
+        let whole = (0..depth).fold(first, |inner, at| match is_left {
+            true => format!("(({inner} OR n = {at}) AND 10 / n > {at})"),
+            false => format!("((n = {at} OR {inner}) AND 10 / n > {at})"),
+        });
+        format!("EXPLAIN SELECT {whole} AS c FROM range(9) AS t(n)")
+    };
+    for is_left in [false, true] {
+        let small = plan(inside(4, is_left)).await;
+        let large = plan(inside(12, is_left)).await;
+        assert!(large < 12 * small, "{small} and {large} bytes");
+    }
+}
+
+#[tokio::test]
 async fn rows_of_a_table_file_follow_the_same_rules() {
     let context = rows_context(chrono_tz::UTC).expect("a context");
     let schema = Arc::new(Schema::new(vec![

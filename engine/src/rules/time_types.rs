@@ -10,17 +10,21 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
-use datafusion::common::{DFSchema, DFSchemaRef, Result, ScalarValue};
+use datafusion::common::{DFSchema, DFSchemaRef, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::{
-    Between, BinaryExpr, Cast, InList, InSubquery, ScalarFunction,
+    Between, BinaryExpr, Cast, InList, InSubquery, ScalarFunction, WindowFunctionParams,
 };
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
     Expr, ExprSchemable as _, Join, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, Union,
+    WindowFrame, WindowFrameBound, WindowFrameUnits,
 };
 use datafusion::optimizer::AnalyzerRule;
 
 use super::schema_below;
+use crate::functions::date_diff::days_between;
+use crate::functions::interval_scale::is_span;
+use crate::functions::span_length::span_length;
 use crate::functions::time::{local_time, with_seconds};
 
 #[derive(Debug)]
@@ -75,8 +79,42 @@ fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         }
         Expr::Cast(cast) => rewrite_cast(cast, schema),
         Expr::ScalarFunction(function) => rewrite_function(function, schema),
+        Expr::WindowFunction(function) => {
+            verify_frame(&function.params, schema)?;
+            Ok(Transformed::no(Expr::WindowFunction(function)))
+        }
         other => Ok(Transformed::no(other)),
     }
+}
+
+/// That a RANGE over days or instants is given by intervals. DataFusion takes a number for one of months.
+fn verify_frame(window: &WindowFunctionParams, schema: &DFSchema) -> Result<()> {
+    let WindowFrame {
+        units: WindowFrameUnits::Range,
+        start_bound,
+        end_bound,
+        ..
+    } = &window.window_frame
+    else {
+        return Ok(());
+    };
+    let is_time = window
+        .order_by
+        .first()
+        .is_some_and(|key| type_of(&key.expr, schema).is_temporal());
+    let is_number = |bound: &WindowFrameBound| match bound {
+        WindowFrameBound::Preceding(distance) | WindowFrameBound::Following(distance) => {
+            let text = distance.try_as_str().flatten();
+            text.is_some_and(|text| text.trim().parse::<f64>().is_ok())
+        }
+        WindowFrameBound::CurrentRow => false,
+    };
+    if is_time && (is_number(start_bound) || is_number(end_bound)) {
+        return plan_err!(
+            "RANGE over days or instants takes intervals: write RANGE BETWEEN INTERVAL '1 day' PRECEDING AND CURRENT ROW"
+        );
+    }
+    Ok(())
 }
 
 fn rewrite_binary(mut binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> {
@@ -85,7 +123,12 @@ fn rewrite_binary(mut binary: BinaryExpr, schema: &DFSchema) -> Result<Transform
         type_of(&binary.right, schema),
     );
     let mut changed = false;
+    if binary.op == Operator::Minus && left == DataType::Date32 && right == DataType::Date32 {
+        // DataFusion's analysis of ranges takes the difference for a duration, and fails where it is compared.
+        return Ok(Transformed::yes(days_between(*binary.right, *binary.left)));
+    }
     if is_comparison(binary.op) {
+        changed |= lengths_of([binary.left.as_mut(), binary.right.as_mut()], schema);
         let wanted = common(&left, &right);
         changed |= cast_in_place(&mut binary.left, wanted.as_ref(), schema);
         changed |= cast_in_place(&mut binary.right, wanted.as_ref(), schema);
@@ -158,7 +201,8 @@ fn time_of_day_in_place(day: &DataType, time: &mut Box<Expr>, data_type: &DataTy
 fn rewrite_between(mut between: Between, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let sides = [&between.expr, &between.low, &between.high];
     let wanted = common_of(&sides.map(|side| type_of(side, schema)));
-    let mut changed = false;
+    let sides = [&mut between.expr, &mut between.low, &mut between.high];
+    let mut changed = lengths_of(sides.map(AsMut::as_mut), schema);
     for side in [&mut between.expr, &mut between.low, &mut between.high] {
         changed |= cast_in_place(side, wanted.as_ref(), schema);
     }
@@ -172,6 +216,7 @@ fn rewrite_list(mut list: InList, schema: &DFSchema) -> Result<Transformed<Expr>
     }
     let wanted = common_of(&types);
     let mut changed = cast_in_place(&mut list.expr, wanted.as_ref(), schema);
+    changed |= lengths_of(list.list.iter_mut().chain([list.expr.as_mut()]), schema);
     for value in &mut list.list {
         changed |= cast_in_place(value, wanted.as_ref(), schema);
     }
@@ -200,15 +245,35 @@ fn rewrite_subquery(mut one: InSubquery, schema: &DFSchema) -> Result<Transforme
     Ok(marked(Expr::InSubquery(one), changed))
 }
 
-/// A whole number that is cast to a time counts seconds, as DataFusion has it for its own type of nanoseconds.
+/// Spans of time that are compared, one of them an interval, are compared by their lengths; says whether they are.
+fn lengths_of<'a>(sides: impl IntoIterator<Item = &'a mut Expr>, schema: &DFSchema) -> bool {
+    let mut sides: Vec<_> = sides.into_iter().collect();
+    let types: Vec<_> = sides.iter().map(|side| type_of(side, schema)).collect();
+    let is_interval = |data_type: &DataType| matches!(data_type, DataType::Interval(_));
+    let may_be_span =
+        |data_type: &DataType| is_span(data_type) || data_type.is_string() || data_type.is_null();
+    if !types.iter().any(is_interval) || !types.iter().all(may_be_span) {
+        return false;
+    }
+    for side in &mut sides {
+        **side = span_length(std::mem::take(*side));
+    }
+    true
+}
+
+/// A number that is cast to a time counts whole seconds, as DataFusion has it for whole numbers and its own type of nanoseconds.
 fn rewrite_cast(mut cast: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
     if matches!(cast.field.data_type(), DataType::Timestamp(..)) && complete(&mut cast.expr) {
         return Ok(Transformed::yes(Expr::Cast(cast)));
     }
     if let DataType::Timestamp(TimeUnit::Microsecond, zone) = cast.field.data_type()
-        && type_of(&cast.expr, schema).is_integer()
+        && let from = type_of(&cast.expr, schema)
+        && from.is_numeric()
     {
         let seconds = DataType::Timestamp(TimeUnit::Second, zone.clone());
+        if !from.is_integer() {
+            cast.expr = Box::new(Expr::Cast(Cast::new(cast.expr, DataType::Int64)));
+        }
         cast.expr = Box::new(Expr::Cast(Cast::new(cast.expr, seconds)));
         return Ok(Transformed::yes(Expr::Cast(cast)));
     }

@@ -100,7 +100,7 @@ const TEMPLATES: &[(&str, usize, &str)] = &[
     (
         "width_bucket",
         4,
-        "CASE WHEN $arg1 < $arg2 THEN 0 WHEN $arg1 >= $arg3 THEN CAST($arg4 AS BIGINT) + 1 ELSE CAST(floor((CAST($arg1 AS DOUBLE) - $arg2) * $arg4 / (CAST($arg3 AS DOUBLE) - $arg2)) AS BIGINT) + 1 END",
+        "CASE WHEN $arg2 <= $arg3 THEN CASE WHEN $arg1 < $arg2 THEN 0 WHEN $arg1 >= $arg3 THEN CAST($arg4 AS BIGINT) + 1 ELSE CAST(floor((CAST($arg1 AS DOUBLE) - $arg2) * $arg4 / (CAST($arg3 AS DOUBLE) - $arg2)) AS BIGINT) + 1 END ELSE CASE WHEN $arg1 > $arg2 THEN 0 WHEN $arg1 <= $arg3 THEN CAST($arg4 AS BIGINT) + 1 ELSE CAST(floor(($arg2 - CAST($arg1 AS DOUBLE)) * $arg4 / (CAST($arg2 AS DOUBLE) - $arg3)) AS BIGINT) + 1 END END",
     ),
     ("year", 1, "date_part('year', $arg1)"),
     ("zeroifnull", 1, "coalesce($arg1, 0)"),
@@ -208,6 +208,7 @@ fn change(call: &mut Function, name: &str) {
         "arg_max" | "argmax" => first_by(call, by(false), HasNulls::No),
         "arg_min" | "argmin" => first_by(call, by(true), HasNulls::No),
         "mode" => within_group_as_argument(call),
+        "median" => median(call),
         "percentile_disc" | "quantile_disc" => quantile(call),
         "listagg" | "list_agg" | "group_concat" => joined_texts(call),
         "collect_list" => collected(call, None),
@@ -220,6 +221,9 @@ fn change(call: &mut Function, name: &str) {
 fn written_out(call: &Function, name: &str, span: Span) -> Result<Option<Expr>, Refusal> {
     let written = match name {
         "count_if" | "countif" => count_if(call),
+        "array_agg" | "list" | "string_agg" | "listagg" | "list_agg" | "group_concat" => {
+            ordered_distinct(call)
+        }
         "datediff" | "date_diff" => date_diff(call)?,
         "date_add" | "date_sub" | "dateadd" | "datesub" => add_interval(call, name, span)?,
         "strftime" => strftime(call)?,
@@ -241,13 +245,15 @@ fn written_out(call: &Function, name: &str, span: Span) -> Result<Option<Expr>, 
 pub(super) fn is_rewritten(call: &Function) -> bool {
     name_of(call).is_some_and(|(name, _)| {
         let name = name.as_str();
-        entry(RENAMED, name).is_some()
+        ordered_distinct(call).is_some()
+            || entry(RENAMED, name).is_some()
             || entry(WORDS, name).is_some()
             || TEMPLATES.iter().any(|(known, _, _)| *known == name)
             || matches!(
                 name,
                 "count_if"
                     | "countif"
+                    | "median"
                     | "max_by"
                     | "arg_max"
                     | "argmax"
@@ -403,6 +409,68 @@ fn shift_ignoring_nulls(call: &mut Function, name: &str) {
     }
 }
 
+/// `value = ANY(list)`, which is null where a null of the list could be the value. The planner's `array_has` is false then.
+pub(super) fn is_in_list(value: &Expr, list: &Expr) -> Result<Expr, Refusal> {
+    let template = "CASE WHEN array_has($arg2, $arg1) THEN true WHEN array_position($arg2, NULL) IS NOT NULL THEN NULL ELSE array_has($arg2, $arg1) END";
+    filled(template, vec![value.clone(), list.clone()])
+}
+
+/// `array_agg(DISTINCT x ORDER BY x DESC)` sorts the list of distinct values: DataFusion orders such an aggregate the other
+/// way round beside one with the opposite order.
+fn ordered_distinct(call: &Function) -> Option<Expr> {
+    let FunctionArguments::List(list) = &call.args else {
+        return None;
+    };
+    let [FunctionArgumentClause::OrderBy(orders)] = &list.clauses[..] else {
+        return None;
+    };
+    let ([order], Some(DuplicateTreatment::Distinct), None) =
+        (&orders[..], list.duplicate_treatment, &call.over)
+    else {
+        return None;
+    };
+    let mut arguments = Vec::new();
+    for argument in &list.args {
+        let FunctionArg::Unnamed(FunctionArgExpr::Expr(argument)) = argument else {
+            return None;
+        };
+        arguments.push(argument);
+    }
+    let (value, separator) = match (&arguments[..], name_of(call)?.0.as_str()) {
+        ([value], "array_agg") => (*value, None),
+        ([value, separator], "string_agg") => (*value, Some((*separator).clone())),
+        _ => return None,
+    };
+    if order.expr != *value {
+        return None;
+    }
+    let is_ascending = order.options.asc.unwrap_or(true);
+    let nulls_first = order.options.nulls_first.unwrap_or(!is_ascending);
+    let mut distinct = call.clone();
+    rename(&mut distinct, "array_agg");
+    if let FunctionArguments::List(list) = &mut distinct.args {
+        list.clauses.clear();
+        list.args.truncate(1);
+    }
+    let text = |text: &str| Expr::Value(Value::SingleQuotedString(text.to_owned()).into());
+    let sorted = super::names::call(
+        "array_sort",
+        vec![
+            Expr::Function(distinct),
+            text(if is_ascending { "ASC" } else { "DESC" }),
+            text(if nulls_first {
+                "NULLS FIRST"
+            } else {
+                "NULLS LAST"
+            }),
+        ],
+    );
+    Some(match separator {
+        Some(separator) => super::names::call("array_to_string", vec![sorted, separator]),
+        None => sorted,
+    })
+}
+
 fn and(left: Expr, right: Expr) -> Expr {
     Expr::BinaryOp {
         left: Box::new(Expr::Nested(Box::new(left))),
@@ -462,6 +530,33 @@ fn first_by(call: &mut Function, options: OrderByOptions, nulls: HasNulls) {
         Some(filter) => and(*filter, is_there),
         None => is_there,
     }));
+}
+
+/// `median(x)` is the percentile in the middle: DataFusion's cuts that of whole numbers and decimals to their type.
+fn median(call: &mut Function) {
+    let Some(arguments) = plain_arguments(call) else {
+        return;
+    };
+    let [value] = &arguments[..] else {
+        return;
+    };
+    if call.over.is_some() || !call.within_group.is_empty() {
+        return;
+    }
+    let order = OrderByExpr {
+        expr: value.clone(),
+        options: OrderByOptions {
+            asc: None,
+            nulls_first: None,
+        },
+        with_fill: None,
+    };
+    rename(call, "percentile_cont");
+    if let FunctionArguments::List(list) = &mut call.args {
+        let half = Expr::Value(Value::Number("0.5".to_owned(), false).into());
+        list.args = vec![FunctionArg::Unnamed(FunctionArgExpr::Expr(half))];
+    }
+    call.within_group = vec![order];
 }
 
 /// `mode() WITHIN GROUP (ORDER BY x)` is `mode(x)`.

@@ -5,9 +5,11 @@ mod calls;
 mod capitals;
 pub(crate) mod names;
 mod numbers;
+mod precedence;
 pub(crate) mod recursion;
 mod refusals;
 mod rows;
+mod similar;
 mod spellings;
 pub(crate) mod time;
 

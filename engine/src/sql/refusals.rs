@@ -2,13 +2,14 @@
 //! way out.
 //!
 //! DataFusion 55 answers INTERSECT ALL and EXCEPT ALL by semi and anti joins, which do not count
-//! (`VALUES 1,1,2 INTERSECT ALL VALUES 1,2,2` gives 1, 1, 2), and ignores TABLESAMPLE.
+//! (`VALUES 1,1,2 INTERSECT ALL VALUES 1,2,2` gives 1, 1, 2), and ignores TABLESAMPLE. It computes a query of WITH anew for
+//! each name, so that one with `random()` has other rows each time.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Query, SetExpr, SetOperator, SetQuantifier, Spanned as _, Statement, TableFactor, Visit as _,
-    Visitor,
+    Expr, ObjectName, Query, SetExpr, SetOperator, SetQuantifier, Spanned as _, Statement,
+    TableFactor, Visit as _, Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -60,13 +61,75 @@ fn session_statement(statement: &Statement) -> Option<String> {
     }
 }
 
+/// A query of WITH that draws random values, and that is named more than once.
+fn volatile_query_read_twice(query: &Query) -> Option<Refusal> {
+    let with = query.with.as_ref()?;
+    let volatile = with.cte_tables.iter().filter(|cte| {
+        let mut calls = VolatileCalls;
+        cte.query.visit(&mut calls).is_break()
+    });
+    volatile.into_iter().find_map(|cte| {
+        let name = &cte.alias.name;
+        let mut readings = Readings {
+            name: &name.value,
+            count: 0,
+        };
+        let _ = query.visit(&mut readings);
+        (readings.count > 1).then(|| {
+            let message = format!(
+                "\"{name}\" has random values and is named {} times, which would each draw others; let a query file keep its rows in a table",
+                readings.count
+            );
+            (message, name.span)
+        })
+    })
+}
+
+struct VolatileCalls;
+
+impl Visitor for VolatileCalls {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+        let Expr::Function(call) = expr else {
+            return ControlFlow::Continue(());
+        };
+        let name = call.name.to_string().to_lowercase();
+        match name.as_str() {
+            "random" | "rand" | "uuid" | "gen_random_uuid" | "shuffle" => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// How often a table is named.
+struct Readings<'a> {
+    name: &'a str,
+    count: usize,
+}
+
+impl Visitor for Readings<'_> {
+    type Break = ();
+
+    fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<()> {
+        if let [part] = &relation.0[..]
+            && part
+                .as_ident()
+                .is_some_and(|part| part.value.eq_ignore_ascii_case(self.name))
+        {
+            self.count += 1;
+        }
+        ControlFlow::Continue(())
+    }
+}
+
 struct Refusals;
 
 impl Visitor for Refusals {
     type Break = Refusal;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Refusal> {
-        match set_operation(&query.body) {
+        match set_operation(&query.body).or_else(|| volatile_query_read_twice(query)) {
             Some(refusal) => ControlFlow::Break(refusal),
             None => ControlFlow::Continue(()),
         }

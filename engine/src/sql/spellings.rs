@@ -11,9 +11,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
-use super::calls;
 use super::refusals::Refusal;
-use super::rows;
+use super::{calls, precedence, rows, similar};
 
 pub(super) fn rewrite(statement: &mut Statement) -> Result<(), Refusal> {
     match statement.visit(&mut Spellings) {
@@ -55,6 +54,11 @@ impl VisitorMut for Spellings {
         if let Some(selection) = &mut select.selection {
             rows::in_conjuncts(selection);
         }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Refusal> {
+        precedence::rebind(expr);
         ControlFlow::Continue(())
     }
 
@@ -135,6 +139,44 @@ fn rewrite_expr(expr: &mut Expr) -> Result<(), Refusal> {
             Ok(())
         }
         Expr::Like { any: true, .. } | Expr::ILike { any: true, .. } => like_any(expr),
+        Expr::SimilarTo {
+            negated,
+            expr: text,
+            pattern,
+            escape_char,
+        } => {
+            let pattern = similar::regex(pattern, escape_char.as_ref())?;
+            let op = if *negated {
+                BinaryOperator::PGRegexNotMatch
+            } else {
+                BinaryOperator::PGRegexMatch
+            };
+            *expr = binary(text.as_ref().clone(), op, pattern);
+            Ok(())
+        }
+        Expr::AnyOp {
+            left,
+            compare_op: BinaryOperator::Eq,
+            right,
+            ..
+        } if !matches!(right.as_ref(), Expr::Subquery(_)) => {
+            *expr = calls::is_in_list(left, right)?;
+            Ok(())
+        }
+        // Without a unit a number counts seconds, as `INTERVAL '5'` does.
+        Expr::Cast {
+            expr: text,
+            data_type: DataType::Interval { .. },
+            ..
+        } => {
+            if let Expr::Value(value) = text.as_mut()
+                && let Value::SingleQuotedString(text) = &mut value.value
+                && text.trim().parse::<f64>().is_ok()
+            {
+                text.push_str(" seconds");
+            }
+            Ok(())
+        }
         Expr::InSubquery {
             expr: row,
             subquery,

@@ -5,6 +5,8 @@
 mod average;
 mod extremes;
 mod interval_sum;
+mod pairs;
+mod percentile;
 mod sliding;
 mod sum;
 
@@ -12,7 +14,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::functions_aggregate::{average::avg_udaf, min_max, stddev, sum as sums, variance};
+use datafusion::functions_aggregate::{
+    average::avg_udaf, correlation, covariance, min_max, percentile_cont, regr, stddev,
+    sum as sums, variance,
+};
 use datafusion::logical_expr::expr::{AggregateFunction, AggregateFunctionParams};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::AggregateOrderSensitivity;
@@ -21,11 +26,13 @@ use datafusion::logical_expr::{
     SetMonotonicity, Signature, StatisticsArgs,
 };
 
+use self::pairs::PairStatistic;
 use self::sliding::Spread;
 
 /// The functions to register in place of DataFusion's.
 pub(super) fn repaired() -> Vec<AggregateUDF> {
     let variance = |population, root| Repair::Spread(Spread { population, root });
+    let pair = Repair::Pair;
     [
         (sums::sum_udaf(), Repair::Sum),
         (avg_udaf(), Repair::Average),
@@ -35,6 +42,24 @@ pub(super) fn repaired() -> Vec<AggregateUDF> {
         (variance::var_pop_udaf(), variance(true, false)),
         (stddev::stddev_udaf(), variance(false, true)),
         (stddev::stddev_pop_udaf(), variance(true, true)),
+        (percentile_cont::percentile_cont_udaf(), Repair::Percentile),
+        (correlation::corr_udaf(), pair(PairStatistic::Correlation)),
+        (
+            covariance::covar_pop_udaf(),
+            pair(PairStatistic::CovariancePopulation),
+        ),
+        (
+            covariance::covar_samp_udaf(),
+            pair(PairStatistic::CovarianceSample),
+        ),
+        (regr::regr_slope_udaf(), pair(PairStatistic::Slope)),
+        (regr::regr_intercept_udaf(), pair(PairStatistic::Intercept)),
+        (regr::regr_r2_udaf(), pair(PairStatistic::R2)),
+        (regr::regr_avgx_udaf(), pair(PairStatistic::AverageX)),
+        (regr::regr_avgy_udaf(), pair(PairStatistic::AverageY)),
+        (regr::regr_sxx_udaf(), pair(PairStatistic::SquaresX)),
+        (regr::regr_syy_udaf(), pair(PairStatistic::SquaresY)),
+        (regr::regr_sxy_udaf(), pair(PairStatistic::Products)),
     ]
     .map(|(inner, repair)| AggregateUDF::from(Repaired { inner, repair }))
     .into()
@@ -46,6 +71,8 @@ enum Repair {
     Average,
     Extreme,
     Spread(Spread),
+    Percentile,
+    Pair(PairStatistic),
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -74,9 +101,7 @@ impl AggregateUDFImpl for Repaired {
     fn return_type(&self, arguments: &[DataType]) -> Result<DataType> {
         match self.repair {
             Repair::Sum => sum::return_type(&self.inner, arguments),
-            Repair::Average | Repair::Extreme | Repair::Spread(_) => {
-                self.inner.return_type(arguments)
-            }
+            _ => self.inner.return_type(arguments),
         }
     }
 
@@ -97,23 +122,23 @@ impl AggregateUDFImpl for Repaired {
             Repair::Sum => sum::accumulator(&self.inner, args),
             Repair::Average => average::accumulator(&self.inner, args),
             Repair::Extreme => extremes::canonical(&args, |args| self.inner.accumulator(args)),
-            Repair::Spread(_) => self.inner.accumulator(args),
+            Repair::Percentile => percentile::accumulator(&self.inner, args),
+            Repair::Spread(_) | Repair::Pair(_) => self.inner.accumulator(args),
         }
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
         match self.repair {
             Repair::Sum => sum::state_fields(&self.inner, args),
-            Repair::Average | Repair::Extreme | Repair::Spread(_) => self.inner.state_fields(args),
+            _ => self.inner.state_fields(args),
         }
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
         match self.repair {
             Repair::Sum => sum::has_groups_accumulator(&self.inner, args),
-            Repair::Average | Repair::Extreme | Repair::Spread(_) => {
-                self.inner.groups_accumulator_supported(args)
-            }
+            Repair::Percentile => false,
+            _ => self.inner.groups_accumulator_supported(args),
         }
     }
 
@@ -125,7 +150,9 @@ impl AggregateUDFImpl for Repaired {
             Repair::Sum => sum::groups_accumulator(&self.inner, args),
             Repair::Average => average::groups_accumulator(&self.inner, args),
             Repair::Extreme => extremes::groups_accumulator(&self.inner, args),
-            Repair::Spread(_) => self.inner.create_groups_accumulator(args),
+            Repair::Spread(_) | Repair::Percentile | Repair::Pair(_) => {
+                self.inner.create_groups_accumulator(args)
+            }
         }
     }
 
@@ -137,7 +164,10 @@ impl AggregateUDFImpl for Repaired {
                 extremes::canonical(&args, |args| self.inner.create_sliding_accumulator(args))
             }
             Repair::Spread(spread) if !args.is_distinct => Ok(spread.sliding_accumulator()),
-            Repair::Spread(_) => self.inner.create_sliding_accumulator(args),
+            Repair::Pair(statistic) if !args.is_distinct => Ok(statistic.sliding_accumulator()),
+            Repair::Spread(_) | Repair::Percentile | Repair::Pair(_) => {
+                self.inner.create_sliding_accumulator(args)
+            }
         }
     }
 
@@ -156,7 +186,7 @@ impl AggregateUDFImpl for Repaired {
         // `sum(x + 1)` is not `sum(x) + count(x)` where either of them leaves its type.
         match self.repair {
             Repair::Sum => Ok(None),
-            Repair::Average | Repair::Extreme | Repair::Spread(_) => {
+            _ => {
                 let inner = self.inner.inner();
                 inner.simplify_expr_op_literal(function, argument, op, literal, argument_is_left)
             }
@@ -169,6 +199,10 @@ impl AggregateUDFImpl for Repaired {
 
     fn is_descending(&self) -> Option<bool> {
         self.inner.is_descending()
+    }
+
+    fn supports_within_group_clause(&self) -> bool {
+        self.inner.inner().supports_within_group_clause()
     }
 
     fn value_from_stats(&self, statistics: &StatisticsArgs) -> Option<ScalarValue> {

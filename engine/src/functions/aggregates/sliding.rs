@@ -1,4 +1,4 @@
-//! Sums, averages and variances of DOUBLE over a window whose rows leave as well as come.
+//! Statistics of DOUBLE over a window whose rows leave as well as come.
 //!
 //! DataFusion subtracts what leaves: an infinity leaves NaN behind for ever, 1e20 takes the digits of its neighbours
 //! with it, and a variance becomes negative. Here the window is kept as two stacks, of which each holds summaries that
@@ -11,10 +11,21 @@ use arrow::datatypes::Float64Type;
 use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::Accumulator;
 
-/// What is kept of some values.
+/// What is kept of some rows.
 pub(super) trait Summary: Copy + Debug + Send + Sync + 'static {
-    fn of(value: f64) -> Self;
+    /// What one row has.
+    type Row: Copy + Send + Sync;
+
+    /// The rows of the arguments that have no null.
+    fn rows(arguments: &[ArrayRef]) -> Vec<Self::Row>;
+    fn of(row: Self::Row) -> Self;
     fn merge(self, later: Self) -> Self;
+}
+
+/// The values of the only argument.
+fn values(arguments: &[ArrayRef]) -> Vec<f64> {
+    let values = arguments[0].as_primitive::<Float64Type>();
+    values.iter().flatten().collect()
 }
 
 /// Sum and number of values.
@@ -25,6 +36,12 @@ pub(super) struct Total {
 }
 
 impl Summary for Total {
+    type Row = f64;
+
+    fn rows(arguments: &[ArrayRef]) -> Vec<f64> {
+        values(arguments)
+    }
+
     fn of(value: f64) -> Self {
         Self {
             sum: value,
@@ -49,6 +66,12 @@ pub(super) struct Moments {
 }
 
 impl Summary for Moments {
+    type Row = f64;
+
+    fn rows(arguments: &[ArrayRef]) -> Vec<f64> {
+        values(arguments)
+    }
+
     fn of(value: f64) -> Self {
         Self {
             count: 1.0,
@@ -94,11 +117,11 @@ impl Spread {
 }
 
 /// A window as two stacks.
-pub(super) struct Sliding<S> {
+pub(super) struct Sliding<S: Summary> {
     /// Summaries of the older rows, each from one row to the last of them; the oldest row is on top.
     older: Vec<S>,
     /// The newer rows, and their summary.
-    newer: Vec<f64>,
+    newer: Vec<S::Row>,
     newest: Option<S>,
     result: Box<dyn Fn(S) -> Option<f64> + Send + Sync>,
 }
@@ -136,17 +159,17 @@ impl<S: Summary> Debug for Sliding<S> {
 
 impl<S: Summary> Accumulator for Sliding<S> {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        for value in values[0].as_primitive::<Float64Type>().iter().flatten() {
-            self.newer.push(value);
-            let value = S::of(value);
-            let merged = self.newest.map_or(value, |earlier| earlier.merge(value));
+        for row in S::rows(values) {
+            self.newer.push(row);
+            let row = S::of(row);
+            let merged = self.newest.map_or(row, |earlier| earlier.merge(row));
             self.newest = Some(merged);
         }
         Ok(())
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        for _ in values[0].as_primitive::<Float64Type>().iter().flatten() {
+        for _ in S::rows(values) {
             if self.older.is_empty() {
                 self.turn();
             }
@@ -179,7 +202,7 @@ impl<S: Summary> Accumulator for Sliding<S> {
     fn size(&self) -> usize {
         size_of_val(self)
             + self.older.capacity() * size_of::<S>()
-            + self.newer.capacity() * size_of::<f64>()
+            + self.newer.capacity() * size_of::<S::Row>()
     }
 }
 

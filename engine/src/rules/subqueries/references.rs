@@ -92,6 +92,9 @@ pub(super) fn is_plain_aggregate(plan: &LogicalPlan) -> Result<bool> {
         LogicalPlan::SubqueryAlias(alias) => is_plain_aggregate(&alias.input),
         LogicalPlan::Aggregate(aggregate) => Ok(aggregate.group_expr.is_empty()
             && !any(&aggregate.aggr_expr, free)?
+            && !aggregate
+                .input
+                .exists(|node| Ok(matches!(node, LogicalPlan::Distinct(_))))?
             && is_plainly_correlated(&aggregate.input)?
             && compares_by_equality(&aggregate.input)?),
         _ => Ok(false),
