@@ -1,7 +1,6 @@
 //! `percentile_cont` with all digits of its fraction; DataFusion's has six.
 
-use arrow::array::AsArray as _;
-use arrow::array::{Array as _, ArrayRef};
+use arrow::array::{ArrayRef, AsArray as _};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float64Type};
 use datafusion::common::{Result, ScalarValue, exec_err};
