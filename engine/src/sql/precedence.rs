@@ -47,7 +47,7 @@ fn has_taken_too_much(expr: &Expr) -> bool {
 
 /// A condition in the order in which it was written.
 enum Part {
-    Operand(Expr),
+    Operand(Box<Expr>),
     Operator(BinaryOperator),
     Not,
 }
@@ -76,7 +76,7 @@ fn flatten(expr: Expr, parts: &mut Vec<Part>) {
         Expr::IsNotDistinctFrom(left, right) => {
             compared(*left, *right, parts, Expr::IsNotDistinctFrom);
         }
-        other => parts.push(Part::Operand(other)),
+        other => parts.push(Part::Operand(Box::new(other))),
     }
 }
 
@@ -85,14 +85,9 @@ fn compared(left: Expr, right: Expr, parts: &mut Vec<Part>, by: fn(Box<Expr>, Bo
     let mut taken = Vec::new();
     flatten(right, &mut taken);
     let mut taken = taken.into_iter().peekable();
-    let operand = match taken.peek() {
-        Some(Part::Not) => bound(&mut taken, NOT),
-        _ => match taken.next() {
-            Some(Part::Operand(operand)) => operand,
-            _ => placeholder(),
-        },
-    };
-    parts.push(Part::Operand(by(Box::new(left), Box::new(operand))));
+    let operand = bound(&mut taken, NOT);
+    let compared = by(Box::new(left), Box::new(operand));
+    parts.push(Part::Operand(Box::new(compared)));
     parts.extend(taken);
 }
 
@@ -103,7 +98,7 @@ const NOT: u8 = 3;
 /// The operators that bind stronger than `weakest`, as a tree.
 fn bound(parts: &mut std::iter::Peekable<std::vec::IntoIter<Part>>, weakest: u8) -> Expr {
     let mut left = match parts.next() {
-        Some(Part::Operand(operand)) => operand,
+        Some(Part::Operand(operand)) => *operand,
         Some(Part::Not) => Expr::UnaryOp {
             op: UnaryOperator::Not,
             expr: Box::new(bound(parts, NOT - 1)),

@@ -124,45 +124,6 @@ fn rewrite_expr(expr: &mut Expr) -> Result<(), Refusal> {
             let member = json_of_lambda(lambda);
             replace(expr, member)
         }
-        Expr::RLike {
-            negated,
-            expr: text,
-            pattern,
-            ..
-        } => {
-            let op = if *negated {
-                BinaryOperator::PGRegexNotMatch
-            } else {
-                BinaryOperator::PGRegexMatch
-            };
-            *expr = binary(text.as_ref().clone(), op, pattern.as_ref().clone());
-            Ok(())
-        }
-        Expr::Like { any: true, .. } | Expr::ILike { any: true, .. } => like_any(expr),
-        Expr::SimilarTo {
-            negated,
-            expr: text,
-            pattern,
-            escape_char,
-        } => {
-            let pattern = similar::regex(pattern, escape_char.as_ref())?;
-            let op = if *negated {
-                BinaryOperator::PGRegexNotMatch
-            } else {
-                BinaryOperator::PGRegexMatch
-            };
-            *expr = binary(text.as_ref().clone(), op, pattern);
-            Ok(())
-        }
-        Expr::AnyOp {
-            left,
-            compare_op: BinaryOperator::Eq,
-            right,
-            ..
-        } if !matches!(right.as_ref(), Expr::Subquery(_)) => {
-            *expr = calls::is_in_list(left, right)?;
-            Ok(())
-        }
         // Without a unit a number counts seconds, as `INTERVAL '5'` does.
         Expr::Cast {
             expr: text,
@@ -175,6 +136,41 @@ fn rewrite_expr(expr: &mut Expr) -> Result<(), Refusal> {
             {
                 text.push_str(" seconds");
             }
+            Ok(())
+        }
+        condition => rewrite_condition(condition),
+    }
+}
+
+fn rewrite_condition(expr: &mut Expr) -> Result<(), Refusal> {
+    match expr {
+        Expr::RLike {
+            negated,
+            expr: text,
+            pattern,
+            ..
+        } => {
+            *expr = matches_regex(text, pattern.as_ref().clone(), *negated);
+            Ok(())
+        }
+        Expr::SimilarTo {
+            negated,
+            expr: text,
+            pattern,
+            escape_char,
+        } => {
+            let pattern = similar::regex(pattern, escape_char.as_ref())?;
+            *expr = matches_regex(text, pattern, *negated);
+            Ok(())
+        }
+        Expr::Like { any: true, .. } | Expr::ILike { any: true, .. } => like_any(expr),
+        Expr::AnyOp {
+            left,
+            compare_op: BinaryOperator::Eq,
+            right,
+            ..
+        } if !matches!(right.as_ref(), Expr::Subquery(_)) => {
+            *expr = calls::is_in_list(left, right)?;
             Ok(())
         }
         Expr::InSubquery {
@@ -195,6 +191,15 @@ fn rewrite_expr(expr: &mut Expr) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
+}
+
+fn matches_regex(text: &Expr, pattern: Expr, negated: bool) -> Expr {
+    let op = if negated {
+        BinaryOperator::PGRegexNotMatch
+    } else {
+        BinaryOperator::PGRegexMatch
+    };
+    binary(text.clone(), op, pattern)
 }
 
 /// SEMI JOIN keeps rows of its left side, as DuckDB and Spark have it.
