@@ -13,6 +13,10 @@ const COLUMNS_MIN: usize = 3;
 
 /// Whether a scan of the columns `wanted` of `columns` filters rows before it decodes the rest.
 pub(super) fn is_worth_it(columns: &Schema, wanted: &[usize], filters: &[Expr]) -> bool {
+    // The filter that a hash join makes of its keys looks each row up, and often leaves most of them.
+    if filters.is_empty() {
+        return false;
+    }
     let filtered: HashSet<&str> = filters
         .iter()
         .flat_map(Expr::column_refs)
@@ -64,5 +68,6 @@ mod tests {
         check(&[4], "text", false);
         check(&[0, 4], "text", false);
         check(&[0, 4], "a", true);
+        assert!(!is_worth_it(&columns, &[0, 1, 2, 3, 4], &[]));
     }
 }
