@@ -305,6 +305,10 @@ impl TableProvider for LakeTable {
             runtime.cache_manager.get_file_metadata_cache(),
         );
         let partition = schema.fields()[self.snapshot.file_schema().fields().len()..].to_vec();
+        let partitioned_by: Vec<_> = self.snapshot.partition_columns().collect();
+        let of_rows = filters.iter();
+        let of_rows = of_rows.filter(|filter| !expr_applicable_for_cols(&partitioned_by, filter));
+        let of_rows: Vec<Expr> = of_rows.cloned().collect();
         // DataFusion's rule FilterPushdown gives the source its predicate.
         let source = ParquetSource::new(
             TableSchema::builder(self.snapshot.file_schema())
@@ -312,7 +316,7 @@ impl TableProvider for LakeTable {
                 .build(),
         )
         .with_table_parquet_options(state.table_options().parquet.clone())
-        .with_pushdown_filters(late::is_worth_it(&self.columns, &wanted, filters))
+        .with_pushdown_filters(late::is_worth_it(&self.columns, &wanted, &of_rows))
         .with_parquet_file_reader_factory(Arc::new(readers))
         .with_metadata_size_hint(FOOTER_BYTES);
         let config = FileScanConfigBuilder::new(url, Arc::new(source))
