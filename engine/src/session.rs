@@ -9,16 +9,18 @@ use async_trait::async_trait;
 use chrono_tz::Tz;
 use datafusion::catalog::{CatalogProvider, MemoryCatalogProvider, SchemaProvider, TableProvider};
 use datafusion::common::config::SpillCompression;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DataFusionError, ParamValues};
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::empty::EmptyTable;
+use datafusion::datasource::source_as_provider;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 
 use crate::error::Error;
 use crate::functions;
-use crate::lake::{Lake, LakeTable, TableName, TableSchema};
+use crate::lake::{Lake, LakeTable, Snapshot, TableName, TableSchema};
 use crate::rules::{self, JoinPairs};
 use crate::runtime::Runtime;
 use crate::sql::{self, Statement, names};
@@ -127,6 +129,26 @@ impl Session {
         bound.with_param_values(parameters).map_err(Error::plan)
     }
 
+    /// A plan of an earlier [`Session::query`], to be run as of now.
+    pub fn frame(&self, plan: LogicalPlan) -> DataFrame {
+        DataFrame::new(self.context.state(), plan)
+    }
+
+    /// Whether planning its statement anew would make `plan` again: it reads rows of the lake's tables alone, and none of them
+    /// has a newer version.
+    pub async fn is_current(&self, plan: &LogicalPlan) -> Result<bool, Error> {
+        let Some(snapshots) = snapshots_of(plan).map_err(Error::plan)? else {
+            return Ok(false);
+        };
+        for snapshot in snapshots {
+            let newest = self.tables.lake.snapshot(snapshot.name()).await?;
+            if newest.is_none_or(|newest| !Arc::ptr_eq(&newest, &snapshot)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// The plan of `statement`, proven to read only.
     async fn plan(&self, statement: &Statement) -> Result<LogicalPlan, Error> {
         statement.check_budget()?;
@@ -219,6 +241,36 @@ pub fn columns_of(planned: &DataFrame) -> Result<SchemaRef, DataFusionError> {
     let analyzer = state.analyzer();
     let analysed = analyzer.execute_and_check(plan, state.config_options(), |_, _| {})?;
     Ok(Arc::clone(analysed.schema().inner()))
+}
+
+/// The versions of the tables that `plan` reads; none where it reads anything else, or tells of itself.
+fn snapshots_of(plan: &LogicalPlan) -> Result<Option<Vec<Arc<Snapshot>>>, DataFusionError> {
+    let mut snapshots: Vec<Arc<Snapshot>> = Vec::new();
+    let mut reads_all_from_tables = true;
+    plan.apply_with_subqueries(|node| {
+        let snapshot = match node {
+            LogicalPlan::TableScan(scan) => {
+                let provider = source_as_provider(&scan.source)?;
+                let table = provider.downcast_ref::<LakeTable>();
+                table.map(|table| Arc::clone(table.snapshot()))
+            }
+            LogicalPlan::Explain(_)
+            | LogicalPlan::Analyze(_)
+            | LogicalPlan::DescribeTable(_)
+            | LogicalPlan::Statement(_)
+            | LogicalPlan::Extension(_) => None,
+            _ => return Ok(TreeNodeRecursion::Continue),
+        };
+        let Some(snapshot) = snapshot else {
+            reads_all_from_tables = false;
+            return Ok(TreeNodeRecursion::Stop);
+        };
+        if !snapshots.iter().any(|known| Arc::ptr_eq(known, &snapshot)) {
+            snapshots.push(snapshot);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(reads_all_from_tables.then_some(snapshots))
 }
 
 /// The tables of the lake as a DataFusion schema.

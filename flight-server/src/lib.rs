@@ -20,6 +20,7 @@ mod metadata;
 mod metrics;
 mod options;
 mod parameters;
+mod plans;
 mod prepared;
 mod probe;
 mod rpc;

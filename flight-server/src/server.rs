@@ -113,6 +113,7 @@ pub async fn run(
         session: server.session,
         running: Arc::clone(&running),
         prepared: Statements::new(prepared_max),
+        plans: Arc::default(),
         query_timeout,
         queries: server.queries.clone(),
     };

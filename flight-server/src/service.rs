@@ -19,8 +19,9 @@ use crate::admission::{Place, Running};
 use crate::answers::Answers;
 use crate::budget::Budget;
 use crate::metrics::Outcome;
+use crate::plans::Plans;
 use crate::prepared::{Prepared, Statements};
-use crate::statements::{self, Planned};
+use crate::statements::Planned;
 use crate::stream::{self as rows, Made, Messages};
 use crate::ticket::Ticket as Run;
 use crate::{parameters, status};
@@ -31,6 +32,7 @@ pub(crate) struct Service {
     pub(crate) answers: Answers,
     pub(crate) running: Arc<Running>,
     pub(crate) prepared: Statements,
+    pub(crate) plans: Arc<Plans>,
     /// Longest time of one statement, see [`crate::budget`].
     pub(crate) query_timeout: Duration,
     /// Where statements run, see [`crate::stream`].
@@ -89,11 +91,12 @@ impl Service {
     }
 
     pub(crate) async fn plan(&self, asked: &Prepared, budget: &Budget) -> Result<Planned, Status> {
-        let (session, asked) = (self.session.clone(), asked.clone());
+        let (session, plans) = (self.session.clone(), Arc::clone(&self.plans));
+        let asked = asked.clone();
         self.require_memory()?;
         let place = self.running.begin_planning()?;
         let planning = apart(async move {
-            let planned = statements::plan(&session, &asked.text, &asked.parameters).await;
+            let planned = plans.plan(&session, &asked.text, &asked.parameters).await;
             drop(place);
             planned
         });
@@ -110,8 +113,10 @@ impl Service {
         self.require_memory()?;
         let mut query = self.running.begin(run.id.clone())?;
         let budget = self.budget(run.spent());
+        let (session, plans) = (self.session.clone(), Arc::clone(&self.plans));
+        let preparing = prepare(session, plans, run, query.place());
         let prepared = tokio::select! {
-            prepared = apart(prepare(self.session.clone(), run, query.place())) => prepared,
+            prepared = apart(preparing) => prepared,
             () = query.token.cancelled() => Err(Status::cancelled("the statement was cancelled")),
             () = tokio::time::sleep_until(budget.deadline()) => Err(budget.exhausted()),
         };
@@ -156,9 +161,14 @@ impl Service {
 
 /// Plans what a ticket asks for, down to what will run. The statement keeps its `place` as long as this goes on, also when
 /// its client has got its answer.
-async fn prepare(session: Session, run: Run, place: Place) -> Result<Made, Status> {
+async fn prepare(
+    session: Session,
+    plans: Arc<Plans>,
+    run: Run,
+    place: Place,
+) -> Result<Made, Status> {
     let _place = place;
-    let planned = statements::plan(&session, &run.text, &run.parameters).await?;
+    let planned = plans.plan(&session, &run.text, &run.parameters).await?;
     planned.require_bound()?;
     if !run.announced(planned.wire.schema()) {
         return Err(Status::aborted(

@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray};
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::DataType;
-use datafusion::common::{Result, ScalarValue};
+use datafusion::common::Result;
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, EmitTo, GroupsAccumulator};
 
+use super::finished::Finished;
 use super::sliding::{Sliding, Total};
 
 /// Most digits of a decimal of 128 bits.
@@ -46,10 +46,16 @@ pub(super) fn groups_accumulator(
 ) -> Result<Box<dyn GroupsAccumulator>> {
     let (args, to) = with_one_digit_more(args);
     let inner = inner.create_groups_accumulator(args)?;
-    Ok(match to {
-        Some(to) => Box::new(Rounded { inner, to }),
-        None => inner,
-    })
+    let Some(to) = to else { return Ok(inner) };
+    let or_fail = CastOptions {
+        safe: false,
+        ..CastOptions::default()
+    };
+    let rounded = move |inner: &mut dyn GroupsAccumulator, emit_to: EmitTo| {
+        let averages = inner.evaluate(emit_to)?;
+        Ok(cast_with_options(&averages, &to, &or_fail)?)
+    };
+    Ok(Box::new(Finished::new(inner, rounded)))
 }
 
 /// The arguments for one fraction digit more, and the type to round to; none where nothing is cut.
@@ -69,90 +75,9 @@ fn with_one_digit_more(mut args: AccumulatorArgs) -> (AccumulatorArgs, Option<Da
 
 fn rounded(inner: Box<dyn Accumulator>, to: Option<DataType>) -> Box<dyn Accumulator> {
     match to {
-        Some(to) => Box::new(Rounded { inner, to }),
+        Some(to) => Box::new(Finished::new(inner, move |inner: &mut dyn Accumulator| {
+            inner.evaluate()?.cast_to(&to)
+        })),
         None => inner,
-    }
-}
-
-#[derive(Debug)]
-struct Rounded<A> {
-    inner: A,
-    to: DataType,
-}
-
-impl Accumulator for Rounded<Box<dyn Accumulator>> {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.inner.update_batch(values)
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.inner.merge_batch(states)
-    }
-
-    fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.inner.retract_batch(values)
-    }
-
-    fn supports_retract_batch(&self) -> bool {
-        self.inner.supports_retract_batch()
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.inner.state()
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        self.inner.evaluate()?.cast_to(&self.to)
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(self) + self.inner.size()
-    }
-}
-
-impl GroupsAccumulator for Rounded<Box<dyn GroupsAccumulator>> {
-    fn update_batch(
-        &mut self,
-        values: &[ArrayRef],
-        groups: &[usize],
-        filter: Option<&BooleanArray>,
-        groups_count: usize,
-    ) -> Result<()> {
-        self.inner
-            .update_batch(values, groups, filter, groups_count)
-    }
-
-    fn merge_batch(
-        &mut self,
-        states: &[ArrayRef],
-        groups: &[usize],
-        groups_count: usize,
-    ) -> Result<()> {
-        self.inner.merge_batch(states, groups, groups_count)
-    }
-
-    fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        let averages = self.inner.evaluate(emit_to)?;
-        let or_fail = CastOptions {
-            safe: false,
-            ..CastOptions::default()
-        };
-        Ok(cast_with_options(&averages, &self.to, &or_fail)?)
-    }
-
-    fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        self.inner.state(emit_to)
-    }
-
-    fn convert_to_state(
-        &self,
-        values: &[ArrayRef],
-        filter: Option<&BooleanArray>,
-    ) -> Result<Vec<ArrayRef>> {
-        self.inner.convert_to_state(values, filter)
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(self) + self.inner.size()
     }
 }

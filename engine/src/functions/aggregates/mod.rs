@@ -4,6 +4,7 @@
 
 mod average;
 mod extremes;
+mod finished;
 mod interval_sum;
 mod pairs;
 mod percentile;
@@ -137,7 +138,6 @@ impl AggregateUDFImpl for Repaired {
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
         match self.repair {
             Repair::Sum => sum::has_groups_accumulator(&self.inner, args),
-            Repair::Percentile => false,
             _ => self.inner.groups_accumulator_supported(args),
         }
     }
@@ -150,9 +150,8 @@ impl AggregateUDFImpl for Repaired {
             Repair::Sum => sum::groups_accumulator(&self.inner, args),
             Repair::Average => average::groups_accumulator(&self.inner, args),
             Repair::Extreme => extremes::groups_accumulator(&self.inner, args),
-            Repair::Spread(_) | Repair::Percentile | Repair::Pair(_) => {
-                self.inner.create_groups_accumulator(args)
-            }
+            Repair::Percentile => percentile::groups_accumulator(&self.inner, args),
+            Repair::Spread(_) | Repair::Pair(_) => self.inner.create_groups_accumulator(args),
         }
     }
 
@@ -165,9 +164,8 @@ impl AggregateUDFImpl for Repaired {
             }
             Repair::Spread(spread) if !args.is_distinct => Ok(spread.sliding_accumulator()),
             Repair::Pair(statistic) if !args.is_distinct => Ok(statistic.sliding_accumulator()),
-            Repair::Spread(_) | Repair::Percentile | Repair::Pair(_) => {
-                self.inner.create_sliding_accumulator(args)
-            }
+            Repair::Percentile => percentile::accumulator(&self.inner, args),
+            Repair::Spread(_) | Repair::Pair(_) => self.inner.create_sliding_accumulator(args),
         }
     }
 

@@ -19,6 +19,7 @@ use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, EmitTo, GroupsAccumulator};
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::accumulate::NullState;
 
+use super::finished::Finished;
 use super::interval_sum::{INTERVAL, IntervalSum};
 use super::sliding::{Sliding, Total, not_in_parts};
 
@@ -38,7 +39,17 @@ pub(super) fn accumulator(
     }
     if args.is_distinct {
         let inner = inner.accumulator(args)?;
-        return Ok(Box::new(DistinctSum { inner, data_type }));
+        return Ok(Box::new(Finished::new(
+            inner,
+            move |inner: &mut dyn Accumulator| {
+                let state = inner.state()?;
+                let [ScalarValue::List(values)] = state.as_slice() else {
+                    return exec_err!("distinct values are a list");
+                };
+                let (sum, rows) = total(&values.value(0))?;
+                narrow((rows > 0).then_some(sum), &data_type)
+            },
+        )));
     }
     Ok(Box::new(ExactSum::new(data_type)))
 }
@@ -284,40 +295,6 @@ impl Accumulator for ExactSum {
 
     fn size(&self) -> usize {
         size_of_val(self)
-    }
-}
-
-/// Collects distinct values as DataFusion does, and sums them here.
-#[derive(Debug)]
-struct DistinctSum {
-    inner: Box<dyn Accumulator>,
-    data_type: DataType,
-}
-
-impl Accumulator for DistinctSum {
-    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
-        self.inner.update_batch(values)
-    }
-
-    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
-        self.inner.merge_batch(states)
-    }
-
-    fn state(&mut self) -> Result<Vec<ScalarValue>> {
-        self.inner.state()
-    }
-
-    fn evaluate(&mut self) -> Result<ScalarValue> {
-        let state = self.inner.state()?;
-        let [ScalarValue::List(values)] = state.as_slice() else {
-            return exec_err!("distinct values are a list");
-        };
-        let (sum, rows) = total(&values.value(0))?;
-        narrow((rows > 0).then_some(sum), &self.data_type)
-    }
-
-    fn size(&self) -> usize {
-        size_of_val(self) + self.inner.size()
     }
 }
 
