@@ -730,22 +730,39 @@ fn json_path(call: &Function, function: &str, span: Span) -> Result<Option<Expr>
     let mut steps = String::new();
     let mut rest = path.strip_prefix('$').unwrap_or(path);
     while !rest.is_empty() {
-        let (step, after) = if let Some(inner) = rest.strip_prefix('[') {
-            let (step, after) = inner.split_once(']').ok_or_else(wrong)?;
-            let number = step.parse::<usize>().map_err(|_| wrong())?;
-            (number.to_string(), after)
-        } else {
-            let name = rest.strip_prefix('.').unwrap_or(rest);
-            let end = name.find(['.', '[']).unwrap_or(name.len());
-            let (name, after) = name.split_at(end);
-            if name.is_empty() || name.contains('*') {
-                return Err(wrong());
-            }
-            (format!("'{}'", name.replace('\'', "''")), after)
-        };
+        let (step, after) = json_step(rest).ok_or_else(wrong)?;
         steps.push_str(", ");
         steps.push_str(&step);
         rest = after;
     }
     filled(&format!("{function}($arg1{steps})"), vec![json.clone()]).map(Some)
+}
+
+/// The first step of a path (`.name`, `."na.me"`, `[0]`, `['na.me']`) as an argument, and what follows it.
+fn json_step(path: &str) -> Option<(String, &str)> {
+    let named = |name: &str| format!("'{}'", name.replace('\'', "''"));
+    if let Some(inner) = path.strip_prefix('[') {
+        let (step, after) = if let Some((name, after)) = quoted(inner) {
+            (named(name), after)
+        } else {
+            let (position, after) = inner.split_at(inner.find(']')?);
+            (position.parse::<usize>().ok()?.to_string(), after)
+        };
+        return Some((step, after.strip_prefix(']')?));
+    }
+    let name = path.strip_prefix('.').unwrap_or(path);
+    if let Some((name, after)) = quoted(name) {
+        return Some((named(name), after));
+    }
+    let (name, after) = name.split_at(name.find(['.', '[']).unwrap_or(name.len()));
+    (!name.is_empty() && !name.contains('*')).then(|| (named(name), after))
+}
+
+/// A name in quotation marks, which may have points in it, and what follows it.
+fn quoted(path: &str) -> Option<(&str, &str)> {
+    let mark = path
+        .chars()
+        .next()
+        .filter(|mark| matches!(mark, '"' | '\''))?;
+    path[1..].split_once(mark)
 }

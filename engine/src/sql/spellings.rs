@@ -1,5 +1,5 @@
 //! Spellings of other engines, in words of the planner: `FETCH FIRST`, `TOP`, `ILIKE ANY`, `OVERLAPS`, `ORDER BY ALL`,
-//! `RLIKE`, casts to JSON, and the functions of [`calls`].
+//! `RLIKE`, `LIKE … ESCAPE`, casts to JSON, and the functions of [`calls`].
 
 use std::ops::ControlFlow;
 
@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Fetch, Function, FunctionArg, FunctionArgExpr,
     FunctionArguments, Ident, Join, JoinConstraint, JoinOperator, LambdaFunction, LimitClause,
     Offset, OneOrManyWithParens, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr,
-    Spanned as _, Statement, TopQuantity, Value, VisitMut as _, VisitorMut,
+    Spanned as _, Statement, TopQuantity, Value, ValueWithSpan, VisitMut as _, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -83,11 +83,18 @@ fn written_name(expr: &Expr) -> Option<String> {
             ..
         } => Some(text),
         Expr::Lambda(lambda) => json_of_lambda(lambda).map(|_| text),
-        _ => None,
+        Expr::Like { escape_char, .. } | Expr::ILike { escape_char, .. } => {
+            escape_char.as_ref().map(|_| text)
+        }
+        other => rows::compared(other).map(|_| text),
     }
 }
 
 fn rewrite_expr(expr: &mut Expr) -> Result<(), Refusal> {
+    if let Some(compared) = rows::compared(expr) {
+        *expr = compared;
+        return Ok(());
+    }
     match expr {
         Expr::Function(call) => {
             call.uses_odbc_syntax = false;
@@ -164,6 +171,19 @@ fn rewrite_condition(expr: &mut Expr) -> Result<(), Refusal> {
             Ok(())
         }
         Expr::Like { any: true, .. } | Expr::ILike { any: true, .. } => like_any(expr),
+        Expr::Like {
+            pattern,
+            escape_char,
+            ..
+        }
+        | Expr::ILike {
+            pattern,
+            escape_char,
+            ..
+        } => {
+            escape_by_backslash(pattern, escape_char);
+            Ok(())
+        }
         Expr::AnyOp {
             left,
             compare_op: BinaryOperator::Eq,
@@ -191,6 +211,41 @@ fn rewrite_condition(expr: &mut Expr) -> Result<(), Refusal> {
         }
         _ => Ok(()),
     }
+}
+
+/// The planner knows the backslash alone: `LIKE 'a!_%' ESCAPE '!'` becomes `LIKE 'a\_%'`. It refuses what is not written as
+/// a text.
+fn escape_by_backslash(pattern: &mut Expr, escape: &mut Option<ValueWithSpan>) {
+    let Some(Value::SingleQuotedString(mark)) = escape.as_ref().map(|escape| &escape.value) else {
+        return;
+    };
+    let mut marks = mark.chars();
+    let (mark, None) = (marks.next(), marks.next()) else {
+        return;
+    };
+    let Expr::Value(written) = pattern else {
+        return;
+    };
+    let Value::SingleQuotedString(text) = &mut written.value else {
+        return;
+    };
+    let mut by_backslash = String::with_capacity(text.len());
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        let (character, is_escaped) = match characters.clone().next() {
+            Some(next) if Some(character) == mark => {
+                characters.next();
+                (next, true)
+            }
+            _ => (character, false),
+        };
+        if is_escaped || character == '\\' {
+            by_backslash.push('\\');
+        }
+        by_backslash.push(character);
+    }
+    *text = by_backslash;
+    *escape = None;
 }
 
 fn matches_regex(text: &Expr, pattern: Expr, negated: bool) -> Expr {
