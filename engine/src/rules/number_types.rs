@@ -17,13 +17,13 @@ use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRewriter
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{
     AggregateFunction, BinaryExpr, Case, InList, InSubquery, ScalarFunction, SetComparison,
-    WindowFunction,
+    WindowFunction, WindowFunctionParams,
 };
 use datafusion::logical_expr::expr_schema::cast_subquery;
 use datafusion::logical_expr::type_coercion::functions::{UDFCoercionExt, fields_with_udf};
 use datafusion::logical_expr::{
     Between, Expr, ExprSchemable as _, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
-    Union, Values, lit,
+    Union, Values, WindowFrameBound, WindowFrameUnits, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
@@ -40,6 +40,9 @@ const INDEPENDENT_ARGUMENTS: [&str; 5] = ["struct", "named_struct", "row", "conc
 
 /// Functions that have no use for exact arguments.
 const DOUBLE_ARGUMENTS: [&str; 4] = ["power", "pow", "log", "exp"];
+
+/// Digits of the key of a RANGE: a whole number of 64 bits, and another added to it, have fewer.
+const RANGE_DIGITS: u8 = 21;
 
 #[derive(Debug)]
 pub(crate) struct NumberTypes;
@@ -415,7 +418,29 @@ impl Coercion<'_> {
         if meet(types_of(arguments, self.schema)?) {
             self.doubles(arguments)?;
         }
+        self.range_key(&mut function.params)?;
         Ok(Expr::WindowFunction(function))
+    }
+
+    /// Gives the key of a RANGE between numbers a type that holds every bound. One that leaves its type is where the rows
+    /// without a value stand: DataFusion then counts these in.
+    fn range_key(&self, window: &mut WindowFunctionParams) -> Result<()> {
+        let frame = &window.window_frame;
+        let is_offset = |bound: &WindowFrameBound| match bound {
+            WindowFrameBound::Preceding(offset) | WindowFrameBound::Following(offset) => {
+                !offset.is_null()
+            }
+            WindowFrameBound::CurrentRow => false,
+        };
+        if frame.units == WindowFrameUnits::Range
+            && (is_offset(&frame.start_bound) || is_offset(&frame.end_bound))
+            && let [key] = window.order_by.as_mut_slice()
+            && key.expr.get_type(self.schema)?.is_integer()
+        {
+            let wider = DataType::Decimal128(RANGE_DIGITS, 0);
+            key.expr = std::mem::take(&mut key.expr).cast_to(&wider, self.schema)?;
+        }
+        Ok(())
     }
 
     /// Makes decimal arguments DOUBLE beside a DOUBLE, and where the function takes no decimals.
