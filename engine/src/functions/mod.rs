@@ -13,6 +13,7 @@ mod list_field;
 mod mode;
 mod nameless_field;
 mod output_size;
+mod rounding;
 pub(crate) mod shift;
 pub(crate) mod span_length;
 mod text_concat;
@@ -74,6 +75,7 @@ pub(crate) fn register(context: &SessionContext, zone: Tz) -> Result<()> {
     let state = context.state_ref();
     let mut state = state.write();
     bounded::register(&mut *state)?;
+    rounding::register(&mut *state)?;
     state.register_function_rewrite(Arc::new(text_concat::Rewrite::new()))?;
     state.register_function_rewrite(Arc::new(element::Rewrite::new()))
 }
