@@ -77,7 +77,8 @@ impl ScalarUDFImpl for SpanLength {
     }
 }
 
-fn length(span: IntervalMonthDayNano) -> i128 {
+/// Nanoseconds of `span`.
+pub(crate) fn length(span: IntervalMonthDayNano) -> i128 {
     let days = i128::from(span.months) * 30 + i128::from(span.days);
     days * DAY + i128::from(span.nanoseconds)
 }

@@ -2,7 +2,7 @@
 //!
 //! See [`crate::functions::float_key`]: DataFusion orders by bits, so that -0.0 and 0.0, or two NaNs, are told apart by a
 //! sort, a join, DISTINCT and window partitions. What is compared with a constant stays as it is where it is a column,
-//! since files are pruned by such comparisons.
+//! since files are pruned by such comparisons. Intervals are sorted by their length.
 
 use std::sync::Arc;
 
@@ -22,6 +22,7 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::utils::NamePreserver;
 
 use crate::functions::float_key;
+use crate::functions::span_length::span_length;
 
 #[derive(Debug)]
 pub(crate) struct FloatKeys;
@@ -75,7 +76,11 @@ fn keys(values: Vec<Expr>, schema: &DFSchema) -> Result<Vec<Expr>> {
 
 fn keys_of_order(order: Vec<Sort>, schema: &DFSchema) -> Result<Vec<Sort>> {
     let order = order.into_iter().map(|sort| {
-        let expression = key(sort.expr, schema)?;
+        let expression = match sort.expr.get_type(schema)? {
+            // DataFusion compares months first, then days.
+            DataType::Interval(_) => span_length(sort.expr),
+            _ => key(sort.expr, schema)?,
+        };
         Ok(Sort::new(expression, sort.asc, sort.nulls_first))
     });
     order.collect()

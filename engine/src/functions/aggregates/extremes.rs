@@ -1,25 +1,38 @@
-//! `min` and `max` of floating numbers by the one order that they have everywhere.
+//! `min` and `max` of floating numbers and of intervals by the one order that these have everywhere.
 //!
-//! See [`crate::functions::float_key`]. DataFusion's accumulators by group begin with the largest finite number, so that
-//! a group of infinities alone has the minimum 1.8e308, and take or leave a NaN by where it stands among the rows.
+//! Intervals are ordered by [`length`], and not by months first. For floating numbers see [`float_key`]. DataFusion's
+//! accumulators by group begin with the largest finite number, so that a group of infinities alone has the minimum 1.8e308, and take or leave a NaN by where it stands among the rows.
 
-use arrow::array::{ArrayRef, BooleanArray};
-use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use std::cmp::Ordering;
+
+use arrow::array::{ArrayRef, AsArray as _, BooleanArray};
+use arrow::datatypes::{
+    DataType, Float32Type, Float64Type, IntervalMonthDayNano, IntervalMonthDayNanoType,
+};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, EmitTo, GroupsAccumulator};
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::prim_op::PrimitiveGroupsAccumulator;
 
+use super::interval_sum::INTERVAL;
 use crate::functions::float_key;
+use crate::functions::span_length::length;
 
-/// DataFusion's accumulator, which gets keys in place of values.
+/// DataFusion's accumulator, which gets keys in place of values, or one of intervals.
 pub(super) fn canonical(
     args: &AccumulatorArgs,
+    largest: bool,
     inner: impl FnOnce(AccumulatorArgs) -> Result<Box<dyn Accumulator>>,
 ) -> Result<Box<dyn Accumulator>> {
-    let floating = args.return_field.data_type().is_floating();
+    let data_type = args.return_field.data_type();
+    if data_type == &INTERVAL {
+        return Ok(Box::new(ExtremeInterval {
+            best: None,
+            largest,
+        }));
+    }
     let inner = inner(args.clone())?;
-    Ok(if floating {
+    Ok(if data_type.is_floating() {
         Box::new(Canonical { inner })
     } else {
         inner
@@ -57,6 +70,47 @@ pub(super) fn groups_accumulator(
         _ => return inner.create_groups_accumulator(args),
     };
     Ok(Box::new(Canonical { inner }))
+}
+
+/// The shortest or the longest of some intervals, the first where several are as long.
+#[derive(Debug)]
+struct ExtremeInterval {
+    best: Option<IntervalMonthDayNano>,
+    largest: bool,
+}
+
+impl Accumulator for ExtremeInterval {
+    fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        let values = values[0].as_primitive::<IntervalMonthDayNanoType>();
+        for value in values.iter().flatten() {
+            let order = |best| length(value).cmp(&length(best));
+            let is_better = |best| match order(best) {
+                Ordering::Less => !self.largest,
+                Ordering::Equal => false,
+                Ordering::Greater => self.largest,
+            };
+            if self.best.is_none_or(is_better) {
+                self.best = Some(value);
+            }
+        }
+        Ok(())
+    }
+
+    fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
+        self.update_batch(states)
+    }
+
+    fn state(&mut self) -> Result<Vec<ScalarValue>> {
+        Ok(vec![self.evaluate()?])
+    }
+
+    fn evaluate(&mut self) -> Result<ScalarValue> {
+        Ok(ScalarValue::IntervalMonthDayNano(self.best))
+    }
+
+    fn size(&self) -> usize {
+        size_of_val(self)
+    }
 }
 
 fn keys(values: &[ArrayRef]) -> Vec<ArrayRef> {

@@ -82,6 +82,13 @@ struct Repaired {
     repair: Repair,
 }
 
+impl Repaired {
+    /// Of `min` and `max`, whether it is `max`.
+    fn is_largest(&self) -> bool {
+        self.inner.is_descending() == Some(true)
+    }
+}
+
 impl AggregateUDFImpl for Repaired {
     fn name(&self) -> &str {
         self.inner.name()
@@ -122,9 +129,12 @@ impl AggregateUDFImpl for Repaired {
         match self.repair {
             Repair::Sum => sum::accumulator(&self.inner, args),
             Repair::Average => average::accumulator(&self.inner, args),
-            Repair::Extreme => extremes::canonical(&args, |args| self.inner.accumulator(args)),
+            Repair::Extreme => extremes::canonical(&args, self.is_largest(), |args| {
+                self.inner.accumulator(args)
+            }),
             Repair::Percentile => percentile::accumulator(&self.inner, args),
-            Repair::Spread(_) | Repair::Pair(_) => self.inner.accumulator(args),
+            Repair::Pair(statistic) => Ok(statistic.accumulator(self.inner.accumulator(args)?)),
+            Repair::Spread(_) => self.inner.accumulator(args),
         }
     }
 
@@ -159,9 +169,9 @@ impl AggregateUDFImpl for Repaired {
         match self.repair {
             Repair::Sum => sum::sliding_accumulator(&self.inner, args),
             Repair::Average => average::sliding_accumulator(&self.inner, args),
-            Repair::Extreme => {
-                extremes::canonical(&args, |args| self.inner.create_sliding_accumulator(args))
-            }
+            Repair::Extreme => extremes::canonical(&args, self.is_largest(), |args| {
+                self.inner.create_sliding_accumulator(args)
+            }),
             Repair::Spread(spread) if !args.is_distinct => Ok(spread.sliding_accumulator()),
             Repair::Pair(statistic) if !args.is_distinct => Ok(statistic.sliding_accumulator()),
             Repair::Percentile => percentile::accumulator(&self.inner, args),

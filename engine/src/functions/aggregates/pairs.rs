@@ -1,9 +1,12 @@
-//! Correlation, covariance and regression over a sliding window; over groups they are DataFusion's.
+//! Correlation, covariance and regression over a sliding window, and the coefficient of determination; over groups the
+//! others are DataFusion's.
 
 use arrow::array::{ArrayRef, AsArray as _};
 use arrow::datatypes::Float64Type;
+use datafusion::common::ScalarValue;
 use datafusion::logical_expr::Accumulator;
 
+use super::finished::Finished;
 use super::sliding::{Sliding, Summary};
 
 /// A statistic of pairs of values `(y, x)`.
@@ -75,7 +78,21 @@ impl PairStatistic {
         Box::new(Sliding::<PairMoments>::new(move |pairs| self.of(pairs)))
     }
 
-    /// Null where DataFusion's is.
+    /// DataFusion's accumulator `inner` of this statistic, with the result that it has here.
+    pub(super) fn accumulator(self, inner: Box<dyn Accumulator>) -> Box<dyn Accumulator> {
+        if self != Self::R2 {
+            return inner;
+        }
+        Box::new(Finished::new(inner, |inner: &mut dyn Accumulator| {
+            let found = inner.evaluate()?;
+            Ok(if found.is_null() && is_constant_y(&inner.state()?) {
+                ScalarValue::from(1.0)
+            } else {
+                found
+            })
+        }))
+    }
+
     fn of(self, pairs: PairMoments) -> Option<f64> {
         let PairMoments {
             count,
@@ -93,6 +110,8 @@ impl PairStatistic {
             Self::CovarianceSample => (count > 1.0).then(|| products / (count - 1.0)),
             Self::Slope => slope,
             Self::Intercept => slope.map(|slope| mean_y - slope * mean_x),
+            // A line meets values that are all the same; DataFusion has null there.
+            Self::R2 if slope.is_some() && squares_y == 0.0 => Some(1.0),
             Self::R2 => varies.then(|| products / squares_x * products / squares_y),
             Self::AverageX => Some(mean_x),
             Self::AverageY => Some(mean_y),
@@ -101,4 +120,13 @@ impl PairStatistic {
             Self::Products => Some(products),
         }
     }
+}
+
+/// Whether y is the same for all of several x, by the state of DataFusion's accumulator of a regression.
+fn is_constant_y(state: &[ScalarValue]) -> bool {
+    let [_count, _mean_x, _mean_y, squares_x, squares_y, _products] = state else {
+        return false;
+    };
+    let zero = ScalarValue::from(0.0);
+    squares_x > &zero && squares_y == &zero
 }
