@@ -22,8 +22,9 @@ use crate::error::Error;
 
 /// Tables that are opened at the same time.
 const OPEN_CONCURRENCY: usize = 8;
-/// How often a commit is tried while others, no landings, commit to the same table.
-const TRIES: usize = 15;
+/// How often a commit is tried while others, no landings, commit to the same table. After a sweep files are stored again,
+/// which gives the next sweep as much time.
+const TRIES: usize = 50;
 
 /// The tables of a topic, each with its one writer.
 #[derive(Debug)]
