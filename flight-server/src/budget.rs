@@ -1,6 +1,6 @@
 //! The time that a client may wait for one statement, over all requests that it makes for it.
 //!
-//! Drivers plan a statement up to three times (Prepare, GetFlightInfo, DoGet). With a limit on each request a client
+//! Drivers ask for a statement up to three times (Prepare, GetFlightInfo, DoGet). With a limit on each request a client
 //! would wait three times as long as the limit says, so the time spent travels along: in the prepared statement and
 //! in the ticket. Time between requests is the client's own and not counted.
 
