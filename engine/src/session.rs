@@ -63,9 +63,7 @@ impl Session {
         options.execution.parquet.pushdown_filters = false;
         options.execution.parquet.reorder_filters = true;
         options.execution.collect_statistics = true;
-        // Clients of older drivers cannot read view types. What views functions still make, each output makes plain
-        // by itself: the planner would announce large texts in their place.
-        options.execution.parquet.schema_force_view_types = false;
+        // Tables have views of texts, which each output makes plain by itself: the planner would announce large texts.
         options.optimizer.expand_views_at_output = false;
         // The filter drops the side of a column that is null in a file: `min(a), max(b)` loses values
         // (apache/datafusion#25147, #24816).

@@ -4,13 +4,35 @@
 //! for a narrow scan of numbers they cost more than they save (TPC-H q6 takes twice as long with them).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema};
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::common::Statistics;
 use datafusion::logical_expr::Expr;
+use datafusion::physical_expr::intervals::utils::check_support;
+use datafusion::physical_expr::{AnalysisContext, PhysicalExpr, analyze};
 
 /// So many columns beside those of the filter are worth it. With three, the rows that are left of TPC-H's q15, one of 26,
 /// take half as long again as decoding all of them.
 const COLUMNS_MIN: usize = 8;
+
+/// A filter that keeps a larger share of the rows saves too little.
+const SHARE_MAX: f64 = 0.5;
+
+/// Whether `predicate` keeps most of the rows, by the smallest and largest values of its columns. False where these do not
+/// tell, as of texts.
+pub(super) fn keeps_most(
+    predicate: &Arc<dyn PhysicalExpr>,
+    columns: &SchemaRef,
+    statistics: &Statistics,
+) -> bool {
+    if !check_support(predicate, columns) {
+        return false;
+    }
+    let ends = AnalysisContext::try_from_statistics(columns, &statistics.column_statistics);
+    let share = ends.and_then(|ends| analyze(predicate, ends, columns));
+    share.is_ok_and(|kept| kept.selectivity.is_some_and(|share| share > SHARE_MAX))
+}
 
 /// Whether a scan of the columns `wanted` of `columns` filters rows before it decodes the rest.
 pub(super) fn is_worth_it(columns: &Schema, wanted: &[usize], filters: &[Expr]) -> bool {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use arrow::array::{AsArray as _, new_empty_array, new_null_array};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use async_trait::async_trait;
 use chrono::DateTime;
@@ -42,7 +42,9 @@ const FOOTER_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub struct LakeTable {
     snapshot: Arc<Snapshot>,
-    /// As declared; scans have the partition columns last.
+    /// Of scans: the columns of the data files, then those of the partition.
+    scanned: SchemaRef,
+    /// In the order of their declaration.
     columns: SchemaRef,
 }
 
@@ -91,14 +93,21 @@ impl PartitionFilter {
 
 impl LakeTable {
     pub fn new(snapshot: Arc<Snapshot>) -> Self {
-        let columns = snapshot.columns();
-        Self { snapshot, columns }
+        let partition: Vec<&str> = snapshot.partition_columns().collect();
+        let viewed = |schema: SchemaRef| with_views(&schema, &partition);
+        let scanned = viewed(Arc::clone(snapshot.schema()));
+        let columns = viewed(snapshot.columns());
+        Self {
+            snapshot,
+            scanned,
+            columns,
+        }
     }
 
     /// Splits `filters` into those that partitions decide and those that rows decide, and leaves out
     /// the files that either rules out.
     fn choose(&self, state: &dyn Session, filters: &[Expr]) -> Result<Chosen<'_>> {
-        let names = DFSchema::try_from(Arc::clone(self.snapshot.schema()))?;
+        let names = DFSchema::try_from(Arc::clone(&self.scanned))?;
         let physical = |filters: Vec<Expr>| {
             conjunction(filters)
                 .map(|filter| state.create_physical_expr(filter, &names))
@@ -140,7 +149,7 @@ impl LakeTable {
     /// Whether a filter may fail on some values; then it does not decide alone, and rows are asked again. So they are of
     /// floats, whose NaN and zeros are put in order by rules over the whole plan.
     fn may_fail(&self, filter: &Expr) -> bool {
-        let schema = self.snapshot.schema();
+        let schema = &self.scanned;
         let mut columns = filter.column_refs().into_iter();
         let is_float = |name: &str| {
             let field = schema.field_with_name(name);
@@ -150,7 +159,7 @@ impl LakeTable {
             return true;
         }
         let filter = unnormalize_col(filter.clone());
-        let names = DFSchema::try_from(Arc::clone(self.snapshot.schema()));
+        let names = DFSchema::try_from(Arc::clone(&self.scanned));
         names
             .and_then(|names| guards::may_fail(&filter, &names))
             .unwrap_or(true)
@@ -174,7 +183,7 @@ impl LakeTable {
                 .collect();
         }
         Ok(match predicate {
-            Some(predicate) => prune(files, self.snapshot.schema(), predicate),
+            Some(predicate) => prune(files, &self.scanned, predicate),
             None => files,
         })
     }
@@ -182,7 +191,7 @@ impl LakeTable {
     /// One row a file: the values of its partition, nulls elsewhere. Filters on partition columns
     /// are evaluated on it, which decides them for all rows of the file.
     fn partition_values(&self) -> Result<RecordBatch> {
-        let schema = self.snapshot.schema();
+        let schema = &self.scanned;
         let files = self.snapshot.files();
         let first = self.snapshot.file_schema().fields().len();
         let columns = schema.fields().iter().enumerate().map(|(index, field)| {
@@ -239,6 +248,20 @@ impl LakeTable {
     }
 }
 
+/// `columns` with the texts of data files as views: they are decoded without a copy, and compared by their first bytes. What
+/// leaves an engine has no views, see the outputs.
+fn with_views(columns: &Schema, partition: &[&str]) -> SchemaRef {
+    let fields = columns.fields().iter().map(|field| {
+        let is_text = field.data_type() == &DataType::Utf8;
+        if is_text && !partition.contains(&field.name().as_str()) {
+            Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8View))
+        } else {
+            Arc::clone(field)
+        }
+    });
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
 #[async_trait]
 impl TableProvider for LakeTable {
     fn schema(&self) -> SchemaRef {
@@ -271,7 +294,7 @@ impl TableProvider for LakeTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let schema = Arc::clone(self.snapshot.schema());
+        let schema = Arc::clone(&self.scanned);
         let wanted: Vec<usize> = match projection {
             Some(projection) => projection.clone(),
             None => (0..self.columns.fields().len()).collect(),
@@ -304,19 +327,24 @@ impl TableProvider for LakeTable {
             runtime.object_store(&url)?,
             runtime.cache_manager.get_file_metadata_cache(),
         );
-        let partition = schema.fields()[self.snapshot.file_schema().fields().len()..].to_vec();
         let partitioned_by: Vec<_> = self.snapshot.partition_columns().collect();
+        let fields = schema.fields();
+        let (of_files, of_partition) = fields.split_at(fields.len() - partitioned_by.len());
         let of_rows = filters.iter();
         let of_rows = of_rows.filter(|filter| !expr_applicable_for_cols(&partitioned_by, filter));
         let of_rows: Vec<Expr> = of_rows.cloned().collect();
+        let keeps_most = predicate
+            .as_ref()
+            .is_some_and(|predicate| late::keeps_most(predicate, &schema, &statistics));
+        let is_late = late::is_worth_it(&self.columns, &wanted, &of_rows) && !keeps_most;
         // DataFusion's rule FilterPushdown gives the source its predicate.
         let source = ParquetSource::new(
-            TableSchema::builder(self.snapshot.file_schema())
-                .with_table_partition_cols(partition)
+            TableSchema::builder(Arc::new(Schema::new(of_files.to_vec())))
+                .with_table_partition_cols(of_partition.to_vec())
                 .build(),
         )
         .with_table_parquet_options(state.table_options().parquet.clone())
-        .with_pushdown_filters(late::is_worth_it(&self.columns, &wanted, &of_rows))
+        .with_pushdown_filters(is_late)
         .with_parquet_file_reader_factory(Arc::new(readers))
         .with_metadata_size_hint(FOOTER_BYTES);
         let config = FileScanConfigBuilder::new(url, Arc::new(source))

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use arrow::datatypes::SchemaRef;
+use datafusion::common::stats::Precision;
 use datafusion::common::{ScalarValue, Statistics};
 use deltalake_core::kernel::Add;
 use object_store::path::Path;
@@ -82,11 +83,16 @@ impl SnapshotFile {
         })
     }
 
-    /// Of all columns in the order of the snapshot's schema. Read from the log's text when they are first asked for.
+    /// Of all columns in the order of the snapshot's schema, in the types of scans. Read from the log's text when they are first asked for.
     pub(super) fn statistics(&self) -> &Arc<Statistics> {
         self.statistics.get_or_init(|| {
             let mut found = statistics::from_log(&self.schema, self.logged.as_deref(), self.known);
             let first = self.schema.fields().len() - self.partition.len();
+            for column in &mut found.column_statistics[..first] {
+                for end in [&mut column.min_value, &mut column.max_value] {
+                    *end = as_scanned(end);
+                }
+            }
             for (index, value) in self.partition.iter().enumerate() {
                 found.column_statistics[first + index] =
                     statistics::of_partition(value, found.num_rows);
@@ -99,6 +105,15 @@ impl SnapshotFile {
     pub(super) fn rows(&self) -> Option<u64> {
         statistics::rows_from_log(self.logged.as_deref()?)
     }
+}
+
+/// Texts of data files are scanned as views, see [`LakeTable`](super::LakeTable).
+fn as_scanned(end: &Precision<ScalarValue>) -> Precision<ScalarValue> {
+    let viewed = |value: ScalarValue| match value {
+        ScalarValue::Utf8(text) => ScalarValue::Utf8View(text),
+        other => other,
+    };
+    end.clone().map(viewed)
 }
 
 /// Whether the log names a file by a whole address, by a path from the root, or by a way out of the directory.

@@ -10,6 +10,7 @@ mod float_pruning;
 pub(crate) mod guards;
 mod join_filters;
 mod join_pairs;
+mod like_parts;
 mod number_types;
 mod opaque;
 mod planning_budget;
@@ -91,6 +92,7 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(checked_arithmetic::CheckedArithmetic),
         Arc::new(float_keys::FloatKeys),
         Arc::new(guards::Guards),
+        Arc::new(like_parts::LikeParts),
     ]
 }
 

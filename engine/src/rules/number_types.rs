@@ -17,13 +17,13 @@ use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRewriter
 use datafusion::common::{DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::{
     AggregateFunction, BinaryExpr, Case, InList, InSubquery, ScalarFunction, SetComparison,
-    WindowFunction, WindowFunctionParams,
+    WindowFunction,
 };
 use datafusion::logical_expr::expr_schema::cast_subquery;
 use datafusion::logical_expr::type_coercion::functions::{UDFCoercionExt, fields_with_udf};
 use datafusion::logical_expr::{
     Between, Expr, ExprSchemable as _, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
-    Union, Values, WindowFrameBound, WindowFrameUnits, lit,
+    Union, Values, Window, WindowFrame, WindowFrameBound, WindowFrameUnits, lit,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
@@ -63,6 +63,7 @@ fn coerce_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         LogicalPlan::Values(values) => unite_values(values)?,
         LogicalPlan::Union(union) => unite_inputs(union)?,
         LogicalPlan::Join(join) => LogicalPlan::Join(match_keys(join)?),
+        LogicalPlan::Window(window) => widen_range_key(window)?,
         other => other,
     };
     let schema = schema_below(&plan)?;
@@ -84,6 +85,54 @@ fn coerce_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
         other => TypeCoercionRewriter::new(&schema).coerce_plan(other),
     })?
     .map_data(LogicalPlan::recompute_schema)
+}
+
+/// Gives the key of a RANGE between numbers a type that holds every bound, for all functions of the window: they share it.
+///
+/// A bound that leaves the type of the key is where the rows without a value stand, and DataFusion counts these in.
+fn widen_range_key(window: Window) -> Result<LogicalPlan> {
+    let is_range = |expression: &Expr| match expression {
+        Expr::WindowFunction(function) => Ok(has_range_offset(&function.params.window_frame)),
+        _ => Ok(false),
+    };
+    let mut is_wide = false;
+    for expression in &window.window_expr {
+        is_wide |= expression.exists(is_range)?;
+    }
+    let schema = Arc::clone(window.input.schema());
+    let plan = LogicalPlan::Window(window);
+    if !is_wide {
+        return Ok(plan);
+    }
+    let wider = DataType::Decimal128(RANGE_DIGITS, 0);
+    let names = NamePreserver::new(&plan);
+    let widened = plan.map_expressions(|expression| {
+        let name = names.save(&expression);
+        let widened = expression.transform_up(|expression| {
+            let Expr::WindowFunction(mut function) = expression else {
+                return Ok(Transformed::no(expression));
+            };
+            if let [key] = function.params.order_by.as_mut_slice()
+                && key.expr.get_type(&schema)?.is_integer()
+            {
+                key.expr = std::mem::take(&mut key.expr).cast_to(&wider, &schema)?;
+            }
+            Ok(Transformed::yes(Expr::WindowFunction(function)))
+        })?;
+        Ok(widened.update_data(|expression| name.restore(expression)))
+    })?;
+    Ok(widened.data)
+}
+
+fn has_range_offset(frame: &WindowFrame) -> bool {
+    let is_offset = |bound: &WindowFrameBound| match bound {
+        WindowFrameBound::Preceding(offset) | WindowFrameBound::Following(offset) => {
+            !offset.is_null()
+        }
+        WindowFrameBound::CurrentRow => false,
+    };
+    frame.units == WindowFrameUnits::Range
+        && (is_offset(&frame.start_bound) || is_offset(&frame.end_bound))
 }
 
 /// Rows of VALUES that hold a DOUBLE in a column make its other numbers DOUBLE as well.
@@ -418,29 +467,7 @@ impl Coercion<'_> {
         if meet(types_of(arguments, self.schema)?) {
             self.doubles(arguments)?;
         }
-        self.range_key(&mut function.params)?;
         Ok(Expr::WindowFunction(function))
-    }
-
-    /// Gives the key of a RANGE between numbers a type that holds every bound. One that leaves its type is where the rows
-    /// without a value stand: DataFusion then counts these in.
-    fn range_key(&self, window: &mut WindowFunctionParams) -> Result<()> {
-        let frame = &window.window_frame;
-        let is_offset = |bound: &WindowFrameBound| match bound {
-            WindowFrameBound::Preceding(offset) | WindowFrameBound::Following(offset) => {
-                !offset.is_null()
-            }
-            WindowFrameBound::CurrentRow => false,
-        };
-        if frame.units == WindowFrameUnits::Range
-            && (is_offset(&frame.start_bound) || is_offset(&frame.end_bound))
-            && let [key] = window.order_by.as_mut_slice()
-            && key.expr.get_type(self.schema)?.is_integer()
-        {
-            let wider = DataType::Decimal128(RANGE_DIGITS, 0);
-            key.expr = std::mem::take(&mut key.expr).cast_to(&wider, self.schema)?;
-        }
-        Ok(())
     }
 
     /// Makes decimal arguments DOUBLE beside a DOUBLE, and where the function takes no decimals.
