@@ -51,7 +51,11 @@ fn search_first(condition: Expr) -> Result<Transformed<Expr>> {
 
 /// The longest of several parts that each text has which matches; none where the pattern is searched for as a whole already.
 fn longest_part(like: &Like) -> Option<&str> {
-    let Expr::Literal(pattern, _) = like.pattern.as_ref() else {
+    let pattern = match like.pattern.as_ref() {
+        Expr::Cast(cast) => cast.expr.as_ref(),
+        pattern => pattern,
+    };
+    let Expr::Literal(pattern, _) = pattern else {
         return None;
     };
     let pattern = pattern.try_as_str()??;
