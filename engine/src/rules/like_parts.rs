@@ -6,7 +6,7 @@
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::common::{Result, ScalarValue};
-use datafusion::logical_expr::expr::Like;
+use datafusion::logical_expr::expr::{Cast, Like};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
@@ -41,7 +41,16 @@ fn search_first(condition: Expr) -> Result<Transformed<Expr>> {
     let Some(part) = longest_part(whole) else {
         return Ok(Transformed::no(condition));
     };
-    let part = Expr::Literal(ScalarValue::from(format!("%{part}%")), None);
+    let part = ScalarValue::from(format!("%{part}%"));
+    // Of the type that the whole pattern has.
+    let part = match whole.pattern.as_ref() {
+        Expr::Literal(pattern, _) => Expr::Literal(part.cast_to(&pattern.data_type())?, None),
+        Expr::Cast(cast) => Expr::Cast(Cast {
+            expr: Box::new(Expr::Literal(part, None)),
+            ..cast.clone()
+        }),
+        _ => return Ok(Transformed::no(condition)),
+    };
     let search = Expr::Like(Like {
         pattern: Box::new(part),
         ..whole.clone()

@@ -8,12 +8,12 @@ mod cooperative_joins;
 mod float_keys;
 mod float_pruning;
 pub(crate) mod guards;
-mod join_filters;
 mod join_pairs;
 mod like_parts;
 mod number_types;
 mod opaque;
 mod planning_budget;
+mod projection_pushdown;
 mod recursion;
 mod subqueries;
 #[cfg(test)]
@@ -61,7 +61,7 @@ fn register_semantics(builder: SessionStateBuilder) -> SessionStateBuilder {
     let physical = PhysicalOptimizer::new().rules.into_iter();
     let mut builder = builder
         .with_analyzer_rules(all_analyzer_rules())
-        .with_physical_optimizer_rules(physical.map(join_filters::replace).collect());
+        .with_physical_optimizer_rules(physical.map(projection_pushdown::replace).collect());
     for rule in optimizer_rules() {
         builder = builder.with_optimizer_rule(rule);
     }

@@ -38,11 +38,12 @@ def flight(isobar: Isobar) -> Iterator[Road]:
     with Server(isobar, ISOBAR__SERVE__QUERY_TIMEOUT="120s") as server, server.connect() as connection:
 
         def ask(asked: list[Asked]) -> Iterator[Answer]:
-            for sql, _ in asked:
+            for sql, schema in asked:
                 try:
                     with connection.cursor() as cursor:
                         cursor.execute(sql)
-                        yield Answer(answers.rows(cursor.fetch_arrow_table()))
+                        found = cursor.fetch_arrow_table()
+                    yield Answer(answers.rows(answers.as_reals(found, schema) if schema else found))
                 except Exception as error:  # whatever the driver raises is the answer
                     yield Answer(error=str(error))
 
@@ -82,7 +83,7 @@ def runs(isobar: Isobar, directory: Path) -> Iterator[Road]:
 
     def ask(asked: list[Asked]) -> Iterator[Answer]:
         nonlocal number
-        for sql, _ in asked:
+        for sql, schema in asked:
             number += 1
             name = f"run_{number}"
             file = queries / f"{name}.sql"
@@ -94,7 +95,7 @@ def runs(isobar: Isobar, directory: Path) -> Iterator[Road]:
             elif not (lake / name).exists():
                 yield Answer([])
             else:
-                rows = answers.rows(deltalake.DeltaTable(lake / name).to_pyarrow_table())
-                yield Answer(rows, is_published=True)
+                found = deltalake.DeltaTable(lake / name).to_pyarrow_table()
+                yield Answer(answers.rows(answers.as_reals(found, schema) if schema else found), is_published=True)
 
     yield ask

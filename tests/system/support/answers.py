@@ -45,6 +45,14 @@ def _column(column: pa.ChunkedArray) -> list:
     return [plain(value) for value in column.to_pylist()]
 
 
+def as_reals(found: pa.Table, like: pa.Schema) -> pa.Table:
+    """With REAL where `like` has it: a DECIMAL beside a REAL is a DOUBLE here and in PostgreSQL, and a REAL in DuckDB."""
+    for at, (kind, other) in enumerate(zip(found.schema.types, like.types, strict=False)):
+        if pa.types.is_float64(kind) and pa.types.is_float32(other):
+            found = found.set_column(at, found.field(at).with_type(other), found.column(at).cast(other))
+    return found
+
+
 def plain(value: object) -> object:
     """A value that equals and hashes as its like in the other engine does."""
     if isinstance(value, bool):
