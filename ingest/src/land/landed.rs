@@ -142,7 +142,7 @@ impl Refused {
             |batch| {
                 let partitions = batch.column(0).as_primitive::<Int32Type>();
                 let offsets = batch.column(1).as_primitive::<Int64Type>();
-                let paths = batch.column(2).as_string::<i32>();
+                let paths = batch.column(2).as_string_view();
                 let lines = batch.column(3).as_primitive::<Int64Type>();
                 for row in 0..batch.num_rows() {
                     if offsets.is_valid(row) {

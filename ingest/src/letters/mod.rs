@@ -4,8 +4,9 @@
 mod address;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, PrimitiveArray, RecordBatch};
+use arrow::compute::cast;
 use arrow::datatypes::{
-    ArrowPrimitiveType, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType,
+    ArrowPrimitiveType, DataType, Int32Type, Int64Type, SchemaRef, TimestampMicrosecondType,
 };
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -121,7 +122,11 @@ impl Letter {
             let column = batch.column_by_name(name);
             ArrayRef::clone(column.expect("every batch has all columns of the table"))
         };
-        let text = |name: &str| column(name).as_string::<i32>().clone();
+        // A scan has views of texts, and who reads a file alone has texts.
+        let text = |name: &str| {
+            let texts = cast(&column(name), &DataType::Utf8).expect("a view of a text is a text");
+            texts.as_string::<i32>().clone()
+        };
         let (sources, topics) = (text("source"), text("kafka_topic"));
         let (paths, reasons, details) = (text("path"), text("reason"), text("detail"));
         let (partitions, offsets) = (column("kafka_partition"), column("kafka_offset"));
