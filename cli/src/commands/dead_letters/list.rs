@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use arrow::array::{AsArray as _, RecordBatch};
-use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimestampMicrosecondType};
 use ingest::letters;
 
 use super::escape::printable;
@@ -127,11 +128,18 @@ fn summary_listing(rows: &[RecordBatch]) -> Listing {
     listing
 }
 
+/// The text of a row, which a scan has as a view; empty where it is null.
 fn text_at(rows: &RecordBatch, column: &str, row: usize) -> String {
     let column = rows.column_by_name(column);
-    let texts = column.and_then(|column| column.as_string_opt::<i32>());
-    let text = texts.and_then(|texts| texts.iter().nth(row).flatten());
-    text.unwrap_or_default().to_owned()
+    let text = column.and_then(|column| cast(&column.slice(row, 1), &DataType::Utf8).ok());
+    let text = text.and_then(|text| {
+        text.as_string::<i32>()
+            .iter()
+            .flatten()
+            .next()
+            .map(str::to_owned)
+    });
+    text.unwrap_or_default()
 }
 
 fn instant_at(rows: &RecordBatch, column: &str, row: usize) -> String {
