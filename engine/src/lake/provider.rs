@@ -333,10 +333,9 @@ impl TableProvider for LakeTable {
         let of_rows = filters.iter();
         let of_rows = of_rows.filter(|filter| !expr_applicable_for_cols(&partitioned_by, filter));
         let of_rows: Vec<Expr> = of_rows.cloned().collect();
-        let keeps_most = predicate
-            .as_ref()
-            .is_some_and(|predicate| late::keeps_most(predicate, &schema, &statistics));
-        let is_late = late::is_worth_it(&self.columns, &wanted, &of_rows) && !keeps_most;
+        let keeps_most = |predicate| late::keeps_most(predicate, &schema, &statistics);
+        let is_late = late::is_worth_it(&self.columns, &wanted, &of_rows)
+            && !predicate.as_ref().is_some_and(keeps_most);
         // DataFusion's rule FilterPushdown gives the source its predicate.
         let source = ParquetSource::new(
             TableSchema::builder(Arc::new(Schema::new(of_files.to_vec())))
