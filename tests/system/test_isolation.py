@@ -1,6 +1,7 @@
 """No statement stops the others: joins that never end, statements that are too large to plan, functions without an end."""
 
 import contextlib
+import json
 import os
 import statistics
 import threading
@@ -14,6 +15,7 @@ import deltalake
 import pyarrow as pa
 import pytest
 
+from support import handmade
 from support.flight import Server
 from support.web import eventually
 
@@ -191,3 +193,20 @@ def test_what_a_killed_process_spilled_is_removed_by_the_next(over_orders, tmp_p
     assert files()
     over_orders.having(**settings).ok("sql", "-c", "SELECT 1")
     assert list(place.iterdir()) == []
+
+
+def test_join_does_not_wait_for_a_partition_that_nobody_reads(lakes):
+    """Above it, a join ends early in the partition that the one key outside does not fall into (apache/datafusion#21625)."""
+    lake = lakes.new("local")
+    numbers = range(1000)
+    rows = pa.table({
+        "id": pa.array(numbers, pa.int64()),
+        "k": pa.array([n % 7 for n in numbers], pa.int64()),
+        "x": pa.array(numbers, pa.float64()),
+    })
+    # Without statistics, both joins could be large.
+    handmade.write(lake.place, "readings", [handmade.File(rows)])
+    below = "SELECT max(r.x) FROM readings r WHERE r.k = l.k AND r.x < l.k * 100"
+    sql = f"SELECT l.id, ({below}) AS below FROM readings l WHERE l.id = 10"
+    limited = lake.isobar.having(ISOBAR__SQL__TIMEOUT="20s")
+    assert json.loads(limited.ok("sql", "--format", "json", "-c", sql).stdout) == {"id": 10, "below": 297.0}

@@ -5,6 +5,7 @@
 
 mod checked_arithmetic;
 mod cooperative_joins;
+mod dynamic_filters;
 mod float_keys;
 mod float_pruning;
 pub(crate) mod guards;
@@ -110,6 +111,7 @@ fn physical_rules(
 ) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     vec![
         Arc::new(float_pruning::FloatPruning),
+        Arc::new(dynamic_filters::DynamicFilters),
         Arc::clone(join_pairs) as _,
         // The last one: others look for the joins that it wraps.
         Arc::new(CooperativeJoins),
