@@ -2,12 +2,13 @@
 
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result};
-use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::utils::{split_conjunction, split_conjunction_owned};
 use datafusion::logical_expr::{
     BinaryExpr, Cast, Distinct, Expr, ExprSchemable as _, JoinType, LogicalPlan, Operator,
 };
 
 use super::subquery_of;
+use crate::rules::guards::may_fail;
 use arrow::datatypes::FieldRef;
 
 /// Columns from outside of `plan` that it or a subquery in it refers to, each once.
@@ -60,10 +61,16 @@ pub(super) fn is_plainly_correlated(plan: &LogicalPlan) -> Result<bool> {
     match plan {
         LogicalPlan::Filter(filter) => {
             let nested = |expr: &Expr| expr.exists(|expr| Ok(subquery_of(expr).is_some()));
-            let mut conditions = split_conjunction(&filter.predicate).into_iter();
-            let plain =
-                conditions.all(|expr| !matches!((free(expr), nested(expr)), (Ok(true), Ok(true))));
-            Ok(plain && is_plainly_correlated(&filter.input)?)
+            let conditions = split_conjunction_owned(filter.predicate.clone());
+            let plain = conditions
+                .iter()
+                .all(|expr| !matches!((free(expr), nested(expr)), (Ok(true), Ok(true))));
+            // `Guards` puts a correlated condition into a CASE around one that may fail, where
+            // DataFusion does not look for it.
+            let schema = filter.input.schema();
+            let is_guard =
+                any(&conditions, free)? && any(&conditions, |expr| may_fail(expr, schema))?;
+            Ok(plain && !is_guard && is_plainly_correlated(&filter.input)?)
         }
         LogicalPlan::Projection(projection) => {
             Ok(!any(&projection.expr, free)? && is_plainly_correlated(&projection.input)?)
