@@ -1,8 +1,10 @@
 //! SQL functions that every process of the house knows.
 
 mod aggregates;
+pub(crate) mod any_equal;
 pub(crate) mod arithmetic;
 mod bounded;
+mod cast_argument;
 pub(crate) mod date_diff;
 mod element;
 mod event_day;
@@ -36,6 +38,7 @@ use self::mode::{Mode, Quantile};
 /// Planners of ours, which must stand before DataFusion's own: the first that plans an expression decides.
 pub(crate) fn planners() -> Vec<Arc<dyn ExprPlanner>> {
     vec![
+        Arc::new(cast_argument::Planner),
         Arc::new(nameless_field::Planner::new()),
         Arc::new(interval_scale::Planner::new()),
     ]

@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use arrow::array::{Array as _, ArrayRef, AsArray as _};
 use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, Schema, TimeUnit};
 use arrow::record_batch::RecordBatch;
-use chrono::{DateTime, NaiveDate, NaiveDateTime};
+use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, ScalarValue, Statistics};
 use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
@@ -348,15 +348,20 @@ fn to_json(value: &ScalarValue) -> Option<Value> {
         ScalarValue::Float64(Some(value)) if value.is_finite() => Some(json!(value)),
         ScalarValue::Utf8(Some(value)) => Some(json!(value)),
         ScalarValue::Date32(Some(days)) => {
-            let date = NaiveDate::from_epoch_days(*days)?;
+            let date = NaiveDate::from_epoch_days(*days).filter(has_four_digits)?;
             Some(json!(date.format("%Y-%m-%d").to_string()))
         }
         ScalarValue::TimestampMicrosecond(Some(micros), _) => {
-            let instant = DateTime::from_timestamp_micros(*micros)?;
+            let instant = DateTime::from_timestamp_micros(*micros).filter(has_four_digits)?;
             Some(json!(instant.format(MICROSECONDS).to_string()))
         }
         _ => None,
     }
+}
+
+/// Whether other readers of the log read the year of `date`.
+fn has_four_digits(date: &impl Datelike) -> bool {
+    (1..=9999).contains(&date.year())
 }
 
 /// What stands between the quotes, if `logged` is a text.
@@ -372,12 +377,14 @@ mod tests {
     use arrow::array::Float64Array;
     use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
     use arrow::record_batch::RecordBatch;
+    use chrono::NaiveDate;
     use datafusion::common::ScalarValue;
     use datafusion::common::stats::Precision;
+    use serde_json::json;
 
     use super::{
         End, Known, TYPE_CHANGES, bound, from_log, of_partition, partition_value, rows_from_log,
-        with_nan,
+        to_json, with_nan,
     };
 
     const NAN_CHECKED: Known = Known {
@@ -392,6 +399,19 @@ mod tests {
 
     fn instant() -> DataType {
         DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+    }
+
+    #[test]
+    fn ends_with_years_of_more_than_four_digits_are_left_out() {
+        let date = |text: &str| {
+            ScalarValue::Date32(Some(
+                text.parse::<NaiveDate>().expect("a date").to_epoch_days(),
+            ))
+        };
+        assert_eq!(to_json(&date("9999-12-31")), Some(json!("9999-12-31")));
+        assert_eq!(to_json(&date("+10000-01-01")), None);
+        let year_10000 = ScalarValue::TimestampMicrosecond(Some(253_402_300_800_000_000), None);
+        assert_eq!(to_json(&year_10000), None);
     }
 
     #[test]

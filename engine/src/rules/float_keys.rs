@@ -9,9 +9,9 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
-use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::{
-    AggregateFunction, BinaryExpr, Case, InList, InSubquery, ScalarFunction, Sort, WindowFunction,
+    AggregateFunction, Between, BinaryExpr, Case, InSubquery, ScalarFunction, Sort, WindowFunction,
 };
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -21,8 +21,9 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::utils::NamePreserver;
 
-use crate::functions::float_key;
+use super::is_variable;
 use crate::functions::span_length::span_length;
+use crate::functions::{any_equal, float_key};
 
 #[derive(Debug)]
 pub(crate) struct FloatKeys;
@@ -150,11 +151,15 @@ fn compare(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     match expression {
         Expr::BinaryExpr(binary) => comparison(binary, schema),
         Expr::InSubquery(subquery) => in_subquery(subquery, schema),
-        Expr::InList(list) => in_list(list, schema),
+        Expr::Between(range) => between(range, schema),
         Expr::AggregateFunction(function) => aggregate_function(function, schema),
         Expr::WindowFunction(function) => window_function(function, schema),
         Expr::Case(case) => operand(case, schema),
         Expr::ScalarFunction(function) if function.name() == "nullif" => nullif(function, schema),
+        Expr::ScalarFunction(mut function) if function.name() == any_equal::NAME => {
+            function.args = keys(function.args, schema)?;
+            Ok(Transformed::yes(Expr::ScalarFunction(function)))
+        }
         other => Ok(Transformed::no(other)),
     }
 }
@@ -193,6 +198,31 @@ fn comparison(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>
         op,
         right,
     })))
+}
+
+/// The two comparisons that it stands for.
+fn between(range: Between, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    if range.expr.is_volatile() {
+        return plan_err!(
+            "\"{}\" would be made anew for each end of BETWEEN; compute it in a subquery, and compare its column",
+            range.expr
+        );
+    }
+    if !range.expr.get_type(schema)?.is_floating() {
+        return Ok(Transformed::no(Expr::Between(range)));
+    }
+    let compare = |op, end| {
+        let binary = BinaryExpr::new(range.expr.clone(), op, end);
+        comparison(binary, schema).map(|compared| compared.data)
+    };
+    let compared = if range.negated {
+        let below = compare(Operator::Lt, range.low)?;
+        below.or(compare(Operator::Gt, range.high)?)
+    } else {
+        let above = compare(Operator::GtEq, range.low)?;
+        above.and(compare(Operator::LtEq, range.high)?)
+    };
+    Ok(Transformed::yes(compared))
 }
 
 /// DataFusion compares the operand of `CASE z WHEN 0.0 …` by bits.
@@ -235,31 +265,6 @@ fn is_column(expression: &Expr) -> bool {
         Expr::Cast(cast) => is_column(&cast.expr),
         _ => false,
     }
-}
-
-/// Whether the value depends on the row.
-fn is_variable(expression: &Expr) -> bool {
-    let outer = |expression: &Expr| {
-        Ok(matches!(
-            expression,
-            Expr::OuterReferenceColumn(..) | Expr::ScalarSubquery(_)
-        ))
-    };
-    expression.any_column_refs() || expression.exists(outer).unwrap_or(true)
-}
-
-/// A list of constants prunes, and gets its second zero from [`super::zero_in_lists`].
-fn in_list(list: InList, schema: &DFSchema) -> Result<Transformed<Expr>> {
-    if !list.list.iter().any(is_variable) {
-        return Ok(Transformed::no(Expr::InList(list)));
-    }
-    let value = Box::new(key(*list.expr, schema)?);
-    let values = keys(list.list, schema)?;
-    Ok(Transformed::yes(Expr::InList(InList::new(
-        value,
-        values,
-        list.negated,
-    ))))
 }
 
 fn in_subquery(mut subquery: InSubquery, schema: &DFSchema) -> Result<Transformed<Expr>> {

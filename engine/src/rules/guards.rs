@@ -21,7 +21,8 @@ use datafusion::optimizer::{AnalyzerRule, OptimizerConfig, OptimizerRule};
 use super::schema_below;
 
 /// Functions that no value of their arguments' types makes fail; of any other it is not known.
-const INFALLIBLE: [&str; 75] = [
+const INFALLIBLE: [&str; 76] = [
+    "any_equal",
     "array_contains",
     "array_has",
     "array_has_all",
@@ -408,6 +409,7 @@ pub(crate) fn may_fail(expression: &Expr, schema: &DFSchema) -> Result<bool> {
             Expr::BinaryExpr(BinaryExpr { left, op, .. }) if op.is_numerical_operators() => {
                 !left.get_type(schema)?.is_floating()
             }
+            Expr::Negative(value) => !value.get_type(schema)?.is_floating(),
             // A pattern that is no constant may be none.
             Expr::BinaryExpr(BinaryExpr { op, right, .. }) if is_regex(*op) => {
                 right.any_column_refs()

@@ -5,17 +5,21 @@
 
 mod checked_arithmetic;
 mod cooperative_joins;
+mod distinct_sums;
 mod dynamic_filters;
+mod filter_pushdown;
 mod float_keys;
 mod float_pruning;
 pub(crate) mod guards;
 mod join_pairs;
 mod like_parts;
+mod list_items;
 mod number_types;
 mod opaque;
 mod planning_budget;
 mod projection_pushdown;
 mod recursion;
+mod set_operations;
 mod subqueries;
 #[cfg(test)]
 mod tests;
@@ -24,10 +28,11 @@ mod zero_in_lists;
 
 use std::sync::Arc;
 
+use datafusion::common::tree_node::TreeNode as _;
 use datafusion::common::{DFSchema, Result};
 use datafusion::execution::SessionStateBuilder;
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
@@ -45,7 +50,7 @@ pub(crate) fn register(
     runtime: &Arc<Runtime>,
     join_pairs: &Arc<JoinPairs>,
 ) -> SessionStateBuilder {
-    let rules = PlanningBudget::between(Optimizer::new().rules, runtime);
+    let rules = PlanningBudget::between(rules_of_datafusion(), runtime);
     let mut builder = register_semantics(builder.with_optimizer_rules(rules));
     for rule in physical_rules(join_pairs) {
         builder = builder.with_physical_optimizer_rule(rule);
@@ -55,14 +60,23 @@ pub(crate) fn register(
 
 /// Adds the rules that decide what a statement means, for a session that makes rows of messages.
 pub(crate) fn register_for_rows(builder: SessionStateBuilder) -> SessionStateBuilder {
-    register_semantics(builder.with_optimizer_rules(Optimizer::new().rules))
+    register_semantics(builder.with_optimizer_rules(rules_of_datafusion()))
+}
+
+/// DataFusion's rules for logical plans, but for those that have one of ours in their place.
+fn rules_of_datafusion() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let rules = Optimizer::new().rules.into_iter();
+    rules.map(distinct_sums::replace).collect()
 }
 
 fn register_semantics(builder: SessionStateBuilder) -> SessionStateBuilder {
     let physical = PhysicalOptimizer::new().rules.into_iter();
+    let physical = physical
+        .map(filter_pushdown::replace)
+        .map(projection_pushdown::replace);
     let mut builder = builder
         .with_analyzer_rules(all_analyzer_rules())
-        .with_physical_optimizer_rules(physical.map(projection_pushdown::replace).collect());
+        .with_physical_optimizer_rules(physical.collect());
     for rule in optimizer_rules() {
         builder = builder.with_optimizer_rule(rule);
     }
@@ -82,6 +96,7 @@ fn coercion_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(time_types::TimeTypes),
         Arc::new(number_types::NumberTypes),
+        Arc::new(set_operations::SetOperations),
     ]
 }
 
@@ -89,6 +104,7 @@ fn coercion_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(recursion::RefuseChangingRecursion),
+        Arc::new(list_items::ListItems),
         Arc::new(subqueries::SubqueriesToJoins),
         Arc::new(checked_arithmetic::CheckedArithmetic),
         Arc::new(float_keys::FloatKeys),
@@ -129,4 +145,15 @@ fn schema_below(plan: &LogicalPlan) -> Result<DFSchema> {
         )?);
     }
     Ok(schema)
+}
+
+/// Whether the value depends on the row.
+fn is_variable(expression: &Expr) -> bool {
+    let outer = |expression: &Expr| {
+        Ok(matches!(
+            expression,
+            Expr::OuterReferenceColumn(..) | Expr::ScalarSubquery(_)
+        ))
+    };
+    expression.any_column_refs() || expression.exists(outer).unwrap_or(true)
 }

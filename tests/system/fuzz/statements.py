@@ -260,9 +260,10 @@ class Statements:
     def derived(self) -> Statement:
         """An outer filter over an inner projection, which a planner pushes through."""
         table, made = self._over()
-        kind = self.chance.choice(["whole", "double", "text", "day", "instant", "decimal"])
-        inner = f"SELECT id, {made.of(kind)} AS v, {made.boolean()} AS f FROM {table.name} WHERE {made.boolean()}"
         limit = self.chance.choice(["", "", " ORDER BY id LIMIT 17"])
+        # Whether rows behind the limit may overflow is left open by SQL.
+        kinds = ["double", "text", "day", "instant"] if limit else ["whole", "double", "text", "day", "instant", "decimal"]
+        inner = f"SELECT id, {made.of(self.chance.choice(kinds))} AS v, {made.boolean()} AS f FROM {table.name} WHERE {made.boolean()}"
         where = self.chance.choice([("f",), ("NOT f",), ("f IS NULL",), ("v IS NOT NULL",), ("f OR id > 5",), ("id < 30", "v = v")])
         if self.chance.random() < 0.5:
             return Statement(("id", "v", "f"), "q", where, head=f"WITH q AS ({inner}{limit}) ")
