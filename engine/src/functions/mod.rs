@@ -14,6 +14,8 @@ mod json;
 mod list_field;
 mod mode;
 mod nameless_field;
+pub(crate) mod nearest;
+pub(crate) mod opaque;
 mod output_size;
 mod rounding;
 pub(crate) mod shift;

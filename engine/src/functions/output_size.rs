@@ -32,7 +32,7 @@ pub(super) enum Measure {
     Range,
     /// As many elements as the second argument says.
     Resize,
-    /// Not a size but steps: each character of one argument with each of the other.
+    /// Not a size but steps: each character or element of one argument with each of the other.
     Product,
 }
 
@@ -51,6 +51,7 @@ pub(super) const MEASURES: &[(&str, Measure)] = &[
     ("generate_series", Measure::Range),
     ("array_resize", Measure::Resize),
     ("levenshtein", Measure::Product),
+    ("array_has_all", Measure::Product),
 ];
 
 /// Bytes of an element of a list, at least.
@@ -223,7 +224,13 @@ impl Measure {
             }
             Self::Range => range(arguments, row),
             Self::Resize => Some(arguments.get(1)?.count(row)?.saturating_mul(ELEMENT_BYTES)),
-            Self::Product => Some(length(0)?.saturating_mul(length(1)?)),
+            Self::Product => {
+                let parts = |at: usize| match arguments.get(at)?.list(row) {
+                    Some(list) => Some(list.len() as u64),
+                    None => length(at),
+                };
+                Some(parts(0)?.saturating_mul(parts(1)?))
+            }
         }
     }
 }

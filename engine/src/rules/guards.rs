@@ -21,7 +21,7 @@ use datafusion::optimizer::{AnalyzerRule, OptimizerConfig, OptimizerRule};
 use super::schema_below;
 
 /// Functions that no value of their arguments' types makes fail; of any other it is not known.
-const INFALLIBLE: [&str; 76] = [
+const INFALLIBLE: [&str; 79] = [
     "any_equal",
     "array_contains",
     "array_has",
@@ -75,10 +75,13 @@ const INFALLIBLE: [&str; 76] = [
     "named_struct",
     "nameless_field",
     "nanvl",
+    "nearest_double",
+    "nearest_whole",
     "nullif",
     "nvl",
     "nvl2",
     "octet_length",
+    "opaque",
     "radians",
     "reverse",
     "row",
@@ -429,7 +432,7 @@ pub(crate) fn may_fail(expression: &Expr, schema: &DFSchema) -> Result<bool> {
     Ok(fails)
 }
 
-fn is_regex(op: Operator) -> bool {
+pub(super) fn is_regex(op: Operator) -> bool {
     matches!(
         op,
         Operator::RegexMatch
@@ -440,7 +443,7 @@ fn is_regex(op: Operator) -> bool {
 }
 
 /// Whether every value of `from` has one of `to`.
-fn always_casts(from: &DataType, to: &DataType) -> bool {
+pub(super) fn always_casts(from: &DataType, to: &DataType) -> bool {
     use DataType::{
         Boolean, Date32, Decimal128, Decimal256, Dictionary, Int8, Int16, Int32, Int64, Null,
         Timestamp, UInt8, UInt16, UInt32, UInt64,

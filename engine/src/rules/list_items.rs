@@ -91,7 +91,6 @@ fn one_by_one(list: InList) -> Expr {
 
 /// `x NOT IN (1) AND NULL` for `x NOT IN (1, NULL)`.
 fn with_null_aside(mut list: InList) -> Expr {
-    let is_null = |item: &Expr| matches!(item, Expr::Literal(value, _) if value.is_null());
     if !list.negated || !list.list.iter().any(is_null) {
         return Expr::InList(list);
     }
@@ -101,6 +100,14 @@ fn with_null_aside(mut list: InList) -> Expr {
         return null;
     }
     Expr::InList(list).and(null)
+}
+
+fn is_null(item: &Expr) -> bool {
+    match item {
+        Expr::Literal(value, _) => value.is_null(),
+        Expr::Cast(cast) => is_null(&cast.expr),
+        _ => false,
+    }
 }
 
 /// Whether the two sides are lists for one value that DataFusion makes one list of, with another answer where it is null.

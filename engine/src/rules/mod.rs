@@ -3,6 +3,8 @@
 //! Each rule is a file. Its head says what DataFusion does without it, with the upstream issue, so that the rule can be
 //! deleted once a release of DataFusion has the fix.
 
+mod any_text;
+mod casts;
 mod checked_arithmetic;
 mod cooperative_joins;
 mod distinct_sums;
@@ -14,13 +16,17 @@ pub(crate) mod guards;
 mod join_pairs;
 mod like_parts;
 mod list_items;
+mod literal_sides;
+mod null_safe_joins;
 mod number_types;
 mod opaque;
 mod planning_budget;
 mod projection_pushdown;
 mod recursion;
 mod set_operations;
+mod signed_counts;
 mod subqueries;
+mod subquery_nulls;
 #[cfg(test)]
 mod tests;
 mod time_types;
@@ -66,7 +72,8 @@ pub(crate) fn register_for_rows(builder: SessionStateBuilder) -> SessionStateBui
 /// DataFusion's rules for logical plans, but for those that have one of ours in their place.
 fn rules_of_datafusion() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let rules = Optimizer::new().rules.into_iter();
-    rules.map(distinct_sums::replace).collect()
+    let rules = rules.map(distinct_sums::replace);
+    rules.map(null_safe_joins::replace).collect()
 }
 
 fn register_semantics(builder: SessionStateBuilder) -> SessionStateBuilder {
@@ -94,6 +101,7 @@ fn all_analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
 /// Run on the plan of a statement as it was written, before DataFusion's type coercion.
 fn coercion_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
+        Arc::new(signed_counts::SignedCounts),
         Arc::new(time_types::TimeTypes),
         Arc::new(number_types::NumberTypes),
         Arc::new(set_operations::SetOperations),
@@ -104,12 +112,16 @@ fn coercion_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(recursion::RefuseChangingRecursion),
+        Arc::new(literal_sides::LiteralSides),
         Arc::new(list_items::ListItems),
+        Arc::new(subquery_nulls::SubqueryNulls),
         Arc::new(subqueries::SubqueriesToJoins),
         Arc::new(checked_arithmetic::CheckedArithmetic),
         Arc::new(float_keys::FloatKeys),
         Arc::new(guards::Guards),
         Arc::new(like_parts::LikeParts),
+        Arc::new(any_text::AnyText),
+        Arc::new(casts::Casts),
     ]
 }
 

@@ -82,6 +82,8 @@ fn coerce_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
             filter.predicate = filter.predicate.cast_to(&DataType::Boolean, &schema)?;
             Ok(LogicalPlan::Filter(filter))
         }
+        // Its columns have the types that its rows had before.
+        LogicalPlan::Values(values) => LogicalPlanBuilder::values(values.values)?.build(),
         other => TypeCoercionRewriter::new(&schema).coerce_plan(other),
     })?
     .map_data(LogicalPlan::recompute_schema)
@@ -441,6 +443,15 @@ impl Coercion<'_> {
             let always = DOUBLE_ARGUMENTS.contains(&function.name());
             self.arguments(&mut function.args, function.func.as_ref(), always)?;
         }
+        // All digits may be taken: the next whole number of 9.9 has one more.
+        if matches!(function.name(), "ceil" | "floor")
+            && let [number] = function.args.as_mut_slice()
+            && let DataType::Decimal128(digits, scale @ 1..) = number.get_type(self.schema)?
+            && i16::from(digits) < DIGITS_MAX
+        {
+            let wider = DataType::Decimal128(digits + 1, scale);
+            *number = std::mem::take(number).cast_to(&wider, self.schema)?;
+        }
         if matches!(function.name(), "round" | "trunc")
             && let [_, digits] = function.args.as_mut_slice()
             && let Some(constant) = small_literal(digits)
@@ -509,7 +520,7 @@ fn types_of(expressions: &[Expr], schema: &DFSchema) -> Result<Vec<DataType>> {
 }
 
 /// Whether a decimal stands beside a DOUBLE or REAL.
-fn meet(types: impl IntoIterator<Item = DataType>) -> bool {
+pub(super) fn meet(types: impl IntoIterator<Item = DataType>) -> bool {
     let (mut decimal, mut floating) = (false, false);
     for data_type in types {
         decimal |= data_type.is_decimal();

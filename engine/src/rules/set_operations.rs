@@ -8,10 +8,12 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
-use datafusion::common::{JoinType, NullEquality, Result, plan_err};
+use datafusion::common::{JoinType, NullEquality, Result, plan_datafusion_err};
 use datafusion::logical_expr::type_coercion::binary::type_union_coercion;
 use datafusion::logical_expr::{Cast, Expr, Join, LogicalPlan, Projection};
 use datafusion::optimizer::AnalyzerRule;
+
+use super::number_types::meet;
 
 #[derive(Debug)]
 pub(crate) struct SetOperations;
@@ -48,13 +50,14 @@ fn with_common_types(mut join: Join) -> Result<Join> {
     if left == right {
         return Ok(join);
     }
-    let common =
-        left.iter()
-            .zip(&right)
-            .map(|(left, right)| match type_union_coercion(left, right) {
-                Some(common) => Ok(common),
-                None => plan_err!("INTERSECT and EXCEPT cannot compare {left} with {right}"),
-            });
+    let common = left.iter().zip(&right).map(|(left, right)| {
+        if meet([left.clone(), right.clone()]) {
+            return Ok(DataType::Float64);
+        }
+        type_union_coercion(left, right).ok_or_else(|| {
+            plan_datafusion_err!("INTERSECT and EXCEPT cannot compare {left} with {right}")
+        })
+    });
     let common = common.collect::<Result<Vec<_>>>()?;
     join.left = cast_to(join.left, &common)?;
     join.right = cast_to(join.right, &common)?;

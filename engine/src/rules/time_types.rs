@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::common::{DFSchema, DFSchemaRef, Result, ScalarValue, plan_err};
+use datafusion::functions::math::expr_fn::trunc;
 use datafusion::logical_expr::expr::{
     Between, BinaryExpr, Cast, InList, InSubquery, ScalarFunction, WindowFunctionParams,
 };
@@ -25,7 +26,7 @@ use super::schema_below;
 use crate::functions::date_diff::days_between;
 use crate::functions::interval_scale::is_span;
 use crate::functions::span_length::span_length;
-use crate::functions::time::{local_time, with_seconds};
+use crate::functions::time::{day_time, local_time, with_seconds};
 
 #[derive(Debug)]
 pub(super) struct TimeTypes;
@@ -272,7 +273,8 @@ fn rewrite_cast(mut cast: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> 
     {
         let seconds = DataType::Timestamp(TimeUnit::Second, zone.clone());
         if !from.is_integer() {
-            cast.expr = Box::new(Expr::Cast(Cast::new(cast.expr, DataType::Int64)));
+            let whole = trunc(vec![*cast.expr]);
+            cast.expr = Box::new(Expr::Cast(Cast::new(Box::new(whole), DataType::Int64)));
         }
         cast.expr = Box::new(Expr::Cast(Cast::new(cast.expr, seconds)));
         return Ok(Transformed::yes(Expr::Cast(cast)));
@@ -296,10 +298,14 @@ fn rewrite_function(mut function: ScalarFunction, schema: &DFSchema) -> Result<T
             }
         }
         "date_part" => {
-            if let [_, time] = function.args.as_mut_slice()
-                && type_of(time, schema).is_string()
-            {
-                changed = cast_in_place(time, Some(&local_time()), schema);
+            if let [part, time] = function.args.as_mut_slice() {
+                let data_type = type_of(time, schema);
+                if data_type.is_string() {
+                    changed = cast_in_place(time, Some(&local_time()), schema);
+                } else if matches!(data_type, DataType::Duration(_)) && !is_epoch(part) {
+                    *time = day_time::call(std::mem::take(time));
+                    changed = true;
+                }
             }
         }
         // Its lists are of nanoseconds.
@@ -320,6 +326,12 @@ fn rewrite_function(mut function: ScalarFunction, schema: &DFSchema) -> Result<T
         _ => {}
     }
     Ok(marked(Expr::ScalarFunction(function), changed))
+}
+
+/// The length of a duration is that of all its parts together.
+fn is_epoch(part: &Expr) -> bool {
+    matches!(part, Expr::Literal(part, _)
+        if part.try_as_str().flatten().is_some_and(|part| part.eq_ignore_ascii_case("epoch")))
 }
 
 /// The keys of an equality join are pairs and no expressions of their own.

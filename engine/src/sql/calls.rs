@@ -185,6 +185,9 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<(), Refusal> {
     if let Some(hint) = entry(HINTS, name) {
         return Err((format!("there is no function {name}; write {hint}"), span));
     }
+    if has_no_arguments && matches!(name, "first_value" | "last_value" | "nth_value") {
+        return Err((format!("{name}() needs a value: {name}(x)"), span));
+    }
     change(call, name);
     if let Some(written) = written_out(call, name, span)? {
         *expr = written;

@@ -12,6 +12,7 @@ mod rows;
 mod similar;
 mod spellings;
 pub(crate) mod time;
+mod windows;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -120,6 +121,7 @@ impl Statement {
             time::rewrite(ast);
             numbers::rewrite(ast);
             refusals::check(ast)
+                .and_then(|()| windows::rewrite(ast))
                 .and_then(|()| spellings::rewrite(ast))
                 .map_err(|(message, span)| self.refused(message, span))?;
             recursion::mark_steps(ast);

@@ -8,8 +8,8 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, ObjectName, Query, SetExpr, SetOperator, SetQuantifier, Spanned as _, Statement,
-    TableFactor, Visit as _, Visitor,
+    BinaryOperator, Expr, ObjectName, Query, SetExpr, SetOperator, SetQuantifier, Spanned as _,
+    Statement, TableFactor, Visit as _, Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -127,6 +127,18 @@ struct Refusals;
 
 impl Visitor for Refusals {
     type Break = Refusal;
+
+    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<Refusal> {
+        if let Expr::BinaryOp {
+            op: BinaryOperator::BitwiseXor | BinaryOperator::PGExp,
+            ..
+        } = expr
+        {
+            let message = "`^` is a power to some engines and XOR to others; write power(a, b), or (a | b) - (a & b)";
+            return ControlFlow::Break((message.to_owned(), expr.span()));
+        }
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Refusal> {
         match set_operation(&query.body).or_else(|| volatile_query_read_twice(query)) {

@@ -111,7 +111,8 @@ impl Percentile {
         )]
         let below = position.floor() as usize;
         let (lower, upper) = (at(below), at(below + 1));
-        if lower.total_cmp(&upper).is_eq() {
+        // No part of the way to an infinity is no number.
+        if position.fract() == 0.0 || lower.total_cmp(&upper).is_eq() {
             return Some(lower);
         }
         Some(lower + (upper - lower) * position.fract())
@@ -203,6 +204,7 @@ mod tests {
         assert_eq!(among(&[0.0, 1.0, 5.0], 0.25, true), Some(3.0));
         let infinity = f64::INFINITY;
         assert_eq!(among(&[infinity; 3], 0.4, false), Some(infinity));
+        assert_eq!(among(&[1.0, 2.0, infinity], 0.5, false), Some(2.0));
         assert_eq!(among(&[7.0], 1.0, true), Some(7.0));
         assert_eq!(among(&[], 0.5, false), None);
     }

@@ -7,6 +7,7 @@
 mod at_time_zone;
 mod date_bin;
 mod date_trunc;
+pub(crate) mod day_time;
 mod now;
 mod pattern;
 mod series;

@@ -112,10 +112,11 @@ impl Resolved {
     }
 }
 
-/// Whether the planner has refused a statement for names that are equal.
-fn is_about_equal_names(error: &DataFusionError) -> bool {
+/// Whether the planner has refused a statement for names that are equal, or for an expression that ORDER BY names by its place.
+fn is_about_names(error: &DataFusionError) -> bool {
     let text = error.to_string();
     [
+        "Column in ORDER BY",
         "unique expression name",
         "duplicate",
         "ambiguous",

@@ -5,7 +5,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as Parsed;
 
-use super::{Failure, Tables, has_renamed, is_about_equal_names, joins_by_name, resolve, tables};
+use super::{Failure, Tables, has_renamed, is_about_names, joins_by_name, resolve, tables};
 use crate::error::Error;
 use crate::sql::{Statement, plan_failed};
 
@@ -20,11 +20,11 @@ pub(crate) async fn plan(
         return plan.ok_or(Error::JoinByName);
     }
     let planned = context.state().statement_to_plan(parsed.clone()).await;
-    let has_equal_names = match &planned {
+    let is_misread = match &planned {
         Ok(plan) => has_renamed(plan).map_err(Error::plan)?,
-        Err(error) => is_about_equal_names(error),
+        Err(error) => is_about_names(error),
     };
-    if has_equal_names && let Some(plan) = plan_resolved(context, statement, &parsed).await? {
+    if is_misread && let Some(plan) = plan_resolved(context, statement, &parsed).await? {
         return Ok(plan);
     }
     planned.map_err(|source| plan_failed(statement, source))

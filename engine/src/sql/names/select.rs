@@ -2,7 +2,7 @@
 
 use datafusion::sql::sqlparser::ast::{
     Distinct, ExcludeSelectItem, Expr, GroupByExpr, Ident, OrderBy, OrderByKind, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, WildcardAdditionalOptions,
+    SelectItem, SelectItemQualifiedWildcardKind, Value, WildcardAdditionalOptions,
 };
 
 use super::scope::{From, Named, normalized, parts};
@@ -200,6 +200,13 @@ impl Resolver<'_> {
             return Ok(());
         };
         for order in exprs {
+            if let Some(place) = place(&order.expr)
+                && let Some((column, item)) = columns.iter().zip(items).nth(place)
+                && is_written_alias(item, column)
+            {
+                order.expr = Expr::Identifier(Ident::with_quote('"', &column.internal));
+                continue;
+            }
             if let Expr::Identifier(name) = &order.expr {
                 let visible = normalized(name);
                 let mut named = columns.iter().zip(items);
@@ -222,6 +229,17 @@ impl Resolver<'_> {
         }
         Ok(())
     }
+}
+
+/// The column that a number in ORDER BY stands for, from 0.
+fn place(expr: &Expr) -> Option<usize> {
+    let Expr::Value(value) = expr else {
+        return None;
+    };
+    let Value::Number(number, _) = &value.value else {
+        return None;
+    };
+    number.to_string().parse::<usize>().ok()?.checked_sub(1)
 }
 
 fn is_by_expressions(order_by: &OrderBy) -> bool {
@@ -263,11 +281,15 @@ fn left_out(options: &WildcardAdditionalOptions) -> Result<Vec<String>, Failure>
     Ok(names)
 }
 
+/// Whether the column has its name by an alias.
+fn is_written_alias(item: &Item, column: &Named) -> bool {
+    item.is_aliased || item.name.as_ref() != Some(&column.internal)
+}
+
 /// `items` with the names that the planner is to know them by.
 fn written(items: Vec<Item>, columns: &[Named]) -> Vec<SelectItem> {
     let items = items.into_iter().zip(columns).map(|(item, column)| {
-        let is_given = item.name.as_ref() != Some(&column.internal);
-        if item.is_aliased || is_given {
+        if is_written_alias(&item, column) {
             SelectItem::ExprWithAlias {
                 expr: item.expr,
                 alias: Ident::with_quote('"', &column.internal),

@@ -1,0 +1,83 @@
+//! Casts between numbers give the nearest number, and comparisons see what they give.
+//!
+//! - DataFusion cuts the fraction off where a whole number is asked for (`2.5::int` is 3 in PostgreSQL), and rounds a long
+//!   decimal twice on its way to a DOUBLE.
+//! - It moves a cast from one side of a comparison to the constant on the other: `x::int = 1` becomes `x = 1.0`, which is
+//!   another question where the cast rounds or fails. A cast that always keeps the number stays in its sight, and prunes.
+
+use arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
+use datafusion::common::{DFSchema, Result};
+use datafusion::functions::math::expr_fn::round;
+use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan};
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::utils::NamePreserver;
+
+use super::guards::always_casts;
+use super::schema_below;
+use crate::functions::{nearest, opaque};
+
+/// Decimals of so many digits become the nearest DOUBLE by a single division.
+const SHORT_DIGITS: u8 = 15;
+
+#[derive(Debug)]
+pub(crate) struct Casts;
+
+impl AnalyzerRule for Casts {
+    fn name(&self) -> &'static str {
+        "casts"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        let plan = plan.transform_up_with_subqueries(|plan| {
+            let schema = schema_below(&plan)?;
+            let names = NamePreserver::new(&plan);
+            plan.map_expressions(|expression| {
+                let name = names.save(&expression);
+                let repaired = expression.transform_down(|part| repair(part, &schema))?;
+                Ok(repaired.update_data(|expression| name.restore(expression)))
+            })
+        })?;
+        Ok(plan.data)
+    }
+}
+
+fn repair(mut expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let done = |expression| Ok(Transformed::new(expression, true, TreeNodeRecursion::Jump));
+    // A plan is analysed twice where a client prepares it.
+    if opaque::is_opaque(&expression) {
+        return Ok(Transformed::new(expression, false, TreeNodeRecursion::Jump));
+    }
+    let (value, to) = match &mut expression {
+        Expr::Cast(cast) => (cast.expr.as_mut(), cast.field.data_type().clone()),
+        Expr::TryCast(cast) => (cast.expr.as_mut(), cast.field.data_type().clone()),
+        _ => return Ok(Transformed::no(expression)),
+    };
+    let from = value.get_type(schema)?;
+    let inner = std::mem::take(value).transform_down(|part| repair(part, schema))?;
+    *value = inner.data;
+    match (&from, &to) {
+        (DataType::Decimal128(digits, _) | DataType::Decimal256(digits, _), DataType::Float64)
+            if *digits > SHORT_DIGITS =>
+        {
+            done(nearest::double(std::mem::take(value)))
+        }
+        (from, to) if from.is_decimal() && to.is_integer() => {
+            *value = round(vec![std::mem::take(value)]);
+            done(opaque::call(expression))
+        }
+        (from, to) if from.is_floating() && to.is_integer() => {
+            *value = nearest::whole(std::mem::take(value));
+            done(opaque::call(expression))
+        }
+        (from, to) if is_exact(from) && is_exact(to) && !always_casts(from, to) => {
+            done(opaque::call(expression))
+        }
+        _ => done(expression),
+    }
+}
+
+fn is_exact(data_type: &DataType) -> bool {
+    data_type.is_integer() || data_type.is_decimal()
+}
