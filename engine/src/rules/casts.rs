@@ -4,6 +4,8 @@
 //!   decimal twice on its way to a DOUBLE.
 //! - It moves a cast from one side of a comparison to the constant on the other: `x::int = 1` becomes `x = 1.0`, which is
 //!   another question where the cast rounds or fails. A cast that always keeps the number stays in its sight, and prunes.
+//! - It estimates how many rows a comparison of two columns keeps from their ends, and fails where the cast of an instant to
+//!   its day makes these wider. Beside a constant such a cast prunes.
 
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
@@ -15,7 +17,8 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::utils::NamePreserver;
 
 use super::guards::always_casts;
-use super::schema_below;
+use super::literal_sides::is_comparison;
+use super::{is_variable, schema_below};
 use crate::functions::{nearest, opaque};
 
 /// Decimals of so many digits become the nearest DOUBLE by a single division.
@@ -49,6 +52,18 @@ fn repair(mut expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> 
     if opaque::is_opaque(&expression) {
         return Ok(Transformed::new(expression, false, TreeNodeRecursion::Jump));
     }
+    let of_columns = match &expression {
+        Expr::BinaryExpr(binary) if is_comparison(binary.op) => {
+            is_variable(&binary.left) && is_variable(&binary.right)
+        }
+        Expr::Between(range) => is_variable(&range.low) || is_variable(&range.high),
+        _ => false,
+    };
+    if of_columns {
+        let sides =
+            expression.map_children(|side| side.transform_down(|part| hide_day(part, schema)))?;
+        return Ok(Transformed::new(sides.data, true, TreeNodeRecursion::Jump));
+    }
     let (value, to) = match &mut expression {
         Expr::Cast(cast) => (cast.expr.as_mut(), cast.field.data_type().clone()),
         Expr::TryCast(cast) => (cast.expr.as_mut(), cast.field.data_type().clone()),
@@ -76,6 +91,18 @@ fn repair(mut expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> 
         }
         _ => done(expression),
     }
+}
+
+/// [`repair`] for a side of a comparison of columns.
+fn hide_day(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let is_day =
+        matches!(&expression, Expr::Cast(cast) if cast.field.data_type() == &DataType::Date32);
+    let repaired = repair(expression, schema)?;
+    Ok(if is_day && !opaque::is_opaque(&repaired.data) {
+        Transformed::new(opaque::call(repaired.data), true, TreeNodeRecursion::Jump)
+    } else {
+        repaired
+    })
 }
 
 fn is_exact(data_type: &DataType) -> bool {

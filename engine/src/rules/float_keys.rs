@@ -11,7 +11,8 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::{
-    AggregateFunction, Between, BinaryExpr, Case, InSubquery, ScalarFunction, Sort, WindowFunction,
+    AggregateFunction, Between, BinaryExpr, Case, InList, InSubquery, ScalarFunction, Sort,
+    WindowFunction,
 };
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -152,11 +153,14 @@ fn compare(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
         Expr::BinaryExpr(binary) => comparison(binary, schema),
         Expr::InSubquery(subquery) => in_subquery(subquery, schema),
         Expr::Between(range) => between(range, schema),
+        Expr::InList(list) => in_list(list, schema),
         Expr::AggregateFunction(function) => aggregate_function(function, schema),
         Expr::WindowFunction(function) => window_function(function, schema),
         Expr::Case(case) => operand(case, schema),
         Expr::ScalarFunction(function) if function.name() == "nullif" => nullif(function, schema),
-        Expr::ScalarFunction(mut function) if function.name() == any_equal::NAME => {
+        Expr::ScalarFunction(mut function)
+            if [any_equal::NAME, "greatest", "least"].contains(&function.name()) =>
+        {
             function.args = keys(function.args, schema)?;
             Ok(Transformed::yes(Expr::ScalarFunction(function)))
         }
@@ -184,9 +188,9 @@ fn comparison(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>
         })));
     }
     let both = is_variable(&left) && is_variable(&right);
+    let is_constant = !is_variable(&left) && !is_variable(&right);
     let side = |side: Expr| {
-        let computed = is_variable(&side) && !is_column(&side);
-        if both || computed {
+        if both || !is_column(&side) && (is_variable(&side) || is_constant) {
             key(side, schema)
         } else {
             Ok(side)
@@ -198,6 +202,16 @@ fn comparison(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>
         op,
         right,
     })))
+}
+
+/// A column prunes by a list of constants, which gets its second zero from [`super::zero_in_lists`].
+fn in_list(mut list: InList, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    if is_column(&list.expr) {
+        return Ok(Transformed::no(Expr::InList(list)));
+    }
+    *list.expr = key(*list.expr, schema)?;
+    list.list = keys(list.list, schema)?;
+    Ok(Transformed::yes(Expr::InList(list)))
 }
 
 /// The two comparisons that it stands for.

@@ -20,6 +20,7 @@ use datafusion::logical_expr::expr::{
     WindowFunction,
 };
 use datafusion::logical_expr::expr_schema::cast_subquery;
+use datafusion::logical_expr::type_coercion::binary::type_union_coercion;
 use datafusion::logical_expr::type_coercion::functions::{UDFCoercionExt, fields_with_udf};
 use datafusion::logical_expr::{
     Between, Expr, ExprSchemable as _, Join, LogicalPlan, LogicalPlanBuilder, Operator, Projection,
@@ -477,6 +478,16 @@ impl Coercion<'_> {
         let arguments = &mut function.params.args;
         if meet(types_of(arguments, self.schema)?) {
             self.doubles(arguments)?;
+        }
+        // The default of a whole number may have a fraction.
+        if let [value, _, default] = arguments.as_mut_slice()
+            && let (from, to) = (value.get_type(self.schema)?, default.get_type(self.schema)?)
+            && from.is_integer()
+            && !to.is_integer()
+            && let Some(common) = type_union_coercion(&from, &to)
+        {
+            *value = std::mem::take(value).cast_to(&common, self.schema)?;
+            *default = std::mem::take(default).cast_to(&common, self.schema)?;
         }
         Ok(Expr::WindowFunction(function))
     }

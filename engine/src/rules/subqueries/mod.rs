@@ -42,6 +42,7 @@ pub(super) struct SubqueriesToJoins;
 
 impl AnalyzerRule for SubqueriesToJoins {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        plan.apply_with_subqueries(refuse_outer_aggregates)?;
         let plan = unnest(plan, &mut Names::default())?;
         if !holds_lateral(&plan)?
             && let Some((_, column)) = free_references(&plan)?.first()
@@ -56,6 +57,22 @@ impl AnalyzerRule for SubqueriesToJoins {
     fn name(&self) -> &'static str {
         "subqueries_to_joins"
     }
+}
+
+/// An aggregate of columns of the query outside alone belongs to that query, by the standard.
+fn refuse_outer_aggregates(plan: &LogicalPlan) -> Result<TreeNodeRecursion> {
+    let LogicalPlan::Aggregate(aggregate) = plan else {
+        return Ok(TreeNodeRecursion::Continue);
+    };
+    let is_outer = |part: &Expr| Ok(matches!(part, Expr::OuterReferenceColumn(..)));
+    for function in &aggregate.aggr_expr {
+        if !function.any_column_refs() && function.exists(is_outer)? {
+            return plan_err!(
+                "\"{function}\" aggregates columns of the query outside alone, and so is an aggregate of that query; write it there, and its column in the subquery"
+            );
+        }
+    }
+    Ok(TreeNodeRecursion::Continue)
 }
 
 /// Names of columns that the rule adds; each is given out once in a plan.

@@ -23,8 +23,8 @@ use datafusion::logical_expr::{Expr as Planned, LogicalPlan, LogicalPlanBuilder}
 use datafusion::sql::parser::Statement as Parsed;
 use datafusion::sql::sqlparser::ast::{
     Cte, Expr, Ident, JoinConstraint, JoinOperator, ObjectName, OrderBy, OrderByKind, Query,
-    SetExpr, Statement, TableAlias, TableFactor, TableWithJoins, Visit, VisitMut, Visitor,
-    VisitorMut,
+    SelectItem, SetExpr, Statement, TableAlias, TableFactor, TableWithJoins, Visit, VisitMut,
+    Visitor, VisitorMut,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -198,6 +198,60 @@ fn joins_by_name(parsed: &Parsed) -> bool {
         })
     }
     statement_of(parsed).is_some_and(|statement| statement.visit(&mut Joins).is_break())
+}
+
+/// Whether an expression in an ORDER BY of `parsed` has a name that the select list gives to something else: the planner
+/// takes that column for it, where a column of the FROM of this name is meant.
+fn orders_by_alias(parsed: &Parsed) -> bool {
+    struct Orders;
+    impl Visitor for Orders {
+        type Break = ();
+        fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+            let SetExpr::Select(select) = query.body.as_ref() else {
+                return ControlFlow::Continue(());
+            };
+            let Some(OrderByKind::Expressions(orders)) =
+                query.order_by.as_ref().map(|order_by| &order_by.kind)
+            else {
+                return ControlFlow::Continue(());
+            };
+            let aliases: BTreeSet<String> = select
+                .projection
+                .iter()
+                .filter_map(|item| match item {
+                    SelectItem::ExprWithAlias { alias, .. } => Some(normalized(alias)),
+                    _ => None,
+                })
+                .collect();
+            let mut computed = orders.iter().map(|order| &order.expr);
+            let is_aliased = computed.any(|expr| {
+                !matches!(expr, Expr::Identifier(_) | Expr::Value(_)) && names_one(expr, &aliases)
+            });
+            if is_aliased {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        }
+    }
+    statement_of(parsed).is_some_and(|statement| statement.visit(&mut Orders).is_break())
+}
+
+/// Whether `expr` has one of `names` in it.
+fn names_one(expr: &Expr, names: &BTreeSet<String>) -> bool {
+    struct Found<'a>(&'a BTreeSet<String>);
+    impl Visitor for Found<'_> {
+        type Break = ();
+        fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
+            match expr {
+                Expr::Identifier(name) if self.0.contains(&normalized(name)) => {
+                    ControlFlow::Break(())
+                }
+                _ => ControlFlow::Continue(()),
+            }
+        }
+    }
+    expr.visit(&mut Found(names)).is_break()
 }
 
 /// Rewrites `parsed`, see the head of this file.

@@ -5,7 +5,9 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as Parsed;
 
-use super::{Failure, Tables, has_renamed, is_about_names, joins_by_name, resolve, tables};
+use super::{
+    Failure, Tables, has_renamed, is_about_names, joins_by_name, orders_by_alias, resolve, tables,
+};
 use crate::error::Error;
 use crate::sql::{Statement, plan_failed};
 
@@ -21,7 +23,7 @@ pub(crate) async fn plan(
     }
     let planned = context.state().statement_to_plan(parsed.clone()).await;
     let is_misread = match &planned {
-        Ok(plan) => has_renamed(plan).map_err(Error::plan)?,
+        Ok(plan) => has_renamed(plan).map_err(Error::plan)? || orders_by_alias(&parsed),
         Err(error) => is_about_names(error),
     };
     if is_misread && let Some(plan) = plan_resolved(context, statement, &parsed).await? {
