@@ -27,7 +27,7 @@ use crate::lake::{History, LakeTable, Snapshot, TableName, Transaction};
 /// answer; every partition is then stale once.
 ///
 /// 2: literals are UTC and hold any year, a DATE plus hours keeps them, patterns of `to_char` are also PostgreSQL's.
-const SEMANTICS: u32 = 3;
+const SEMANTICS: u32 = 4;
 
 /// What a partition of an output is computed from.
 pub(super) struct Input {
