@@ -86,7 +86,7 @@ fn repair(mut expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> 
             *value = nearest::whole(std::mem::take(value));
             done(opaque::call(expression))
         }
-        (from, to) if is_exact(from) && is_exact(to) && !always_casts(from, to) => {
+        (from, to) if is_exact(from) && is_exact(to) && !keeps_order(from, to) => {
             done(opaque::call(expression))
         }
         _ => done(expression),
@@ -103,6 +103,11 @@ fn hide_day(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     } else {
         repaired
     })
+}
+
+/// Whether a comparison of the cast is one of the value: a count of rows always fits.
+fn keeps_order(from: &DataType, to: &DataType) -> bool {
+    always_casts(from, to) || (from, to) == (&DataType::UInt64, &DataType::Int64)
 }
 
 fn is_exact(data_type: &DataType) -> bool {
