@@ -343,7 +343,7 @@ pub enum Error {
         limit: ByteSize,
     },
     #[error(
-        "{function}() would take {steps} steps for one batch of rows: the limit is {limit}; give it shorter texts"
+        "{function}() would take {steps} steps for one batch of rows: the limit is {limit}; give it shorter texts or lists"
     )]
     FunctionTooSlow {
         function: String,

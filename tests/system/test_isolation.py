@@ -68,6 +68,7 @@ REFUSED = {
     "repeat": ("SELECT length(repeat('abcdefgh', 100000000))", "repeat()"),
     "lpad": ("SELECT length(lpad('a', 2000000000, 'b'))", "lpad()"),
     "levenshtein": ("SELECT levenshtein(repeat('a', 100000), repeat('b', 100000))", "levenshtein()"),
+    "array_has_all": ("SELECT array_has_all(range(1, 150000), range(1, 150000))", "array_has_all()"),
     "array_repeat": ("SELECT array_repeat(1, 10000000000)", "array_repeat()"),
     "nesting": (nested(15), "WITH"),
     "pairs": ("SELECT count(*) FROM orders a, orders b, orders c WHERE a.id + b.id + c.id = 5", "query.max_join_pairs"),

@@ -7,9 +7,9 @@ use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
-use datafusion::optimizer::utils::NamePreserver;
 
 use super::guards::is_regex;
+use super::rewrite_expressions;
 
 #[derive(Debug)]
 pub(crate) struct AnyText;
@@ -20,15 +20,7 @@ impl AnalyzerRule for AnyText {
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        let plan = plan.transform_up_with_subqueries(|plan| {
-            let names = NamePreserver::new(&plan);
-            plan.map_expressions(|expression| {
-                let name = names.save(&expression);
-                let matched = expression.transform_up(match_any)?;
-                Ok(matched.update_data(|expression| name.restore(expression)))
-            })
-        })?;
-        Ok(plan.data)
+        rewrite_expressions(plan, |expression, _| expression.transform_up(match_any))
     }
 }
 

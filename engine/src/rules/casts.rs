@@ -14,11 +14,10 @@ use datafusion::common::{DFSchema, Result};
 use datafusion::functions::math::expr_fn::round;
 use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
-use datafusion::optimizer::utils::NamePreserver;
 
 use super::guards::always_casts;
 use super::literal_sides::is_comparison;
-use super::{is_variable, schema_below};
+use super::{is_variable, rewrite_expressions};
 use crate::functions::{nearest, opaque};
 
 /// Decimals of so many digits become the nearest DOUBLE by a single division.
@@ -33,16 +32,9 @@ impl AnalyzerRule for Casts {
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        let plan = plan.transform_up_with_subqueries(|plan| {
-            let schema = schema_below(&plan)?;
-            let names = NamePreserver::new(&plan);
-            plan.map_expressions(|expression| {
-                let name = names.save(&expression);
-                let repaired = expression.transform_down(|part| repair(part, &schema))?;
-                Ok(repaired.update_data(|expression| name.restore(expression)))
-            })
-        })?;
-        Ok(plan.data)
+        rewrite_expressions(plan, |expression, columns| {
+            expression.transform_down(|part| repair(part, columns))
+        })
     }
 }
 

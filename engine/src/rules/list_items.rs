@@ -12,9 +12,8 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, binary_expr, lit};
 use datafusion::optimizer::AnalyzerRule;
-use datafusion::optimizer::utils::NamePreserver;
 
-use super::is_variable;
+use super::{is_variable, rewrite_expressions};
 use crate::functions::any_equal;
 
 #[derive(Debug)]
@@ -26,15 +25,9 @@ impl AnalyzerRule for ListItems {
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        let plan = plan.transform_up_with_subqueries(|plan| {
-            let names = NamePreserver::new(&plan);
-            plan.map_expressions(|expression| {
-                let name = names.save(&expression);
-                let repaired = expression.transform_up(|part| Ok(repair(part)))?;
-                Ok(repaired.update_data(|expression| name.restore(expression)))
-            })
-        })?;
-        Ok(plan.data)
+        rewrite_expressions(plan, |expression, _| {
+            expression.transform_up(|part| Ok(repair(part)))
+        })
     }
 }
 

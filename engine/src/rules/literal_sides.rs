@@ -8,9 +8,8 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use datafusion::optimizer::AnalyzerRule;
-use datafusion::optimizer::utils::NamePreserver;
 
-use super::is_variable;
+use super::{is_variable, rewrite_expressions};
 
 #[derive(Debug)]
 pub(crate) struct LiteralSides;
@@ -21,15 +20,9 @@ impl AnalyzerRule for LiteralSides {
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        let plan = plan.transform_up_with_subqueries(|plan| {
-            let names = NamePreserver::new(&plan);
-            plan.map_expressions(|expression| {
-                let name = names.save(&expression);
-                let turned = expression.transform_up(|part| Ok(turn(part)))?;
-                Ok(turned.update_data(|expression| name.restore(expression)))
-            })
-        })?;
-        Ok(plan.data)
+        rewrite_expressions(plan, |expression, _| {
+            expression.transform_up(|part| Ok(turn(part)))
+        })
     }
 }
 

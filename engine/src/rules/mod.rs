@@ -34,11 +34,12 @@ mod zero_in_lists;
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::TreeNode as _;
+use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::common::{DFSchema, Result};
 use datafusion::execution::SessionStateBuilder;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::optimizer::utils::NamePreserver;
 use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
@@ -144,6 +145,24 @@ fn physical_rules(
         // The last one: others look for the joins that it wraps.
         Arc::new(CooperativeJoins),
     ]
+}
+
+/// `plan` with what `rewrite` makes of the expressions of each of its nodes and of those of its subqueries, the deepest
+/// first. It is given the columns that an expression may name. Columns that are made keep their names.
+fn rewrite_expressions(
+    plan: LogicalPlan,
+    rewrite: impl Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
+) -> Result<LogicalPlan> {
+    let plan = plan.transform_up_with_subqueries(|plan| {
+        let schema = schema_below(&plan)?;
+        let names = NamePreserver::new(&plan);
+        plan.map_expressions(|expression| {
+            let name = names.save(&expression);
+            let rewritten = rewrite(expression, &schema)?;
+            Ok(rewritten.update_data(|expression| name.restore(expression)))
+        })
+    })?;
+    Ok(plan.data)
 }
 
 /// The columns that the expressions of `plan` may name: those of its inputs, and of a scan those of its table.
