@@ -170,10 +170,10 @@ class Judge:
                 self.verdict.without_oracle += len(of_one)
             counts = {n for _, n in answer.rows or []}
             if len(counts) != 1 or (right and not right.error and counts != {right.rows[0][0]}):
-                self._one_by_one(of_one, right)
+                self._one_by_one(of_one, right, answer)
 
-    def _one_by_one(self, forms: dict[str, str], right: Answer | None) -> None:
-        """The forms that are wrong are one difference, shown by the first of them."""
+    def _one_by_one(self, forms: dict[str, str], right: Answer | None, whole: Answer) -> None:
+        """The forms that are wrong are one difference, shown by the first of them. `whole` may be too long to be answered."""
         asked = list(self.road([(sql, COUNT_SCHEMA) for sql in forms.values()]))
         said = {name: one.error or one.rows[0][0] for name, one in zip(forms, asked, strict=True)}
         if right and right.error:
@@ -185,7 +185,7 @@ class Judge:
         if odd:
             how = f"{str(said[odd[0]])[:ERROR_MAX]}, not {expected}; so in {len(odd)} of {len(forms)} forms"
             self.verdict.add(Difference(forms[odd[0]], how, ", ".join(odd)))
-        elif not (right and right.error):
+        elif not (right and right.error) and "over the limit" not in whole.error:
             self.verdict.add(Difference(together(forms), "each form alone is right, all in one statement are not", "union"))
 
 
