@@ -27,6 +27,8 @@ use crate::lake::{History, LakeTable, Snapshot, TableName, Transaction};
 /// answer; every partition is then stale once.
 ///
 /// 2: literals are UTC and hold any year, a DATE plus hours keeps them, patterns of `to_char` are also PostgreSQL's.
+/// 3: rows are compared column by column, intervals by their lengths, percentiles are exact.
+/// 4: casts to whole numbers round, counts are BIGINT, lists behind IN and outer joins keep their nulls.
 const SEMANTICS: u32 = 4;
 
 /// What a partition of an output is computed from.

@@ -10,9 +10,8 @@ use datafusion::common::{DFSchema, Result};
 use datafusion::logical_expr::expr::BinaryExpr;
 use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, Operator};
 use datafusion::optimizer::AnalyzerRule;
-use datafusion::optimizer::utils::NamePreserver;
 
-use super::schema_below;
+use super::rewrite_expressions;
 use crate::functions::arithmetic;
 use crate::functions::interval_scale::is_span;
 
@@ -25,19 +24,11 @@ impl AnalyzerRule for CheckedArithmetic {
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        let plan = plan.transform_up_with_subqueries(|plan| {
-            let schema = schema_below(&plan)?;
-            let names = NamePreserver::new(&plan);
-            plan.map_expressions(|expression| {
-                let name = names.save(&expression);
-                // From above: the type of an operator takes a look at each operand, that of a function one at each
-                // operand's whole text as well, which takes seconds for a sum of hundreds.
-                let checked = expression.transform_down(|expression| check(expression, &schema))?;
-                Ok(checked.update_data(|expression| name.restore(expression)))
-            })?
-            .map_data(LogicalPlan::recompute_schema)
-        })?;
-        Ok(plan.data)
+        // From above: the type of an operator takes a look at each operand, that of a function one at each operand's
+        // whole text as well, which takes seconds for a sum of hundreds.
+        rewrite_expressions(plan, |expression, columns| {
+            expression.transform_down(|part| check(part, columns))
+        })
     }
 }
 

@@ -1,4 +1,4 @@
-//! Joins whose dynamic filter would wait for a partition that nobody reads have none.
+//! A hash join has no dynamic filter where it would wait for a partition that the operator above does not read.
 //!
 //! A hash join holds its probe side back until each of its partitions has reported what the build side is, since the
 //! dynamic filter for the scans below is made of all reports. Above it, a partitioned hash join ends without a look at its

@@ -168,7 +168,7 @@ fn compare(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     }
 }
 
-/// Sides that are no column may hold a NaN of either sign; equal columns may be the keys of a join.
+/// Sides that are no column may hold a NaN of either sign, and so may constants; equal columns may be the keys of a join.
 fn comparison(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let BinaryExpr { left, op, right } = binary;
     let equality = matches!(
@@ -187,10 +187,10 @@ fn comparison(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>
             right,
         })));
     }
-    let both = is_variable(&left) && is_variable(&right);
-    let is_constant = !is_variable(&left) && !is_variable(&right);
+    let both = is_variable(&left) == is_variable(&right);
     let side = |side: Expr| {
-        if both || !is_column(&side) && (is_variable(&side) || is_constant) {
+        let computed = is_variable(&side) && !is_column(&side);
+        if both || computed {
             key(side, schema)
         } else {
             Ok(side)

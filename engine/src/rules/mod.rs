@@ -30,6 +30,7 @@ mod subquery_nulls;
 #[cfg(test)]
 mod tests;
 mod time_types;
+mod withheld;
 mod zero_in_lists;
 
 use std::sync::Arc;
@@ -160,7 +161,8 @@ fn rewrite_expressions(
             let name = names.save(&expression);
             let rewritten = rewrite(expression, &schema)?;
             Ok(rewritten.update_data(|expression| name.restore(expression)))
-        })
+        })?
+        .map_data(LogicalPlan::recompute_schema)
     })?;
     Ok(plan.data)
 }

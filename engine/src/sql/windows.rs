@@ -9,6 +9,7 @@ use datafusion::sql::sqlparser::ast::{
     VisitMut, VisitorMut, WindowSpec, WindowType,
 };
 
+use super::names::normalized;
 use super::refusals::Refusal;
 
 /// Writes the named windows out where another begins with them.
@@ -33,7 +34,8 @@ impl VisitorMut for Windows {
             Ok(named) => named,
             Err(refusal) => return ControlFlow::Break(refusal),
         };
-        query.visit(&mut named)
+        // `post_visit_select` has written out those of the SELECT.
+        query.order_by.visit(&mut named)
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Refusal> {
@@ -117,12 +119,5 @@ impl VisitorMut for Named {
             return ControlFlow::Break(refusal);
         }
         ControlFlow::Continue(())
-    }
-}
-
-fn normalized(name: &Ident) -> String {
-    match name.quote_style {
-        Some(_) => name.value.clone(),
-        None => name.value.to_lowercase(),
     }
 }

@@ -30,7 +30,8 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 
 pub(in crate::sql) use self::joins::call;
 pub(crate) use self::plan::plan;
-use self::scope::{From, Meaning, Named, Relation, normalized, parts};
+pub(in crate::sql) use self::scope::normalized;
+use self::scope::{From, Meaning, Named, Relation, parts};
 use super::{statement_in, statement_of};
 
 /// The columns of the tables that a statement reads, by the parts of the names that it uses.

@@ -130,7 +130,7 @@ pub(super) fn column_of(qualifier: &[String], name: &str) -> Expr {
 }
 
 /// An identifier as the planner reads it: lower case unless it is quoted.
-pub(super) fn normalized(ident: &Ident) -> String {
+pub(in crate::sql) fn normalized(ident: &Ident) -> String {
     match ident.quote_style {
         Some(_) => ident.value.clone(),
         None => ident.value.to_lowercase(),
