@@ -306,6 +306,12 @@ pub enum Error {
     )]
     MemoryFull { resident: ByteSize, limit: ByteSize },
     #[error(
+        "the statement was ended for its memory: it holds {held}, more than any other, and all of the process more than {limit} (query.resident_max); collect fewer values in one list, text or window, or select fewer rows"
+    )]
+    StatementMemory { held: ByteSize, limit: ByteSize },
+    #[error("could not start a thread")]
+    Threads(#[source] std::io::Error),
+    #[error(
         "one side of a join does not fit into memory, of which all joins may have {limit}: half of query.memory; select fewer rows or columns of it before the join, or join by equal columns the smaller table"
     )]
     JoinMemory { limit: ByteSize },

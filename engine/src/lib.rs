@@ -4,6 +4,7 @@
 //! [`runtime`] is what statements share, [`session`] plans and runs SQL over them and over what [`system`] knows of them, by [`functions`] and rules of ours beside
 //! those of DataFusion, [`query`] runs the described SQL files, [`output`] publishes their rows. The engine knows no Kafka, no PostgreSQL and no network server.
 
+pub mod allocations;
 pub mod config;
 pub mod error;
 pub mod estimate;
@@ -18,5 +19,6 @@ pub mod runtime;
 pub mod session;
 pub mod sql;
 pub mod system;
+mod wide_constants;
 
 pub use error::Error;

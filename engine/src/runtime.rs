@@ -4,11 +4,13 @@
 //! sessions share one pool of memory instead of holding one each. It does not run statements.
 
 mod machine;
+mod memory_watchdog;
 mod pool;
 mod spill;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::object_store::DefaultObjectStoreRegistry;
@@ -16,6 +18,8 @@ use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 
 use crate::config::ByteSize;
 use crate::error::Error;
+use memory_watchdog::MemoryWatchdog;
+pub use memory_watchdog::WatchedStatement;
 use pool::StatementPool;
 use spill::SpillDirectory;
 
@@ -24,6 +28,12 @@ pub const JOIN_PAIRS_MAX: u64 = 100_000_000_000;
 
 /// Memory for the footers of data files, at least: those of a lake with a few thousand files.
 const METADATA_CACHE_MIN: u64 = 256 << 20;
+/// Operators of DataFusion that sort or write out millions of rows do so in one step of a second and more. While two statements
+/// have all cores, others get their turns by the system's scheduler.
+const THREADS_PER_CORE: usize = 2;
+/// How often, and in which intervals, a new statement looks for memory before it is refused.
+const MEMORY_LOOKS: u32 = 10;
+const MEMORY_INTERVAL: Duration = Duration::from_millis(50);
 /// A debug build plans with several times the stack of a release build.
 const STACK_BYTES: usize = 16 << 20;
 
@@ -32,7 +42,7 @@ const STACK_BYTES: usize = 16 << 20;
 pub struct RuntimeOptions {
     /// Bytes that statements hold together before they spill or are refused.
     pub memory: Option<u64>,
-    /// Resident bytes of the process above which it takes no new statement.
+    /// Bytes of the process above which it takes no new statement, and ends the one that holds most.
     pub resident_max: Option<u64>,
     pub threads: Option<usize>,
     pub spill: SpillPlace,
@@ -66,6 +76,7 @@ pub struct Runtime {
     environment: RuntimeEnv,
     threads: usize,
     resident_max: u64,
+    watchdog: Arc<MemoryWatchdog>,
     /// Holds the lock on the directory; dropped last, it removes what is left there.
     _spill: Option<SpillDirectory>,
 }
@@ -102,10 +113,12 @@ impl Runtime {
             .with_metadata_cache_limit(in_memory(METADATA_CACHE_MIN.max(machine / 20)))
             .build()
             .map_err(Error::plan)?;
+        let watchdog = MemoryWatchdog::start(resident_max).map_err(Error::Threads)?;
         Ok(Arc::new(Self {
             environment,
             threads: threads.unwrap_or(1),
             resident_max,
+            watchdog,
             _spill: spill,
         }))
     }
@@ -129,26 +142,66 @@ impl Runtime {
     /// When the system has no more threads.
     pub fn start_threads(&self) -> std::io::Result<tokio::runtime::Runtime> {
         tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(self.threads)
+            .worker_threads(THREADS_PER_CORE * self.threads)
             .thread_name("query")
             .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()
     }
 
+    /// Begins to count the memory of a statement, which is told to end if it holds most of what is too much.
+    pub fn watch_statement(&self) -> WatchedStatement {
+        self.watchdog.watch()
+    }
+
+    /// Runs a statement to its end, or until it holds most of what is too much.
+    ///
+    /// # Errors
+    /// Those of `work`, and [`Error::StatementMemory`].
+    pub async fn watched<T>(
+        &self,
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
+        let statement = self.watch_statement();
+        tokio::select! {
+            done = statement.count(work) => done,
+            exceeded = statement.exceeded() => Err(exceeded),
+        }
+    }
+
+    /// Waits a moment for memory, since the statement that has most of it is being ended, and then refuses a new one.
+    ///
+    /// # Errors
+    /// See [`Runtime::require_memory`].
+    pub async fn wait_for_memory(&self) -> Result<(), Error> {
+        for _ in 0..MEMORY_LOOKS {
+            if self.require_memory().is_ok() {
+                return Ok(());
+            }
+            tokio::time::sleep(MEMORY_INTERVAL).await;
+        }
+        self.require_memory()
+    }
+
     /// Refuses a new statement while the process holds more memory than it may. What DataFusion's pool does not count
     /// (plans, values of a running function, messages on their way) is counted here.
     ///
     /// # Errors
-    /// When resident memory is above `query.resident_max`.
+    /// When the process holds more than `query.resident_max`.
     pub fn require_memory(&self) -> Result<(), Error> {
-        match machine::resident() {
-            Some(resident) if resident > self.resident_max => Err(Error::MemoryFull {
+        match machine::resident_above(self.resident_max) {
+            Some(resident) => Err(Error::MemoryFull {
                 resident: ByteSize(resident >> 20 << 20),
                 limit: ByteSize(self.resident_max),
             }),
-            Some(_) | None => Ok(()),
+            None => Ok(()),
         }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.watchdog.stop();
     }
 }
 

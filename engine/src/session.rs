@@ -14,8 +14,9 @@ use datafusion::common::{DataFusionError, ParamValues};
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::datasource::source_as_provider;
-use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
 
 use crate::error::Error;
@@ -25,6 +26,7 @@ use crate::rules::{self, JoinPairs};
 use crate::runtime::Runtime;
 use crate::sql::{self, Statement, names};
 use crate::system::{SYSTEM, SystemSchema};
+use crate::wide_constants;
 
 /// Catalog and schema that unqualified table names are looked up in.
 pub const CATALOG: &str = "isobar";
@@ -177,10 +179,11 @@ impl Session {
         state: SessionState,
         plan: LogicalPlan,
     ) -> Result<Vec<RecordBatch>, Error> {
-        DataFrame::new(state, plan)
-            .collect()
-            .await
-            .map_err(Error::execute)
+        let rows = async {
+            let (plan, context) = executable(DataFrame::new(state, plan)).await?;
+            collect(plan, context).await.map_err(Error::execute)
+        };
+        self.runtime.watched(rows).await
     }
 
     /// Lets statements be planned over a table that may come later: until the lake has it, it is empty.
@@ -239,6 +242,16 @@ pub fn columns_of(planned: &DataFrame) -> Result<SchemaRef, DataFusionError> {
     let analyzer = state.analyzer();
     let analysed = analyzer.execute_and_check(plan, state.config_options(), |_, _| {})?;
     Ok(Arc::clone(analysed.schema().inner()))
+}
+
+/// What runs for `planned`, and what to run it with.
+pub async fn executable(
+    planned: DataFrame,
+) -> Result<(Arc<dyn ExecutionPlan>, Arc<TaskContext>), Error> {
+    let context = planned.task_ctx();
+    let plan = planned.create_physical_plan().await.map_err(Error::plan)?;
+    let context = wide_constants::context_of(&plan, context).map_err(Error::plan)?;
+    Ok((plan, Arc::new(context)))
 }
 
 /// The versions of the tables that `plan` reads; none where it reads anything else, or tells of itself.

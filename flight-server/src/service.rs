@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use arrow_flight::sql::{Command, DoPutPreparedStatementResult};
 use arrow_flight::{FlightData, Ticket};
 use bytes::Bytes;
-use engine::session::Session;
+use engine::session::{self, Session};
 use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
 use prost::Message as _;
@@ -22,7 +22,7 @@ use crate::metrics::Outcome;
 use crate::plans::Plans;
 use crate::prepared::{Prepared, Statements};
 use crate::statements::Planned;
-use crate::stream::{self as rows, Made, Messages};
+use crate::stream::{self as rows, Made, Messages, Rows};
 use crate::ticket::Ticket as Run;
 use crate::{parameters, status};
 
@@ -93,7 +93,7 @@ impl Service {
     pub(crate) async fn plan(&self, asked: &Prepared, budget: &Budget) -> Result<Planned, Status> {
         let (session, plans) = (self.session.clone(), Arc::clone(&self.plans));
         let asked = asked.clone();
-        self.require_memory()?;
+        self.wait_for_memory().await?;
         let place = self.running.begin_planning()?;
         let planning = apart(async move {
             let planned = plans.plan(&session, &asked.text, &asked.parameters).await;
@@ -103,14 +103,14 @@ impl Service {
         budget.within(planning).await
     }
 
-    fn require_memory(&self) -> Result<(), Status> {
-        let runtime = self.session.runtime();
-        runtime.require_memory().map_err(|full| status::of(&full))
+    async fn wait_for_memory(&self) -> Result<(), Status> {
+        let waited = self.session.runtime().wait_for_memory().await;
+        waited.map_err(|full| status::of(&full))
     }
 
     /// Runs a statement, and counts how it ended also when it does not get as far as rows.
     pub(crate) async fn run(&self, run: Run) -> Result<Messages, Status> {
-        self.require_memory()?;
+        self.wait_for_memory().await?;
         let mut query = self.running.begin(run.id.clone())?;
         let budget = self.budget(run.spent());
         let (session, plans) = (self.session.clone(), Arc::clone(&self.plans));
@@ -120,7 +120,7 @@ impl Service {
             () = query.token.cancelled() => Err(Status::cancelled("the statement was cancelled")),
             () = tokio::time::sleep_until(budget.deadline()) => Err(budget.exhausted()),
         };
-        let admitted = prepared.and_then(|made| query.admit(&made.plan).map(|()| made));
+        let admitted = prepared.and_then(|made| query.admit(&made.rows.plan).map(|()| made));
         match admitted {
             Ok(made) => Ok(rows::of_query(query, made, budget, &self.queries)),
             Err(status) => {
@@ -175,12 +175,15 @@ async fn prepare(
             "a table changed its columns since this ticket was given out; ask again",
         ));
     }
-    let context = Arc::new(planned.frame.task_ctx());
-    let plan = Box::pin(planned.frame.create_physical_plan()).await;
+    let executable = Box::pin(session::executable(planned.frame)).await;
+    let (plan, context) = executable.map_err(|error| status::of(&error))?;
     Ok(Made {
-        plan: plan.map_err(|error| status::of(&engine::Error::plan(error)))?,
-        context,
-        wire: planned.wire,
+        rows: Rows {
+            plan,
+            context,
+            wire: planned.wire,
+        },
+        memory: session.runtime().watch_statement(),
     })
 }
 

@@ -52,6 +52,7 @@ fn code_of(failure: &Error) -> Code {
     match failure {
         Error::Plan(source) | Error::Execute(source) => code_of_plan(source),
         Error::MemoryFull { .. }
+        | Error::StatementMemory { .. }
         | Error::JoinMemory { .. }
         | Error::FunctionTooLarge { .. }
         | Error::FunctionTooSlow { .. }

@@ -16,6 +16,8 @@ use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use engine::allocations;
+use engine::runtime::WatchedStatement;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _, stream};
 use tokio::runtime::Handle;
@@ -49,18 +51,44 @@ pub(crate) fn of_batch(batch: RecordBatch) -> Messages {
 /// A statement that is ready to run.
 #[derive(Debug)]
 pub(crate) struct Made {
+    pub(crate) rows: Rows,
+    /// Counts what it allocates.
+    pub(crate) memory: WatchedStatement,
+}
+
+/// What makes the rows of a statement, and how they leave.
+#[derive(Debug)]
+pub(crate) struct Rows {
     pub(crate) plan: Arc<dyn ExecutionPlan>,
     pub(crate) context: Arc<TaskContext>,
     pub(crate) wire: Wire,
 }
 
+/// What ends a statement although it could go on.
+#[derive(Debug)]
+struct Limits {
+    budget: Budget,
+    memory: WatchedStatement,
+}
+
+impl Limits {
+    async fn exceeded(&self) -> Status {
+        tokio::select! {
+            () = tokio::time::sleep_until(self.budget.deadline()) => self.budget.exhausted(),
+            error = self.memory.exceeded() => status::of(&error),
+        }
+    }
+}
+
 /// Sends the rows of `made`, which runs on the runtime `queries`, as long as `budget` lasts.
 pub(crate) fn of_query(query: Query, made: Made, budget: Budget, queries: &Handle) -> Messages {
     let (sender, messages) = mpsc::channel(AHEAD);
-    let work = hand_over(made, sender.clone(), query.counters().clone());
-    let work = AbortOnDropHandle::new(queries.spawn(work));
+    let Made { rows, memory } = made;
+    let work = hand_over(rows, sender.clone(), query.counters().clone());
+    let work = AbortOnDropHandle::new(queries.spawn(memory.count(work)));
+    let limits = Limits { budget, memory };
     let (end, ended) = oneshot::channel();
-    query.tasks().spawn(watch(query, work, sender, end, budget));
+    query.tasks().spawn(watch(query, work, sender, end, limits));
     let outgoing = Outgoing {
         messages,
         ended: Some(ended),
@@ -71,15 +99,15 @@ pub(crate) fn of_query(query: Query, made: Made, budget: Budget, queries: &Handl
 
 /// Runs a statement and hands over all its rows, unless nobody takes them.
 async fn hand_over(
-    made: Made,
+    rows: Rows,
     sender: mpsc::Sender<FlightData>,
     counters: Counters,
 ) -> Result<(), Status> {
-    let Made {
+    let Rows {
         plan,
         context,
         wire,
-    } = made;
+    } = rows;
     // Here and not before: what it starts runs on the runtime that it is started on.
     let rows = execute_stream(plan, context).map_err(status::of_rows)?;
     let schema = Arc::clone(wire.schema());
@@ -95,7 +123,9 @@ async fn hand_over(
         .build(rows);
     while let Some(message) = encoded.next().await {
         let message = message.map_err(failed)?;
-        counters.bytes.inc_by(message.data_body.len() as u64);
+        let bytes = message.data_body.len() as u64;
+        counters.bytes.inc_by(bytes);
+        allocations::discharge(bytes);
         if sender.send(message).await.is_err() {
             return Err(gone());
         }
@@ -110,14 +140,14 @@ async fn watch(
     mut work: AbortOnDropHandle<Result<(), Status>>,
     sender: mpsc::Sender<FlightData>,
     end: oneshot::Sender<Result<(), Status>>,
-    budget: Budget,
+    limits: Limits,
 ) {
     let outcome = tokio::select! {
         biased;
         done = &mut work => done.unwrap_or_else(|_panic| Err(broke_off())),
         () = query.token.cancelled() => Err(Status::cancelled("the statement was cancelled")),
         () = sender.closed() => Err(gone()),
-        () = tokio::time::sleep_until(budget.deadline()) => Err(budget.exhausted()),
+        exceeded = limits.exceeded() => Err(exceeded),
     };
     query.outcome = outcome.as_ref().map_or_else(Outcome::of, |()| Outcome::Ok);
     if work.is_finished() {
@@ -126,6 +156,7 @@ async fn watch(
         let _ = end.send(outcome);
         return;
     }
+    limits.memory.end();
     // A client that is gone hears nothing.
     let _ = end.send(outcome);
     work.abort();

@@ -68,6 +68,10 @@ REFUSED = {
     "repeat": ("SELECT length(repeat('abcdefgh', 100000000))", "repeat()"),
     "lpad": ("SELECT length(lpad('a', 2000000000, 'b'))", "lpad()"),
     "levenshtein": ("SELECT levenshtein(repeat('a', 100000), repeat('b', 100000))", "levenshtein()"),
+    "window_of_lists": (
+        "SELECT max(array_length(a)) FROM (SELECT array_agg(price) OVER () AS a FROM orders) AS lists",
+        "one partition",
+    ),
     "array_has_all": ("SELECT array_has_all(range(1, 150000), range(1, 150000))", "array_has_all()"),
     "array_repeat": ("SELECT array_repeat(1, 10000000000)", "array_repeat()"),
     "nesting": (nested(15), "WITH"),
@@ -175,6 +179,34 @@ def test_memory_above_its_limit_takes_no_new_statement(over_orders):
     with Server(over_orders, ISOBAR__QUERY__RESIDENT_MAX="1MiB") as full:
         said = failure(full, "SELECT 1")
         assert "ResourceExhausted" in said and "query.resident_max" in said
+
+
+def test_statement_that_holds_most_is_ended_for_its_memory_and_others_go_on(over_orders):
+    """A window holds all rows of its input, which DataFusion's pool does not count."""
+    texts = "SELECT id, repeat(CAST(id AS TEXT), 2000) AS t FROM orders"
+    sql = f"SELECT max(length(t) + n) FROM (SELECT t, count(*) OVER () AS n FROM ({texts}) AS o) AS w"
+    with Server(over_orders, ISOBAR__QUERY__RESIDENT_MAX="1GiB") as server:
+        with asking(server) as took:
+            said = failure(server, sql)
+        assert "ResourceExhausted" in said and "ended for its memory" in said
+        assert took
+        server.wait_for("statement ended for its memory")
+        eventually(lambda: server.running() == 0, "it has really ended")
+        assert server.rows("SELECT count(*) AS n FROM orders") == [{"n": ROWS}]
+    limited = over_orders.having(ISOBAR__QUERY__RESIDENT_MAX="1GiB")
+    limited.refused("sql", "-c", sql, code=1, says=["ended for its memory", "query.resident_max"])
+
+
+def test_list_of_long_texts_is_refused_by_the_pool(lakes):
+    """DataFusion 55.2 counts sixteen bytes for a text of any length."""
+    lake = lakes.new("local")
+    texts = pa.table({"t": pa.array([f"{n:0300}" for n in range(100_000)])})
+    deltalake.write_deltalake(lake.place.lake_url + "/texts", texts)
+    small = lake.isobar.having(ISOBAR__QUERY__MEMORY="24MiB")
+    small.refused("sql", "-c", "SELECT array_length(array_agg(t)) FROM texts", code=1, says=["Resources exhausted"])
+    assert json.loads(
+        lake.isobar.ok("sql", "--format", "json", "-c", "SELECT array_length(array_agg(t)) AS n FROM texts").stdout
+    ) == {"n": 100_000}
 
 
 def test_what_a_killed_process_spilled_is_removed_by_the_next(over_orders, tmp_path):

@@ -342,14 +342,14 @@ pub(crate) const KEYS: &[Key] = &[
         "query.resident_max",
         Kind::Size,
         Unset("6GiB"),
-        "Above so much resident memory of the process new statements are refused. Unless it is set, a quarter more than\n\
-         query.memory and 512 MiB, at most 80 % of the machine's memory.",
+        "Above so much resident memory of the process new statements are refused, and the one that holds most is ended.\n\
+         Unless it is set, a quarter more than query.memory and 512 MiB, at most 80 % of the machine's memory.",
     ),
     Key::new(
         "query.threads",
         Kind::Number { min: 1, max: 1024 },
         Unset("8"),
-        "Threads that one statement computes on, and all statements of `serve` together. Unless it is set, one a core.",
+        "Cores that statements compute on: `serve` starts two threads for each. Unless it is set, all of the machine.",
     ),
     Key::new(
         "query.spill_path",

@@ -1,6 +1,6 @@
 //! SQL functions that every process of the house knows.
 
-mod aggregates;
+pub(crate) mod aggregates;
 pub(crate) mod any_equal;
 pub(crate) mod arithmetic;
 mod bounded;
@@ -74,7 +74,7 @@ pub(crate) fn register(context: &SessionContext, zone: Tz) -> Result<()> {
     context.register_udaf(Quantile::new().into());
     context.register_udwf(shift::lead());
     context.register_udwf(shift::lag());
-    for function in aggregates::repaired() {
+    for function in aggregates::functions() {
         context.register_udaf(function);
     }
     let state = context.state_ref();

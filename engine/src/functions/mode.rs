@@ -15,6 +15,7 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr::expressions::Literal;
 
 use super::float_key;
+use crate::allocations;
 
 /// `mode(x)`: the value that most rows have; of several the smallest. Nulls do not count.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -122,6 +123,9 @@ fn state_fields(arguments: &StateFieldsArgs) -> Vec<FieldRef> {
     vec![list("values", value), list("counts", DataType::Int64)]
 }
 
+/// Values of a state that are taken in between two checks whether the statement has ended.
+const CHECKED_EACH: usize = 8_192;
+
 /// Which value is wanted.
 #[derive(Clone, Copy, Debug)]
 enum Pick {
@@ -168,7 +172,7 @@ impl Counts {
         if let Some(known) = self.counts.get_mut(&value) {
             *known += count;
         } else {
-            self.bytes += value.size() + size_of::<i64>();
+            self.bytes += value.size() - size_of::<ScalarValue>();
             self.counts.insert(value, count);
         }
     }
@@ -176,6 +180,7 @@ impl Counts {
 
 impl Accumulator for Counts {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
+        allocations::check()?;
         let values = float_key::canonical(&values[0]);
         for row in 0..values.len() {
             if values.is_valid(row) {
@@ -193,6 +198,9 @@ impl Accumulator for Counts {
             };
             let counts = counts.as_primitive::<Int64Type>();
             for row in 0..values.len() {
+                if row % CHECKED_EACH == 0 {
+                    allocations::check()?;
+                }
                 let value = ScalarValue::try_from_array(&values, row)?.compacted();
                 self.add(value, counts.value(row));
             }
@@ -233,7 +241,9 @@ impl Accumulator for Counts {
     }
 
     fn size(&self) -> usize {
-        size_of::<Self>() + self.bytes
+        let entry = size_of::<(ScalarValue, i64)>() + 1;
+        // The state is made beside the table.
+        2 * (self.counts.capacity() * entry + self.bytes)
     }
 }
 

@@ -163,7 +163,8 @@ impl Runner {
             let is_of_it = col(format!("\"{column}\"")).eq(lit(key.first()));
             frame = frame.filter(is_of_it).map_err(Error::plan)?;
         }
-        let batches = frame.collect().await.map_err(Error::execute)?;
+        let (state, plan) = frame.into_parts();
+        let batches = self.session.collect(state, plan).await?;
         rows(&batches, &output.row_key).map_err(|source| Error::Encode {
             query: query.name.to_string(),
             source: source.into(),

@@ -30,6 +30,7 @@ mod subquery_nulls;
 #[cfg(test)]
 mod tests;
 mod time_types;
+mod window_lists;
 mod withheld;
 mod zero_in_lists;
 
@@ -124,6 +125,7 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
         Arc::new(like_parts::LikeParts),
         Arc::new(any_text::AnyText),
         Arc::new(casts::Casts),
+        Arc::new(window_lists::WindowLists),
     ]
 }
 

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::allocations;
+
 /// Taken where the system does not say how much there is.
 const UNKNOWN: u64 = 8 << 30;
 
@@ -17,8 +19,16 @@ pub(super) fn memory() -> u64 {
         .unwrap_or(UNKNOWN)
 }
 
+/// Bytes of this process in memory, where they are above `limit`. Pages that the allocator keeps for the next block do not
+/// count: those of a statement that has ended would for seconds, and so they go back to the system first.
+pub(super) fn resident_above(limit: u64) -> Option<u64> {
+    resident().filter(|resident| *resident > limit)?;
+    allocations::purge();
+    resident().filter(|resident| *resident > limit)
+}
+
 /// Bytes of this process that are in memory now.
-pub(super) fn resident() -> Option<u64> {
+fn resident() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     kibibytes(&status, "VmRSS:")
 }

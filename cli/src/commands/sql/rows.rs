@@ -1,10 +1,13 @@
 //! The rows of a statement, computed in a task of their own, so that a signal or a limit of time ends the waiting for
 //! them at any moment.
 
+use std::sync::Arc;
+
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use datafusion::physical_plan::execute_stream;
 use engine::Error;
-use engine::session::Session;
+use engine::session::{self, Session};
 use engine::sql::Statement;
 use futures::StreamExt as _;
 use tokio::sync::{mpsc, oneshot};
@@ -21,7 +24,12 @@ impl Rows {
     pub(super) fn start(session: &Session, statement: &Statement) -> Self {
         let (announce, schema) = oneshot::channel();
         let (send, batches) = mpsc::channel(1);
-        let work = Box::pin(run(session.clone(), statement.clone(), announce, send));
+        let (session, statement) = (session.clone(), statement.clone());
+        let work = async move {
+            let runtime = Arc::clone(session.runtime());
+            let work = Box::pin(run(session, statement, announce, send));
+            runtime.watched(work).await
+        };
         Self {
             schema,
             batches,
@@ -66,7 +74,8 @@ async fn run(
     send: mpsc::Sender<RecordBatch>,
 ) -> Result<(), Error> {
     let planned = session.query(&statement).await?;
-    let mut rows = planned.execute_stream().await.map_err(Error::execute)?;
+    let (plan, context) = session::executable(planned).await?;
+    let mut rows = execute_stream(plan, context).map_err(Error::execute)?;
     if announce.send(rows.schema()).is_err() {
         return Ok(());
     }

@@ -3,6 +3,7 @@
 //! Names, signatures and result types stay DataFusion's, and so does every accumulator that is right.
 
 mod average;
+pub(crate) mod collected;
 mod extremes;
 mod finished;
 mod interval_sum;
@@ -31,7 +32,13 @@ use self::pairs::PairStatistic;
 use self::sliding::Spread;
 
 /// The functions to register in place of DataFusion's.
-pub(super) fn repaired() -> Vec<AggregateUDF> {
+pub(super) fn functions() -> Vec<AggregateUDF> {
+    let mut functions = repaired();
+    functions.extend(collected::functions());
+    functions
+}
+
+fn repaired() -> Vec<AggregateUDF> {
     let variance = |population, root| Repair::Spread(Spread { population, root });
     let pair = Repair::Pair;
     [

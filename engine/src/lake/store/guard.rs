@@ -29,7 +29,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::Context;
 use super::failure::absolute;
 use super::unnamed::{Unnamed, of_directory};
-use crate::fail;
+use crate::{allocations, fail};
 
 /// Slowest transfer that is still taken for alive: a call that moves `n` bytes may take
 /// `n / BYTES_PER_SECOND_MIN` longer than the limit of a call.
@@ -117,7 +117,10 @@ impl<S: ObjectStore> ObjectStore for Guard<S> {
                 self.context.clone(),
                 "read",
                 location.clone(),
-                |context, chunk: &Bytes| context.counters.bytes_read.add(chunk.len() as u64),
+                |context, chunk: &Bytes| {
+                    context.counters.bytes_read.add(chunk.len() as u64);
+                    allocations::charge(chunk.len() as u64);
+                },
             ));
         }
         Ok(result)
@@ -129,7 +132,9 @@ impl<S: ObjectStore> ObjectStore for Guard<S> {
         let limit = limit_of(self.context.limit, size);
         let (inner, path, ranges) = (Arc::clone(&self.inner), location.clone(), ranges.to_vec());
         let call = async move { inner.get_ranges(&path, &ranges).await };
-        self.context.call("read", location, limit, call).await
+        let read = self.context.call("read", location, limit, call).await?;
+        allocations::charge(size);
+        Ok(read)
     }
 
     fn delete_stream(

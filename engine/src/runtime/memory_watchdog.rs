@@ -1,0 +1,197 @@
+//! Ends the statement that holds most memory while the process holds too much.
+//!
+//! The pool refuses what operators report. This is for what they do not report: without it one `array_agg` over long
+//! texts takes the machine's memory, and the kernel ends the process with everybody's statements.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::machine;
+use crate::allocations::{Account, Counted};
+use crate::config::ByteSize;
+use crate::error::Error;
+
+/// Between two looks. A statement allocates one or two GiB a second at most.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// How long the tasks of a statement may take to free a few GiB after its end.
+const SETTLING: Duration = Duration::from_secs(2);
+
+#[derive(Debug)]
+pub(super) struct MemoryWatchdog {
+    limit: u64,
+    watched: Mutex<Watched>,
+    /// Told when the first statement begins, and at the end.
+    changed: Condvar,
+    next: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Watched {
+    statements: Vec<Entry>,
+    /// When the last one that had to end has ended.
+    ended: Option<Instant>,
+    is_stopped: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    number: u64,
+    account: Account,
+    exceeded: CancellationToken,
+}
+
+/// A statement whose memory is counted. Dropped, it has ended.
+#[derive(Debug)]
+pub struct WatchedStatement {
+    watchdog: Arc<MemoryWatchdog>,
+    number: u64,
+    account: Account,
+    exceeded: CancellationToken,
+}
+
+impl MemoryWatchdog {
+    /// A watchdog that lets the process hold `limit` bytes, with its thread.
+    pub(super) fn start(limit: u64) -> std::io::Result<Arc<Self>> {
+        crate::allocations::follow_tasks();
+        let watchdog = Arc::new(Self {
+            limit,
+            watched: Mutex::default(),
+            changed: Condvar::new(),
+            next: AtomicU64::default(),
+        });
+        let of_thread = Arc::clone(&watchdog);
+        std::thread::Builder::new()
+            .name("memory".to_owned())
+            .spawn(move || of_thread.run())?;
+        Ok(watchdog)
+    }
+
+    pub(super) fn stop(&self) {
+        self.lock().is_stopped = true;
+        self.changed.notify_all();
+    }
+
+    pub(super) fn watch(self: &Arc<Self>) -> WatchedStatement {
+        let statement = WatchedStatement {
+            watchdog: Arc::clone(self),
+            number: self.next.fetch_add(1, Ordering::Relaxed),
+            account: Account::new(self.limit),
+            exceeded: CancellationToken::new(),
+        };
+        self.lock().statements.push(Entry {
+            number: statement.number,
+            account: statement.account.clone(),
+            exceeded: statement.exceeded.clone(),
+        });
+        self.changed.notify_all();
+        statement
+    }
+
+    fn run(&self) {
+        let mut before = 0;
+        loop {
+            let idle = |watched: &mut Watched| watched.statements.is_empty() && !watched.is_stopped;
+            let watched = self.changed.wait_while(self.lock(), idle);
+            if watched.unwrap_or_else(PoisonError::into_inner).is_stopped {
+                return;
+            }
+            std::thread::sleep(INTERVAL);
+            let resident = machine::resident_above(self.limit);
+            match resident {
+                Some(resident) if resident > before || !self.is_settling() => {
+                    self.end_largest(resident);
+                }
+                Some(_) | None => {}
+            }
+            before = resident.unwrap_or(0);
+        }
+    }
+
+    /// Whether tasks of a statement that has ended may still be freeing their memory.
+    fn is_settling(&self) -> bool {
+        let ended = self.lock().ended;
+        ended.is_some_and(|ended| ended.elapsed() < SETTLING)
+    }
+
+    /// Ends the statement that holds most, unless one is ending: its memory is free only when it has ended.
+    fn end_largest(&self, resident: u64) {
+        let watched = self.lock();
+        let mut running = watched.statements.iter();
+        if running.any(|statement| statement.exceeded.is_cancelled()) {
+            return;
+        }
+        let statements = watched.statements.iter();
+        if let Some(largest) = statements.max_by_key(|statement| statement.account.held()) {
+            let (held, limit) = (largest.account.held(), self.limit);
+            warn!(held, resident, limit, "statement ended for its memory");
+            largest.exceeded.cancel();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Watched> {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl WatchedStatement {
+    /// The future with all that it allocates counted as this statement's.
+    pub fn count<F: Future>(&self, work: F) -> impl Future<Output = F::Output> + use<F> {
+        Counted::new(self.account.clone(), Box::pin(work))
+    }
+
+    /// Ends the functions of this statement that compute for long in one step: its client has its answer.
+    pub fn end(&self) {
+        self.account.end();
+    }
+
+    /// Waits until this statement has to end, and says why. Whoever waits drops its work then.
+    pub async fn exceeded(&self) -> Error {
+        self.exceeded.cancelled().await;
+        self.end();
+        Error::StatementMemory {
+            held: ByteSize(self.account.held() >> 20 << 20),
+            limit: ByteSize(self.watchdog.limit),
+        }
+    }
+}
+
+impl Drop for WatchedStatement {
+    fn drop(&mut self) {
+        self.end();
+        let mut watched = self.watchdog.lock();
+        watched
+            .statements
+            .retain(|entry| entry.number != self.number);
+        if self.exceeded.is_cancelled() {
+            watched.ended = Some(Instant::now());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::allocations::charge;
+
+    #[tokio::test]
+    async fn largest_statement_is_ended_and_others_go_on() {
+        let watchdog = MemoryWatchdog::start(1 << 20).unwrap();
+        let [small, large] = [watchdog.watch(), watchdog.watch()];
+        small.count(async { charge(1 << 20) }).await;
+        large.count(async { charge(5 << 20) }).await;
+        // The process of the test holds more than the limit.
+        let refusal = large.exceeded().await.to_string();
+        assert!(refusal.contains("5MiB"), "{refusal}");
+        // As long as it has not ended, no other is.
+        tokio::time::sleep(4 * INTERVAL).await;
+        assert!(!small.exceeded.is_cancelled());
+        drop(large);
+        small.exceeded().await;
+        watchdog.stop();
+    }
+}
