@@ -163,3 +163,21 @@ fn integer(end: &Precision<ScalarValue>) -> Option<f64> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::datatypes::Schema;
+    use datafusion::physical_plan::work_table::WorkTableExec;
+
+    use super::*;
+
+    #[test]
+    fn plan_that_makes_rows_of_nothing_is_not_small() {
+        let schema = Arc::new(Schema::empty());
+        let empty: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(Arc::clone(&schema)));
+        assert!(is_small(&empty));
+        let recursive = WorkTableExec::new("recursive".to_owned(), schema, None).unwrap();
+        let recursive: Arc<dyn ExecutionPlan> = Arc::new(recursive);
+        assert!(!is_small(&recursive));
+    }
+}

@@ -15,6 +15,7 @@ use std::time::Duration;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::object_store::DefaultObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use tokio::runtime::Handle;
 
 use crate::config::ByteSize;
 use crate::error::Error;
@@ -28,9 +29,6 @@ pub const JOIN_PAIRS_MAX: u64 = 100_000_000_000;
 
 /// Memory for the footers of data files, at least: those of a lake with a few thousand files.
 const METADATA_CACHE_MIN: u64 = 256 << 20;
-/// Operators of DataFusion that sort or write out millions of rows do so in one step of a second and more. While two statements
-/// have all cores, others get their turns by the system's scheduler.
-const THREADS_PER_CORE: usize = 2;
 /// How often, and in which intervals, a new statement looks for memory before it is refused.
 const MEMORY_LOOKS: u32 = 10;
 const MEMORY_INTERVAL: Duration = Duration::from_millis(50);
@@ -67,6 +65,39 @@ impl Default for RuntimeOptions {
             spill: SpillPlace::FirstOf(vec![std::env::temp_dir().join("isobar-spill")]),
             spill_max: 100 << 30,
         }
+    }
+}
+
+/// The threads that the statements of a service compute on.
+///
+/// DataFusion sorts and writes out millions of rows in one step of a second and more. Small statements have threads of
+/// their own, so that the system's scheduler gives them their turns while large ones take such steps.
+#[derive(Debug)]
+pub struct QueryThreads {
+    small: tokio::runtime::Runtime,
+    large: tokio::runtime::Runtime,
+}
+
+/// Where statements are started.
+#[derive(Clone, Debug)]
+pub struct QueryHandles {
+    /// Those that [`is_small`](crate::estimate::is_small) says end soon.
+    pub small: Handle,
+    pub large: Handle,
+}
+
+impl QueryThreads {
+    pub fn handles(&self) -> QueryHandles {
+        QueryHandles {
+            small: self.small.handle().clone(),
+            large: self.large.handle().clone(),
+        }
+    }
+
+    /// Waits for no statement: one that was cancelled may compute until the process ends.
+    pub fn shutdown_background(self) {
+        self.small.shutdown_background();
+        self.large.shutdown_background();
     }
 }
 
@@ -140,10 +171,17 @@ impl Runtime {
     ///
     /// # Errors
     /// When the system has no more threads.
-    pub fn start_threads(&self) -> std::io::Result<tokio::runtime::Runtime> {
+    pub fn start_threads(&self) -> std::io::Result<QueryThreads> {
+        Ok(QueryThreads {
+            small: self.start("small query")?,
+            large: self.start("query")?,
+        })
+    }
+
+    fn start(&self, name: &str) -> std::io::Result<tokio::runtime::Runtime> {
         tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(THREADS_PER_CORE * self.threads)
-            .thread_name("query")
+            .worker_threads(self.threads)
+            .thread_name(name)
             .thread_stack_size(STACK_BYTES)
             .enable_all()
             .build()

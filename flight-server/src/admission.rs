@@ -9,8 +9,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
-use datafusion::physical_plan::ExecutionPlan;
-use engine::estimate::is_small;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -155,8 +153,8 @@ impl Query {
     }
 
     /// Lets a statement run whose plan is known: a large one if others leave a place for it.
-    pub(crate) fn admit(&mut self, plan: &Arc<dyn ExecutionPlan>) -> Result<(), Status> {
-        if is_small(plan) {
+    pub(crate) fn admit(&mut self, is_small: bool) -> Result<(), Status> {
+        if is_small {
             return Ok(());
         }
         let running = Arc::clone(&self.running);
@@ -193,9 +191,6 @@ impl Drop for Query {
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::Schema;
-    use datafusion::physical_plan::empty::EmptyExec;
-    use datafusion::physical_plan::work_table::WorkTableExec;
     use engine::metrics::Metrics;
 
     use super::*;
@@ -227,24 +222,19 @@ mod tests {
     #[test]
     fn last_places_are_kept_for_small_statements() {
         let running = Running::new(9, Counters::register(&Metrics::new("0")));
-        let small: Arc<dyn ExecutionPlan> = Arc::new(EmptyExec::new(Arc::new(Schema::empty())));
-        // What has no input and is no table may go on for long.
-        let large: Arc<dyn ExecutionPlan> = Arc::new(
-            WorkTableExec::new("recursive".to_owned(), Arc::new(Schema::empty()), None)
-                .expect("a plan"),
-        );
+        let (small, large) = (true, false);
         let mut queries: Vec<_> = (0..9)
             .map(|_| running.begin(Bytes::new()).expect("a free place"))
             .collect();
         for query in &mut queries[..8] {
-            query.admit(&large).expect("a place for a large statement");
+            query.admit(large).expect("a place for a large statement");
         }
-        let refused = queries[8].admit(&large).expect_err("kept for small ones");
+        let refused = queries[8].admit(large).expect_err("kept for small ones");
         assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
         assert!(refused.message().contains("kept for small"), "{refused}");
-        queries[8].admit(&small).expect("a place for a small one");
+        queries[8].admit(small).expect("a place for a small one");
         queries.remove(0);
-        queries[7].admit(&large).expect("a place that became free");
+        queries[7].admit(large).expect("a place that became free");
     }
 
     #[test]

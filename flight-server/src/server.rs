@@ -8,10 +8,10 @@ use std::time::Duration;
 use arrow_flight::flight_service_server::FlightServiceServer;
 use engine::lake::Lake;
 use engine::metrics::Metrics;
+use engine::runtime::QueryHandles;
 use engine::session::Session;
 use futures::StreamExt as _;
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::TcpIncoming;
@@ -46,9 +46,9 @@ pub struct Server {
     pub lake: Arc<Lake>,
     pub limits: Limits,
     pub metrics: Arc<Metrics>,
-    /// The runtime that statements run on. Another than the one that [`run`] is called on, whose
+    /// The runtimes that statements run on. Others than the one that [`run`] is called on, whose
     /// clocks and connections must not wait for an operator that computes.
-    pub queries: Handle,
+    pub queries: QueryHandles,
     /// Of the binary, for clients that ask.
     pub version: &'static str,
 }
@@ -121,7 +121,7 @@ pub async fn run(
     let ready = probe.and(http::place_answers(server.lake.root()));
     let ready = http::unless_stopping(shutdown.clone(), ready);
     let ended = CancellationToken::new();
-    let probing = probe.run(service.session.clone(), server.queries, ended.clone());
+    let probing = probe.run(service.session.clone(), server.queries.small, ended.clone());
     let probing = async {
         probing.await;
         Ok(())

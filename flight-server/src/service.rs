@@ -8,6 +8,8 @@ use arrow::datatypes::SchemaRef;
 use arrow_flight::sql::{Command, DoPutPreparedStatementResult};
 use arrow_flight::{FlightData, Ticket};
 use bytes::Bytes;
+use engine::estimate::is_small;
+use engine::runtime::QueryHandles;
 use engine::session::{self, Session};
 use futures::TryStreamExt as _;
 use futures::stream::BoxStream;
@@ -36,7 +38,7 @@ pub(crate) struct Service {
     /// Longest time of one statement, see [`crate::budget`].
     pub(crate) query_timeout: Duration,
     /// Where statements run, see [`crate::stream`].
-    pub(crate) queries: Handle,
+    pub(crate) queries: QueryHandles,
 }
 
 impl Service {
@@ -120,9 +122,14 @@ impl Service {
             () = query.token.cancelled() => Err(Status::cancelled("the statement was cancelled")),
             () = tokio::time::sleep_until(budget.deadline()) => Err(budget.exhausted()),
         };
-        let admitted = prepared.and_then(|made| query.admit(&made.rows.plan).map(|()| made));
+        let admitted = prepared.and_then(|made| {
+            let is_small = is_small(&made.rows.plan);
+            query.admit(is_small)?;
+            Ok((made, is_small))
+        });
         match admitted {
-            Ok(made) => Ok(rows::of_query(query, made, budget, &self.queries)),
+            Ok((made, true)) => Ok(rows::of_query(query, made, budget, &self.queries.small)),
+            Ok((made, false)) => Ok(rows::of_query(query, made, budget, &self.queries.large)),
             Err(status) => {
                 query.outcome = Outcome::of(&status);
                 Err(status)

@@ -70,11 +70,10 @@ pub(crate) async fn serve(
             shutdown_deadline: config.shutdown_deadline,
         },
         metrics,
-        queries: queries.handle().clone(),
+        queries: queries.handles(),
         version: env!("CARGO_PKG_VERSION"),
     };
     let served = Box::pin(flight_server::run(server, listeners, shutdown)).await;
-    // A statement that was cancelled may still compute; it ends with the process.
     queries.shutdown_background();
     Ok(served?)
 }

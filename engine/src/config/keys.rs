@@ -349,7 +349,8 @@ pub(crate) const KEYS: &[Key] = &[
         "query.threads",
         Kind::Number { min: 1, max: 1024 },
         Unset("8"),
-        "Cores that statements compute on: `serve` starts two threads for each. Unless it is set, all of the machine.",
+        "Threads that one statement computes on, all large statements of `serve` together, and all small ones. Unless it\n\
+         is set, one a core.",
     ),
     Key::new(
         "query.spill_path",

@@ -9,6 +9,7 @@ pub(crate) mod date_diff;
 mod element;
 mod event_day;
 pub(crate) mod float_key;
+pub(crate) mod in_range;
 pub(crate) mod interval_scale;
 mod json;
 mod list_field;

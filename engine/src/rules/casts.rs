@@ -1,7 +1,7 @@
 //! Casts between numbers give the nearest number, and comparisons see what they give.
 //!
 //! - DataFusion cuts the fraction off where a whole number is asked for (`2.5::int` is 3 in PostgreSQL), and rounds a long
-//!   decimal twice on its way to a DOUBLE.
+//!   decimal twice on its way to a DOUBLE. It makes a number beyond the range of REAL or DOUBLE infinite, where PostgreSQL fails.
 //! - It moves a cast from one side of a comparison to the constant on the other: `x::int = 1` becomes `x = 1.0`, which is
 //!   another question where the cast rounds or fails. A cast that always keeps the number stays in its sight, and prunes.
 //! - It estimates how many rows a comparison of two columns keeps from their ends, and fails where the cast of an instant to
@@ -18,6 +18,7 @@ use datafusion::optimizer::AnalyzerRule;
 use super::guards::always_casts;
 use super::literal_sides::is_comparison;
 use super::{is_variable, rewrite_expressions};
+use crate::functions::in_range::{self, Beyond};
 use crate::functions::{nearest, opaque};
 
 /// Decimals of so many digits become the nearest DOUBLE by a single division.
@@ -41,7 +42,7 @@ impl AnalyzerRule for Casts {
 fn repair(mut expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let done = |expression| Ok(Transformed::new(expression, true, TreeNodeRecursion::Jump));
     // A plan is analysed twice where a client prepares it.
-    if opaque::is_opaque(&expression) {
+    if opaque::is_opaque(&expression) || in_range::is_in_range(&expression) {
         return Ok(Transformed::new(expression, false, TreeNodeRecursion::Jump));
     }
     let of_columns = match &expression {
@@ -56,6 +57,10 @@ fn repair(mut expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> 
             expression.map_children(|side| side.transform_down(|part| hide_day(part, schema)))?;
         return Ok(Transformed::new(sides.data, true, TreeNodeRecursion::Jump));
     }
+    let beyond = match &expression {
+        Expr::TryCast(_) => Beyond::Null,
+        _ => Beyond::Error,
+    };
     let (value, to) = match &mut expression {
         Expr::Cast(cast) => (cast.expr.as_mut(), cast.field.data_type().clone()),
         Expr::TryCast(cast) => (cast.expr.as_mut(), cast.field.data_type().clone()),
@@ -77,6 +82,10 @@ fn repair(mut expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> 
         (from, to) if from.is_floating() && to.is_integer() => {
             *value = nearest::whole(std::mem::take(value));
             done(opaque::call(expression))
+        }
+        (from, to) if is_wider_number(from, to) => {
+            let value = value.clone();
+            done(in_range::call(expression, value, beyond))
         }
         (from, to) if is_exact(from) && is_exact(to) && !keeps_order(from, to) => {
             done(opaque::call(expression))
@@ -100,6 +109,15 @@ fn hide_day(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
 /// Whether a comparison of the cast is one of the value: a count of rows always fits.
 fn keeps_order(from: &DataType, to: &DataType) -> bool {
     always_casts(from, to) || (from, to) == (&DataType::UInt64, &DataType::Int64)
+}
+
+/// Whether `from` may be a number beyond the range of `to`.
+fn is_wider_number(from: &DataType, to: &DataType) -> bool {
+    match to {
+        DataType::Float32 => from == &DataType::Float64 || from.is_string(),
+        DataType::Float64 => from.is_string(),
+        _ => false,
+    }
 }
 
 fn is_exact(data_type: &DataType) -> bool {

@@ -10,7 +10,7 @@
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _, TreeNodeRecursion};
-use datafusion::common::{DFSchema, Result, ScalarValue};
+use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
 use datafusion::logical_expr::expr::{AggregateFunctionParams, BinaryExpr, Case};
 use datafusion::logical_expr::utils::{conjunction, split_binary_owned, split_conjunction_owned};
 use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, Operator, lit};
@@ -135,6 +135,7 @@ impl OptimizerRule for LateGuards {
         plan: LogicalPlan,
         _config: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
+        refuse_outer_columns(&plan)?;
         match plan {
             LogicalPlan::Filter(mut filter) => {
                 let conditions = split_conjunction_owned(filter.predicate.clone());
@@ -157,6 +158,19 @@ impl OptimizerRule for LateGuards {
             other => Ok(Transformed::no(other)),
         }
     }
+}
+
+/// Refuses a subquery that DataFusion has not made a join of: none of its operators can run it.
+fn refuse_outer_columns(plan: &LogicalPlan) -> Result<()> {
+    for expression in plan.expressions() {
+        expression.apply(|part| match part {
+            Expr::OuterReferenceColumn(_, column) => plan_err!(
+                "a subquery cannot be joined by its reference to \"{column}\" of the query outside; write it as a join, or its ORDER BY and LIMIT as row_number() OVER (PARTITION BY … ORDER BY …)"
+            ),
+            _ => Ok(TreeNodeRecursion::Continue),
+        })?;
+    }
+    Ok(())
 }
 
 /// The conditions with those that may fail behind all that cannot, or none if nothing is to be done.

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr,
     FunctionArgumentClause, FunctionArguments, Ident, Interval, NullTreatment, ObjectName,
-    OrderByExpr, OrderByOptions, Value, VisitMut as _, VisitorMut,
+    OrderByExpr, OrderByOptions, UnaryOperator, Value, VisitMut as _, VisitorMut,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -188,11 +188,30 @@ pub(super) fn rewrite(expr: &mut Expr) -> Result<(), Refusal> {
     if has_no_arguments && matches!(name, "first_value" | "last_value" | "nth_value") {
         return Err((format!("{name}() needs a value: {name}(x)"), span));
     }
+    if name == "nth_value" && counts_from_the_end(call) {
+        let message = "nth_value counts from 1; write last_value, or nth_value(x, n) OVER (… ORDER BY … DESC), to count from the end";
+        return Err((message.to_owned(), span));
+    }
     change(call, name);
     if let Some(written) = written_out(call, name, span)? {
         *expr = written;
     }
     Ok(())
+}
+
+/// Whether the second argument is a negative number.
+fn counts_from_the_end(call: &Function) -> bool {
+    let arguments = plain_arguments(call).unwrap_or_default();
+    let is_negative = |expr: &Expr| {
+        matches!(
+            expr,
+            Expr::UnaryOp {
+                op: UnaryOperator::Minus,
+                ..
+            }
+        )
+    };
+    arguments.get(1).is_some_and(is_negative)
 }
 
 /// Calls that stay calls, of another function or with other arguments.
