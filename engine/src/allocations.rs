@@ -4,18 +4,19 @@
 //! function are not reported, and views of texts are reported without their texts. Here a statement's tasks read the
 //! counters of their thread before and after each poll, and the difference is the statement's.
 //!
-//! Blocks that another task allocates for a statement are added by [`charge`] (bytes that a store has read), and those
-//! that another one frees are taken off by [`discharge`] (messages that leave for a client).
+//! Blocks that another task allocates for a statement are added by [`charge`] (bytes that a store has read). Blocks that
+//! another task frees are wrapped by [`accounted`] (messages that leave for a client), or subtracted by [`discharge`].
 //!
 //! A process with another allocator than jemalloc, as the tests of a library are, counts nothing.
 
 use std::any::Any;
 use std::cell::RefCell;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use datafusion::common::runtime::{JoinSetTracer, set_join_set_tracer};
 use datafusion::common::{DataFusionError, exec_err};
 use futures::future::BoxFuture;
@@ -28,6 +29,8 @@ use crate::error::Error;
 
 /// How long an arena keeps unused pages, in milliseconds. The number in it is that of the arena.
 const DECAY_MS: &[u8] = b"arena.0.dirty_decay_ms\0";
+
+static PURGING: Mutex<()> = Mutex::new(());
 
 thread_local! {
     /// The poll of a statement's task that this thread is in.
@@ -46,6 +49,7 @@ struct Shared {
     bytes: AtomicI64,
     limit: u64,
     is_ended: AtomicBool,
+    is_exceeded: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -62,6 +66,7 @@ impl Account {
             bytes: AtomicI64::new(0),
             limit,
             is_ended: AtomicBool::new(false),
+            is_exceeded: AtomicBool::new(false),
         };
         Self {
             shared: Arc::new(shared),
@@ -71,6 +76,23 @@ impl Account {
     /// Makes [`check`] fail in the functions of the statement.
     pub(crate) fn end(&self) {
         self.shared.is_ended.store(true, Ordering::Relaxed);
+    }
+
+    /// As [`Account::end`], for the reason that the process holds too much.
+    pub(crate) fn exceed(&self) {
+        self.shared.is_exceeded.store(true, Ordering::Relaxed);
+    }
+
+    /// Why a statement with this account is ended for its memory.
+    pub(crate) fn refusal(&self) -> Error {
+        self.refusal_of(self.held())
+    }
+
+    fn refusal_of(&self, held: u64) -> Error {
+        Error::StatementMemory {
+            held: ByteSize(held >> 20 << 20),
+            limit: ByteSize(self.shared.limit),
+        }
     }
 
     /// Bytes held now. What another task frees without [`discharge`] stays counted.
@@ -87,10 +109,21 @@ impl Account {
         let before = held_by_thread();
         let account = self.clone();
         let outer = CURRENT.replace(Some(InPoll { account, before }));
+        let _restore = Restore { outer };
         let done = work();
         self.add(held_by_thread() - before);
-        CURRENT.set(outer);
         done
+    }
+}
+
+/// Restores what the thread worked for before, also after a panic.
+struct Restore {
+    outer: Option<InPoll>,
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        CURRENT.set(self.outer.take());
     }
 }
 
@@ -105,6 +138,16 @@ impl<F: ?Sized> Counted<F> {
     pub(crate) fn new(account: Account, future: Pin<Box<F>>) -> Self {
         let future = Some(future);
         Self { account, future }
+    }
+}
+
+/// A task that is aborted frees what it holds.
+impl<F: ?Sized> Drop for Counted<F> {
+    fn drop(&mut self) {
+        let Self { account, future } = self;
+        if future.is_some() {
+            account.during(|| *future = None);
+        }
     }
 }
 
@@ -140,11 +183,8 @@ pub(crate) fn check() -> Result<(), DataFusionError> {
         }
         let in_poll = held_by_thread() - before;
         let held = account.held().saturating_add_signed(in_poll);
-        let limit = account.shared.limit;
-        if held > limit {
-            let held = ByteSize(held >> 20 << 20);
-            let limit = ByteSize(limit);
-            let refusal = Error::StatementMemory { held, limit };
+        if held > account.shared.limit || account.shared.is_exceeded.load(Ordering::Relaxed) {
+            let refusal = account.refusal_of(held);
             return Err(DataFusionError::External(Box::new(refusal)));
         }
         Ok(())
@@ -156,9 +196,35 @@ pub fn charge(bytes: u64) {
     add(i64::try_from(bytes).unwrap_or(i64::MAX));
 }
 
-/// Counts bytes of the statement that this thread works for, if there is one, no more: another task will free them.
+/// Subtracts bytes that another task will free from the statement that this thread works for, if there is one.
 pub fn discharge(bytes: u64) {
     add(-i64::try_from(bytes).unwrap_or(i64::MAX));
+}
+
+/// `bytes`, which count as the statement's that this thread works for until another task frees them.
+pub fn accounted(bytes: Bytes) -> Bytes {
+    match current_account() {
+        Some(account) => Bytes::from_owner(Accounted { account, bytes }),
+        None => bytes,
+    }
+}
+
+struct Accounted {
+    account: Account,
+    bytes: Bytes,
+}
+
+impl AsRef<[u8]> for Accounted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl Drop for Accounted {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.account.during(|| drop(bytes));
+    }
 }
 
 fn add(bytes: i64) {
@@ -171,6 +237,8 @@ fn add(bytes: i64) {
 
 /// Gives pages back to the system that the allocator keeps for the next block.
 pub(crate) fn purge() {
+    // A second thread would take the time of zero for the one to restore.
+    let _one = PURGING.lock().unwrap_or_else(PoisonError::into_inner);
     let (Ok(arenas), Ok(mut decay_ms)) = (narenas::read(), DECAY_MS.name().mib::<[usize; 3]>())
     else {
         return;

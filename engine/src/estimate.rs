@@ -33,8 +33,24 @@ const OTHER_SELECTIVITY: f64 = 0.001;
 const SMALL_ROWS: f64 = 1_000_000.0;
 const SMALL_PAIRS: f64 = 10_000_000.0;
 
-/// Whether `plan` is known to end soon: it reads few rows, from tables alone, and joins few of them.
-pub fn is_small(plan: &Arc<dyn ExecutionPlan>) -> bool {
+/// How much a statement computes, by estimate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StatementSize {
+    /// It reads few rows, from tables alone, and joins few of them: it is known to end soon.
+    Small,
+    Large,
+}
+
+/// How much `plan` computes.
+pub fn statement_size(plan: &Arc<dyn ExecutionPlan>) -> StatementSize {
+    if is_small(plan) {
+        StatementSize::Small
+    } else {
+        StatementSize::Large
+    }
+}
+
+fn is_small(plan: &Arc<dyn ExecutionPlan>) -> bool {
     let mut is_small = true;
     let visited = plan.apply(|node| {
         is_small &= if is_join(node) {

@@ -19,6 +19,7 @@ use tokio::runtime::Handle;
 
 use crate::config::ByteSize;
 use crate::error::Error;
+use crate::estimate::StatementSize;
 use memory_watchdog::MemoryWatchdog;
 pub use memory_watchdog::WatchedStatement;
 use pool::StatementPool;
@@ -30,7 +31,7 @@ pub const JOIN_PAIRS_MAX: u64 = 100_000_000_000;
 /// Memory for the footers of data files, at least: those of a lake with a few thousand files.
 const METADATA_CACHE_MIN: u64 = 256 << 20;
 /// How often, and in which intervals, a new statement looks for memory before it is refused.
-const MEMORY_LOOKS: u32 = 10;
+const MEMORY_CHECKS: u32 = 10;
 const MEMORY_INTERVAL: Duration = Duration::from_millis(50);
 /// A debug build plans with several times the stack of a release build.
 const STACK_BYTES: usize = 16 << 20;
@@ -81,9 +82,18 @@ pub struct QueryThreads {
 /// Where statements are started.
 #[derive(Clone, Debug)]
 pub struct QueryHandles {
-    /// Those that [`is_small`](crate::estimate::is_small) says end soon.
     pub small: Handle,
     pub large: Handle,
+}
+
+impl QueryHandles {
+    /// Where statements of this size run.
+    pub fn of(&self, size: StatementSize) -> &Handle {
+        match size {
+            StatementSize::Small => &self.small,
+            StatementSize::Large => &self.large,
+        }
+    }
 }
 
 impl QueryThreads {
@@ -187,7 +197,7 @@ impl Runtime {
             .build()
     }
 
-    /// Begins to count the memory of a statement, which is told to end if it holds most of what is too much.
+    /// Begins to count the memory of a statement. The watchdog ends it if it holds most while the process exceeds its limit.
     pub fn watch_statement(&self) -> WatchedStatement {
         self.watchdog.watch()
     }
@@ -202,8 +212,9 @@ impl Runtime {
     ) -> Result<T, Error> {
         let statement = self.watch_statement();
         tokio::select! {
-            done = statement.count(work) => done,
+            biased;
             exceeded = statement.exceeded() => Err(exceeded),
+            done = statement.count(work) => done,
         }
     }
 
@@ -211,14 +222,24 @@ impl Runtime {
     ///
     /// # Errors
     /// See [`Runtime::require_memory`].
-    pub async fn wait_for_memory(&self) -> Result<(), Error> {
-        for _ in 0..MEMORY_LOOKS {
-            if self.require_memory().is_ok() {
+    pub async fn wait_for_memory(self: &Arc<Self>) -> Result<(), Error> {
+        for _ in 1..MEMORY_CHECKS {
+            if self.require_memory_apart().await.is_ok() {
                 return Ok(());
             }
             tokio::time::sleep(MEMORY_INTERVAL).await;
         }
-        self.require_memory()
+        self.require_memory_apart().await
+    }
+
+    /// [`Runtime::require_memory`] on a blocking thread where pages go back to the system: GiB of them take a while.
+    async fn require_memory_apart(self: &Arc<Self>) -> Result<(), Error> {
+        if machine::resident().is_none_or(|resident| resident <= self.resident_max) {
+            return Ok(());
+        }
+        let runtime = Arc::clone(self);
+        let required = tokio::task::spawn_blocking(move || runtime.require_memory()).await;
+        required.unwrap_or_else(|_panic| self.require_memory())
     }
 
     /// Refuses a new statement while the process holds more memory than it may. What DataFusion's pool does not count

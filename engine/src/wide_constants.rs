@@ -16,6 +16,9 @@ use datafusion::physical_plan::ExecutionPlan;
 /// Bytes of the constants of one batch, about.
 const BATCH_BYTES: usize = 64 << 20;
 
+/// Constants of fewer bytes do not count: a statement may have hundreds.
+const SHORT_BYTES: usize = 4 << 10;
+
 /// The context to run `plan` in: as `context`, with batches of so few rows that the constants of `plan` fit into them.
 pub(crate) fn context_of(
     plan: &Arc<dyn ExecutionPlan>,
@@ -59,7 +62,8 @@ fn bytes_of_constants(expression: &PhysicalExprRef) -> Result<usize> {
     let mut bytes = 0;
     expression.apply(|inner| {
         if let Some(literal) = inner.downcast_ref::<Literal>() {
-            bytes += literal.value().size();
+            let size = literal.value().size();
+            bytes += if size < SHORT_BYTES { 0 } else { size };
         }
         Ok(TreeNodeRecursion::Continue)
     })?;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
+use engine::estimate::StatementSize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -153,8 +154,8 @@ impl Query {
     }
 
     /// Lets a statement run whose plan is known: a large one if others leave a place for it.
-    pub(crate) fn admit(&mut self, is_small: bool) -> Result<(), Status> {
-        if is_small {
+    pub(crate) fn admit(&mut self, size: StatementSize) -> Result<(), Status> {
+        if size == StatementSize::Small {
             return Ok(());
         }
         let running = Arc::clone(&self.running);
@@ -222,19 +223,26 @@ mod tests {
     #[test]
     fn last_places_are_kept_for_small_statements() {
         let running = Running::new(9, Counters::register(&Metrics::new("0")));
-        let (small, large) = (true, false);
         let mut queries: Vec<_> = (0..9)
             .map(|_| running.begin(Bytes::new()).expect("a free place"))
             .collect();
         for query in &mut queries[..8] {
-            query.admit(large).expect("a place for a large statement");
+            query
+                .admit(StatementSize::Large)
+                .expect("a place for a large statement");
         }
-        let refused = queries[8].admit(large).expect_err("kept for small ones");
+        let refused = queries[8]
+            .admit(StatementSize::Large)
+            .expect_err("kept for small ones");
         assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
         assert!(refused.message().contains("kept for small"), "{refused}");
-        queries[8].admit(small).expect("a place for a small one");
+        queries[8]
+            .admit(StatementSize::Small)
+            .expect("a place for a small one");
         queries.remove(0);
-        queries[7].admit(large).expect("a place that became free");
+        queries[7]
+            .admit(StatementSize::Large)
+            .expect("a place that became free");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use arrow::datatypes::SchemaRef;
 use arrow_flight::sql::{Command, DoPutPreparedStatementResult};
 use arrow_flight::{FlightData, Ticket};
 use bytes::Bytes;
-use engine::estimate::is_small;
+use engine::estimate::statement_size;
 use engine::runtime::QueryHandles;
 use engine::session::{self, Session};
 use futures::TryStreamExt as _;
@@ -123,13 +123,12 @@ impl Service {
             () = tokio::time::sleep_until(budget.deadline()) => Err(budget.exhausted()),
         };
         let admitted = prepared.and_then(|made| {
-            let is_small = is_small(&made.rows.plan);
-            query.admit(is_small)?;
-            Ok((made, is_small))
+            let size = statement_size(&made.rows.plan);
+            query.admit(size)?;
+            Ok((made, self.queries.of(size)))
         });
         match admitted {
-            Ok((made, true)) => Ok(rows::of_query(query, made, budget, &self.queries.small)),
-            Ok((made, false)) => Ok(rows::of_query(query, made, budget, &self.queries.large)),
+            Ok((made, queries)) => Ok(rows::of_query(query, made, budget, queries)),
             Err(status) => {
                 query.outcome = Outcome::of(&status);
                 Err(status)

@@ -122,10 +122,9 @@ async fn hand_over(
         .with_max_flight_data_size(MESSAGE_BYTES)
         .build(rows);
     while let Some(message) = encoded.next().await {
-        let message = message.map_err(failed)?;
-        let bytes = message.data_body.len() as u64;
-        counters.bytes.inc_by(bytes);
-        allocations::discharge(bytes);
+        let mut message = message.map_err(failed)?;
+        counters.bytes.inc_by(message.data_body.len() as u64);
+        message.data_body = allocations::accounted(message.data_body);
         if sender.send(message).await.is_err() {
             return Err(gone());
         }

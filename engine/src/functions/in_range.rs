@@ -2,42 +2,40 @@
 //! both infinite.
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray};
-use arrow::compute::{cast, nullif};
+use arrow::compute::{CastOptions, cast, nullif};
 use arrow::datatypes::{DataType, Float64Type};
 use arrow::util::display::array_value_to_string;
-use datafusion::common::{Result, exec_err, plan_err};
+use datafusion::common::format::DEFAULT_FORMAT_OPTIONS;
+use datafusion::common::{Result, exec_err};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-/// `number`, a cast of `value`, unless it alone is infinite.
-pub(crate) fn call(number: Expr, value: Expr, beyond: Beyond) -> Expr {
-    ScalarUDF::from(InRange::new(beyond)).call(vec![number, value])
+/// `value` as a number of type `to`: REAL or DOUBLE. Fails, or gives null, where `value` is finite and its cast is infinite.
+pub(crate) fn call(value: Expr, to: DataType, beyond: Beyond) -> Expr {
+    ScalarUDF::from(InRange::new(to, beyond)).call(vec![value])
 }
 
-/// What a number beyond the range becomes.
+/// What a number beyond the range becomes, and what is no number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Beyond {
     Error,
     Null,
 }
 
-/// Whether `expression` is one already.
-pub(crate) fn is_in_range(expression: &Expr) -> bool {
-    matches!(expression, Expr::ScalarFunction(function) if function.func.inner().is::<InRange>())
-}
-
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct InRange {
+    to: DataType,
     beyond: Beyond,
     signature: Signature,
 }
 
 impl InRange {
-    fn new(beyond: Beyond) -> Self {
+    fn new(to: DataType, beyond: Beyond) -> Self {
         Self {
+            to,
             beyond,
-            signature: Signature::any(2, Volatility::Immutable),
+            signature: Signature::any(1, Volatility::Immutable),
         }
     }
 }
@@ -47,46 +45,53 @@ impl ScalarUDFImpl for InRange {
         "in_range"
     }
 
-    fn schema_name(&self, arguments: &[Expr]) -> Result<String> {
-        Ok(arguments[0].schema_name().to_string())
+    /// As a cast, which has the name of its value.
+    fn schema_name(&self, value: &[Expr]) -> Result<String> {
+        Ok(value[0].schema_name().to_string())
     }
 
-    fn display_name(&self, arguments: &[Expr]) -> Result<String> {
-        Ok(arguments[0].to_string())
+    fn display_name(&self, value: &[Expr]) -> Result<String> {
+        Ok(format!("CAST({} AS {})", value[0], self.to))
     }
 
     fn signature(&self) -> &Signature {
         &self.signature
     }
 
-    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
-        match types {
-            [number, _] if number.is_floating() => Ok(number.clone()),
-            _ => plan_err!("in_range takes a number and what it is made of"),
-        }
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(self.to.clone())
     }
 
     fn invoke_with_args(&self, arguments: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        let number = arguments.args[0].to_array(arguments.number_rows)?;
-        let made = infinite(&number)?;
-        if made.true_count() == 0 {
-            return Ok(arguments.args[0].clone());
+        let [value] = &arguments.args[..] else {
+            return exec_err!("in_range takes one value");
+        };
+        let options = CastOptions {
+            safe: self.beyond == Beyond::Null,
+            format_options: DEFAULT_FORMAT_OPTIONS,
+        };
+        let number = value.cast_to(&self.to, Some(&options))?;
+        let cast = number.to_array(arguments.number_rows)?;
+        let infinite = infinite(&cast)?;
+        if infinite.true_count() == 0 {
+            return Ok(number);
         }
-        let value = arguments.args[1].to_array(arguments.number_rows)?;
-        let given = said_infinite(&value)?;
-        let is_beyond = |row| made.is_valid(row) && made.value(row) && !given(row);
-        let beyond: BooleanArray = (0..made.len()).map(|row| Some(is_beyond(row))).collect();
+        let value = value.to_array(arguments.number_rows)?;
+        let is_infinite_input = is_infinite_input(&value)?;
+        let is_beyond =
+            |row| infinite.is_valid(row) && infinite.value(row) && !is_infinite_input(row);
+        let beyond: BooleanArray = (0..value.len()).map(|row| Some(is_beyond(row))).collect();
         if self.beyond == Beyond::Error
             && let Some(row) = beyond.values().set_indices().next()
         {
-            let name = match number.data_type() {
+            let name = match self.to {
                 DataType::Float64 => "DOUBLE",
                 _ => "REAL",
             };
             let value = array_value_to_string(&value, row)?;
             return exec_err!("{value} is out of the range of {name}");
         }
-        Ok(ColumnarValue::Array(nullif(&number, &beyond)?))
+        Ok(ColumnarValue::Array(nullif(&cast, &beyond)?))
     }
 }
 
@@ -98,7 +103,7 @@ fn infinite(numbers: &ArrayRef) -> Result<BooleanArray> {
 }
 
 /// Whether the value of a row is infinity: as a number, or in words.
-fn said_infinite(values: &ArrayRef) -> Result<Box<dyn Fn(usize) -> bool>> {
+fn is_infinite_input(values: &ArrayRef) -> Result<Box<dyn Fn(usize) -> bool>> {
     if values.data_type().is_floating() {
         let infinite = infinite(values)?;
         return Ok(Box::new(move |row| infinite.value(row)));
@@ -122,10 +127,13 @@ mod tests {
     #[test]
     fn infinity_is_known_in_numbers_and_words() {
         let numbers: ArrayRef = Arc::new(Float64Array::from(vec![1e39, f64::NEG_INFINITY]));
-        let said = said_infinite(&numbers).unwrap();
-        assert_eq!([said(0), said(1)], [false, true]);
+        let is_infinite = is_infinite_input(&numbers).unwrap();
+        assert_eq!([is_infinite(0), is_infinite(1)], [false, true]);
         let words: ArrayRef = Arc::new(StringArray::from(vec!["1e39", " -Infinity", "inf"]));
-        let said = said_infinite(&words).unwrap();
-        assert_eq!([said(0), said(1), said(2)], [false, true, true]);
+        let is_infinite = is_infinite_input(&words).unwrap();
+        assert_eq!(
+            [is_infinite(0), is_infinite(1), is_infinite(2)],
+            [false, true, true]
+        );
     }
 }

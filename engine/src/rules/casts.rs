@@ -1,7 +1,7 @@
 //! Casts between numbers give the nearest number, and comparisons see what they give.
 //!
 //! - DataFusion cuts the fraction off where a whole number is asked for (`2.5::int` is 3 in PostgreSQL), and rounds a long
-//!   decimal twice on its way to a DOUBLE. It makes a number beyond the range of REAL or DOUBLE infinite, where PostgreSQL fails.
+//!   decimal twice on its way to a DOUBLE. It makes a number beyond the range of REAL or DOUBLE infinite; PostgreSQL refuses it.
 //! - It moves a cast from one side of a comparison to the constant on the other: `x::int = 1` becomes `x = 1.0`, which is
 //!   another question where the cast rounds or fails. A cast that always keeps the number stays in its sight, and prunes.
 //! - It estimates how many rows a comparison of two columns keeps from their ends, and fails where the cast of an instant to
@@ -42,7 +42,7 @@ impl AnalyzerRule for Casts {
 fn repair(mut expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let done = |expression| Ok(Transformed::new(expression, true, TreeNodeRecursion::Jump));
     // A plan is analysed twice where a client prepares it.
-    if opaque::is_opaque(&expression) || in_range::is_in_range(&expression) {
+    if opaque::is_opaque(&expression) {
         return Ok(Transformed::new(expression, false, TreeNodeRecursion::Jump));
     }
     let of_columns = match &expression {
@@ -83,9 +83,8 @@ fn repair(mut expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> 
             *value = nearest::whole(std::mem::take(value));
             done(opaque::call(expression))
         }
-        (from, to) if is_wider_number(from, to) => {
-            let value = value.clone();
-            done(in_range::call(expression, value, beyond))
+        (from, to) if may_overflow(from, to) => {
+            done(in_range::call(std::mem::take(value), to.clone(), beyond))
         }
         (from, to) if is_exact(from) && is_exact(to) && !keeps_order(from, to) => {
             done(opaque::call(expression))
@@ -112,10 +111,11 @@ fn keeps_order(from: &DataType, to: &DataType) -> bool {
 }
 
 /// Whether `from` may be a number beyond the range of `to`.
-fn is_wider_number(from: &DataType, to: &DataType) -> bool {
-    match to {
-        DataType::Float32 => from == &DataType::Float64 || from.is_string(),
-        DataType::Float64 => from.is_string(),
+fn may_overflow(from: &DataType, to: &DataType) -> bool {
+    match (from, to) {
+        (DataType::Dictionary(_, from), to) => may_overflow(from, to),
+        (DataType::Float64 | DataType::Decimal256(..), DataType::Float32) => true,
+        (from, DataType::Float32 | DataType::Float64) => from.is_string(),
         _ => false,
     }
 }

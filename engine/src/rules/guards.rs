@@ -459,8 +459,8 @@ pub(super) fn is_regex(op: Operator) -> bool {
 /// Whether every value of `from` has one of `to`.
 pub(super) fn always_casts(from: &DataType, to: &DataType) -> bool {
     use DataType::{
-        Boolean, Date32, Decimal128, Decimal256, Dictionary, Int8, Int16, Int32, Int64, Null,
-        Timestamp, UInt8, UInt16, UInt32, UInt64,
+        Boolean, Date32, Decimal128, Decimal256, Dictionary, Float32, Float64, Int8, Int16, Int32,
+        Int64, Null, Timestamp, UInt8, UInt16, UInt32, UInt64,
     };
     let digits = |data_type: &DataType| match data_type {
         Int8 | UInt8 => Some((3, 0)),
@@ -479,6 +479,7 @@ pub(super) fn always_casts(from: &DataType, to: &DataType) -> bool {
         (Dictionary(_, from), to) => always_casts(from, to),
         (from, to) if to.is_string() => !from.is_binary(),
         (Boolean, to) => to.is_numeric(),
+        (Float64 | Decimal256(..), Float32) => false,
         (from, to) if from.is_numeric() && to.is_floating() => true,
         (Date32, Timestamp(unit, _)) => *unit != TimeUnit::Nanosecond,
         (Timestamp(..), Date32) => true,

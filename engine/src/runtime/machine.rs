@@ -28,7 +28,7 @@ pub(super) fn resident_above(limit: u64) -> Option<u64> {
 }
 
 /// Bytes of this process that are in memory now.
-fn resident() -> Option<u64> {
+pub(super) fn resident() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     kibibytes(&status, "VmRSS:")
 }

@@ -12,7 +12,6 @@ use tracing::warn;
 
 use super::machine;
 use crate::allocations::{Account, Counted};
-use crate::config::ByteSize;
 use crate::error::Error;
 
 /// Between two looks. A statement allocates one or two GiB a second at most.
@@ -20,6 +19,11 @@ const INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long the tasks of a statement may take to free a few GiB after its end.
 const SETTLING: Duration = Duration::from_secs(2);
+
+/// How long a statement that was told to end may compute in one step before another one is ended.
+const ENDING: Duration = Duration::from_secs(10);
+/// A statement that holds less than this share of the limit is never ended: the memory is in caches or in a running step.
+const SMALL_SHARE: u64 = 32;
 
 #[derive(Debug)]
 pub(super) struct MemoryWatchdog {
@@ -33,8 +37,8 @@ pub(super) struct MemoryWatchdog {
 #[derive(Debug, Default)]
 struct Watched {
     statements: Vec<Entry>,
-    /// When the last one that had to end has ended.
-    ended: Option<Instant>,
+    /// When the last statement that was told to end was dropped.
+    last_ended: Option<Instant>,
     is_stopped: bool,
 }
 
@@ -43,6 +47,8 @@ struct Entry {
     number: u64,
     account: Account,
     exceeded: CancellationToken,
+    /// When it was told to end.
+    told: Option<Instant>,
 }
 
 /// A statement whose memory is counted. Dropped, it has ended.
@@ -87,6 +93,7 @@ impl MemoryWatchdog {
             number: statement.number,
             account: statement.account.clone(),
             exceeded: statement.exceeded.clone(),
+            told: None,
         });
         self.changed.notify_all();
         statement
@@ -114,21 +121,26 @@ impl MemoryWatchdog {
 
     /// Whether tasks of a statement that has ended may still be freeing their memory.
     fn is_settling(&self) -> bool {
-        let ended = self.lock().ended;
+        let ended = self.lock().last_ended;
         ended.is_some_and(|ended| ended.elapsed() < SETTLING)
     }
 
     /// Ends the statement that holds most, unless one is ending: its memory is free only when it has ended.
     fn end_largest(&self, resident: u64) {
-        let watched = self.lock();
+        let mut watched = self.lock();
         let mut running = watched.statements.iter();
-        if running.any(|statement| statement.exceeded.is_cancelled()) {
+        if running.any(|statement| statement.told.is_some_and(|told| told.elapsed() < ENDING)) {
             return;
         }
-        let statements = watched.statements.iter();
-        if let Some(largest) = statements.max_by_key(|statement| statement.account.held()) {
+        let statements = watched.statements.iter_mut();
+        let candidates = statements
+            .filter(|statement| statement.told.is_none())
+            .filter(|statement| statement.account.held() > self.limit / SMALL_SHARE);
+        if let Some(largest) = candidates.max_by_key(|statement| statement.account.held()) {
             let (held, limit) = (largest.account.held(), self.limit);
             warn!(held, resident, limit, "statement ended for its memory");
+            largest.told = Some(Instant::now());
+            largest.account.exceed();
             largest.exceeded.cancel();
         }
     }
@@ -152,11 +164,7 @@ impl WatchedStatement {
     /// Waits until this statement has to end, and says why. Whoever waits drops its work then.
     pub async fn exceeded(&self) -> Error {
         self.exceeded.cancelled().await;
-        self.end();
-        Error::StatementMemory {
-            held: ByteSize(self.account.held() >> 20 << 20),
-            limit: ByteSize(self.watchdog.limit),
-        }
+        self.account.refusal()
     }
 }
 
@@ -168,7 +176,7 @@ impl Drop for WatchedStatement {
             .statements
             .retain(|entry| entry.number != self.number);
         if self.exceeded.is_cancelled() {
-            watched.ended = Some(Instant::now());
+            watched.last_ended = Some(Instant::now());
         }
     }
 }

@@ -7,6 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::execute_stream;
 use engine::Error;
+use engine::allocations;
 use engine::session::{self, Session};
 use engine::sql::Statement;
 use futures::StreamExt as _;
@@ -81,6 +82,7 @@ async fn run(
     }
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(Error::execute)?;
+        allocations::discharge(batch.get_array_memory_size() as u64);
         if send.send(batch).await.is_err() {
             return Ok(());
         }

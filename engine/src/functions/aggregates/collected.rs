@@ -48,14 +48,20 @@ struct Collected {
 }
 
 impl Collected {
-    fn values(&self, inner: Box<dyn Accumulator>) -> Box<dyn Accumulator> {
+    fn values(&self, inner: Box<dyn Accumulator>, holds_views: bool) -> Box<dyn Accumulator> {
         Box::new(Values {
             inner,
             function: self.inner.name().to_owned(),
             is_window: self.is_window,
+            holds_views,
             rows: 0,
             text_bytes: 0,
         })
+    }
+
+    /// Whether the accumulator for `args` holds the arrays that it is given; others copy values, and count them.
+    fn holds_views(&self, args: &AccumulatorArgs) -> bool {
+        self.inner.name() == "array_agg" && !args.is_distinct && args.order_bys.is_empty()
     }
 }
 
@@ -81,7 +87,8 @@ impl AggregateUDFImpl for Collected {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(self.values(self.inner.accumulator(args)?))
+        let holds_views = self.holds_views(&args);
+        Ok(self.values(self.inner.accumulator(args)?, holds_views))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -96,14 +103,17 @@ impl AggregateUDFImpl for Collected {
         &self,
         args: AccumulatorArgs,
     ) -> Result<Box<dyn GroupsAccumulator>> {
+        let holds_views = self.holds_views(&args);
         Ok(Box::new(GroupedValues {
             inner: self.inner.create_groups_accumulator(args)?,
+            holds_views,
             text_bytes: 0,
         }))
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(self.values(self.inner.create_sliding_accumulator(args)?))
+        let holds_views = self.holds_views(&args);
+        Ok(self.values(self.inner.create_sliding_accumulator(args)?, holds_views))
     }
 
     fn with_beneficial_ordering(
@@ -152,12 +162,21 @@ struct Values {
     inner: Box<dyn Accumulator>,
     function: String,
     is_window: bool,
+    holds_views: bool,
     rows: usize,
     /// Those of texts that the inner accumulator does not count.
     text_bytes: usize,
 }
 
 impl Values {
+    fn uncounted(&self, values: &dyn Array) -> usize {
+        if self.holds_views {
+            text_bytes(values)
+        } else {
+            0
+        }
+    }
+
     /// A partition has about as many rows as its last frame has values, and each gets a result.
     fn check_window(&self, value: &ScalarValue) -> Result<()> {
         let bytes = (bytes_of(value) as u64).saturating_mul(self.rows as u64);
@@ -185,19 +204,19 @@ impl Accumulator for Values {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         allocations::check()?;
         self.rows += values[0].len();
-        self.text_bytes += uncounted_text(&values[0]);
+        self.text_bytes += self.uncounted(&values[0]);
         self.inner.update_batch(values)
     }
 
     fn merge_batch(&mut self, states: &[ArrayRef]) -> Result<()> {
         allocations::check()?;
-        self.text_bytes += uncounted_text(&states[0]);
+        self.text_bytes += self.uncounted(&states[0]);
         self.inner.merge_batch(states)
     }
 
     fn retract_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         self.rows -= values[0].len();
-        self.text_bytes -= uncounted_text(&values[0]).min(self.text_bytes);
+        self.text_bytes -= self.uncounted(&values[0]).min(self.text_bytes);
         self.inner.retract_batch(values)
     }
 
@@ -225,6 +244,7 @@ impl Accumulator for Values {
 /// Values of many groups.
 struct GroupedValues {
     inner: Box<dyn GroupsAccumulator>,
+    holds_views: bool,
     /// Those of texts that the inner accumulator does not count.
     text_bytes: usize,
 }
@@ -238,7 +258,7 @@ impl GroupsAccumulator for GroupedValues {
         groups_count: usize,
     ) -> Result<()> {
         allocations::check()?;
-        self.text_bytes += uncounted_text(&values[0]);
+        self.hold(&values[0]);
         self.inner
             .update_batch(values, groups, filter, groups_count)
     }
@@ -250,18 +270,22 @@ impl GroupsAccumulator for GroupedValues {
         groups_count: usize,
     ) -> Result<()> {
         allocations::check()?;
-        self.text_bytes += uncounted_text(&states[0]);
+        self.hold(&states[0]);
         self.inner.merge_batch(states, groups, groups_count)
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        self.forget(emit_to);
-        self.inner.evaluate(emit_to)
+        let before = self.inner.size();
+        let values = self.inner.evaluate(emit_to)?;
+        self.emitted(before);
+        Ok(values)
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        self.forget(emit_to);
-        self.inner.state(emit_to)
+        let before = self.inner.size();
+        let state = self.inner.state(emit_to)?;
+        self.emitted(before);
+        Ok(state)
     }
 
     fn convert_to_state(
@@ -278,10 +302,17 @@ impl GroupsAccumulator for GroupedValues {
 }
 
 impl GroupedValues {
-    fn forget(&mut self, emitted: EmitTo) {
-        if matches!(emitted, EmitTo::All) {
-            self.text_bytes = 0;
+    fn hold(&mut self, values: &dyn Array) {
+        if self.holds_views {
+            self.text_bytes += text_bytes(values);
         }
+    }
+
+    /// Keeps the share of the texts that the inner accumulator, of `before` bytes until now, keeps of its views.
+    fn emitted(&mut self, before: usize) {
+        let kept = self.inner.size() as u128 * self.text_bytes as u128;
+        let kept = kept / (before as u128).max(1);
+        self.text_bytes = usize::try_from(kept).unwrap_or(self.text_bytes);
     }
 }
 
@@ -290,19 +321,26 @@ impl GroupedValues {
 fn bytes_of(value: &ScalarValue) -> usize {
     match value {
         ScalarValue::List(list) => {
-            let elements = list.values().to_data().get_slice_memory_size();
-            elements.unwrap_or_default() + uncounted_text(list.as_ref())
+            let elements = list.value(0);
+            let views = elements.to_data().get_slice_memory_size();
+            views.unwrap_or_default() + text_bytes(&elements)
         }
         text => text.try_as_str().flatten().map_or(0, str::len),
     }
 }
 
 /// Bytes of the texts that views point to, in a column of texts or of lists of them.
-fn uncounted_text(values: &dyn Array) -> usize {
+fn text_bytes(values: &dyn Array) -> usize {
     match values.data_type() {
         DataType::Utf8View => values.as_string_view().total_bytes_len(),
         DataType::BinaryView => values.as_binary_view().total_bytes_len(),
-        DataType::List(_) => uncounted_text(values.as_list::<i32>().values()),
+        DataType::List(_) => {
+            let lists = values.as_list::<i32>();
+            // A slice of lists has the elements of all.
+            let offsets = lists.value_offsets();
+            let [first, last] = [offsets[0], offsets[lists.len()]].map(|offset| offset as usize);
+            text_bytes(&lists.values().slice(first, last - first))
+        }
         _ => 0,
     }
 }
