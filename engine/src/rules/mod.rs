@@ -6,6 +6,7 @@
 mod any_text;
 mod casts;
 mod checked_arithmetic;
+mod constant_partitions;
 mod cooperative_joins;
 mod distinct_sums;
 mod dynamic_filters;
@@ -144,6 +145,7 @@ fn physical_rules(
     vec![
         Arc::new(float_pruning::FloatPruning),
         Arc::new(dynamic_filters::DynamicFilters),
+        Arc::new(constant_partitions::ConstantPartitions),
         Arc::clone(join_pairs) as _,
         // The last one: others look for the joins that it wraps.
         Arc::new(CooperativeJoins),
