@@ -1,4 +1,4 @@
-//! Whether statements are answered: `SELECT 1`, asked again and again on the threads that all others run on.
+//! Whether statements are answered: `SELECT 1`, asked again and again on the threads that small statements run on.
 //!
 //! A service whose connections are open and whose storage answers may still compute nothing for anybody. Readiness tells
 //! who balances load; liveness does not ask, since a start anew would end the statements that run.

@@ -179,8 +179,11 @@ impl Values {
 
     /// A partition has about as many rows as its last frame has values, and each gets a result.
     fn check_window(&self, value: &ScalarValue) -> Result<()> {
+        if !self.is_window {
+            return Ok(());
+        }
         let bytes = (bytes_of(value) as u64).saturating_mul(self.rows as u64);
-        if !self.is_window || bytes <= BATCH_MAX {
+        if bytes <= BATCH_MAX {
             return Ok(());
         }
         Err(DataFusionError::External(Box::new(
