@@ -31,7 +31,7 @@ pub const JOIN_PAIRS_MAX: u64 = 100_000_000_000;
 /// Memory for the footers of data files, at least: those of a lake with a few thousand files.
 const METADATA_CACHE_MIN: u64 = 256 << 20;
 /// How often, and in which intervals, a new statement looks for memory before it is refused.
-const MEMORY_CHECKS: u32 = 10;
+const MEMORY_CHECKS: u32 = 40;
 const MEMORY_INTERVAL: Duration = Duration::from_millis(50);
 /// A debug build plans with several times the stack of a release build.
 const STACK_BYTES: usize = 16 << 20;
