@@ -9,14 +9,16 @@ PYTEST := scripts/python -m pytest -c tests/system/pytest.ini
 TESTS := tests/system
 # Of these, the full counts assert what something costs.
 TIMED := tests/system/test_malformed.py tests/system/test_many_commits.py
+# Whose binary goes on with what this one has written.
+OLD ?= c6d099f
 DENY := $(ISOBAR_CACHE)/tools/bin/cargo-deny
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-long check fuzz-sql bench bench-ingest bench-sql bless stack-up stack-down clean
+.PHONY: help demo test test-long test-compatibility check fuzz-sql bench bench-ingest bench-sql bless stack-up stack-down clean
 .PHONY: setup-test setup-bench fmt clippy unit doc deny system
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 demo: ## the whole pipeline on simulated weather, in ./demo: no Kafka, no Hadoop, no key, no network
 	@scripts/setup demo
@@ -31,6 +33,10 @@ test-long: check ## the same suites with the full counts; what is timed, with a 
 	@ISOBAR_TEST_LONG=1 $(MAKE) --no-print-directory system TESTS="tests/system $(TIMED:%=--ignore=%)"
 	@$(STEP) "release build" cargo build $(LOCKED) --release --package isobar
 	@ISOBAR_TEST_LONG=1 ISOBAR_BIN=$(CARGO_TARGET_DIR)/release/isobar $(STEP) "timed tests" $(PYTEST) --numprocesses=0 $(TIMED)
+
+test-compatibility: setup-test ## whether the binary of an older commit goes on with what this one has written; OLD=c6d099f
+	@$(STEP) build cargo build $(LOCKED) --package isobar --bins --features fail-points
+	@ISOBAR_BIN=$(CARGO_TARGET_DIR)/debug/isobar $(STEP) "compatibility with $(OLD)" tests/compatibility $(OLD)
 
 check: fmt clippy unit doc deny ## formatting, lints, unit and golden tests, documentation, dependency rules
 
