@@ -139,6 +139,7 @@ impl App {
         RuntimeOptions {
             memory: config.memory.map(|size| size.0),
             resident_max: config.resident_max.map(|size| size.0),
+            column_cache: config.column_cache.map(|size| size.0),
             threads: config.threads,
             spill: match &config.spill_path {
                 Some(path) => SpillPlace::At(path.clone()),

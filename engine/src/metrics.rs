@@ -12,12 +12,14 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 pub use prometheus_client::metrics::counter::Counter;
 pub use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
 pub use prometheus_client::metrics::gauge::Gauge;
 pub use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 pub use prometheus_client::registry::{Metric, Unit};
 
 use crate::lake::Stores;
+use crate::runtime::Runtime;
 
 /// What every name begins with.
 const PREFIX: &str = "isobar";
@@ -61,6 +63,12 @@ impl Metrics {
     pub fn watch(&self, stores: &Arc<Stores>) {
         let storage = Storage(Arc::clone(stores));
         self.lock().register_collector(Box::new(storage));
+    }
+
+    /// Shows how statements use the cache of columns.
+    pub fn watch_columns(&self, runtime: &Arc<Runtime>) {
+        let columns = Columns(Arc::clone(runtime));
+        self.lock().register_collector(Box::new(columns));
     }
 
     /// Everything registered, as it stands now, in the text format of OpenMetrics.
@@ -110,6 +118,39 @@ impl Collector for Storage {
         ] {
             let metric = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
             ConstCounter::new(value.get()).encode(metric)?;
+        }
+        Ok(())
+    }
+}
+
+/// What the cache of columns counts, read when Prometheus asks.
+#[derive(Debug)]
+struct Columns(Arc<Runtime>);
+
+impl Collector for Columns {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let columns = self.0.column_cache().usage();
+        let held = encoder.encode_descriptor(
+            "column_cache",
+            "Memory of the decoded columns that are kept for the next statement",
+            Some(&Unit::Bytes),
+            MetricType::Gauge,
+        )?;
+        ConstGauge::new(columns.bytes).encode(held)?;
+        for (name, help, value) in [
+            (
+                "column_cache_hits",
+                "Scans of a data file whose columns were all in memory",
+                columns.hits,
+            ),
+            (
+                "column_cache_misses",
+                "Scans of a data file that had to decode columns",
+                columns.misses,
+            ),
+        ] {
+            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            ConstCounter::new(value).encode(metric)?;
         }
         Ok(())
     }

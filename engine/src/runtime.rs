@@ -20,6 +20,7 @@ use tokio::runtime::Handle;
 use crate::config::ByteSize;
 use crate::error::Error;
 use crate::estimate::StatementSize;
+use crate::lake::ColumnCache;
 use memory_watchdog::MemoryWatchdog;
 pub use memory_watchdog::WatchedStatement;
 use pool::StatementPool;
@@ -43,6 +44,8 @@ pub struct RuntimeOptions {
     pub memory: Option<u64>,
     /// Bytes of the process above which it takes no new statement, and ends the one that holds most.
     pub resident_max: Option<u64>,
+    /// Bytes of decoded columns that are kept for the next statement; zero keeps none.
+    pub column_cache: Option<u64>,
     pub threads: Option<usize>,
     pub spill: SpillPlace,
     pub spill_max: u64,
@@ -62,6 +65,7 @@ impl Default for RuntimeOptions {
         Self {
             memory: None,
             resident_max: None,
+            column_cache: None,
             threads: None,
             spill: SpillPlace::FirstOf(vec![std::env::temp_dir().join("isobar-spill")]),
             spill_max: 100 << 30,
@@ -117,6 +121,7 @@ pub struct Runtime {
     environment: RuntimeEnv,
     threads: usize,
     resident_max: u64,
+    column_cache: Arc<ColumnCache>,
     watchdog: Arc<MemoryWatchdog>,
     /// Holds the lock on the directory; dropped last, it removes what is left there.
     _spill: Option<SpillDirectory>,
@@ -154,11 +159,15 @@ impl Runtime {
             .with_metadata_cache_limit(in_memory(METADATA_CACHE_MIN.max(machine / 20)))
             .build()
             .map_err(Error::plan)?;
-        let watchdog = MemoryWatchdog::start(resident_max).map_err(Error::Threads)?;
+        let column_cache = options.column_cache.unwrap_or(memory / 8);
+        let column_cache = Arc::new(ColumnCache::new(column_cache));
+        let watchdog = MemoryWatchdog::start(resident_max, &column_cache);
+        let watchdog = watchdog.map_err(Error::Threads)?;
         Ok(Arc::new(Self {
             environment,
             threads: threads.unwrap_or(1),
             resident_max,
+            column_cache,
             watchdog,
             _spill: spill,
         }))
@@ -170,6 +179,10 @@ impl Runtime {
             .with_object_store_registry(Arc::new(DefaultObjectStoreRegistry::default()))
             .build_arc()
             .map_err(Error::plan)
+    }
+
+    pub(crate) fn column_cache(&self) -> &Arc<ColumnCache> {
+        &self.column_cache
     }
 
     /// Threads that one statement computes on.
@@ -248,7 +261,7 @@ impl Runtime {
     /// # Errors
     /// When the process holds more than `query.resident_max`.
     pub fn require_memory(&self) -> Result<(), Error> {
-        match machine::resident_above(self.resident_max) {
+        match machine::resident_above(self.resident_max, &self.column_cache) {
             Some(resident) => Err(Error::MemoryFull {
                 resident: ByteSize(resident >> 20 << 20),
                 limit: ByteSize(self.resident_max),

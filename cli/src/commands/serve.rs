@@ -58,6 +58,7 @@ pub(crate) async fn serve(
     let config = &app.config.serve;
     let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
     metrics.watch(lake.stores());
+    metrics.watch_columns(&app.runtime()?);
     let queries = app.runtime()?.start_threads()?;
     let server = Server {
         session: app.session_for_people(&lake)?,

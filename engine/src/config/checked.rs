@@ -122,9 +122,11 @@ pub struct Queries {
 /// What the statements of a process share.
 #[derive(Debug, Clone)]
 pub struct Query {
-    /// These three are sized from the machine unless they are set.
+    /// These four are sized from the machine unless they are set.
     pub memory: Option<ByteSize>,
     pub resident_max: Option<ByteSize>,
+    /// Zero keeps no columns.
+    pub column_cache: Option<ByteSize>,
     pub threads: Option<usize>,
     /// Absolute. Without it there is one below the user's directory of state.
     pub spill_path: Option<PathBuf>,
@@ -395,6 +397,7 @@ impl Query {
         Self {
             memory: values.optional("query.memory"),
             resident_max: values.optional("query.resident_max"),
+            column_cache: values.optional("query.column_cache"),
             threads: values.optional_number("query.threads"),
             spill_path: spill_path.map(|path| directory.join(path)),
             spill_max: values.take("query.spill_max"),

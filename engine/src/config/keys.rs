@@ -346,6 +346,13 @@ pub(crate) const KEYS: &[Key] = &[
          Unless it is set, a quarter more than query.memory and 512 MiB, at most 80 % of the machine's memory.",
     ),
     Key::new(
+        "query.column_cache",
+        Kind::SizeOrZero,
+        Unset("512MiB"),
+        "Memory for columns of data files as decoded, beside query.memory: a column that a second statement reads stays there\n\
+         for the next. Statements that need the memory get it. 0B keeps none; unless it is set, an eighth of query.memory.",
+    ),
+    Key::new(
         "query.threads",
         Kind::Number { min: 1, max: 1024 },
         Unset("8"),

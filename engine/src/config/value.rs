@@ -27,6 +27,8 @@ pub(crate) enum Kind {
     },
     Duration,
     Size,
+    /// Also none at all: `0B`.
+    SizeOrZero,
     Zone,
     Choice(&'static [&'static str]),
     /// A socket address to listen on.
@@ -168,6 +170,7 @@ impl Kind {
                 .ok()
                 .filter(|size| *size > ByteSize(0))
                 .map(Value::Size),
+            Self::SizeOrZero => text.parse().ok().map(Value::Size),
             Self::Address => text.parse().ok().map(Value::Address),
             Self::Server(schemes) => server(text, schemes).map(Value::Url),
             Self::Zone => return zone(text),
@@ -291,6 +294,7 @@ impl fmt::Display for Kind {
                 f,
                 "a size above zero with its unit (B, KiB, MiB, GiB, kB, MB, GB)"
             ),
+            Self::SizeOrZero => write!(f, "a size with its unit, such as 512MiB, or 0B"),
             Self::Zone => write!(f, "the name of an IANA time zone"),
             Self::Choice(names) => write!(f, "one of {}", names.join(", ")),
             Self::Address => write!(f, "an IP address with a port"),
@@ -386,6 +390,7 @@ mod tests {
         check(Kind::Duration, "90s", "\"1m 30s\"");
         check(Kind::Duration, "1ms", "\"1ms\"");
         check(Kind::Size, "1024KiB", "\"1MiB\"");
+        check(Kind::SizeOrZero, "0B", "\"0B\"");
         check(Kind::Zone, "Europe/Paris", "\"Europe/Paris\"");
         check(CHOICE, "text", "\"text\"");
         check(Kind::Address, "[::1]:0", "\"[::1]:0\"");
@@ -442,6 +447,7 @@ mod tests {
             &["", "0s", "10", "-1s", "1us", "366days", "soon"],
         );
         check(Kind::Size, &["", "0B", "10", "-1B"]);
+        check(Kind::SizeOrZero, &["", "0", "-1B"]);
         check(Kind::Address, &["", "localhost:9464", "127.0.0.1", "9464"]);
         check(
             HTTP,

@@ -4,6 +4,7 @@
 //! [`LakeTable`] provider, and changed through a [`Table`], whose every change is one commit.
 
 mod adapter;
+mod column_cache;
 mod columns;
 mod data_file;
 mod evolve;
@@ -37,6 +38,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use tracing::warn;
 use url::Url;
 
+pub(crate) use self::column_cache::{ColumnCache, ReadThroughCache};
 pub use self::columns::misnamed;
 pub use self::data_file::{DataFile, Encoded, encode};
 pub(crate) use self::history::History;

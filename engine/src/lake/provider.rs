@@ -36,7 +36,7 @@ use super::snapshot_file::SnapshotFile;
 use crate::rules::guards;
 
 /// Bytes read from the end of a file in one go: footer and page index of a usual file fit.
-const FOOTER_BYTES: usize = 64 << 10;
+pub(super) const FOOTER_BYTES: usize = 64 << 10;
 
 /// One version of a table for queries.
 #[derive(Debug)]

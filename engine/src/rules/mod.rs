@@ -52,6 +52,7 @@ pub(crate) use join_pairs::JoinPairs;
 pub(crate) use opaque::Opaque;
 use planning_budget::PlanningBudget;
 
+use crate::lake::ReadThroughCache;
 use crate::runtime::Runtime;
 
 /// Adds our rules before and behind those of DataFusion.
@@ -62,7 +63,7 @@ pub(crate) fn register(
 ) -> SessionStateBuilder {
     let rules = PlanningBudget::between(rules_of_datafusion(), runtime);
     let mut builder = register_semantics(builder.with_optimizer_rules(rules));
-    for rule in physical_rules(join_pairs) {
+    for rule in physical_rules(runtime, join_pairs) {
         builder = builder.with_physical_optimizer_rule(rule);
     }
     builder
@@ -140,6 +141,7 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 
 /// Run on the physical plan, after DataFusion's own.
 fn physical_rules(
+    runtime: &Runtime,
     join_pairs: &Arc<JoinPairs>,
 ) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     vec![
@@ -147,6 +149,9 @@ fn physical_rules(
         Arc::new(dynamic_filters::DynamicFilters),
         Arc::new(constant_partitions::ConstantPartitions),
         Arc::clone(join_pairs) as _,
+        Arc::new(ReadThroughCache {
+            cache: Arc::clone(runtime.column_cache()),
+        }),
         // The last one: others look for the joins that it wraps.
         Arc::new(CooperativeJoins),
     ]

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::allocations;
+use crate::lake::ColumnCache;
 
 /// Taken where the system does not say how much there is.
 const UNKNOWN: u64 = 8 << 30;
@@ -19,12 +20,17 @@ pub(super) fn memory() -> u64 {
         .unwrap_or(UNKNOWN)
 }
 
-/// Bytes of this process in memory, where they are above `limit`. Pages that the allocator keeps for the next block do not
-/// count: those of a statement that has ended would for seconds, and so they go back to the system first.
-pub(super) fn resident_above(limit: u64) -> Option<u64> {
-    resident().filter(|resident| *resident > limit)?;
+/// Bytes of this process in memory, where they are above `limit`. What no statement needs goes back to the system first:
+/// pages that the allocator keeps for the next block, and then the decoded columns of `cache`.
+pub(super) fn resident_above(limit: u64, cache: &ColumnCache) -> Option<u64> {
+    let above = || resident().filter(|resident| *resident > limit);
+    above()?;
     allocations::purge();
-    resident().filter(|resident| *resident > limit)
+    above()?;
+    if cache.clear() {
+        allocations::purge();
+    }
+    above()
 }
 
 /// Bytes of this process that are in memory now.

@@ -13,6 +13,7 @@ use tracing::warn;
 use super::machine;
 use crate::allocations::{Account, Counted};
 use crate::error::Error;
+use crate::lake::ColumnCache;
 
 /// Between two looks. A statement allocates one or two GiB a second at most.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -28,6 +29,7 @@ const SMALL_SHARE: u64 = 32;
 #[derive(Debug)]
 pub(super) struct MemoryWatchdog {
     limit: u64,
+    column_cache: Arc<ColumnCache>,
     watched: Mutex<Watched>,
     /// Told when the first statement begins, and at the end.
     changed: Condvar,
@@ -61,11 +63,12 @@ pub struct WatchedStatement {
 }
 
 impl MemoryWatchdog {
-    /// A watchdog that lets the process hold `limit` bytes, with its thread.
-    pub(super) fn start(limit: u64) -> std::io::Result<Arc<Self>> {
+    /// A watchdog that lets the process hold `limit` bytes, with its thread. Before it ends a statement it empties the cache.
+    pub(super) fn start(limit: u64, column_cache: &Arc<ColumnCache>) -> std::io::Result<Arc<Self>> {
         crate::allocations::follow_tasks();
         let watchdog = Arc::new(Self {
             limit,
+            column_cache: Arc::clone(column_cache),
             watched: Mutex::default(),
             changed: Condvar::new(),
             next: AtomicU64::default(),
@@ -108,7 +111,7 @@ impl MemoryWatchdog {
                 return;
             }
             std::thread::sleep(INTERVAL);
-            let resident = machine::resident_above(self.limit);
+            let resident = machine::resident_above(self.limit, &self.column_cache);
             match resident {
                 Some(resident) if resident > before || !self.is_settling() => {
                     self.end_largest(resident);
@@ -188,7 +191,7 @@ mod tests {
 
     #[tokio::test]
     async fn largest_statement_is_ended_and_others_go_on() {
-        let watchdog = MemoryWatchdog::start(1 << 20).unwrap();
+        let watchdog = MemoryWatchdog::start(1 << 20, &Arc::new(ColumnCache::new(0))).unwrap();
         let [small, large] = [watchdog.watch(), watchdog.watch()];
         small.count(async { charge(1 << 20) }).await;
         large.count(async { charge(5 << 20) }).await;

@@ -1,0 +1,305 @@
+//! How a scan reads a file: from the cache, into the cache, or as without one.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray as _};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
+use datafusion::datasource::physical_plan::{
+    FileScanConfig, FileSource as _, ParquetFileReaderFactory, ParquetSource,
+};
+use datafusion::error::Result;
+use datafusion::physical_expr::projection::ProjectionExprs;
+use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, split_conjunction};
+use datafusion::physical_expr_adapter::replace_columns_with_literals;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion_datasource::PartitionedFile;
+use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+
+use super::{ColumnCache, DecodedColumn, FileId, Found, NeededColumn};
+
+/// Functions of DataFusion that only its own reader evaluates.
+const OF_THE_READER: [&str; 2] = ["input_file_name", "file_row_index"];
+
+/// What a scan makes of the files of its partition of the plan.
+pub(super) struct CachedScan {
+    pub(super) cache: Arc<ColumnCache>,
+    pub(super) columns: Vec<NeededColumn>,
+    /// `columns` as rows.
+    pub(super) schema: SchemaRef,
+    pub(super) readers: Arc<dyn ParquetFileReaderFactory>,
+    pub(super) metrics: ExecutionPlanMetricsSet,
+    pub(super) partition: usize,
+    store: Arc<str>,
+    partitioned_by: Vec<FieldRef>,
+    projection: ProjectionExprs,
+    /// Each is evaluated on the rows that the ones before it keep.
+    filters: Vec<Arc<dyn PhysicalExpr>>,
+    output: SchemaRef,
+    batch_size: usize,
+}
+
+impl CachedScan {
+    /// None for a scan that reads no column, or something that no data file has.
+    pub(super) fn of(
+        source: &ParquetSource,
+        config: &FileScanConfig,
+        partition: usize,
+        batch_size: usize,
+        cache: &Arc<ColumnCache>,
+    ) -> Result<Option<Arc<Self>>> {
+        let table = source.table_schema();
+        let (Some(projection), Some(readers)) =
+            (source.projection(), source.parquet_file_reader_factory())
+        else {
+            return Ok(None);
+        };
+        // DataFusion leaves the rows to the plan above unless the source filters them, see `lake::late`.
+        let filters_rows = source.table_parquet_options().global.pushdown_filters;
+        let predicate = source.filter().filter(|_| filters_rows);
+        let filters = predicate.iter().flat_map(split_conjunction).cloned();
+        let filters: Vec<Arc<dyn PhysicalExpr>> = filters.collect();
+        let projected = projection.iter().map(|projected| &projected.expr);
+        let all: Vec<&Arc<dyn PhysicalExpr>> = projected.chain(&filters).collect();
+        if !table.virtual_columns().is_empty() || all.iter().any(|expr| is_of_the_reader(expr)) {
+            return Ok(None);
+        }
+        let of_files = table.file_schema();
+        let mut indices: Vec<usize> = all
+            .iter()
+            .flat_map(|expr| collect_columns(expr))
+            .filter_map(|column| of_files.index_of(column.name()).ok())
+            .collect();
+        indices.sort_unstable();
+        indices.dedup();
+        if indices.is_empty() {
+            return Ok(None);
+        }
+        let columns = indices.iter().map(|index| {
+            let field = of_files.field(*index);
+            NeededColumn {
+                index: *index,
+                name: field.name().clone(),
+                data_type: field.data_type().clone(),
+            }
+        });
+        Ok(Some(Arc::new(Self {
+            cache: Arc::clone(cache),
+            columns: columns.collect(),
+            schema: Arc::new(of_files.project(&indices)?),
+            readers: Arc::clone(readers),
+            metrics: source.metrics().clone(),
+            partition,
+            store: config.object_store_url.as_str().into(),
+            partitioned_by: table.table_partition_cols().to_vec(),
+            output: Arc::new(projection.project_schema(table.table_schema())?),
+            projection: projection.clone(),
+            filters,
+            batch_size,
+        })))
+    }
+
+    pub(super) fn id_of(&self, file: &PartitionedFile) -> FileId {
+        FileId {
+            store: Arc::clone(&self.store),
+            path: file.object_meta.location.clone(),
+            size: file.object_meta.size,
+            modified_ms: file.object_meta.last_modified.timestamp_millis(),
+        }
+    }
+
+    /// The rows of a file of which the columns are there.
+    pub(super) fn rows(
+        &self,
+        file: &PartitionedFile,
+        groups: Vec<Vec<Arc<DecodedColumn>>>,
+    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+        let adapter = self.adapter(file)?;
+        let batch_size = self.batch_size;
+        let batches = groups.into_iter().flat_map(move |columns| {
+            let arrays = columns.first().map_or(0, |column| column.arrays.len());
+            (0..arrays).flat_map(move |at| {
+                let columns: Vec<ArrayRef> = columns
+                    .iter()
+                    .map(|column| Arc::clone(&column.arrays[at]))
+                    .collect();
+                slices(columns, batch_size)
+            })
+        });
+        let rows = batches.filter_map(move |columns| adapter.adapt(columns).transpose());
+        Ok(futures::stream::iter(rows).boxed())
+    }
+
+    /// What makes rows of the table of the columns of `file`.
+    fn adapter(&self, file: &PartitionedFile) -> Result<Adapter> {
+        let names = self
+            .partitioned_by
+            .iter()
+            .map(|field| field.name().as_str());
+        let constants: HashMap<&str, &ScalarValue> = names.zip(&file.partition_values).collect();
+        let adapted = |expr: Arc<dyn PhysicalExpr>| {
+            let expr = replace_columns_with_literals(expr, &constants)?;
+            reassign_expr_columns(expr, &self.schema)
+        };
+        let filters = self.filters.iter().cloned().map(adapted);
+        Ok(Adapter {
+            filters: filters.collect::<Result<_>>()?,
+            projection: self.projection.clone().try_map_exprs(adapted)?,
+            schema: Arc::clone(&self.schema),
+            output: Arc::clone(&self.output),
+        })
+    }
+}
+
+/// `columns` in pieces of at most `batch_size` rows.
+fn slices(columns: Vec<ArrayRef>, batch_size: usize) -> impl Iterator<Item = Vec<ArrayRef>> {
+    let rows = columns.first().map_or(0, |column| column.len());
+    (0..rows).step_by(batch_size).map(move |from| {
+        let length = batch_size.min(rows - from);
+        let columns = columns.iter();
+        columns.map(|column| column.slice(from, length)).collect()
+    })
+}
+
+fn is_of_the_reader(expr: &Arc<dyn PhysicalExpr>) -> bool {
+    let mut is_found = false;
+    let walked = expr.apply(|expr| {
+        let function = expr.downcast_ref::<ScalarFunctionExpr>();
+        is_found |= function.is_some_and(|function| OF_THE_READER.contains(&function.fun().name()));
+        Ok(if is_found {
+            TreeNodeRecursion::Stop
+        } else {
+            TreeNodeRecursion::Continue
+        })
+    });
+    is_found || walked.is_err()
+}
+
+struct Adapter {
+    filters: Vec<Arc<dyn PhysicalExpr>>,
+    projection: ProjectionExprs,
+    schema: SchemaRef,
+    output: SchemaRef,
+}
+
+impl Adapter {
+    /// The rows of `columns` that the filters keep, none if there are none.
+    fn adapt(&self, columns: Vec<ArrayRef>) -> Result<Option<RecordBatch>> {
+        let mut rows = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        for filter in &self.filters {
+            let kept = filter.evaluate(&rows)?.into_array(rows.num_rows())?;
+            rows = filter_record_batch(&rows, kept.as_boolean())?;
+            if rows.num_rows() == 0 {
+                return Ok(None);
+            }
+        }
+        let projected = self.projection.iter();
+        let projected = projected.map(|projected| {
+            let made = projected.expr.evaluate(&rows)?;
+            made.into_array(rows.num_rows())
+        });
+        let projected = projected.collect::<Result<Vec<_>>>()?;
+        let count = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let output = Arc::clone(&self.output);
+        Ok(Some(RecordBatch::try_new_with_options(
+            output, projected, &count,
+        )?))
+    }
+}
+
+/// Plans each file by what the cache has of it.
+pub(super) struct CachedMorselizer {
+    /// How a file is read without the cache.
+    inner: Arc<dyn Morselizer>,
+    scan: Arc<CachedScan>,
+}
+
+impl CachedMorselizer {
+    pub(super) fn new(inner: Box<dyn Morselizer>, scan: Arc<CachedScan>) -> Self {
+        let inner = Arc::from(inner);
+        Self { inner, scan }
+    }
+}
+
+impl fmt::Debug for CachedMorselizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CachedMorselizer")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Morselizer for CachedMorselizer {
+    fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
+        let scan = &self.scan;
+        let range = file.range.clone();
+        let begins_in = |offset| range.as_ref().is_none_or(|range| range.contains(offset));
+        let id = scan.id_of(&file);
+        match scan.cache.find(&id, begins_in, &scan.columns) {
+            Found::All(groups) => Ok(Box::new(Rows(scan.rows(&file, groups)?))),
+            Found::Unknown => self.inner.plan_file(file),
+            Found::Worthwhile => Ok(Box::new(Fill {
+                inner: Arc::clone(&self.inner),
+                scan: Arc::clone(scan),
+                file,
+            })),
+        }
+    }
+}
+
+/// Rows that are in memory, as a planner and as what it plans.
+struct Rows(BoxStream<'static, Result<RecordBatch>>);
+
+impl fmt::Debug for Rows {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rows")
+    }
+}
+
+impl MorselPlanner for Rows {
+    fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
+        Ok(Some(MorselPlan::new().with_morsels(vec![self])))
+    }
+}
+
+impl Morsel for Rows {
+    fn into_stream(self: Box<Self>) -> BoxStream<'static, Result<RecordBatch>> {
+        self.0
+    }
+}
+
+/// Decodes the columns of a file into the cache, or lets it be read without one.
+struct Fill {
+    inner: Arc<dyn Morselizer>,
+    scan: Arc<CachedScan>,
+    file: PartitionedFile,
+}
+
+impl fmt::Debug for Fill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fill").finish_non_exhaustive()
+    }
+}
+
+impl MorselPlanner for Fill {
+    fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
+        Ok(Some(MorselPlan::new().with_pending_planner(async move {
+            // The usual reader says best why a file cannot be read.
+            match self.scan.fill(&self.file).await {
+                Ok(Some(groups)) => {
+                    let rows = self.scan.rows(&self.file, groups)?;
+                    Ok(Box::new(Rows(rows)) as Box<dyn MorselPlanner>)
+                }
+                Ok(None) | Err(_) => self.inner.plan_file(self.file),
+            }
+        })))
+    }
+}
