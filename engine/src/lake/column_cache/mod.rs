@@ -3,8 +3,9 @@
 //! The unit is one column of one row group. Data files never change, so a cached column is never stale. A column is kept
 //! when a second statement asks for it: the first one reads it as without a cache, with all pruning of pages and rows.
 //!
-//! A column that a statement has used within [`KEPT_FOR`] is not evicted for another one. So a scan that is larger than
-//! the cache fills it once, and reads the rest from its files, instead of evicting before each read what it reads next.
+//! A column that a statement has just used is not evicted, and others are evicted in the order of their hashes. Evicted by
+//! their last use, the columns of a scan that is larger than the cache would each go just before the next such scan reads
+//! them; so the same part of them stays.
 
 mod fill;
 mod scan;
@@ -23,8 +24,8 @@ use object_store::path::Path;
 use crate::allocations;
 pub(crate) use source::ReadThroughCache;
 
-/// How long an unused column keeps its memory from others.
-const KEPT_FOR: Duration = Duration::from_secs(60);
+/// How long a column counts as just used.
+const KEPT_FOR: Duration = Duration::from_secs(2);
 
 /// Of so many columns the cache remembers that a statement has asked for them; above it forgets all, and learns anew.
 const ASKED_MAX: usize = 100_000;
@@ -292,20 +293,19 @@ impl State {
         Some(found)
     }
 
-    /// Removes columns that nobody has used since `since`, the longest unused first, until `target` bytes are left.
+    /// Removes columns that no statement has used since `since`, until `target` bytes are left.
     fn evict(&mut self, target: u64, since: Instant) -> Vec<CachedColumn> {
         let files = self.files.iter();
         let columns = files.flat_map(|(file, cached)| {
             let columns = cached.columns.iter();
             columns.map(move |(id, column)| (column.used, file, *id))
         });
-        let mut unused: Vec<(Instant, FileId, ColumnId)> = columns
+        let unused: Vec<(FileId, ColumnId)> = columns
             .filter(|(used, _, _)| *used < since)
-            .map(|(used, file, id)| (used, file.clone(), id))
+            .map(|(_, file, id)| (file.clone(), id))
             .collect();
-        unused.sort_unstable_by_key(|(used, _, _)| *used);
         let mut evicted = Vec::new();
-        for (_, file, id) in unused {
+        for (file, id) in unused {
             if self.bytes <= target {
                 break;
             }
