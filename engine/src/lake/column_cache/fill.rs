@@ -134,6 +134,11 @@ impl CachedScan {
             // Decoding does not wait for anything, and other statements have their turns too.
             tokio::task::consume_budget().await;
         }
+        // Columns that are decoded at different times are served side by side.
+        let rows = group.num_rows();
+        if !arrays.iter().all(|arrays| is_cut_evenly(arrays, rows)) {
+            return Ok(None);
+        }
         let decoded = arrays
             .into_iter()
             .map(|arrays| Arc::new(DecodedColumn::new(arrays)));
@@ -147,6 +152,17 @@ fn offset(group: &RowGroupMetaData) -> i64 {
     first
         .dictionary_page_offset()
         .unwrap_or_else(|| first.data_page_offset())
+}
+
+/// Whether `arrays` have [`ROWS`] rows each but for the last one, and `rows` together.
+fn is_cut_evenly(arrays: &[ArrayRef], rows: i64) -> bool {
+    let lengths = arrays.iter().map(|array| array.len());
+    let (mut sum, mut is_even) = (0, true);
+    for length in lengths {
+        is_even &= sum % ROWS == 0;
+        sum += length;
+    }
+    is_even && i64::try_from(sum) == Ok(rows)
 }
 
 /// Bytes of `columns` of `group` when they are decoded, about: values that are many times there are stored once.

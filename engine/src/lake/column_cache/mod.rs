@@ -78,7 +78,10 @@ impl Drop for DecodedColumn {
     }
 }
 
-/// Bytes of the buffers of `arrays`, each counted once: views of texts in several arrays share the buffers of a page.
+/// What an array takes beside its buffers, about: small files have small ones.
+const ARRAY_BYTES: u64 = 512;
+
+/// Bytes of `arrays`, each buffer counted once: views of texts in several arrays share the buffers of a page.
 fn bytes_of(arrays: &[ArrayRef]) -> u64 {
     fn add(data: &ArrayData, seen: &mut HashSet<usize>) -> usize {
         let buffers = data.buffers().iter();
@@ -93,7 +96,7 @@ fn bytes_of(arrays: &[ArrayRef]) -> u64 {
     }
     let mut seen = HashSet::new();
     let bytes = arrays.iter().map(|array| add(&array.to_data(), &mut seen));
-    bytes.sum::<usize>() as u64
+    bytes.sum::<usize>() as u64 + ARRAY_BYTES * arrays.len() as u64
 }
 
 /// The decoded columns that the statements of a process share.
@@ -211,7 +214,9 @@ impl ColumnCache {
         let mut state = self.lock();
         if state.bytes + bytes > self.limit && bytes <= self.limit {
             let unused_since = Instant::now().checked_sub(KEPT_FOR);
-            evicted = unused_since.map(|since| state.evict(self.limit - bytes, since));
+            // More than is needed, since each eviction looks at all files.
+            let target = (self.limit - bytes) / 16 * 15;
+            evicted = unused_since.map(|since| state.evict(target, since));
         }
         let has_room = state.bytes + bytes <= self.limit;
         drop(state);
@@ -295,31 +300,17 @@ impl State {
 
     /// Removes columns that no statement has used since `since`, until `target` bytes are left.
     fn evict(&mut self, target: u64, since: Instant) -> Vec<CachedColumn> {
-        let files = self.files.iter();
-        let columns = files.flat_map(|(file, cached)| {
-            let columns = cached.columns.iter();
-            columns.map(move |(id, column)| (column.used, file, *id))
-        });
-        let unused: Vec<(FileId, ColumnId)> = columns
-            .filter(|(used, _, _)| *used < since)
-            .map(|(_, file, id)| (file.clone(), id))
-            .collect();
         let mut evicted = Vec::new();
-        for (file, id) in unused {
-            if self.bytes <= target {
-                break;
-            }
-            let Some(cached) = self.files.get_mut(&file) else {
-                continue;
-            };
-            if let Some(column) = cached.columns.remove(&id) {
+        for cached in self.files.values_mut() {
+            let mut unused = cached.columns.extract_if(|_, column| column.used < since);
+            while self.bytes > target
+                && let Some((_, column)) = unused.next()
+            {
                 self.bytes -= column.decoded.bytes;
                 evicted.push(column);
             }
-            if cached.columns.is_empty() {
-                self.files.remove(&file);
-            }
         }
+        self.files.retain(|_, cached| !cached.columns.is_empty());
         evicted
     }
 }

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray as _};
+use arrow::array::ArrayRef;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{FieldRef, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::ScalarValue;
+use datafusion::common::cast::as_boolean_array;
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::datasource::physical_plan::{
     FileScanConfig, FileSource as _, ParquetFileReaderFactory, ParquetSource,
@@ -196,7 +197,7 @@ impl Adapter {
         let mut rows = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
         for filter in &self.filters {
             let kept = filter.evaluate(&rows)?.into_array(rows.num_rows())?;
-            rows = filter_record_batch(&rows, kept.as_boolean())?;
+            rows = filter_record_batch(&rows, as_boolean_array(&kept)?)?;
             if rows.num_rows() == 0 {
                 return Ok(None);
             }
