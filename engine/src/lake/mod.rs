@@ -15,6 +15,7 @@ mod late;
 mod location;
 mod log_text;
 mod name;
+mod orphan_files;
 mod positions;
 mod provider;
 mod pruning;
@@ -24,7 +25,6 @@ mod snapshot;
 mod snapshot_file;
 mod statistics;
 mod store;
-mod sweep;
 mod table;
 mod temporary;
 mod transactions;
@@ -42,16 +42,15 @@ pub use self::data_file::{DataFile, Encoded, encode};
 pub(crate) use self::history::History;
 pub use self::location::Location;
 pub use self::name::TableName;
+pub use self::orphan_files::FencingToken;
 pub(crate) use self::positions::Reached;
 pub use self::positions::{IDENTITY, PositionNames, TopicNames};
 pub use self::provider::{InputFile, LakeTable};
 pub use self::rows::Rows;
 pub use self::snapshot::Snapshot;
 pub use self::store::{Counters, Failure, StoreOptions, Stores};
-pub use self::sweep::Swept;
-pub use self::table::{
-    Change, Outcome, PartitionKey, SWEEP, Table, TableSchema, Transaction, split,
-};
+pub use self::table::{Change, Outcome, PartitionKey, Table, TableSchema, Transaction, split};
+pub use self::temporary::RemovedFiles;
 use crate::error::Error;
 
 /// How many tables are looked at side by side when the lake is listed.

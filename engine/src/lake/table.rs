@@ -29,9 +29,6 @@ use super::name::TableName;
 use super::snapshot::{Snapshot, log_store};
 use crate::error::Error;
 
-/// Name of the marks that sweeps leave: files that were stored and not committed before one may be gone.
-pub const SWEEP: &str = "isobar/sweep";
-
 /// Directory name of a null partition value, as Hive and Delta have it.
 pub(super) const NULL_PARTITION: &str = "__HIVE_DEFAULT_PARTITION__";
 

@@ -108,8 +108,8 @@ impl Runner {
         if let Some(output) = &query.header.output.table
             && let Some(mut table) = self.lake.open(&output.name.parse()?).await?
         {
-            // Before anything of this run lies there; a run beside this one computes anew.
-            table.sweep().await?;
+            // Before this run uploads anything. The fence makes a concurrent run compute again.
+            table.remove_orphan_files().await?;
         }
         for attempt in 0..TRIES {
             let again = attempt > 0;

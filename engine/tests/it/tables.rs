@@ -10,8 +10,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use engine::Error;
 use engine::lake::{
-    Change, DataFile, Encoded, Lake, Outcome, PartitionKey, Snapshot, Swept, Table, TableName,
-    TableSchema, Transaction, encode,
+    Change, DataFile, Encoded, Lake, Outcome, PartitionKey, RemovedFiles, Snapshot, Table,
+    TableName, TableSchema, Transaction, encode,
 };
 use tempfile::TempDir;
 use url::Url;
@@ -160,24 +160,24 @@ async fn a_change_that_is_in_the_table_already_is_not_committed_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_spares_what_was_committed_since_it_looked() {
+async fn file_committed_after_the_table_was_opened_is_no_orphan() {
     let world = World::new();
     let (mut writer, mut sweeper) = (world.writer().await, world.writer().await);
     let file = store(&writer).await;
     writer.commit(&adding(&file)).await.expect("committed");
-    sweeper.sweep().await.expect("swept");
+    sweeper.remove_orphan_files().await.expect("removed");
     assert!(world.holds(&file));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_swept_writer_cannot_commit_what_was_removed() {
+async fn commit_of_a_removed_file_conflicts_with_the_fence() {
     let world = World::new();
     let (mut killed, mut sweeper) = (world.writer().await, world.writer().await);
     let file = store(&killed).await;
-    let swept = sweeper.sweep().await.expect("swept");
-    assert_eq!(swept.files, 1);
+    let removed = sweeper.remove_orphan_files().await.expect("removed");
+    assert_eq!(removed.files, 1);
     assert!(!world.holds(&file));
-    // It was not dead after all; it learns that somebody claimed the table.
+    // The writer was not killed after all: its commit conflicts with the fence.
     assert_eq!(
         killed.commit(&adding(&file)).await.expect("told"),
         Outcome::Superseded
@@ -185,20 +185,20 @@ async fn a_swept_writer_cannot_commit_what_was_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_temporary_entry_of_the_next_version_is_swept_though_nobody_commits_it() {
+async fn temporary_log_entry_of_the_next_version_is_removed_behind_a_fence() {
     let world = World::new();
     let mut sweeper = world.writer().await;
     let entry = "_delta_log/.00000000000000000001.json.tmp.1";
     world.leave(entry);
-    let swept = sweeper.sweep().await.expect("swept");
-    assert_eq!((swept.files, swept.bytes), (1, 6));
+    let removed = sweeper.remove_orphan_files().await.expect("removed");
+    assert_eq!((removed.files, removed.bytes), (1, 6));
     assert!(!world.path(entry).exists());
-    // The version that somebody might have renamed it to is taken.
+    // The fence has taken the version that a writer could have renamed the entry to.
     assert_eq!(sweeper.snapshot().version(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn temporary_files_that_the_local_store_hides_are_swept() {
+async fn temporary_files_hidden_by_the_local_store_are_removed() {
     let world = World::new();
     let mut table = world.writer().await;
     let file = store(&table).await;
@@ -214,29 +214,32 @@ async fn temporary_files_that_the_local_store_hides_are_swept() {
     hidden.iter().for_each(|path| world.leave(path));
     let of_others = ["part-0.snappy.parquet#1", "notes#2026"];
     of_others.iter().for_each(|path| world.leave(path));
-    let swept = table.sweep().await.expect("swept");
-    assert_eq!(swept.files, hidden.len());
+    let removed = table.remove_orphan_files().await.expect("removed");
+    assert_eq!(removed.files, hidden.len());
     assert!(hidden.iter().all(|path| !world.path(path).exists()));
     assert!(of_others.iter().all(|path| world.path(path).exists()));
     assert!(world.holds(&file));
-    assert_eq!(table.sweep().await.expect("swept"), Swept::default());
+    assert_eq!(
+        table.remove_orphan_files().await.expect("removed"),
+        RemovedFiles::default()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_sweepers_at_once_remove_what_there_is_without_an_error() {
+async fn two_concurrent_removals_remove_each_file_once() {
     let world = World::new();
     let (mut one, mut other) = (world.writer().await, world.writer().await);
     for number in 0..50 {
         world.leave(&format!("isobar-{number}.zstd.parquet"));
         world.leave(&format!("isobar-{number}.zstd.parquet#1"));
     }
-    let (one, other) = tokio::join!(one.sweep(), other.sweep());
-    let swept = one.expect("swept").files + other.expect("swept").files;
-    assert_eq!(swept, 100);
+    let (one, other) = tokio::join!(one.remove_orphan_files(), other.remove_orphan_files());
+    let removed = one.expect("removed").files + other.expect("removed").files;
+    assert_eq!(removed, 100);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_sweepers_at_once_do_not_take_each_other_for_writers_that_never_rest() {
+async fn many_concurrent_removals_share_a_fence() {
     for _ in 0..5 {
         let world = World::new();
         let mut sweepers = Vec::new();
@@ -244,25 +247,27 @@ async fn many_sweepers_at_once_do_not_take_each_other_for_writers_that_never_res
             sweepers.push(world.writer().await);
         }
         world.leave("isobar-1.zstd.parquet");
-        let sweeps = sweepers.iter_mut().map(Table::sweep);
-        let swept = futures::future::join_all(sweeps).await;
-        let files = swept.into_iter().map(|swept| swept.expect("swept").files);
+        let removals = sweepers.iter_mut().map(Table::remove_orphan_files);
+        let removed = futures::future::join_all(removals).await;
+        let files = removed
+            .into_iter()
+            .map(|removed| removed.expect("removed").files);
         assert_eq!(files.sum::<usize>(), 1);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mark_that_was_there_before_a_sweep_looked_claims_nothing_for_it() {
+async fn fencing_token_older_than_the_listing_does_not_fence() {
     let world = World::new();
     let (mut first, mut writer) = (world.writer().await, world.writer().await);
     let mut late = world.writer().await;
     world.leave("isobar-1.zstd.parquet");
-    first.sweep().await.expect("swept");
-    // The writer knows of that sweep, and the late sweeper has not heard of it: its own mark is the one that counts.
+    first.remove_orphan_files().await.expect("removed");
+    // The writer has seen that token before it uploads; only a newer one makes it upload again.
     let known = commit_once(&mut writer).await;
     let file = store(&writer).await;
-    let swept = late.sweep().await.expect("swept");
-    assert_eq!(swept.files, 1);
+    let removed = late.remove_orphan_files().await.expect("removed");
+    assert_eq!(removed.files, 1);
     assert!(world.holds(&known) && !world.holds(&file));
     assert_eq!(
         writer.commit(&adding(&file)).await.expect("told"),
@@ -402,7 +407,7 @@ async fn what_was_recorded_is_known_for_every_name_also_behind_a_checkpoint() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_spares_partitions_whose_names_are_escaped() {
+async fn files_in_escaped_partition_directories_are_no_orphans() {
     let world = World::new();
     let schema = TableSchema {
         columns: Arc::new(Schema::new(vec![
@@ -426,14 +431,14 @@ async fn a_sweep_spares_partitions_whose_names_are_escaped() {
         files.push(file);
     }
     world.leave("isobar-0.zstd.parquet");
-    let swept = table.sweep().await.expect("swept");
-    assert_eq!(swept.files, 1);
+    let removed = table.remove_orphan_files().await.expect("removed");
+    assert_eq!(removed.files, 1);
     // Where the log says, as any reader of Delta looks for them.
     assert!(files.iter().all(|file| world.holds(file)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_writer_of_a_file_left_goes_with_the_next() {
+async fn replace_removes_temporary_files_of_a_killed_writer() {
     let world = World::new();
     let day = world.directory.path().join("weather/dt=2026-01-15");
     fs::create_dir_all(day.join("below")).expect("a directory");

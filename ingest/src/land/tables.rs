@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use engine::lake::{
-    Change, Lake, Outcome, PositionNames, SWEEP, Snapshot, Swept, Table, TableName, TableSchema,
-    TopicNames, Transaction,
+    Change, FencingToken, Lake, Outcome, PositionNames, RemovedFiles, Snapshot, Table, TableName,
+    TableSchema, TopicNames, Transaction,
 };
 use engine::metrics::Counter;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -79,7 +79,7 @@ impl Recording {
 struct Marks {
     version: u64,
     landing: Option<i64>,
-    sweep: Option<i64>,
+    sweep: Option<FencingToken>,
 }
 
 impl Tables {
@@ -96,8 +96,8 @@ impl Tables {
         let writers = futures::stream::iter(tables)
             .map(|(name, schema)| async move {
                 let mut table = lake.open_or_create(name, schema).await?;
-                let swept = table.sweep().await?;
-                if swept != Swept::default() {
+                let swept = table.remove_orphan_files().await?;
+                if swept != RemovedFiles::default() {
                     info!(table = %name, files = swept.files, bytes = swept.bytes, "removed what a killed writer left");
                 }
                 let seen = Marks::of(&table, names).await?;
@@ -199,7 +199,7 @@ impl Marks {
         Ok(Self {
             version: snapshot.version(),
             landing: snapshot.transaction(&names.mark()).await?,
-            sweep: snapshot.transaction(SWEEP).await?,
+            sweep: FencingToken::newest(snapshot).await?,
         })
     }
 }
@@ -319,7 +319,7 @@ mod tests {
     use std::time::Duration;
 
     use arrow::array::RecordBatch;
-    use engine::lake::{Lake, StoreOptions, Stores, Swept};
+    use engine::lake::{Lake, RemovedFiles, StoreOptions, Stores};
     use tempfile::TempDir;
     use url::Url;
     use uuid::Uuid;
@@ -384,8 +384,12 @@ mod tests {
         }
         assert_eq!(one.writers[0].table.snapshot().size().0, 3);
         // Nothing is left to sweep: each file there is one that the table names.
-        let swept = one.writers[0].table.sweep().await.expect("swept");
-        assert_eq!(swept, Swept::default());
+        let swept = one.writers[0]
+            .table
+            .remove_orphan_files()
+            .await
+            .expect("swept");
+        assert_eq!(swept, RemovedFiles::default());
         let there = std::fs::read_dir(place).expect("listed");
         let data_file = |name: &str| name.ends_with(".parquet");
         let names = there.map(|entry| entry.expect("an entry").file_name());

@@ -2,7 +2,9 @@
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use engine::lake::{Change, DataFile, Outcome, PartitionKey, SWEEP, Table, Transaction, encode};
+use engine::lake::{
+    Change, DataFile, FencingToken, Outcome, PartitionKey, Table, Transaction, encode,
+};
 use roaring::RoaringTreemap;
 use tracing::{info, warn};
 
@@ -41,7 +43,7 @@ pub(super) async fn take_out(letters: &mut Table, leaving: &[Leaving]) -> Result
         let mut files = leaving.iter().map(|leaving| leaving.file.path());
         files.all(|path| snapshot.has_file(path))
     };
-    let mut sweep = letters.snapshot().transaction(SWEEP).await?;
+    let mut sweep = FencingToken::newest(letters.snapshot()).await?;
     let mut change = rewritten(letters, leaving).await?;
     for _ in 0..TRIES {
         if let Outcome::Committed(version) = letters.commit(&change).await? {
@@ -53,7 +55,7 @@ pub(super) async fn take_out(letters: &mut Table, leaving: &[Leaving]) -> Result
             return Ok(TakenOut::Moved);
         }
         // A sweep may have taken what we have stored and not committed.
-        let swept = letters.snapshot().transaction(SWEEP).await?;
+        let swept = FencingToken::newest(letters.snapshot()).await?;
         if swept != sweep {
             warn!(table = %letters.name(), "somebody swept the table; storing again what is not committed yet");
             sweep = swept;
