@@ -131,7 +131,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     #[error("others kept committing to table \"{table}\"; gave up after {tries} tries")]
-    Contended { table: TableName, tries: usize },
+    TooManyConflicts { table: TableName, tries: usize },
     #[error("could not read {}", path.display())]
     ReadFile {
         path: PathBuf,

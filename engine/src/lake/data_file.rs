@@ -19,8 +19,8 @@ use parquet::schema::types::ColumnPath;
 use uuid::Uuid;
 
 use super::location::Location;
+use super::partition::{NULL_PARTITION, below, escape};
 use super::statistics;
-use super::table::{NULL_PARTITION, below, escape};
 use super::temporary::is_absent;
 use crate::error::Error;
 use crate::functions::float_key::with_one_nan;

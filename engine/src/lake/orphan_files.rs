@@ -11,9 +11,9 @@ use object_store::path::Path;
 
 use super::data_file::OUR_PREFIX;
 use super::snapshot::Snapshot;
-use super::table::{Outcome, Table};
+use super::table::{CommitOutcome, Table};
 use super::temporary::{RemovedFiles, StoredFile, final_name};
-use super::{Change, Transaction};
+use super::{AppTransaction, CommitActions};
 use crate::error::Error;
 
 /// How often a fence is tried while other writers commit.
@@ -90,19 +90,19 @@ impl Table {
         // Reload first, so that any later token is known to be newer than the listing.
         self.reload().await?;
         let before = FencingToken::newest(self.snapshot()).await?;
-        let change = Change {
-            transactions: vec![Transaction::unique(FencingToken::APP_ID)],
-            ..Change::default()
+        let actions = CommitActions {
+            transactions: vec![AppTransaction::unique(FencingToken::APP_ID)],
+            ..CommitActions::default()
         };
         for _ in 0..FENCE_TRIES {
-            if let Outcome::Committed(_) = self.commit(&change).await? {
+            if let CommitOutcome::Committed(_) = self.commit(&actions).await? {
                 return Ok(());
             }
             if FencingToken::newest(self.snapshot()).await? != before {
                 return Ok(());
             }
         }
-        Err(Error::Contended {
+        Err(Error::TooManyConflicts {
             table: self.name().clone(),
             tries: FENCE_TRIES,
         })

@@ -22,9 +22,9 @@ use super::location::Location;
 use super::log_replay::LogDelta;
 use super::log_text::LogText;
 use super::name::TableName;
+use super::partition::{NULL_PARTITION, PartitionKey, below};
 use super::snapshot_file::{Layout, SnapshotFile};
 use super::store::Failure;
-use super::table::{NULL_PARTITION, PartitionKey, below};
 use super::transactions::{self, Transactions};
 use crate::error::Error;
 
@@ -266,7 +266,7 @@ impl Snapshot {
         values
     }
 
-    /// The last version recorded for `app_id`, see [`Transaction`](super::Transaction).
+    /// The last version recorded for `app_id`, see [`AppTransaction`](super::AppTransaction).
     ///
     /// The first call reads the transactions of all application ids.
     pub async fn transaction(&self, app_id: &str) -> Result<Option<i64>, Error> {

@@ -13,10 +13,10 @@ use sha2::{Digest as _, Sha256};
 use tracing::info;
 
 use super::file::{HbaseOutput, QueryFile};
-use super::publish::application;
+use super::publish::app_id;
 use super::run::{Runner, TRIES};
 use crate::error::Error;
-use crate::lake::{Change, LakeTable, Outcome, PartitionKey, Table, Transaction};
+use crate::lake::{AppTransaction, CommitActions, CommitOutcome, LakeTable, PartitionKey, Table};
 use crate::output::hbase::{Part, Row, Target, Writer, rows};
 
 /// A partition whose state in the table is not the one that HBase has.
@@ -57,23 +57,22 @@ impl Runner {
                     source: Box::new(source),
                 })?;
             let transactions = stale.iter().flat_map(|stale| {
-                let application = application(query, &stale.key);
-                let record = |application, version| Transaction {
-                    application,
-                    version,
-                };
+                let app_id = app_id(query, &stale.key);
+                let record = |app_id, version| AppTransaction { app_id, version };
                 [
-                    record(time_of(&application), stale.timestamp_ms),
-                    record(format!("{application}/hbase"), stale.mark),
+                    record(time_of(&app_id), stale.timestamp_ms),
+                    record(format!("{app_id}/hbase"), stale.mark),
                 ]
             });
-            let change = Change {
+            let actions = CommitActions {
                 transactions: transactions.collect(),
-                ..Change::default()
+                ..CommitActions::default()
             };
-            match table.commit(&change).await? {
-                Outcome::Committed(_) => return Ok(()),
-                Outcome::Superseded => unrecorded.extend(stale.into_iter().map(|stale| stale.key)),
+            match table.commit(&actions).await? {
+                CommitOutcome::Committed(_) => return Ok(()),
+                CommitOutcome::Conflict => {
+                    unrecorded.extend(stale.into_iter().map(|stale| stale.key))
+                }
             }
         }
         Err(Error::RunContended {
@@ -94,19 +93,17 @@ impl Runner {
         let snapshot = table.snapshot();
         let mut stale = Vec::new();
         for key in keys {
-            let application = application(query, key);
+            let app_id = app_id(query, key);
             // Nothing was ever published of a partition that never had rows.
-            let Some(fingerprint) = snapshot.transaction(&application).await? else {
+            let Some(fingerprint) = snapshot.transaction(&app_id).await? else {
                 continue;
             };
             let mark = mark(fingerprint, output, target);
-            let recorded = snapshot
-                .transaction(&format!("{application}/hbase"))
-                .await?;
+            let recorded = snapshot.transaction(&format!("{app_id}/hbase")).await?;
             if recorded == Some(mark) && !unrecorded.contains(key) {
                 continue;
             }
-            let timestamp_ms = match snapshot.transaction(&time_of(&application)).await? {
+            let timestamp_ms = match snapshot.transaction(&time_of(&app_id)).await? {
                 Some(timestamp_ms) => timestamp_ms,
                 None => self.input_time(query).await?,
             };
@@ -185,8 +182,8 @@ impl Runner {
 }
 
 /// Under which name the timestamp of a partition's cells is kept.
-pub(super) fn time_of(application: &str) -> String {
-    format!("{application}/time")
+pub(super) fn time_of(app_id: &str) -> String {
+    format!("{app_id}/time")
 }
 
 /// A number that stands for what is published, which the time of the cells tells, and for its place in HBase.

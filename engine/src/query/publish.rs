@@ -7,7 +7,7 @@ use super::mirror::time_of;
 use super::run::{Computed, Published};
 use super::staleness::Freshness;
 use crate::error::Error;
-use crate::lake::{Change, Outcome, PartitionKey, Table, Transaction};
+use crate::lake::{AppTransaction, CommitActions, CommitOutcome, PartitionKey, Table};
 
 /// Makes all recomputed partitions visible in one commit; `None` when there are none.
 pub(super) async fn publish(
@@ -15,7 +15,7 @@ pub(super) async fn publish(
     table: &mut Table,
     computed: &[Computed],
     input_ms: Option<i64>,
-) -> Result<Option<Outcome>, Error> {
+) -> Result<Option<CommitOutcome>, Error> {
     let changed: Vec<_> = computed
         .iter()
         .filter(|computed| matches!(computed.run.published, Published::Rows(_)))
@@ -31,10 +31,10 @@ pub(super) async fn publish(
     // log need not be asked again.
     for computed in computed {
         if computed.freshness == Freshness::Rewritten {
-            transactions.extend(computed.input.records(&application(query, &computed.key)));
+            transactions.extend(computed.input.records(&app_id(query, &computed.key)));
         }
     }
-    let change = Change {
+    let actions = CommitActions {
         add: changed
             .iter()
             .filter_map(|computed| computed.file.clone())
@@ -44,9 +44,9 @@ pub(super) async fn publish(
             .map(|computed| computed.key.clone())
             .collect(),
         transactions,
-        ..Change::default()
+        ..CommitActions::default()
     };
-    let outcome = table.commit(&change).await?;
+    let outcome = table.commit(&actions).await?;
     info!(query = %query.name, table = %table.name(), partitions = changed.len(), ?outcome, "published");
     Ok(Some(outcome))
 }
@@ -58,23 +58,20 @@ async fn records(
     table: &Table,
     computed: &Computed,
     input_ms: Option<i64>,
-) -> Result<Vec<Transaction>, Error> {
-    let application = application(query, &computed.key);
+) -> Result<Vec<AppTransaction>, Error> {
+    let app_id = app_id(query, &computed.key);
     let mut records = Vec::new();
     if let Some(input_ms) = input_ms {
-        let application = time_of(&application);
-        let before_ms = table.snapshot().transaction(&application).await?;
+        let app_id = time_of(&app_id);
+        let before_ms = table.snapshot().transaction(&app_id).await?;
         let version = before_ms.map_or(input_ms, |before_ms| input_ms.max(before_ms + 1));
-        records.push(Transaction {
-            application,
-            version,
-        });
+        records.push(AppTransaction { app_id, version });
     }
-    records.extend(computed.input.records(&application));
+    records.extend(computed.input.records(&app_id));
     Ok(records)
 }
 
 /// Under which name a partition's fingerprint is kept in the log of the output table.
-pub(super) fn application(query: &QueryFile, key: &PartitionKey) -> String {
+pub(super) fn app_id(query: &QueryFile, key: &PartitionKey) -> String {
     format!("isobar/run/{}/{}", query.name, key.first())
 }

@@ -14,12 +14,12 @@ use super::conform::{conform, is_scalar, refuse_keyless};
 use super::days::Days;
 use super::file::{ParameterType, QueryFile};
 use super::parameters::{bind, data_type, parameters};
-use super::publish::{application, publish};
+use super::publish::{app_id, publish};
 use super::staleness::{Freshness, Input};
 use crate::error::Error;
 use crate::lake::{
-    DataFile, History, Lake, Location, Outcome, PartitionKey, Table, TableSchema, encode, misnamed,
-    split,
+    CommitOutcome, DataFile, History, Lake, Location, PartitionKey, Table, TableSchema, encode,
+    misnamed, split,
 };
 use crate::output::hbase::Target;
 use crate::output::jsonl;
@@ -173,8 +173,8 @@ impl Runner {
         let mut version = None;
         if let Some(table) = &mut table {
             match publish(query, table, &computed, input_ms).await? {
-                Some(Outcome::Superseded) => return Ok(None),
-                Some(Outcome::Committed(committed)) => version = Some(committed),
+                Some(CommitOutcome::Conflict) => return Ok(None),
+                Some(CommitOutcome::Committed(committed)) => version = Some(committed),
                 None => {}
             }
             let keys: Vec<_> = computed
@@ -377,9 +377,9 @@ impl Runner {
         {
             return Ok(Freshness::Stale);
         }
-        let application = application(query, key);
+        let app_id = app_id(query, key);
         let output = table.snapshot();
-        input.compare(output, &application, history).await
+        input.compare(output, &app_id, history).await
     }
 
     /// Whether the partition's file of JSON Lines is there and not empty.

@@ -21,7 +21,7 @@ use datafusion::logical_expr::expr_rewriter::unnormalize_cols;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
-use crate::lake::{History, LakeTable, Snapshot, TableName, Transaction};
+use crate::lake::{AppTransaction, History, LakeTable, Snapshot, TableName};
 
 /// The version of how statements are understood. It is raised when the same query over the same files may give another
 /// answer; every partition is then stale once.
@@ -87,23 +87,23 @@ impl Input {
         })
     }
 
-    /// Compares with what `output` has recorded under `application`.
+    /// Compares with what `output` has recorded under `app_id`.
     pub(super) async fn compare(
         &self,
         output: &Snapshot,
-        application: &str,
+        app_id: &str,
         history: &History,
     ) -> Result<Freshness, Error> {
-        let recorded = output.transaction(application).await?;
+        let recorded = output.transaction(app_id).await?;
         if recorded == Some(self.fingerprint) {
             return Ok(Freshness::Same);
         }
-        let definition = output.transaction(&definition_of(application)).await?;
+        let definition = output.transaction(&definition_of(app_id)).await?;
         if definition != Some(self.definition) {
             return Ok(Freshness::Stale);
         }
         for (name, read) in &self.tables {
-            let version = output.transaction(&version_of(application, name)).await?;
+            let version = output.transaction(&version_of(app_id, name)).await?;
             let Some(version) = version.and_then(|version| u64::try_from(version).ok()) else {
                 return Ok(Freshness::Stale);
             };
@@ -117,19 +117,16 @@ impl Input {
         Ok(Freshness::Rewritten)
     }
 
-    /// What is recorded under `application` with an output that was computed from this.
-    pub(super) fn records(&self, application: &str) -> Vec<Transaction> {
-        let record = |application, version| Transaction {
-            application,
-            version,
-        };
+    /// What is recorded under `app_id` with an output that was computed from this.
+    pub(super) fn records(&self, app_id: &str) -> Vec<AppTransaction> {
+        let record = |app_id, version| AppTransaction { app_id, version };
         let versions = self.tables.iter().map(|(name, read)| {
             let version = i64::try_from(read.snapshot.version()).unwrap_or(i64::MAX);
-            record(version_of(application, name), version)
+            record(version_of(app_id, name), version)
         });
         [
-            record(application.to_owned(), self.fingerprint),
-            record(definition_of(application), self.definition),
+            record(app_id.to_owned(), self.fingerprint),
+            record(definition_of(app_id), self.definition),
         ]
         .into_iter()
         .chain(versions)
@@ -137,12 +134,12 @@ impl Input {
     }
 }
 
-fn definition_of(application: &str) -> String {
-    format!("{application}/query")
+fn definition_of(app_id: &str) -> String {
+    format!("{app_id}/query")
 }
 
-fn version_of(application: &str, table: &TableName) -> String {
-    format!("{application}/input/{table}")
+fn version_of(app_id: &str, table: &TableName) -> String {
+    format!("{app_id}/input/{table}")
 }
 
 /// A number that stands for `parts`.

@@ -10,7 +10,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::NaiveDate;
 use chrono_tz::{Europe::Paris, Tz, UTC};
 use datafusion::common::ScalarValue;
-use engine::lake::{Change, Lake, PartitionKey, Table, TableSchema, encode};
+use engine::lake::{CommitActions, Lake, PartitionKey, Table, TableSchema, encode};
 use engine::query::{Days, Library, Published, Report, Runner};
 use engine::runtime::{Runtime, RuntimeOptions};
 use engine::session::Session;
@@ -71,9 +71,9 @@ impl World {
     /// Makes `values` the readings of `day`; none, and the day leaves the table.
     async fn put(&mut self, day: &str, values: &[i64]) {
         let key = PartitionKey::of(Some("dt"), Some(&ScalarValue::from(day)));
-        let mut change = Change {
+        let mut actions = CommitActions {
             replace: vec![key.clone()],
-            ..Change::default()
+            ..CommitActions::default()
         };
         if !values.is_empty() {
             let schema = self.readings.snapshot().file_schema();
@@ -81,9 +81,9 @@ impl World {
             let rows = RecordBatch::try_new(Arc::clone(&schema), rows).expect("rows");
             let encoded = encode(&schema, &[rows]).expect("encoded");
             let file = self.readings.store(&key, encoded).await.expect("stored");
-            change.add.push(file);
+            actions.add.push(file);
         }
-        self.readings.commit(&change).await.expect("committed");
+        self.readings.commit(&actions).await.expect("committed");
     }
 
     fn runner(&self, zone: Tz) -> Runner {

@@ -10,8 +10,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use engine::Error;
 use engine::lake::{
-    Change, DataFile, Encoded, Lake, Outcome, PartitionKey, RemovedFiles, Snapshot, Table,
-    TableName, TableSchema, Transaction, encode,
+    AppTransaction, CommitActions, CommitOutcome, DataFile, Encoded, Lake, PartitionKey,
+    RemovedFiles, Snapshot, Table, TableName, TableSchema, encode,
 };
 use tempfile::TempDir;
 use url::Url;
@@ -106,55 +106,55 @@ async fn commit(table: &mut Table, times: usize) {
     }
 }
 
-/// Commits one file, whoever else has committed since the writer looked.
+/// Commits one file, on top of concurrent commits.
 async fn commit_once(table: &mut Table) -> DataFile {
     let file = store(table).await;
-    let change = adding(&file);
-    while table.commit(&change).await.expect("told") == Outcome::Superseded {}
+    let actions = adding(&file);
+    while table.commit(&actions).await.expect("answered") == CommitOutcome::Conflict {}
     file
 }
 
-fn adding(file: &DataFile) -> Change {
-    Change {
+fn adding(file: &DataFile) -> CommitActions {
+    CommitActions {
         add: vec![file.clone()],
-        transactions: vec![Transaction::unique(MARK)],
-        ..Change::default()
+        transactions: vec![AppTransaction::unique(MARK)],
+        ..CommitActions::default()
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_writers_one_commits_and_the_other_is_told() {
+async fn second_commit_on_one_version_conflicts() {
     let world = World::new();
     let (mut one, mut other) = (world.writer().await, world.writer().await);
     let (mine, theirs) = (store(&one).await, store(&other).await);
     assert_eq!(
         one.commit(&adding(&mine)).await.expect("committed"),
-        Outcome::Committed(1)
+        CommitOutcome::Committed(1)
     );
-    let change = adding(&theirs);
+    let actions = adding(&theirs);
     assert_eq!(
-        other.commit(&change).await.expect("told"),
-        Outcome::Superseded
+        other.commit(&actions).await.expect("answered"),
+        CommitOutcome::Conflict
     );
     assert_eq!(
-        other.commit(&change).await.expect("committed"),
-        Outcome::Committed(2)
+        other.commit(&actions).await.expect("committed"),
+        CommitOutcome::Committed(2)
     );
     let recorded = other.snapshot().transaction(MARK).await.expect("read");
-    assert_eq!(recorded, Some(change.transactions[0].version));
+    assert_eq!(recorded, Some(actions.transactions[0].version));
     assert_eq!(other.snapshot().size().2, Some(4));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_is_in_the_table_already_is_not_committed_again() {
+async fn actions_that_are_in_the_table_are_not_committed_again() {
     let world = World::new();
     let (mut one, mut same) = (world.writer().await, world.writer().await);
-    let change = adding(&store(&one).await);
-    one.commit(&change).await.expect("committed");
-    // As after an answer that was lost: the writer believes that nothing happened.
+    let actions = adding(&store(&one).await);
+    one.commit(&actions).await.expect("committed");
+    // As after a lost answer: the writer does not know that its commit succeeded.
     assert_eq!(
-        same.commit(&change).await.expect("found"),
-        Outcome::Committed(1)
+        same.commit(&actions).await.expect("found"),
+        CommitOutcome::Committed(1)
     );
     assert_eq!(same.snapshot().size().2, Some(2));
 }
@@ -179,8 +179,8 @@ async fn commit_of_a_removed_file_conflicts_with_the_fence() {
     assert!(!world.holds(&file));
     // The writer was not killed after all: its commit conflicts with the fence.
     assert_eq!(
-        killed.commit(&adding(&file)).await.expect("told"),
-        Outcome::Superseded
+        killed.commit(&adding(&file)).await.expect("answered"),
+        CommitOutcome::Conflict
     );
 }
 
@@ -270,12 +270,12 @@ async fn fencing_token_older_than_the_listing_does_not_fence() {
     assert_eq!(removed.files, 1);
     assert!(world.holds(&known) && !world.holds(&file));
     assert_eq!(
-        writer.commit(&adding(&file)).await.expect("told"),
-        Outcome::Superseded
+        writer.commit(&adding(&file)).await.expect("answered"),
+        CommitOutcome::Conflict
     );
 }
 
-/// The library would make the creation that comes second a commit of its own, which gives the table another identity.
+/// The library would commit the second creation as a version of its own, with another table id.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_several_create_at_once_is_created_once() {
     for _ in 0..20 {
@@ -288,7 +288,7 @@ async fn a_table_that_several_create_at_once_is_created_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_notices_a_table_that_was_created_anew() {
+async fn a_reader_notices_a_recreated_table() {
     for (before, after) in [(2, 1), (1, 1), (1, 2), (0, 0)] {
         let world = World::new();
         commit(&mut world.writer().await, before).await;
@@ -319,8 +319,8 @@ async fn a_reader_notices_a_table_that_was_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_writer_stops_when_its_table_was_dropped_or_created_anew() {
-    for anew in [None, Some(0), Some(1), Some(3)] {
+async fn a_writer_stops_when_its_table_was_dropped_or_recreated() {
+    for recreated in [None, Some(0), Some(1), Some(3)] {
         let world = World::new();
         let mut writer = world.writer().await;
         commit(&mut writer, 1).await;
@@ -329,38 +329,38 @@ async fn a_writer_stops_when_its_table_was_dropped_or_created_anew() {
         let mut writer = world.writer().await;
         let file = store(&writer).await;
         world.drop_table();
-        if let Some(commits) = anew {
+        if let Some(commits) = recreated {
             commit(&mut world.writer().await, commits).await;
         }
         let stopped = writer.commit(&adding(&file)).await;
         let is_named = matches!(stopped, Err(Error::TableReplaced { .. }));
-        assert!(is_named, "{anew:?}: {stopped:?}");
+        assert!(is_named, "{recreated:?}: {stopped:?}");
         let entry = world.path("_delta_log/00000000000000000002.json");
-        assert_eq!(entry.exists(), anew == Some(3), "{anew:?}");
+        assert_eq!(entry.exists(), recreated == Some(3), "{recreated:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readers_and_writers_go_on_when_the_log_was_cut_off_behind_a_checkpoint() {
+async fn readers_and_writers_continue_after_log_cleanup() {
     let world = World::new();
     let mut writer = world.writer().await;
     commit(&mut writer, 50).await;
     let old = world.reader().await.expect("a table");
     let mut idle = world.writer().await;
     commit(&mut writer, 55).await;
-    cut_off_log(&world, 99);
+    clean_up_log(&world, 99);
     let new = world.reader().await.expect("a table");
     assert_eq!((old.version(), new.version()), (50, 105));
-    // The same table, so its writer is only late, and is told like any other.
-    let change = adding(&store(&idle).await);
-    let outcome = idle.commit(&change).await.expect("told");
-    assert_eq!(outcome, Outcome::Superseded);
-    let outcome = idle.commit(&change).await.expect("committed");
-    assert_eq!(outcome, Outcome::Committed(106));
+    // It is the same table, so its late writer gets a conflict like any other.
+    let actions = adding(&store(&idle).await);
+    let outcome = idle.commit(&actions).await.expect("answered");
+    assert_eq!(outcome, CommitOutcome::Conflict);
+    let outcome = idle.commit(&actions).await.expect("committed");
+    assert_eq!(outcome, CommitOutcome::Committed(106));
 }
 
-/// As the library does when entries are old and a checkpoint has what they say.
-fn cut_off_log(world: &World, checkpoint: u64) {
+/// Log cleanup, as the library does it: entries before a checkpoint are deleted.
+fn clean_up_log(world: &World, checkpoint: u64) {
     let path = |name: String| world.path(&format!("_delta_log/{name}"));
     assert!(path(format!("{checkpoint:020}.checkpoint.parquet")).exists());
     for version in 0..checkpoint {
@@ -369,20 +369,20 @@ fn cut_off_log(world: &World, checkpoint: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_recorded_is_known_for_every_name_also_behind_a_checkpoint() {
+async fn app_transactions_are_read_from_entries_and_checkpoints() {
     let world = World::new();
     let mut writer = world.writer().await;
     let mut recorded = Vec::new();
     for number in 0..105 {
-        // Each name twice: the second is the one that counts, on either side of the checkpoint.
-        let transaction = Transaction::unique(&format!("name {}", number % 60));
-        let change = Change {
+        // Each app id twice, on either side of the checkpoint: the later version wins.
+        let transaction = AppTransaction::unique(&format!("name {}", number % 60));
+        let actions = CommitActions {
             transactions: vec![transaction.clone()],
-            ..Change::default()
+            ..CommitActions::default()
         };
-        writer.commit(&change).await.expect("committed");
-        recorded.retain(|(name, _)| *name != transaction.application);
-        recorded.push((transaction.application, transaction.version));
+        writer.commit(&actions).await.expect("committed");
+        recorded.retain(|(name, _)| *name != transaction.app_id);
+        recorded.push((transaction.app_id, transaction.version));
     }
     let check = async |case: &str| {
         let reader = world.writer().await;
@@ -394,9 +394,9 @@ async fn what_was_recorded_is_known_for_every_name_also_behind_a_checkpoint() {
         assert_eq!(none, None, "{case}");
     };
     check("with all entries").await;
-    cut_off_log(&world, 99);
+    clean_up_log(&world, 99);
     check("with the entries behind the checkpoint").await;
-    // A checkpoint that we do not understand ourselves.
+    // A checkpoint in a form that only the library reads.
     let checkpoint = |name: &str| {
         world.path(&format!(
             "_delta_log/00000000000000000099.checkpoint{name}.parquet"

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use engine::lake::{
-    Change, FencingToken, Lake, Outcome, PositionNames, RemovedFiles, Snapshot, Table, TableName,
-    TableSchema, TopicNames, Transaction,
+    AppTransaction, CommitActions, CommitOutcome, FencingToken, Lake, PositionNames, RemovedFiles,
+    Snapshot, Table, TableName, TableSchema, TopicNames,
 };
 use engine::metrics::Counter;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -206,15 +206,12 @@ impl Marks {
 
 impl Writer {
     /// What is recorded beside the rows of one commit.
-    fn transactions(&self, more: &Reached) -> Vec<Transaction> {
+    fn transactions(&self, more: &Reached) -> Vec<AppTransaction> {
         let mut reached = self.reached.clone();
         reached.extend(more);
-        let mut transactions = vec![Transaction::unique(&self.names.mark())];
-        let mut record = |application, version| {
-            transactions.push(Transaction {
-                application,
-                version,
-            });
+        let mut transactions = vec![AppTransaction::unique(&self.names.mark())];
+        let mut record = |app_id, version| {
+            transactions.push(AppTransaction { app_id, version });
         };
         let Some(recording) = self.recording.as_ref().filter(|_| !more.is_empty()) else {
             return transactions;
@@ -239,28 +236,28 @@ impl Writer {
     async fn commit(&mut self, mut files: Vec<Staged>, more: &Reached) -> Result<(), Error> {
         let transactions = self.transactions(more);
         let mark = transactions[0].version;
-        for _ in 0..TRIES {
+        for attempt in 1..=TRIES {
             if self.swept_since().await? {
-                warn!(table = %self.table.name(), "somebody swept the table; storing again what is not committed yet");
+                warn!(table = %self.table.name(), "orphan files were removed concurrently; re-uploading staged files");
                 self.target.is_swept();
             }
             files = self.target.store_lost(files).await?;
-            let change = Change {
+            let change = CommitActions {
                 add: files.iter().map(|staged| staged.file.clone()).collect(),
                 transactions: transactions.clone(),
-                ..Change::default()
+                ..CommitActions::default()
             };
             match self.table.commit(&change).await? {
-                Outcome::Committed(version) => {
+                CommitOutcome::Committed(version) => {
                     (self.seen.landing, self.seen.version) = (Some(mark), version);
                     self.reached.extend(more);
                     info!(table = %self.table.name(), version, files = change.add.len(), "committed");
                     return Ok(());
                 }
-                Outcome::Superseded => {
+                CommitOutcome::Conflict => {
                     let version = self.table.snapshot().version();
                     self.retries.inc();
-                    warn!(table = %self.table.name(), version, "somebody else committed first");
+                    warn!(table = %self.table.name(), version, attempt, "commit conflict, retrying");
                 }
             }
         }

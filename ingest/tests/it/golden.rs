@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use chrono_tz::Europe::Paris;
 use datafusion::datasource::MemTable;
-use engine::lake::{Change, Outcome, encode, split};
+use engine::lake::{CommitActions, CommitOutcome, encode, split};
 use engine::query::{Days, PartitionRun, Published, parse_date};
 use engine::session::rows_context;
 use futures::future::join_all;
@@ -148,14 +148,14 @@ impl Golden {
         let mut table = lake
             .open_or_create(&declared.name, &declared.schema)
             .await?;
-        let mut change = Change::default();
+        let mut change = CommitActions::default();
         for (key, rows) in split(&rows, &declared.schema.partition)? {
             let encoded = encode(&table.snapshot().file_schema(), &rows)?;
             change.add.push(table.store(&key, encoded).await?);
         }
         match table.commit(&change).await? {
-            Outcome::Committed(_) => Ok(Vec::new()),
-            Outcome::Superseded => Err("somebody else committed".into()),
+            CommitOutcome::Committed(_) => Ok(Vec::new()),
+            CommitOutcome::Conflict => Err("somebody else committed".into()),
         }
     }
 
