@@ -45,7 +45,7 @@ pub use self::location::Location;
 pub use self::name::TableName;
 pub use self::orphan_files::FencingToken;
 pub use self::partition::{PartitionKey, split};
-pub(crate) use self::positions::Reached;
+pub(crate) use self::positions::SourceProgress;
 pub use self::positions::{IDENTITY, PositionNames, TopicNames};
 pub use self::provider::{InputFile, LakeTable};
 pub use self::rows::Rows;

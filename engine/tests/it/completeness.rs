@@ -81,16 +81,16 @@ impl World {
 }
 
 /// Records that `table` has `topic` up to these offsets, and event times in seconds.
-async fn record(table: &mut Table, topic: &str, reached: &[(i32, i64, Option<i64>)]) {
+async fn record(table: &mut Table, topic: &str, progress: &[(i32, i64, Option<i64>)]) {
     let (names, positions) = (TopicNames::of(topic), PositionNames::kafka(topic));
-    let mut transactions = vec![AppTransaction::unique(&names.mark())];
+    let mut transactions = vec![AppTransaction::unique(&names.landing_token())];
     let mut record = |app_id, version| {
         transactions.push(AppTransaction { app_id, version });
     };
     let [high, low] = names.id();
     record(high, 1);
     record(low, 2);
-    for (partition, next, newest_s) in reached {
+    for (partition, next, newest_s) in progress {
         record(positions.position(*partition), *next);
         if let Some(newest_s) = newest_s {
             record(positions.newest_event(*partition), newest_s * 1_000_000);
@@ -104,7 +104,7 @@ async fn record(table: &mut Table, topic: &str, reached: &[(i32, i64, Option<i64
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_table_says_how_far_it_has_each_topic_partition() {
+async fn each_table_lists_its_progress_by_topic_partition() {
     let world = World::new();
     assert_eq!(world.completeness().await, Vec::<String>::new());
     let mut weather = world.landed("weather").await;

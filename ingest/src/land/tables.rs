@@ -198,7 +198,7 @@ impl Marks {
         let snapshot = table.snapshot();
         Ok(Self {
             version: snapshot.version(),
-            landing: snapshot.transaction(&names.mark()).await?,
+            landing: snapshot.transaction(&names.landing_token()).await?,
             sweep: FencingToken::newest(snapshot).await?,
         })
     }
@@ -209,7 +209,7 @@ impl Writer {
     fn transactions(&self, more: &Reached) -> Vec<AppTransaction> {
         let mut reached = self.reached.clone();
         reached.extend(more);
-        let mut transactions = vec![AppTransaction::unique(&self.names.mark())];
+        let mut transactions = vec![AppTransaction::unique(&self.names.landing_token())];
         let mut record = |app_id, version| {
             transactions.push(AppTransaction { app_id, version });
         };
