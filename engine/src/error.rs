@@ -220,7 +220,7 @@ pub enum Error {
     #[error(
         "others kept committing to the output of query \"{query}\"; gave up after {tries} runs"
     )]
-    RunContended { query: String, tries: usize },
+    TooManyRunConflicts { query: String, tries: usize },
     #[error(
         "query \"{query}\" publishes nothing: a row of partition \"{partition}\" has no \"{column}\", which output.hbase.row_key names"
     )]
@@ -240,7 +240,7 @@ pub enum Error {
     #[error(
         "the rows of query \"{query}\" are published, but not in HBase table \"{table}\"; the next run completes it"
     )]
-    Mirror {
+    SyncHbase {
         query: String,
         table: String,
         #[source]

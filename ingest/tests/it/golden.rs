@@ -18,7 +18,7 @@ use std::sync::Arc;
 use chrono_tz::Europe::Paris;
 use datafusion::datasource::MemTable;
 use engine::lake::{CommitActions, CommitOutcome, encode, split};
-use engine::query::{Days, PartitionRun, Published, parse_date};
+use engine::query::{PartitionRun, PartitionSelection, Published, parse_date};
 use engine::session::rows_context;
 use futures::future::join_all;
 
@@ -162,11 +162,11 @@ impl Golden {
     async fn run(&self, statement: &str) -> Result<Rows, Box<dyn Error>> {
         let mut words = statement.split_whitespace().skip(1);
         let name = words.next().ok_or("RUN what?")?;
-        let mut days = Days::All;
+        let mut days = PartitionSelection::All;
         let mut parameters = BTreeMap::new();
         for word in words {
             match word.split_once('=') {
-                Some(("dt", day)) => days = Days::One(parse_date("dt", day)?),
+                Some(("dt", day)) => days = PartitionSelection::One(parse_date("dt", day)?),
                 Some((name, value)) => {
                     parameters.insert(name.to_owned(), value.to_owned());
                 }
