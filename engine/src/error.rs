@@ -131,7 +131,7 @@ pub enum Error {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     #[error("others kept committing to table \"{table}\"; gave up after {tries} tries")]
-    Contended { table: TableName, tries: usize },
+    TooManyConflicts { table: TableName, tries: usize },
     #[error("could not read {}", path.display())]
     ReadFile {
         path: PathBuf,
@@ -220,7 +220,7 @@ pub enum Error {
     #[error(
         "others kept committing to the output of query \"{query}\"; gave up after {tries} runs"
     )]
-    RunContended { query: String, tries: usize },
+    TooManyRunConflicts { query: String, tries: usize },
     #[error(
         "query \"{query}\" publishes nothing: a row of partition \"{partition}\" has no \"{column}\", which output.hbase.row_key names"
     )]
@@ -240,7 +240,7 @@ pub enum Error {
     #[error(
         "the rows of query \"{query}\" are published, but not in HBase table \"{table}\"; the next run completes it"
     )]
-    Mirror {
+    SyncHbase {
         query: String,
         table: String,
         #[source]

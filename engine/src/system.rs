@@ -18,7 +18,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::error::Error;
-use crate::lake::{Lake, Reached, Snapshot};
+use crate::lake::{Lake, Snapshot, SourceProgress};
 
 /// The schema that these tables are in, beside that of the lake.
 pub const SYSTEM: &str = "system";
@@ -110,7 +110,7 @@ impl TableProvider for Completeness {
     }
 }
 
-type Found = Vec<(Reached, Arc<Snapshot>)>;
+type Found = Vec<(SourceProgress, Arc<Snapshot>)>;
 
 /// What every table of the lake has, in the order of topics.
 async fn look(lake: &Lake) -> Result<Found, Error> {
@@ -129,9 +129,9 @@ async fn look(lake: &Lake) -> Result<Found, Error> {
 }
 
 async fn look_at(snapshot: Arc<Snapshot>) -> Result<Found, Error> {
-    let reached = snapshot.reached().await?.into_iter();
-    Ok(reached
-        .map(|reached| (reached, Arc::clone(&snapshot)))
+    let progress = snapshot.source_progress().await?.into_iter();
+    Ok(progress
+        .map(|progress| (progress, Arc::clone(&snapshot)))
         .collect())
 }
 
@@ -142,13 +142,13 @@ fn rows(found: &Found, columns: &SchemaRef) -> Result<RecordBatch, DataFusionErr
     let instants = || TimestampMicrosecondBuilder::new().with_timezone("UTC");
     let (mut until, mut committed) = (instants(), instants());
     let (mut versions, mut counts) = (Int64Builder::new(), Int64Builder::new());
-    for (reached, table) in found {
-        topics.append_value(&reached.topic);
-        partitions.append_value(reached.partition);
+    for (progress, table) in found {
+        topics.append_value(&progress.topic);
+        partitions.append_value(progress.partition);
         tables.append_value(table.name().as_str());
-        sources.append_value(reached.source);
-        next.append_value(reached.next_offset);
-        until.append_option(reached.newest_event_us);
+        sources.append_value(progress.source);
+        next.append_value(progress.next_offset);
+        until.append_option(progress.newest_event_us);
         committed.append_option(table.committed_ms().map(|ms| ms * 1000));
         versions.append_value(i64::try_from(table.version()).unwrap_or(i64::MAX));
         let (_, _, rows) = table.size();

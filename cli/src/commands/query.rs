@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use clap::Subcommand;
-use engine::query::{Judged, Library, QueryFile, QueryName, Runner};
+use engine::query::{CheckedQuery, Library, QueryFile, QueryName, Runner};
 use ingest::declaration::Declarations;
 
 use crate::app::App;
@@ -71,7 +71,7 @@ struct Line {
 
 impl Line {
     /// A broken file is listed too: it is there, and `check` says what is wrong with it.
-    fn of((name, query): Judged) -> Self {
+    fn of((name, query): CheckedQuery) -> Self {
         let Ok(query) = query else {
             let description = format!("broken; see `isobar query check {name}`");
             return Self {

@@ -6,7 +6,9 @@ use anyhow::bail;
 use chrono::NaiveDate;
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
-use engine::query::{Days, PartitionRun, Published, QueryFile, Report, Runner, parse_date};
+use engine::query::{
+    PartitionRun, PartitionSelection, Published, QueryFile, Report, Runner, parse_date,
+};
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::app::App;
@@ -68,19 +70,19 @@ impl Run {
         print(&report, out)
     }
 
-    fn days(&self, only_today: bool) -> Days {
+    fn days(&self, only_today: bool) -> PartitionSelection {
         match (self.dt, self.from, self.to) {
-            (Some(day), ..) => Days::One(day),
+            (Some(day), ..) => PartitionSelection::One(day),
             (_, Some(from), Some(to)) if from > to => {
                 let message = format!("--to {to} lies before --from {from}");
                 Args::command()
                     .error(ErrorKind::ValueValidation, message)
                     .exit()
             }
-            (_, Some(from), Some(to)) => Days::Range(from, to),
+            (_, Some(from), Some(to)) => PartitionSelection::Range(from, to),
             // What has not changed is not published again, so all and the changed ones are the same.
-            _ if self.all || self.changed || !only_today => Days::All,
-            _ => Days::Today,
+            _ if self.all || self.changed || !only_today => PartitionSelection::All,
+            _ => PartitionSelection::Today,
         }
     }
 }
@@ -89,7 +91,7 @@ impl Run {
 pub(crate) async fn publish(
     app: &App,
     query: &QueryFile,
-    days: &Days,
+    days: &PartitionSelection,
     given: &BTreeMap<String, String>,
 ) -> anyhow::Result<Report> {
     let lake = app.lake()?;

@@ -88,10 +88,10 @@ async fn sweep(lake: &Lake, name: Option<&str>, out: &mut Output) -> anyhow::Res
                 table: name.clone(),
                 lake: lake.root().to_string(),
             })?;
-        let swept = table.sweep().await?;
+        let removed = table.remove_orphan_files().await?;
         out.line(format_args!(
             "{name}: {} files, {} bytes removed",
-            swept.files, swept.bytes
+            removed.files, removed.bytes
         ))?;
     }
     Ok(())

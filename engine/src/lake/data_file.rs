@@ -19,8 +19,8 @@ use parquet::schema::types::ColumnPath;
 use uuid::Uuid;
 
 use super::location::Location;
+use super::partition::{NULL_PARTITION, below, escape};
 use super::statistics;
-use super::table::{NULL_PARTITION, below, escape};
 use super::temporary::is_absent;
 use crate::error::Error;
 use crate::functions::float_key::with_one_nan;
@@ -29,11 +29,11 @@ use crate::functions::float_key::with_one_nan;
 /// files still spreads over cores.
 const ROW_GROUP_ROWS: usize = 256 * 1024;
 
-/// How the names of our data files begin. Only such files are swept: those of other writers of the table
-/// are not ours to judge.
-pub(super) const OURS: &str = "isobar-";
+/// How the names of our data files begin. Only such files are removed as orphans: other tools that
+/// write to the table manage their own.
+pub(super) const OUR_PREFIX: &str = "isobar-";
 
-/// How often a file is written that somebody else removes meanwhile.
+/// How often a file is uploaded while removals of orphan files delete its temporary file.
 const STORE_TRIES: usize = 3;
 
 /// Text that is kept but never searched by range; statistics of it would only bloat the log.
@@ -143,7 +143,7 @@ impl Encoded {
             tries += 1;
             match table.store().put(&path, self.content.clone().into()).await {
                 Ok(_) => break relative,
-                // Somebody swept the table while the file was being written, and took it for a leftover.
+                // Another process removed the temporary file as an orphan during the upload.
                 Err(source) if is_absent(&source) && tries < STORE_TRIES => {}
                 Err(source) => return Err(table.failed("write a data file to", source)),
             }
@@ -172,7 +172,7 @@ impl Encoded {
 
 /// A path that no file has, below the table's directory.
 fn path_of_new(partition: &[(String, String)]) -> String {
-    let name = format!("{OURS}{}.zstd.parquet", Uuid::new_v4());
+    let name = format!("{OUR_PREFIX}{}.zstd.parquet", Uuid::new_v4());
     let directories = partition
         .iter()
         .map(|(column, value)| format!("{column}={}", escape(value)));

@@ -14,7 +14,7 @@ use deltalake_core::kernel::{Action, MetadataExt as _, StructType};
 use tracing::info;
 
 use super::snapshot::{Snapshot, readers_schema};
-use super::table::{Change, Outcome, Table, TableSchema, Transaction};
+use super::table::{AppTransaction, CommitActions, CommitOutcome, Table, TableSchema};
 use crate::error::Error;
 
 /// Name of the marks by which a commit of columns is found again.
@@ -38,16 +38,16 @@ impl Table {
             let names: Vec<_> = gained.iter().map(|field| field.name().clone()).collect();
             // Behind those that are there, so that what counts columns by their place goes on.
             let all: Vec<_> = columns.fields().iter().cloned().chain(gained).collect();
-            let change = Change {
+            let actions = CommitActions {
                 columns: Some(Arc::new(Schema::new(all))),
-                transactions: vec![Transaction::unique(COLUMNS)],
-                ..Change::default()
+                transactions: vec![AppTransaction::unique(COLUMNS)],
+                ..CommitActions::default()
             };
-            if let Outcome::Committed(version) = self.commit(&change).await? {
+            if let CommitOutcome::Committed(version) = self.commit(&actions).await? {
                 info!(table = %self.name(), version, columns = names.join(", "), "added columns");
             }
         }
-        Err(Error::Contended {
+        Err(Error::TooManyConflicts {
             table: self.name().clone(),
             tries: TRIES,
         })

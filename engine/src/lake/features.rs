@@ -10,7 +10,7 @@ use deltalake_core::kernel::Protocol;
 use deltalake_core::table::state::DeltaTableState;
 
 use super::name::TableName;
-use super::table::Change;
+use super::table::CommitActions;
 use crate::error::Error;
 
 /// With this version of writers a table lists its features; before it, a version stands for a set of them.
@@ -91,15 +91,15 @@ pub(super) fn may_delete_rows(protocol: &Protocol) -> bool {
     features(protocol).any(|feature| feature == "deletionVectors")
 }
 
-/// Refuses to write what `change` says to a table that asks more of its writers.
+/// Refuses `actions` on a table that requires of writers what Isobar does not do.
 pub(super) fn refuse_unwritable(
     name: &TableName,
     state: &DeltaTableState,
-    change: &Change,
+    actions: &CommitActions,
 ) -> Result<(), Error> {
     let columns = state.snapshot().arrow_schema();
     let configuration = state.metadata().configuration();
-    let takes_away = !change.remove.is_empty() || !change.replace.is_empty();
+    let takes_away = !actions.remove.is_empty() || !actions.replace.is_empty();
     let found = unknown_feature(state.protocol())
         .or_else(|| property(configuration))
         .or_else(|| of_column(&columns))

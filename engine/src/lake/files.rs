@@ -1,4 +1,4 @@
-//! The data files of a version, of which the version that follows shares nearly all.
+//! The data files of a version. Consecutive versions share nearly all of them.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -6,25 +6,28 @@ use std::sync::Arc;
 
 use super::snapshot_file::SnapshotFile;
 
-/// Files that came one commit after the other, before they are put with the others; of a large table an eighth of it.
+/// How many recent files a version keeps apart before they are merged into a new base: this number,
+/// or in a large table one eighth of the base.
 const RECENT_MIN: usize = 64;
 const RECENT_SHARE: usize = 8;
 
-/// The data files of one version. What a commit adds costs the files of the latest commits, and only now and then all of them,
-/// so that a commit becomes no dearer with those before it.
+/// The data files of one version: a short list of recent files over a base that versions share.
+///
+/// A commit copies the recent files only. The base is copied when the recent files outgrow their
+/// share or a file of the base is removed, so the cost of a commit does not grow with the table.
 #[derive(Debug)]
 pub(super) struct Files {
-    /// The newest first, all newer than those that are settled.
+    /// The newest first, all newer than the files of the base.
     recent: Vec<Arc<SnapshotFile>>,
-    settled: Arc<Settled>,
+    base: Arc<Base>,
 }
 
-/// Files that versions share.
+/// Files that several versions share.
 #[derive(Debug)]
-struct Settled {
+struct Base {
     /// The newest first.
     files: Vec<Arc<SnapshotFile>>,
-    /// What their paths below the table are, nearly: two may have one hash.
+    /// Hashes of their paths below the table. Two paths may have the same hash.
     hashes: HashSet<u64>,
     hasher: RandomState,
 }
@@ -36,7 +39,7 @@ impl Files {
         let hashes = files.iter().map(|file| hasher.hash_one(&file.relative));
         Self {
             recent: Vec::new(),
-            settled: Arc::new(Settled {
+            base: Arc::new(Base {
                 hashes: hashes.collect(),
                 files,
                 hasher,
@@ -44,30 +47,30 @@ impl Files {
         }
     }
 
-    /// Those of the version that has `added` and lacks `gone`, which are paths below the table. A file that is added may
-    /// have the path of one that goes.
-    pub(super) fn after(&self, added: Vec<Arc<SnapshotFile>>, gone: &HashSet<String>) -> Self {
-        let stays = |file: &&Arc<SnapshotFile>| !gone.contains(&file.relative);
+    /// The files of a later version: those of this one without `removed`, which are paths below the
+    /// table, and `added`, the newest first. The path of an added file may be among the removed.
+    pub(super) fn after(&self, added: Vec<Arc<SnapshotFile>>, removed: &HashSet<String>) -> Self {
+        let stays = |file: &&Arc<SnapshotFile>| !removed.contains(&file.relative);
         let recent = self.recent.iter().filter(stays).cloned();
         let recent: Vec<_> = added.into_iter().chain(recent).collect();
-        let most = RECENT_MIN.max(self.settled.files.len() / RECENT_SHARE);
-        if recent.len() <= most && !gone.iter().any(|path| self.settled.may_have(path)) {
+        let most = RECENT_MIN.max(self.base.files.len() / RECENT_SHARE);
+        if recent.len() <= most && !removed.iter().any(|path| self.base.may_have(path)) {
             return Self {
                 recent,
-                settled: Arc::clone(&self.settled),
+                base: Arc::clone(&self.base),
             };
         }
-        let settled = self.settled.files.iter().filter(stays).cloned();
-        Self::new(recent.into_iter().chain(settled).collect())
+        let base = self.base.files.iter().filter(stays).cloned();
+        Self::new(recent.into_iter().chain(base).collect())
     }
 
     /// The newest first.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<SnapshotFile>> {
-        self.recent.iter().chain(&self.settled.files)
+        self.recent.iter().chain(&self.base.files)
     }
 
     pub(super) fn len(&self) -> usize {
-        self.recent.len() + self.settled.files.len()
+        self.recent.len() + self.base.files.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -75,7 +78,7 @@ impl Files {
     }
 }
 
-impl Settled {
+impl Base {
     fn may_have(&self, path: &str) -> bool {
         self.hashes.contains(&self.hasher.hash_one(path))
     }
@@ -114,52 +117,56 @@ mod tests {
         Arc::new(file.expect("a table without partition columns"))
     }
 
-    fn gone(paths: &[&str]) -> HashSet<String> {
+    fn removed(paths: &[&str]) -> HashSet<String> {
         paths.iter().map(|path| (*path).to_owned()).collect()
     }
 
-    fn told(files: &Files) -> Vec<(&str, u64)> {
-        let told: Vec<_> = files
+    fn listed(files: &Files) -> Vec<(&str, u64)> {
+        let found: Vec<_> = files
             .iter()
             .map(|file| (file.relative.as_str(), file.size))
             .collect();
-        assert_eq!(files.len(), told.len());
-        assert_eq!(files.is_empty(), told.is_empty());
-        told
+        assert_eq!(files.len(), found.len());
+        assert_eq!(files.is_empty(), found.is_empty());
+        found
     }
 
     #[test]
-    fn files_come_and_go_the_newest_first() {
+    fn files_of_a_later_version_are_listed_newest_first() {
         let none = Files::new(Vec::new());
         assert!(none.is_empty());
         let one = Files::new(vec![file("a", 1)]);
-        let two = one.after(vec![file("b", 1)], &gone(&["b"]));
-        assert_eq!(told(&two), [("b", 1), ("a", 1)]);
-        let without = two.after(vec![file("c", 1)], &gone(&["a", "c"]));
-        assert_eq!(told(&without), [("c", 1), ("b", 1)]);
-        let anew = two.after(vec![file("a", 2)], &gone(&["a"]));
-        assert_eq!(told(&anew), [("a", 2), ("b", 1)]);
-        let recent = two.after(vec![file("b", 2)], &gone(&["b"]));
-        assert_eq!(told(&recent), [("b", 2), ("a", 1)]);
-        assert_eq!(told(&two), [("b", 1), ("a", 1)], "a version never changes");
+        let two = one.after(vec![file("b", 1)], &removed(&["b"]));
+        assert_eq!(listed(&two), [("b", 1), ("a", 1)]);
+        let without = two.after(vec![file("c", 1)], &removed(&["a", "c"]));
+        assert_eq!(listed(&without), [("c", 1), ("b", 1)]);
+        let replaced = two.after(vec![file("a", 2)], &removed(&["a"]));
+        assert_eq!(listed(&replaced), [("a", 2), ("b", 1)]);
+        let recent = two.after(vec![file("b", 2)], &removed(&["b"]));
+        assert_eq!(listed(&recent), [("b", 2), ("a", 1)]);
+        assert_eq!(
+            listed(&two),
+            [("b", 1), ("a", 1)],
+            "a version never changes"
+        );
     }
 
     #[test]
-    fn a_commit_that_adds_a_file_shares_the_others_with_the_version_before() {
+    fn version_that_adds_a_file_shares_the_base() {
         let mut files = Files::new(Vec::new());
-        let mut settled_anew = 0;
+        let mut new_bases = 0;
         let commits = 10_000;
         for number in 0..commits {
             let path = number.to_string();
-            let next = files.after(vec![file(&path, 1)], &gone(&[&path]));
-            settled_anew += usize::from(!Arc::ptr_eq(&next.settled, &files.settled));
+            let next = files.after(vec![file(&path, 1)], &removed(&[&path]));
+            new_bases += usize::from(!Arc::ptr_eq(&next.base, &files.base));
             files = next;
         }
-        let numbers: Vec<u64> = told(&files)
+        let numbers: Vec<u64> = listed(&files)
             .iter()
             .map(|(path, _)| path.parse().expect("a number"))
             .collect();
         assert!(numbers.iter().copied().eq((0..commits).rev()));
-        assert!(settled_anew < RECENT_MIN, "{settled_anew} times");
+        assert!(new_bases < RECENT_MIN, "{new_bases} times");
     }
 }

@@ -9,7 +9,7 @@ use object_store::path::Path;
 use object_store::{DynObjectStore, ObjectMeta, ObjectStore as _, ObjectStoreExt as _};
 use url::Url;
 
-use super::temporary::{Stored, is_absent};
+use super::temporary::{StoredFile, is_absent};
 use crate::error::Error;
 
 /// How often a file is written while others remove what is about to become it.
@@ -172,12 +172,12 @@ impl Location {
     }
 
     /// Files that were to be renamed to the one here.
-    async fn temporaries(&self) -> Result<Vec<Stored>, Error> {
+    async fn temporaries(&self) -> Result<Vec<StoredFile>, Error> {
         let directory = self.parent();
         let mut files = directory.list_with_temporaries().await?;
         files.retain(|file| {
             let is_beside = file.path.parts().count() == self.path.parts().count();
-            is_beside && file.temporary_of() == self.path.filename()
+            is_beside && file.temporary_for() == self.path.filename()
         });
         Ok(files)
     }

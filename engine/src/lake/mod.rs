@@ -10,12 +10,14 @@ mod data_file;
 mod evolve;
 mod features;
 mod files;
-mod follow;
 mod history;
 mod late;
 mod location;
+mod log_replay;
 mod log_text;
 mod name;
+mod orphan_files;
+mod partition;
 mod positions;
 mod provider;
 mod pruning;
@@ -25,7 +27,6 @@ mod snapshot;
 mod snapshot_file;
 mod statistics;
 mod store;
-mod sweep;
 mod table;
 mod temporary;
 mod transactions;
@@ -44,16 +45,16 @@ pub use self::data_file::{DataFile, Encoded, encode};
 pub(crate) use self::history::History;
 pub use self::location::Location;
 pub use self::name::TableName;
-pub(crate) use self::positions::Reached;
+pub use self::orphan_files::FencingToken;
+pub use self::partition::{PartitionKey, split};
+pub(crate) use self::positions::SourceProgress;
 pub use self::positions::{IDENTITY, PositionNames, TopicNames};
 pub use self::provider::{InputFile, LakeTable};
 pub use self::rows::Rows;
 pub use self::snapshot::Snapshot;
 pub use self::store::{Counters, Failure, StoreOptions, Stores};
-pub use self::sweep::Swept;
-pub use self::table::{
-    Change, Outcome, PartitionKey, SWEEP, Table, TableSchema, Transaction, split,
-};
+pub use self::table::{AppTransaction, CommitActions, CommitOutcome, Table, TableSchema};
+pub use self::temporary::RemovedFiles;
 use crate::error::Error;
 
 /// How many tables are looked at side by side when the lake is listed.

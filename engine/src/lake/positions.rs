@@ -1,17 +1,18 @@
-//! How far the topics of a table were read: the names under which its log records it, and what stands there.
+//! How far the topics of a table were read: the application ids that record it, and their values.
 //!
-//! Landings write these numbers, in the commit of the rows that they stand for; everybody may read them.
+//! A landing records its positions in the commit of the rows that they describe. Any reader of the
+//! table can look them up.
 
 use super::snapshot::Snapshot;
 use crate::error::Error;
 
-/// Columns that every landed table has: a row says which message it came from.
+/// Columns of every landed table: the identity of the message that a row came from.
 pub const IDENTITY: [&str; 3] = ["kafka_topic", "kafka_partition", "kafka_offset"];
 
-/// What stands behind the name of a position, for the newest event time.
+/// Suffix of the application id that records the newest event time beside a position.
 const NEWEST_EVENT: &str = "/newest-event";
 
-/// The names under which the log of a table records numbers for one topic, whatever source its messages come from.
+/// The application ids of one topic that do not depend on the source of its messages.
 #[derive(Clone, Debug)]
 pub struct TopicNames {
     topic: String,
@@ -24,21 +25,22 @@ impl TopicNames {
         }
     }
 
-    /// The marks that landings leave.
-    pub fn mark(&self) -> String {
+    /// The id of the fencing tokens that landings of the topic commit. A landing that finds another
+    /// landing's token stops, since both may have landed the same messages.
+    pub fn landing_token(&self) -> String {
         format!("isobar/landing/{}", self.topic)
     }
 
-    /// Which Kafka topic of that name the messages are of: the halves of its id.
+    /// The ids that record the two halves of the Kafka topic id: a recreated topic has another one.
     pub fn id(&self) -> [String; 2] {
         ["high", "low"].map(|half| format!("isobar/kafka/{}/id-{half}", self.topic))
     }
 }
 
-/// The names under which the log of a table records how far one source of a topic was read.
+/// The application ids that record how far one source of a topic was read.
 #[derive(Clone, Debug)]
 pub struct PositionNames {
-    /// What they begin with, before the number of the topic partition.
+    /// Their prefix, before the number of the topic partition.
     source: String,
 }
 
@@ -49,49 +51,50 @@ impl PositionNames {
         }
     }
 
-    /// `tables` tells the tables of one database from those of another.
+    /// `tables` identifies the set of consumer tables, so that each database has its own positions.
     pub fn postgres(topic: &str, tables: i64) -> Self {
         Self {
             source: format!("isobar/postgres/{topic}/{tables}/"),
         }
     }
 
-    /// The offset of the next message to take of a topic partition.
+    /// Records the offset of the next message to land of a topic partition.
     pub fn position(&self, partition: i32) -> String {
         format!("{}{partition}", self.source)
     }
 
-    /// The newest event time of the messages before that offset, UTC microseconds.
+    /// Records the newest event time of the messages before that offset, UTC microseconds.
     pub fn newest_event(&self, partition: i32) -> String {
         format!("{}{NEWEST_EVENT}", self.position(partition))
     }
 }
 
-/// How far a table has one topic partition of one kind of source.
+/// How far a table has landed one topic partition from one kind of source.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Reached {
+pub(crate) struct SourceProgress {
     pub(crate) topic: String,
+    /// The topic partition.
     pub(crate) partition: i32,
-    /// As `isobar land --from` names it.
+    /// The kind of source, as `isobar land --from` names it.
     pub(crate) source: &'static str,
-    /// The table has everything that the source has of the topic partition before this offset.
+    /// The table has every message of the topic partition that the source holds before this offset.
     pub(crate) next_offset: i64,
-    /// Newest event time among those messages, UTC microseconds, if it was recorded.
+    /// Newest event time among these messages, UTC microseconds, if recorded.
     pub(crate) newest_event_us: Option<i64>,
 }
 
 impl Snapshot {
-    /// How far the table has each topic partition that was landed with positions. No data file is read.
-    pub(crate) async fn reached(&self) -> Result<Vec<Reached>, Error> {
-        // Tables that nothing lands in are not asked for their log.
+    /// The progress of each topic partition that was landed with positions. Reads the log only.
+    pub(crate) async fn source_progress(&self) -> Result<Vec<SourceProgress>, Error> {
+        // A table that is not landed into has no identity columns, and its log is not read.
         if self.schema().index_of(IDENTITY[2]).is_err() {
             return Ok(Vec::new());
         }
         let all = self.transactions().await?;
-        let reached = all.iter().filter_map(|(name, next_offset)| {
+        let found = all.iter().filter_map(|(name, next_offset)| {
             let (source, topic, partition) = position(name)?;
             let newest = format!("{name}{NEWEST_EVENT}");
-            Some(Reached {
+            Some(SourceProgress {
                 topic: topic.to_owned(),
                 partition,
                 source,
@@ -99,24 +102,25 @@ impl Snapshot {
                 newest_event_us: all.get(&newest).copied(),
             })
         });
-        let mut reached: Vec<_> = reached.collect();
-        // Of several databases the one counts that was read furthest: what it had is there.
-        reached.sort_by(|one, other| other.cmp(one));
-        reached.dedup_by(|behind, ahead| {
+        let mut progress: Vec<_> = found.collect();
+        // With several PostgreSQL databases the one that was read furthest counts: its messages have landed.
+        progress.sort_by(|one, other| other.cmp(one));
+        progress.dedup_by(|behind, ahead| {
             (&behind.topic, behind.partition, behind.source)
                 == (&ahead.topic, ahead.partition, ahead.source)
         });
-        reached.reverse();
-        Ok(reached)
+        progress.reverse();
+        Ok(progress)
     }
 }
 
-/// What the position recorded under `name` is of, if it is one: the kind of source, topic and topic partition.
-fn position(name: &str) -> Option<(&'static str, &str, i32)> {
-    let (source, (topic, partition)) = if let Some(rest) = name.strip_prefix("isobar/kafka/") {
+/// The kind of source, topic and topic partition of the position that `app_id` records; `None` for other
+/// application ids.
+fn position(app_id: &str) -> Option<(&'static str, &str, i32)> {
+    let (source, (topic, partition)) = if let Some(rest) = app_id.strip_prefix("isobar/kafka/") {
         ("kafka", rest.rsplit_once('/')?)
     } else {
-        let rest = name.strip_prefix("isobar/postgres/")?;
+        let rest = app_id.strip_prefix("isobar/postgres/")?;
         let (of_tables, partition) = rest.rsplit_once('/')?;
         let (topic, tables) = of_tables.rsplit_once('/')?;
         tables.parse::<i64>().ok()?;
@@ -130,7 +134,7 @@ mod tests {
     use super::{PositionNames, TopicNames, position};
 
     #[test]
-    fn a_position_says_what_it_is_of_and_other_names_are_none() {
+    fn position_app_id_yields_source_topic_and_partition() {
         let topic = "weather-api.2";
         let [kafka, postgres] = [
             PositionNames::kafka(topic),
@@ -142,7 +146,7 @@ mod tests {
         let names = TopicNames::of(topic);
         let [high, low] = names.id();
         let newest = [kafka.newest_event(11), postgres.newest_event(11)];
-        for other in [names.mark(), high, low].iter().chain(&newest) {
+        for other in [names.landing_token(), high, low].iter().chain(&newest) {
             assert_eq!(position(other), None, "{other}");
         }
         assert_eq!(position("another/writer/1"), None);

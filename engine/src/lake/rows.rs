@@ -9,7 +9,8 @@ use object_store::ObjectStoreExt as _;
 use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::data_file::DataFile;
-use super::table::{Table, below};
+use super::partition::below;
+use super::table::Table;
 use crate::error::Error;
 
 /// Rows that are decoded together: few, since one may hold a whole message.

@@ -1,4 +1,4 @@
-//! One version of a table: its schema, its data files and what the log says of them.
+//! One version of a table: its schema, its data files and what the log records about them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,13 +18,13 @@ use tokio::sync::OnceCell;
 use super::data_file::DataFile;
 use super::features;
 use super::files::Files;
-use super::follow::Followed;
 use super::location::Location;
+use super::log_replay::LogDelta;
 use super::log_text::LogText;
 use super::name::TableName;
+use super::partition::{NULL_PARTITION, PartitionKey, below};
 use super::snapshot_file::{Layout, SnapshotFile};
 use super::store::Failure;
-use super::table::{NULL_PARTITION, PartitionKey, below};
 use super::transactions::{self, Transactions};
 use crate::error::Error;
 
@@ -34,34 +34,38 @@ pub struct Snapshot {
     name: TableName,
     location: Location,
     log: LogStoreRef,
-    /// What the library read when the table was opened, at this version or an earlier one. Protocol, metadata and properties are
-    /// still those; what became of the files since is in `files`.
+    /// What the library read when the table was opened, at this version or an earlier one. Protocol,
+    /// metadata and properties are still valid; the current data files are in `files`.
     opened: Arc<DeltaTableState>,
     version: u64,
-    /// All columns, those of the partition last, as every reader sees them.
+    /// All columns, the partition columns last, as every reader sees them.
     schema: SchemaRef,
+    /// How many of the columns are partition columns.
     partition_columns: usize,
     files: Files,
-    /// When the log entry of this version was written, milliseconds since the epoch; `None` when the log begins later.
-    /// An entry never changes, so one of another time is that of another table under the same name.
+    /// When the log entry of this version was written, milliseconds since the epoch; `None` when log
+    /// cleanup has deleted the entry. Log entries are immutable: a different modification time means
+    /// that the table was dropped and recreated.
     entry_ms: Option<i64>,
+    /// The application transactions up to this version, read on first use. `None` inside when only the
+    /// library can read the log.
     transactions: OnceCell<Option<Arc<Transactions>>>,
-    /// What was recorded up to an earlier version, if anybody asked then.
+    /// The application transactions up to an earlier version, if an earlier snapshot has read them.
     earlier: Option<(u64, Arc<Transactions>)>,
 }
 
 impl Snapshot {
     /// The newest version, or `None` when there is no table at `location`.
     pub(super) async fn open(name: &TableName, location: &Location) -> Result<Option<Self>, Error> {
-        // The log reader tells "no log" and "log unreadable" apart by text only, and panics on a thread
-        // of its own when the storage fails: ask first.
+        // The library distinguishes "no log" from "log unreadable" by its error text only, and panics
+        // on a background thread when the storage fails: list the log first.
         if !location.join("_delta_log").is_log().await? {
             return Ok(None);
         }
         let log = log_store(location);
         let mut table = DeltaTable::new(Arc::clone(&log));
         if let Err(source) = table.load().await {
-            // A storage that is away answers nothing else either, should the library have hidden it.
+            // The library may hide an unreachable storage. The listing then fails with the real cause.
             location.join("_delta_log").is_log().await?;
             return Err(open_failed(name, location, source));
         }
@@ -99,7 +103,8 @@ impl Snapshot {
                 table: name.clone(),
                 fault,
             })?;
-        // What the state was read from says it best; it says nothing when a checkpoint replaced the entry.
+        // The state knows the time of the entry that it was read from, but not that of an entry which a
+        // checkpoint stood in for.
         let entry_ms = match state.version_timestamp(state.version()) {
             Some(written) => Some(written),
             None => written_ms(&log_entry(&location, state.version())).await?,
@@ -119,28 +124,30 @@ impl Snapshot {
         })
     }
 
-    /// The newest version of the table that is here now: this snapshot when nothing happened, `None` when there is
-    /// no table any more. It may be another table, see [`is_of_same_table`](Self::is_of_same_table).
+    /// The newest version of the table at this location: this snapshot when there is no new commit,
+    /// `None` when the table was dropped. It may be a recreated table, see
+    /// [`is_of_same_table`](Self::is_of_same_table).
     ///
-    /// Asks for two log entries, the next and that of this version: two calls of the NameNode.
+    /// Without a new commit this looks up two log entries, the next one and that of this version: two
+    /// calls of the NameNode.
     pub(super) async fn refreshed(self: &Arc<Self>) -> Result<Option<Arc<Self>>, Error> {
-        let newer = match self.follow().await? {
-            Some(change) => Some(self.changed(change).await?),
+        let newer = match self.replay_log().await? {
+            Some(delta) => Some(self.apply(delta).await?),
             None => None,
         };
-        // Asked after, since the log of another table is followed without a word.
+        // Checked after the replay, which also succeeds on the log of a recreated table.
         if let Some(newer) = newer
             && self.is_in_place().await?
         {
             return Ok(Some(newer));
         }
-        let anew = Self::open(&self.name, &self.location).await?;
-        Ok(anew.map(Arc::new))
+        let reopened = Self::open(&self.name, &self.location).await?;
+        Ok(reopened.map(Arc::new))
     }
 
-    /// The version that the table has after `change`.
-    async fn changed(self: &Arc<Self>, change: Followed) -> Result<Arc<Self>, Error> {
-        if change.version == self.version {
+    /// The version of the table after the commits of `delta`.
+    async fn apply(self: &Arc<Self>, delta: LogDelta) -> Result<Arc<Self>, Error> {
+        if delta.version == self.version {
             return Ok(Arc::clone(self));
         }
         let layout = Layout {
@@ -149,7 +156,7 @@ impl Snapshot {
             partition_columns: self.metadata().partition_columns(),
             may_be_wide: features::may_delete_rows(self.opened.protocol()),
         };
-        let added = change.added.into_iter();
+        let added = delta.added.into_iter();
         let added = added
             .map(|file| SnapshotFile::from_log(file, &layout).map(Arc::new))
             .collect::<Result<Vec<_>, _>>()
@@ -157,17 +164,17 @@ impl Snapshot {
                 table: self.name.clone(),
                 fault,
             })?;
-        let entry_ms = written_ms(&log_entry(&self.location, change.version)).await?;
+        let entry_ms = written_ms(&log_entry(&self.location, delta.version)).await?;
         let recorded = self.transactions.get().cloned().flatten();
         Ok(Arc::new(Self {
             name: self.name.clone(),
             location: self.location.clone(),
             log: Arc::clone(&self.log),
             opened: Arc::clone(&self.opened),
-            version: change.version,
+            version: delta.version,
             schema: Arc::clone(&self.schema),
             partition_columns: self.partition_columns,
-            files: self.files.after(added, &change.gone),
+            files: self.files.after(added, &delta.removed),
             entry_ms,
             transactions: OnceCell::new(),
             earlier: recorded
@@ -176,13 +183,13 @@ impl Snapshot {
         }))
     }
 
-    /// Whether the log that this snapshot was read from is still there, up to this version.
+    /// Whether the log still has the entry of this version that the snapshot was read from.
     pub(super) async fn is_in_place(&self) -> Result<bool, Error> {
         let present = written_ms(&log_entry(&self.location, self.version)).await?;
         Ok(present.is_some() && present == self.entry_ms)
     }
 
-    /// Whether `other` is a version of the same table, and not of one that was created anew.
+    /// Whether `other` is a version of the same table, and not of a recreated one.
     pub(super) fn is_of_same_table(&self, other: &Self) -> bool {
         self.metadata().id() == other.metadata().id()
     }
@@ -200,12 +207,12 @@ impl Snapshot {
         self.version
     }
 
-    /// When this version was committed, milliseconds since the epoch, if the log says so.
+    /// When this version was committed, milliseconds since the epoch, if the log still has its entry.
     pub fn committed_ms(&self) -> Option<i64> {
         self.entry_ms
     }
 
-    /// All columns in the order that scans have them: those of the partition last.
+    /// All columns in the order of scans: partition columns last.
     pub(super) fn schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -219,7 +226,7 @@ impl Snapshot {
         Arc::new(Schema::new(fields))
     }
 
-    /// Columns of a data file: all but those of the partition.
+    /// Columns of a data file: all but the partition columns.
     pub fn file_schema(&self) -> SchemaRef {
         let columns = self.schema.fields().len() - self.partition_columns;
         Arc::new(Schema::new(self.schema.fields()[..columns].to_vec()))
@@ -237,7 +244,7 @@ impl Snapshot {
         self.metadata().description()
     }
 
-    /// Number of data files, their bytes, and their rows where the log says how many.
+    /// Number of data files, their total size in bytes, and their rows if the log has the counts.
     pub fn size(&self) -> (usize, u64, Option<u64>) {
         let bytes = self.files.iter().map(|file| file.size).sum();
         let rows = self.files.iter().map(|file| file.rows()).sum();
@@ -259,24 +266,25 @@ impl Snapshot {
         values
     }
 
-    /// What was last recorded for `application`, see [`Transaction`](super::Transaction).
+    /// The last version recorded for `app_id`, see [`AppTransaction`](super::AppTransaction).
     ///
-    /// The first call reads what was recorded for all of them.
-    pub async fn transaction(&self, application: &str) -> Result<Option<i64>, Error> {
+    /// The first call reads the transactions of all application ids.
+    pub async fn transaction(&self, app_id: &str) -> Result<Option<i64>, Error> {
         if let Some(all) = self.recorded().await? {
-            return Ok(all.get(application).copied());
+            return Ok(all.get(app_id).copied());
         }
         let state = self.state().await?;
         state
-            .transaction_version(self.log.as_ref(), application)
+            .transaction_version(self.log.as_ref(), app_id)
             .await
             .map_err(|source| open_failed(&self.name, &self.location, source))
     }
 
-    /// What was last recorded under every name.
+    /// The last version recorded for every application id.
     ///
     /// # Errors
-    /// Also when the log has another form than ours; then names can only be asked for one by one.
+    /// When the storage fails, or the log has a form that only the library reads, one application id
+    /// at a time.
     pub(super) async fn transactions(&self) -> Result<&Transactions, Error> {
         let all = self.recorded().await?;
         all.ok_or_else(|| Error::ForeignLog {
@@ -291,7 +299,7 @@ impl Snapshot {
         Ok(all.as_deref())
     }
 
-    /// The files of one partition; of the whole table when `key` names no column.
+    /// The data files of one partition; of the whole table when `key` has no column.
     pub fn data_files(&self, key: &PartitionKey) -> impl Iterator<Item = DataFile> {
         self.files
             .iter()
@@ -307,7 +315,7 @@ impl Snapshot {
             })
     }
 
-    /// Files that left the table and are kept for older versions of it.
+    /// Paths of files that have left the table, which the log still lists for readers of older versions.
     pub(super) async fn retired(&self) -> Result<Vec<Path>, Error> {
         let state = self.state().await?;
         state
@@ -335,12 +343,12 @@ impl Snapshot {
         self.opened.metadata()
     }
 
-    /// What the library knows of the table, but for its files and its version, which may be later.
+    /// What the library read when the table was opened. Its files and its version may be outdated.
     pub(super) fn opened(&self) -> &DeltaTableState {
         &self.opened
     }
 
-    /// What the library knows of the log at this version. It reads it, unless it did so before.
+    /// The library's state at this version, read from the log unless the table was opened at it.
     async fn state(&self) -> Result<Arc<DeltaTableState>, Error> {
         if self.opened.version() == self.version {
             return Ok(Arc::clone(&self.opened));
@@ -352,15 +360,15 @@ impl Snapshot {
     }
 }
 
-/// The place of the log entry of `version`.
+/// Where the log entry of `version` lies.
 pub(super) fn log_entry(table: &Location, version: u64) -> Location {
     let name = format!("{version:020}.json");
     table.join("_delta_log").join(&name)
 }
 
-/// When the file at `place` was written, if there is one.
-async fn written_ms(place: &Location) -> Result<Option<i64>, Error> {
-    let written = place.head().await?;
+/// When the file at `location` was written, milliseconds since the epoch; `None` without a file.
+async fn written_ms(location: &Location) -> Result<Option<i64>, Error> {
+    let written = location.head().await?;
     Ok(written.map(|file| file.last_modified.timestamp_millis()))
 }
 
@@ -375,7 +383,8 @@ pub(super) fn log_store(location: &Location) -> LogStoreRef {
     default_logstore(prefixed, root, &url, &StorageConfig::default())
 }
 
-/// The storage may have failed, which passes; else the log is broken, or asks for more than the library knows.
+/// Either the storage failed, which may be transient, or the log is broken or needs features that the
+/// library lacks.
 fn open_failed(name: &TableName, location: &Location, source: DeltaTableError) -> Error {
     if Failure::find(&source).is_none() {
         return Error::UnreadableTable {
@@ -391,7 +400,7 @@ fn open_failed(name: &TableName, location: &Location, source: DeltaTableError) -
     }
 }
 
-/// The schema that queries see: partition columns last, no view types, nothing but the type.
+/// The schema that queries see: partition columns last, plain types in place of view types.
 pub(super) fn readers_schema(schema: &Schema, partition_columns: &[String]) -> SchemaRef {
     let (mut columns, mut partition) = (Vec::new(), Vec::new());
     for field in schema.fields() {

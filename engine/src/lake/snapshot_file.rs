@@ -10,8 +10,8 @@ use deltalake_core::kernel::Add;
 use object_store::path::Path;
 
 use super::location::Location;
+use super::partition::below;
 use super::statistics::{self, Known};
-use super::table::below;
 
 /// What the files of a table have in common.
 #[derive(Clone, Copy, Debug)]

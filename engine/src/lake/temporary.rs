@@ -1,9 +1,9 @@
-//! Temporary files: a store writes every file aside and renames it, and what a writer that is killed in
-//! between has written stays.
+//! Temporary files: a store writes every file under a temporary name and renames it. The file of a
+//! writer that is killed between the two steps remains.
 //!
-//! On HDFS it is called `.NAME.tmp.N`, and every listing has it. On a local disk it is called `NAME#N`, and
-//! `object_store` neither lists such a file nor deletes it: here, and nowhere else, we look at the
-//! directory itself. Which of these files may go is not decided here.
+//! On HDFS the temporary name is `.NAME.tmp.N`, and every listing shows it. On a local disk it is
+//! `NAME#N`, and `object_store` neither lists nor deletes such a file: this module alone reads the
+//! directory itself. The callers decide which of these files are deleted.
 
 use std::fs;
 use std::io;
@@ -14,23 +14,33 @@ use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 
 use super::location::Location;
-use super::sweep::Swept;
 use crate::error::Error;
 
-/// Files that are removed side by side.
+/// Files that are removed concurrently.
 const REMOVE_CONCURRENCY: usize = 10;
 
-/// A file as it lies on the store, temporary or not.
+/// Which files were removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RemovedFiles {
+    /// Number of files.
+    pub files: usize,
+    /// Their total size in bytes.
+    pub bytes: u64,
+}
+
+/// A file on the store, temporary or not.
 #[derive(Clone, Debug)]
-pub(super) struct Stored {
+pub(super) struct StoredFile {
+    /// Path on the store.
     pub(super) path: Path,
+    /// Size in bytes.
     pub(super) size: u64,
-    /// Whether the store itself does not admit that the file is there.
+    /// Whether the store leaves the file out of its listings.
     hidden: bool,
 }
 
-/// The name that a temporary file was to get; `None` for a file that is none.
-pub(super) fn name_of(name: &str) -> Option<&str> {
+/// The name that the temporary file `name` is renamed to; `None` when `name` is no temporary name.
+pub(super) fn final_name(name: &str) -> Option<&str> {
     let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
     if let Some((of, number)) = name
         .strip_prefix('.')
@@ -43,22 +53,22 @@ pub(super) fn name_of(name: &str) -> Option<&str> {
     digits(number).then_some(of)
 }
 
-impl Stored {
+impl StoredFile {
     pub(super) fn name(&self) -> &str {
         self.path.filename().unwrap_or_default()
     }
 
-    /// The name that this file was to get, if it is a temporary one.
-    pub(super) fn temporary_of(&self) -> Option<&str> {
-        name_of(self.name())
+    /// The name that this file is renamed to, if it is a temporary one.
+    pub(super) fn temporary_for(&self) -> Option<&str> {
+        final_name(self.name())
     }
 }
 
 impl Location {
-    /// All files below this place with the temporary ones; empty when it does not exist.
-    pub(super) async fn list_with_temporaries(&self) -> Result<Vec<Stored>, Error> {
-        // Through the store first: its time limit tells whether anything answers there at all.
-        let listed = self.list().await?.into_iter().map(|file| Stored {
+    /// All files below this location, temporary ones included; empty when it does not exist.
+    pub(super) async fn list_with_temporaries(&self) -> Result<Vec<StoredFile>, Error> {
+        // Ask the guarded store first: its time limit ends the call when the file system hangs.
+        let listed = self.list().await?.into_iter().map(|file| StoredFile {
             path: file.location,
             size: file.size,
             hidden: false,
@@ -72,13 +82,13 @@ impl Location {
         Ok(found)
     }
 
-    /// Removes `files`. One that somebody else has removed meanwhile is done as well.
-    pub(super) async fn remove(&self, files: Vec<Stored>) -> Result<Swept, Error> {
+    /// Removes `files`. A file that another process has removed in between is skipped.
+    pub(super) async fn remove(&self, files: Vec<StoredFile>) -> Result<RemovedFiles, Error> {
         futures::stream::iter(files)
             .map(|file| self.remove_one(file))
             .buffer_unordered(REMOVE_CONCURRENCY)
-            .try_fold(Swept::default(), |sum, one| async move {
-                Ok(Swept {
+            .try_fold(RemovedFiles::default(), |sum, one| async move {
+                Ok(RemovedFiles {
                     files: sum.files + one.files,
                     bytes: sum.bytes + one.bytes,
                 })
@@ -86,7 +96,7 @@ impl Location {
             .await
     }
 
-    async fn remove_one(&self, file: Stored) -> Result<Swept, Error> {
+    async fn remove_one(&self, file: StoredFile) -> Result<RemovedFiles, Error> {
         let removed = if file.hidden {
             let on_disk = on_disk(&file.path);
             blocking(move || fs::remove_file(on_disk)).await
@@ -94,17 +104,17 @@ impl Location {
             self.store().delete(&file.path).await
         };
         match removed {
-            Ok(()) => Ok(Swept {
+            Ok(()) => Ok(RemovedFiles {
                 files: 1,
                 bytes: file.size,
             }),
-            Err(source) if is_absent(&source) => Ok(Swept::default()),
+            Err(source) if is_absent(&source) => Ok(RemovedFiles::default()),
             Err(source) => Err(self.failed("remove leftover files from", source)),
         }
     }
 }
 
-/// Whether a call failed because a file was not there, which stores say in several ways.
+/// Whether a call failed because the file was absent. Stores report that in several ways.
 pub(super) fn is_absent(error: &object_store::Error) -> bool {
     if matches!(error, object_store::Error::NotFound { .. }) {
         return true;
@@ -119,8 +129,8 @@ pub(super) fn is_absent(error: &object_store::Error) -> bool {
     false
 }
 
-/// Temporary files below `directory`, which the store hides.
-fn hidden_below(directory: &FilePath) -> io::Result<Vec<Stored>> {
+/// Temporary files below `directory`, which the local store leaves out of listings.
+fn hidden_below(directory: &FilePath) -> io::Result<Vec<StoredFile>> {
     let mut found = Vec::new();
     let mut open = vec![directory.to_owned()];
     while let Some(directory) = open.pop() {
@@ -140,22 +150,22 @@ fn hidden_below(directory: &FilePath) -> io::Result<Vec<Stored>> {
     Ok(found)
 }
 
-fn hidden(entry: &fs::DirEntry) -> io::Result<Option<Stored>> {
-    let is_hidden = |name: &str| name.contains('#') && name_of(name).is_some();
+fn hidden(entry: &fs::DirEntry) -> io::Result<Option<StoredFile>> {
+    let is_hidden = |name: &str| name.contains('#') && final_name(name).is_some();
     if !entry.file_name().to_str().is_some_and(is_hidden) {
         return Ok(None);
     }
-    // A name that no path of a store can have is none that a store has given.
+    // The store gives its temporary files names that are valid paths; other names are not its own.
     let Ok(path) = Path::from_absolute_path(entry.path()) else {
         return Ok(None);
     };
     match entry.metadata() {
-        Ok(metadata) => Ok(Some(Stored {
+        Ok(metadata) => Ok(Some(StoredFile {
             path,
             size: metadata.len(),
             hidden: true,
         })),
-        // Renamed since: its writer lives.
+        // Its writer has renamed the file since the directory was read.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -165,7 +175,7 @@ fn on_disk(path: &Path) -> PathBuf {
     FilePath::new("/").join(path.as_ref())
 }
 
-/// Runs `call` of the file system where blocking is fine.
+/// Runs a blocking `call` of the file system on the blocking thread pool.
 async fn blocking<T: Send + 'static>(
     call: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> object_store::Result<T> {
@@ -178,12 +188,12 @@ async fn blocking<T: Send + 'static>(
 
 #[cfg(test)]
 mod tests {
-    use super::name_of;
+    use super::final_name;
 
     #[test]
-    fn temporary_files_are_told_by_their_names() {
+    fn temporary_name_yields_the_final_name() {
         let check =
-            |name: &str, expected: Option<&str>| assert_eq!(name_of(name), expected, "{name}");
+            |name: &str, expected: Option<&str>| assert_eq!(final_name(name), expected, "{name}");
         check(".part-1.zstd.parquet.tmp.1", Some("part-1.zstd.parquet"));
         check(
             ".00000000000000000007.json.tmp.12",

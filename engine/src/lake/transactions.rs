@@ -1,7 +1,7 @@
-//! What was recorded beside the data: all `txn` actions of a log, read once.
+//! Application transactions: the `txn` actions of a log, all read at once.
 //!
-//! The library answers for one name at a time and reads the log for each. A run asks for as many names as
-//! it has partitions.
+//! The library looks up one application id per call and reads the log for each. A run needs as many
+//! ids as it has partitions.
 
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
@@ -19,16 +19,16 @@ use serde::Deserialize;
 use super::location::Location;
 use crate::error::Error;
 
-/// Log entries that are read side by side.
+/// Log entries that are read concurrently.
 const READ_CONCURRENCY: usize = 8;
 
-/// With more entries than this behind what is known, a checkpoint is the shorter way.
-const FOLLOW_MAX: u64 = 100;
+/// With more new log entries than this, reading the newest checkpoint is faster.
+const REPLAY_ENTRIES_MAX: u64 = 100;
 
-/// The last number recorded under each name.
+/// The last version recorded for each application id.
 pub(super) type Transactions = HashMap<String, i64>;
 
-/// A line of a log entry, as far as it matters here.
+/// A line of a log entry; actions other than `txn` are ignored.
 #[derive(Deserialize)]
 struct Line {
     txn: Option<Txn>,
@@ -41,10 +41,11 @@ struct Txn {
     version: i64,
 }
 
-/// All numbers that stand in the log of `table` up to `version`; `earlier` are those of an earlier one.
+/// All application transactions in the log of `table` up to `version`. `earlier` are those up to an
+/// earlier version, from which the replay continues.
 ///
-/// `None` when the log is not made of plain entries from its beginning, or from a checkpoint in one file of Parquet: then
-/// the library has to be asked.
+/// `None` when the log is not an unbroken sequence of entries, from version 0 or from a checkpoint in
+/// one Parquet file. Then only the library can read it.
 pub(super) async fn read(
     table: &Location,
     version: u64,
@@ -52,11 +53,11 @@ pub(super) async fn read(
 ) -> Result<Option<Arc<Transactions>>, Error> {
     let log = table.join("_delta_log");
     if let Some((since, known)) = earlier
-        && version - since <= FOLLOW_MAX
+        && version - since <= REPLAY_ENTRIES_MAX
     {
-        match follow(&log, since + 1..=version, known.as_ref().clone()).await {
+        match replay(&log, since + 1..=version, known.as_ref().clone()).await {
             Ok(Some(all)) => return Ok(Some(Arc::new(all))),
-            // A checkpoint has taken the place of the entries, or they say what it may say better.
+            // Log cleanup has deleted entries behind a checkpoint, or one of them cannot be parsed.
             Ok(None)
             | Err(Error::Storage {
                 source: object_store::Error::NotFound { .. },
@@ -76,24 +77,24 @@ pub(super) async fn read(
             .await?;
         match tokio::task::spawn_blocking(move || of_checkpoint(content)).await {
             Ok(Ok(recorded)) => all = recorded,
-            // Whoever wrote it, the library may understand it.
+            // Another tool may have written it in a form that the library reads.
             Ok(Err(_)) | Err(_) => return Ok(None),
         }
     }
-    let all = follow(&log, entries, all).await?;
+    let all = replay(&log, entries, all).await?;
     Ok(all.map(Arc::new))
 }
 
-/// Adds to `all` what the commits of `entries` recorded; `None` when an entry is not what it should be.
-async fn follow(
+/// Replays the transactions of `entries` over `all`; `None` when an entry cannot be parsed.
+async fn replay(
     log: &Location,
     entries: RangeInclusive<u64>,
     mut all: Transactions,
 ) -> Result<Option<Transactions>, Error> {
     let mut contents = futures::stream::iter(entries)
         .map(|entry| {
-            let place = log.join(&format!("{entry:020}{ENTRY}"));
-            async move { place.read().await }
+            let location = log.join(&format!("{entry:020}{ENTRY}"));
+            async move { location.read().await }
         })
         .buffered(READ_CONCURRENCY);
     while let Some(content) = contents.try_next().await? {
@@ -108,7 +109,8 @@ async fn follow(
 const ENTRY: &str = ".json";
 const CHECKPOINT: &str = ".checkpoint.parquet";
 
-/// The version of the newest checkpoint up to `last`, and those of the entries behind it; `None` when some are missing.
+/// The version of the newest checkpoint up to `last` and the versions of the entries after it; `None`
+/// when an entry is missing.
 async fn files(
     log: &Location,
     last: u64,
@@ -122,12 +124,12 @@ async fn files(
     };
     let checkpoint: Option<u64> = versions(CHECKPOINT).max();
     let first = checkpoint.map_or(0, |checkpoint| checkpoint + 1);
-    let behind = versions(ENTRY).filter(|version| *version >= first);
-    let is_complete = behind.count() as u64 == last + 1 - first;
+    let after = versions(ENTRY).filter(|version| *version >= first);
+    let is_complete = after.count() as u64 == last + 1 - first;
     Ok(is_complete.then_some((checkpoint, first..=last)))
 }
 
-/// What one commit recorded; `None` when the entry is not what it should be.
+/// The transactions of one commit; `None` when its entry cannot be parsed.
 fn of_entry(content: &[u8]) -> Option<Vec<(String, i64)>> {
     let mut recorded = Vec::new();
     for line in serde_json::Deserializer::from_slice(content).into_iter::<Line>() {
@@ -138,7 +140,7 @@ fn of_entry(content: &[u8]) -> Option<Vec<(String, i64)>> {
     Some(recorded)
 }
 
-/// What a checkpoint has kept.
+/// The transactions in a checkpoint.
 fn of_checkpoint(content: Bytes) -> Result<Transactions, ParquetError> {
     let absent = |what: &str| ParquetError::General(format!("the checkpoint has no {what}"));
     let file = ParquetRecordBatchReaderBuilder::try_new(content)?;

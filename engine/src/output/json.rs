@@ -1,8 +1,10 @@
-//! Rows as JSON, one object a line. What is written is JSON and says what the rows say, or nothing is written.
+//! Rows as JSON, one object a line. What is written is JSON and says what the rows say, or nothing
+//! is written.
 //!
-//! Arrow's writer puts `null` for NaN, "ERROR: …" for an instant beyond the calendar, without quotes for a decimal,
-//! and the same key twice for two columns of one name. Here NaN and the infinities are the texts "NaN", "Infinity"
-//! and "-Infinity", as PostgreSQL's to_json has them, a value without a text is an error, and names are told apart.
+//! Arrow's writer puts `null` for NaN, "ERROR: …" for an instant beyond the calendar, without
+//! quotes for a decimal, and the same key twice for two columns of one name. Here NaN and the
+//! infinities are the texts "NaN", "Infinity" and "-Infinity", as PostgreSQL's to_json has them, a
+//! value without a text is an error, and names are told apart.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -60,7 +62,8 @@ pub(super) fn texts(name: &str, column: &ArrayRef) -> Result<StringArray, ArrowE
     Ok(texts)
 }
 
-/// `batch` under names that are told apart, without dictionaries: the writer does not see nulls among their values.
+/// `batch` under names that are told apart, without dictionaries: the writer does not see nulls
+/// among their values.
 fn prepared(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let columns = batch
         .columns()
@@ -80,7 +83,8 @@ fn prepared(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new_with_options(Arc::new(schema), columns, &rows)
 }
 
-/// `schema` with no name twice: the second `a` becomes `a_1`, or what follows where a column is called that.
+/// `schema` with no name twice: the second `a` becomes `a_1`, or what follows where a column is
+/// called that.
 pub fn unique_names(schema: &SchemaRef) -> SchemaRef {
     let mut taken: HashSet<String> = schema
         .fields()
@@ -183,7 +187,8 @@ impl Strict {
     }
 }
 
-/// Whether every value of `array` is a number that JSON has; true of all types but the floating ones.
+/// Whether every value of `array` is a number that JSON has; true of all types but the floating
+/// ones.
 fn is_finite(array: &dyn Array) -> bool {
     match array.data_type() {
         DataType::Float16 => array

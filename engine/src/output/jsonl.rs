@@ -1,4 +1,4 @@
-//! Rows as JSON Lines, one file a partition, always whole.
+//! Rows as JSON Lines, one file for each partition, always replaced as a whole.
 
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::json;
 
-/// Every row as one object on a line of its own, columns in their order, nulls written out.
+/// Encodes every row as one object on its own line: columns in order, nulls included.
 pub(crate) fn encode(batches: &[RecordBatch]) -> Result<Bytes, ArrowError> {
     let mut lines = Vec::new();
     for batch in batches {

@@ -1,4 +1,4 @@
-//! Where the rows of a run go, and rows as people and scripts read them.
+//! Outputs of runs, and result rows as text and JSON.
 
 pub mod hbase;
 pub mod json;

@@ -1,7 +1,8 @@
 //! Values as text, for outputs that people and scripts read.
 //!
-//! Arrow writes `ERROR: …` and `<invalid>` in place of a value that it cannot format, such as a day beyond the
-//! calendar. Here that is an error, because a script would take either for a text of the data.
+//! Arrow writes `ERROR: …` and `<invalid>` in place of a value that it cannot format, such as a day
+//! beyond the calendar. Here that is an error, because a script would take either for a text of the
+//! data.
 
 use arrow::array::{Array, ArrayRef, StringArray};
 use arrow::error::ArrowError;

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use datafusion::common::ScalarValue;
 use serde::Deserialize;
 
 use super::header;
 use super::schedule::Schedule;
 use crate::error::Error;
+use crate::lake::{Location, PartitionKey};
 use crate::output::hbase::CONFIGURED_TABLE;
 use crate::sql::{self, Statement};
 
@@ -31,33 +33,40 @@ impl fmt::Display for QueryName {
 /// A query file, read and parsed.
 #[derive(Clone, Debug)]
 pub struct QueryFile {
+    /// The name that users run it by.
     pub name: QueryName,
+    /// Where the file lies.
     pub path: PathBuf,
+    /// Its `--!` lines.
     pub header: Header,
+    /// The SELECT below the header.
     pub statement: Statement,
-    /// The text as it stands in the file.
+    /// The whole text of the file, header lines included.
     pub text: String,
 }
 
-/// What a query file says of itself.
+/// The header of a query file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Header {
-    /// One sentence: what a row is.
+    /// What a row is, in one sentence.
     pub description: String,
     /// Parameters by name, bound as `$name`.
     #[serde(default)]
     pub params: BTreeMap<String, ParameterType>,
+    /// When the query is to run by itself; `None` leaves it to the command line.
     pub schedule: Option<Schedule>,
     /// The column that outputs are partitioned by, and the parameter that selects one partition.
     pub partition: Option<String>,
+    /// Where the rows are written.
     #[serde(default)]
     pub output: Outputs,
+    /// What is checked before the rows are published.
     #[serde(default)]
     pub check: Checks,
 }
 
-/// What a parameter's text is read as.
+/// The type of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ParameterType {
@@ -73,8 +82,11 @@ pub enum ParameterType {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Outputs {
+    /// `output.table`, a Delta table.
     pub table: Option<TableOutput>,
+    /// `output.jsonl`, one file for each partition.
     pub jsonl: Option<JsonlOutput>,
+    /// `output.hbase`, a copy of the table.
     pub hbase: Option<HbaseOutput>,
 }
 
@@ -82,6 +94,7 @@ pub struct Outputs {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TableOutput {
+    /// Name of the table.
     pub name: String,
 }
 
@@ -89,6 +102,7 @@ pub struct TableOutput {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JsonlOutput {
+    /// Plain file name, the same in each directory.
     pub file: String,
 }
 
@@ -96,6 +110,7 @@ pub struct JsonlOutput {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HbaseOutput {
+    /// `namespace:table`, `table` or `@hbase.table`.
     pub table: String,
     /// Columns whose values, joined by `#`, are the key of a row.
     pub row_key: Vec<String>,
@@ -105,6 +120,7 @@ pub struct HbaseOutput {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Checks {
+    /// Columns in which a null fails the run.
     #[serde(default)]
     pub not_null: Vec<String>,
 }
@@ -132,7 +148,7 @@ impl QueryFile {
         Ok(file)
     }
 
-    /// Runs count days by the partition, and directories are named after them.
+    /// Partitions are days: runs select them by date, and directories are named after them.
     fn check_partition(&self) -> Result<(), Error> {
         let Some(partition) = &self.header.partition else {
             return Ok(());
@@ -209,7 +225,7 @@ impl QueryFile {
         } else if hbase.row_key.is_empty() {
             Some("output.hbase.row_key names no column".to_owned())
         } else {
-            // Days that shared keys would overwrite each other.
+            // Partitions with the same row keys would overwrite each other.
             let partition = self.header.partition.as_ref();
             let partition = partition.filter(|partition| !hbase.row_key.contains(partition))?;
             Some(format!(
@@ -218,7 +234,26 @@ impl QueryFile {
         }
     }
 
-    /// A complaint about what the header says under `key`.
+    /// The partition with this value of the partition parameter.
+    pub(super) fn partition_key(&self, value: Option<&ScalarValue>) -> PartitionKey {
+        PartitionKey::of(self.header.partition.as_deref(), value)
+    }
+
+    /// The application id under which the log of the output table keeps the fingerprint of a
+    /// partition.
+    pub(super) fn app_id(&self, key: &PartitionKey) -> String {
+        format!("isobar/run/{}/{}", self.name, key.first())
+    }
+
+    /// The file of `output.jsonl` for one partition, below `base_path`; `None` without that output.
+    pub(super) fn jsonl_file(&self, base_path: &Location, key: &PartitionKey) -> Option<Location> {
+        let output = self.header.output.jsonl.as_ref()?;
+        let column = self.header.partition.as_ref()?;
+        let directory = format!("{column}={}", key.first());
+        Some(base_path.join(&directory).join(&output.file))
+    }
+
+    /// The error for what the header has under `key`.
     pub(super) fn wrong(&self, key: &str, message: String) -> Error {
         Error::Header {
             path: self.path.clone(),
@@ -232,7 +267,7 @@ impl QueryFile {
 mod tests {
     use super::{QueryFile, QueryName};
 
-    fn complaint(text: &str) -> String {
+    fn error_of(text: &str) -> String {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("q.sql");
         std::fs::write(&path, text).expect("written");
@@ -244,7 +279,7 @@ mod tests {
     #[test]
     fn a_partition_that_is_not_a_day_is_refused() {
         for declared in ["bigint", "text", "timestamp"] {
-            let found = complaint(&format!(
+            let found = error_of(&format!(
                 "--! description = \"a\"\n--! params = {{ n = \"{declared}\" }}\n--! partition = \"n\"\nSELECT $n AS n"
             ));
             assert!(found.contains("q.sql:3: partition \"n\""), "{found}");
@@ -255,7 +290,7 @@ mod tests {
     #[test]
     fn a_schedule_that_never_comes_is_refused() {
         let check = |schedule: &str, named: &str| {
-            let found = complaint(&format!(
+            let found = error_of(&format!(
                 "--! description = \"a\"\n--! schedule = {{ {schedule} }}\nSELECT 1"
             ));
             assert!(
@@ -282,9 +317,9 @@ mod tests {
     }
 
     #[test]
-    fn a_complaint_of_the_header_names_the_line() {
+    fn header_error_names_its_line() {
         let check = |header: &str, statement: &str, line: usize| {
-            let found = complaint(&format!("--! description = \"a\"\n{header}\n{statement}"));
+            let found = error_of(&format!("--! description = \"a\"\n{header}\n{statement}"));
             assert!(found.contains(&format!("q.sql:{line}: ")), "{found}");
         };
         check("--!\n--! partition = \"dt\"", "SELECT 1", 3);

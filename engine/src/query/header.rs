@@ -6,14 +6,15 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Error;
 
-const MARK: &str = "--!";
+const PREFIX: &str = "--!";
 
-/// A SQL file and what its header says.
+/// A SQL file and its parsed header.
 #[derive(Clone, Debug)]
 pub struct Described<H> {
+    /// The parsed `--!` lines.
     pub header: H,
-    /// The whole text, header lines included: to SQL they are comments, and places in it are places
-    /// in the file.
+    /// The whole text, header lines included. They are comments to SQL, so positions in the text
+    /// are positions in the file.
     pub text: String,
 }
 
@@ -23,11 +24,11 @@ pub struct Described<H> {
 /// When there is no header, it is not TOML, has an unknown key or a value of the wrong kind; the
 /// error names the file and the line.
 pub fn read<H: DeserializeOwned>(path: &Path, text: String) -> Result<Described<H>, Error> {
-    // Each line keeps its number, so that a place in the TOML is a place in the file.
+    // Each line keeps its number, so that a position in the TOML is a position in the file.
     let mut toml = String::new();
     let mut found = false;
     for line in text.lines() {
-        if let Some(rest) = line.strip_prefix(MARK) {
+        if let Some(rest) = line.strip_prefix(PREFIX) {
             toml.push_str(rest.strip_prefix(' ').unwrap_or(rest));
             found = true;
         } else if !line.trim().is_empty() && !line.trim_start().starts_with("--") {
@@ -50,18 +51,19 @@ pub fn read<H: DeserializeOwned>(path: &Path, text: String) -> Result<Described<
     Ok(Described { header, text })
 }
 
-/// The line of `text` whose header says `key`: a key by its name, a section in its brackets. 1 when none does.
+/// The line of `text` on which the header has `key`, a key or a section in brackets; 1 without such
+/// a line.
 pub(super) fn line_of(text: &str, key: &str) -> usize {
-    let says = |line: &str| {
-        let rest = line.strip_prefix(MARK).map(str::trim_start);
+    let has_key = |line: &str| {
+        let rest = line.strip_prefix(PREFIX).map(str::trim_start);
         let rest = rest.and_then(|rest| {
-            // `[params]` says `params` as well as `params = …` does.
+            // A section `[params]` counts as the key `params`.
             rest.strip_prefix(key)
                 .or_else(|| rest.strip_prefix('[')?.strip_prefix(key))
         });
         rest.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_'))
     };
-    text.lines().position(says).map_or(1, |index| index + 1)
+    text.lines().position(has_key).map_or(1, |index| index + 1)
 }
 
 #[cfg(test)]
@@ -90,18 +92,18 @@ mod tests {
     }
 
     #[test]
-    fn complaints_name_file_and_line() {
-        let complaint = |text: &str| {
+    fn header_error_names_file_and_line() {
+        let error_of = |text: &str| {
             read::<Header>(Path::new("q.sql"), text.to_owned())
                 .expect_err("wrong")
                 .to_string()
         };
-        assert!(complaint("SELECT 1").contains("\"q.sql\" has no header"));
-        let unknown = complaint("--! description = \"a\"\n--! shedule = 1\n");
+        assert!(error_of("SELECT 1").contains("\"q.sql\" has no header"));
+        let unknown = error_of("--! description = \"a\"\n--! shedule = 1\n");
         assert!(
             unknown.contains("q.sql:2") && unknown.contains("shedule"),
             "{unknown}"
         );
-        assert!(complaint("--! description = \n").contains("q.sql:1"));
+        assert!(error_of("--! description = \n").contains("q.sql:1"));
     }
 }

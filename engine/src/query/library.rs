@@ -6,10 +6,10 @@ use super::file::{QueryFile, QueryName};
 use super::owners;
 use crate::error::Error;
 
-/// Below this directory of the library lie declarations of landed tables, not queries.
+/// The directory of the library that holds declarations of landed tables, not queries.
 const TABLES: &str = "tables";
 
-/// Farther than this from every name, and none is suggested.
+/// A name is suggested when its similarity, from 0 to 1, is at least this.
 const SIMILARITY_MIN: f64 = 0.5;
 
 /// All query files below one directory.
@@ -18,8 +18,8 @@ pub struct Library {
     root: PathBuf,
 }
 
-/// The name of a query with its file, or what is wrong with it.
-pub type Judged = (QueryName, Result<QueryFile, Error>);
+/// The name of a query with its file, or with the error in it.
+pub type CheckedQuery = (QueryName, Result<QueryFile, Error>);
 
 impl Library {
     pub fn new(root: PathBuf) -> Self {
@@ -58,8 +58,8 @@ impl Library {
     /// The query called `name`.
     ///
     /// # Errors
-    /// When there is none (the nearest name is suggested), its file is wrong, or an output of it is another
-    /// query's too.
+    /// When there is none (the nearest name is suggested), its file has an error, or another query
+    /// has one of its outputs.
     pub fn query(&self, name: &str) -> Result<QueryFile, Error> {
         let name = self.find(name)?;
         let mut queries = self.queries()?.into_iter();
@@ -69,24 +69,24 @@ impl Library {
         }
     }
 
-    /// All queries, in order; what is wrong with one does not keep the others from being read.
-    pub fn queries(&self) -> Result<Vec<Judged>, Error> {
+    /// All queries, in order. An error in one does not affect the others.
+    pub fn queries(&self) -> Result<Vec<CheckedQuery>, Error> {
         let tables = self.table_files()?;
         let names = self.names()?.into_iter();
         let read: Vec<_> = names.map(|name| (name.clone(), self.read(name))).collect();
-        let sound: Vec<_> = read
+        let valid: Vec<_> = read
             .iter()
             .filter_map(|(_, query)| query.as_ref().ok())
             .cloned()
             .collect();
-        let judged = read.into_iter().map(|(name, query)| {
+        let checked = read.into_iter().map(|(name, query)| {
             let query = query.and_then(|query| {
-                owners::check(&query, &sound, &tables)?;
+                owners::check(&query, &valid, &tables)?;
                 Ok(query)
             });
             (name, query)
         });
-        Ok(judged.collect())
+        Ok(checked.collect())
     }
 
     fn read(&self, name: QueryName) -> Result<QueryFile, Error> {

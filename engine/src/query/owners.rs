@@ -1,14 +1,15 @@
-//! Every output has one owner: two that wrote it would each take out what the other published.
+//! Every output has one owner: two queries with the same output would overwrite each other's rows.
 
 use std::path::PathBuf;
 
 use super::file::QueryFile;
 use crate::error::Error;
 
-/// The table of refused messages; the landing makes it.
+/// The table of refused messages, which landings create.
 pub const DEAD_LETTERS: &str = "dead_letters";
 
-/// Refuses `query` when an output of it belongs to another one of `queries`, to a table file or to the landing.
+/// Refuses `query` when an output of it belongs to another one of `queries`, to a table file or to
+/// the landing.
 pub(super) fn check(
     query: &QueryFile,
     queries: &[QueryFile],
@@ -47,7 +48,7 @@ pub(super) fn check(
     Ok(())
 }
 
-/// An output that both have: the key that names it in the header, and what it is.
+/// An output that both queries have: the key that names it in the header, and its description.
 fn shared(one: &QueryFile, other: &QueryFile) -> Option<(&'static str, String)> {
     let (a, b) = (&one.header.output, &other.header.output);
     if let (Some(a), Some(b)) = (&a.table, &b.table)

@@ -1,4 +1,4 @@
-//! The values that a run gives to the parameters of its query.
+//! The arguments of a run: values for the parameters of its query.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -9,13 +9,13 @@ use datafusion::common::{ParamValues, ScalarValue};
 use super::file::{ParameterType, QueryFile};
 use crate::error::Error;
 
-/// The values of `given` by the types that the query declares.
+/// The values of `arguments`, parsed by the types that the query declares.
 pub(super) fn parameters(
     query: &QueryFile,
-    given: &BTreeMap<String, String>,
+    arguments: &BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, ScalarValue>, Error> {
     let declared = &query.header.params;
-    for name in given.keys() {
+    for name in arguments.keys() {
         if !declared.contains_key(name) {
             let known: Vec<_> = declared.keys().map(String::as_str).collect();
             return Err(Error::UnknownParameter {
@@ -28,8 +28,8 @@ pub(super) fn parameters(
     let partition = query.header.partition.as_ref();
     let mut values = BTreeMap::new();
     for (name, kind) in declared {
-        match given.get(name) {
-            // The chosen days would overrule it without a word.
+        match arguments.get(name) {
+            // The selected partitions would silently override it.
             Some(_) if partition == Some(name) => {
                 return Err(Error::PartitionParameter {
                     query: query.name.to_string(),
@@ -74,10 +74,10 @@ fn parse_parameter(name: &str, kind: ParameterType, text: &str) -> Result<Scalar
     }
 }
 
-/// A calendar day as people and paths write it.
+/// Parses a calendar day such as `2026-01-15`, as in arguments and directory names.
 ///
 /// # Errors
-/// When `text` is not the name of a day that exists; `name` says what it was given for.
+/// When `text` is no existing day; the error names `name`, the argument that it was given for.
 pub fn parse_date(name: &str, text: &str) -> Result<NaiveDate, Error> {
     let date = (text.len() == "2026-01-15".len())
         .then(|| NaiveDate::parse_from_str(text, "%Y-%m-%d").ok())
@@ -89,7 +89,7 @@ pub fn parse_date(name: &str, text: &str) -> Result<NaiveDate, Error> {
     })
 }
 
-/// The type in which a parameter's value is bound.
+/// The Arrow type of a parameter's value.
 pub(super) fn data_type(kind: ParameterType) -> DataType {
     match kind {
         ParameterType::Date => DataType::Date32,
@@ -107,9 +107,9 @@ pub(super) fn data_type(kind: ParameterType) -> DataType {
 pub(super) fn bind(
     query: &QueryFile,
     partition: Option<&ScalarValue>,
-    given: &BTreeMap<String, ScalarValue>,
+    arguments: &BTreeMap<String, ScalarValue>,
 ) -> ParamValues {
-    let mut values: HashMap<String, ScalarValue> = given
+    let mut values: HashMap<String, ScalarValue> = arguments
         .iter()
         .map(|(name, value)| (name.clone(), value.clone()))
         .collect();

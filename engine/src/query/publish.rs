@@ -1,21 +1,21 @@
-//! The computed partitions of a run become the next version of its output table, with what they were computed from.
+//! Commits the computed partitions of a run to its output table, with fingerprints of their input.
 
 use tracing::info;
 
 use super::file::QueryFile;
-use super::mirror::time_of;
-use super::run::{Computed, Published};
+use super::runner::{Computed, Published};
 use super::staleness::Freshness;
+use super::sync_hbase::cell_time_id;
 use crate::error::Error;
-use crate::lake::{Change, Outcome, PartitionKey, Table, Transaction};
+use crate::lake::{AppTransaction, CommitActions, CommitOutcome, Table};
 
-/// Makes all recomputed partitions visible in one commit; `None` when there are none.
+/// Makes all recomputed partitions visible in one commit; `None` when there is none.
 pub(super) async fn publish(
     query: &QueryFile,
     table: &mut Table,
     computed: &[Computed],
     input_ms: Option<i64>,
-) -> Result<Option<Outcome>, Error> {
+) -> Result<Option<CommitOutcome>, Error> {
     let changed: Vec<_> = computed
         .iter()
         .filter(|computed| matches!(computed.run.published, Published::Rows(_)))
@@ -27,14 +27,14 @@ pub(super) async fn publish(
     for computed in &changed {
         transactions.extend(records(query, table, computed, input_ms).await?);
     }
-    // What was only rewritten is no reason for a commit, but with one its new files are remembered, so that the
-    // log need not be asked again.
+    // Rewritten input alone is no reason for a commit. With one, its new files are recorded too, so
+    // that the next run does not search the log of the input again.
     for computed in computed {
         if computed.freshness == Freshness::Rewritten {
-            transactions.extend(computed.input.records(&application(query, &computed.key)));
+            transactions.extend(computed.input.records(&query.app_id(&computed.key)));
         }
     }
-    let change = Change {
+    let actions = CommitActions {
         add: changed
             .iter()
             .filter_map(|computed| computed.file.clone())
@@ -44,37 +44,30 @@ pub(super) async fn publish(
             .map(|computed| computed.key.clone())
             .collect(),
         transactions,
-        ..Change::default()
+        ..CommitActions::default()
     };
-    let outcome = table.commit(&change).await?;
+    let outcome = table.commit(&actions).await?;
     info!(query = %query.name, table = %table.name(), partitions = changed.len(), ?outcome, "published");
     Ok(Some(outcome))
 }
 
-/// What is kept of a partition that is published: what it was computed from and, for a query with an output in
-/// HBase, the time of its cells there. That is the input's, and later than that of the cells before.
+/// What is recorded for a published partition: the fingerprints of its input and, with an HBase
+/// output, the timestamp of its cells. The timestamp is the time of the input, raised above that of
+/// the previous cells when necessary, since HBase keeps the cell with the highest timestamp.
 async fn records(
     query: &QueryFile,
     table: &Table,
     computed: &Computed,
     input_ms: Option<i64>,
-) -> Result<Vec<Transaction>, Error> {
-    let application = application(query, &computed.key);
+) -> Result<Vec<AppTransaction>, Error> {
+    let app_id = query.app_id(&computed.key);
     let mut records = Vec::new();
     if let Some(input_ms) = input_ms {
-        let application = time_of(&application);
-        let before_ms = table.snapshot().transaction(&application).await?;
+        let app_id = cell_time_id(&app_id);
+        let before_ms = table.snapshot().transaction(&app_id).await?;
         let version = before_ms.map_or(input_ms, |before_ms| input_ms.max(before_ms + 1));
-        records.push(Transaction {
-            application,
-            version,
-        });
+        records.push(AppTransaction { app_id, version });
     }
-    records.extend(computed.input.records(&application));
+    records.extend(computed.input.records(&app_id));
     Ok(records)
-}
-
-/// Under which name a partition's fingerprint is kept in the log of the output table.
-pub(super) fn application(query: &QueryFile, key: &PartitionKey) -> String {
-    format!("isobar/run/{}/{}", query.name, key.first())
 }

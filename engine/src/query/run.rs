@@ -1,167 +1,120 @@
-//! One run of a query: chosen partitions are computed side by side, published together.
+//! One run of a query: the selected partitions are computed concurrently and published together.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
-use chrono_tz::Tz;
 use datafusion::common::ScalarValue;
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::conform::{conform, is_scalar, refuse_keyless};
-use super::days::Days;
+use super::cast_to_schema::{cast_to_schema, check_row_keys, is_scalar};
 use super::file::{ParameterType, QueryFile};
 use super::parameters::{bind, data_type, parameters};
-use super::publish::{application, publish};
+use super::partition_selection::{PartitionSelection, has_lines, partitions};
+use super::publish::publish;
+use super::runner::{Computed, PartitionRun, Published, Report, Runner, TRIES};
 use super::staleness::{Freshness, Input};
+use super::sync_hbase::{input_time, sync_hbase};
 use crate::error::Error;
 use crate::lake::{
-    DataFile, History, Lake, Location, Outcome, PartitionKey, Table, TableSchema, encode, misnamed,
-    split,
+    CommitOutcome, DataFile, History, PartitionKey, Table, TableSchema, encode, misnamed, split,
 };
-use crate::output::hbase::Target;
 use crate::output::jsonl;
-use crate::session::{Session, columns_of, storable};
+use crate::session::{columns_of, storable};
 
 /// Partitions that are computed at the same time.
 const CONCURRENCY: usize = 4;
-/// How often a run is done anew because others committed to its output table meanwhile.
-pub(super) const TRIES: usize = 5;
-
-/// What became of one partition.
-#[derive(Clone, Debug)]
-pub struct PartitionRun {
-    /// The partition's value; empty for a query without partitions.
-    pub partition: String,
-    pub published: Published,
-    pub elapsed: Duration,
-}
-
-/// Whether a partition's outputs were written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Published {
-    /// The outputs now hold this many rows.
-    Rows(usize),
-    /// The input has not changed since the outputs were written; they were not touched.
-    Unchanged,
-    /// There is no input and never was.
-    Nothing,
-}
-
-/// What a run did.
-#[derive(Clone, Debug)]
-pub struct Report {
-    pub partitions: Vec<PartitionRun>,
-    /// Version of the output table that this run committed.
-    pub version: Option<u64>,
-    /// Where the files of `output.jsonl` lie, when there are any.
-    pub files: Vec<String>,
-}
-
-/// Runs queries over one lake.
-#[derive(Debug)]
-pub struct Runner {
-    pub lake: Arc<Lake>,
-    pub session: Session,
-    /// Directory of `output.jsonl`.
-    pub base_path: Location,
-    pub zone: Tz,
-    /// Where the rows of `output.hbase` go; they go nowhere without it.
-    pub hbase: Option<Target>,
-}
 
 /// What all partitions of an attempt have in common.
 struct Attempt<'a> {
     query: &'a QueryFile,
-    given: &'a BTreeMap<String, ScalarValue>,
+    arguments: &'a BTreeMap<String, ScalarValue>,
+    /// Columns of the outputs.
     schema: SchemaRef,
-    /// Whether another one was superseded.
-    again: bool,
+    /// Whether an earlier attempt of this run ended in a commit conflict.
+    is_retry: bool,
     history: History,
 }
 
-/// A partition computed but not yet visible.
-pub(super) struct Computed {
-    pub(super) run: PartitionRun,
-    pub(super) key: PartitionKey,
-    pub(super) input: Input,
-    pub(super) freshness: Freshness,
-    pub(super) file: Option<DataFile>,
-}
-
 impl Runner {
-    /// Runs `query` for `days` with `given` parameters; `progress` hears of each partition computed.
+    /// Runs `query` for the partitions of `selection` with the parameter values `arguments`, and
+    /// calls `progress` after each computed partition.
     ///
-    /// Outputs of a partition whose input has not changed are not touched. All changed partitions of
-    /// the output table become visible in one commit, after their files of JSON Lines, so that a run
-    /// that is killed is repeated by the next one.
+    /// Outputs of a partition whose input has not changed are not touched. All changed partitions
+    /// of the output table become visible in one commit, after their files of JSON Lines. A killed
+    /// run has therefore committed nothing, and the next run repeats it.
+    ///
+    /// # Errors
+    /// When the query cannot be planned or computed, a check of its header fails, a storage or
+    /// HBase fails, or other writers win every commit.
     pub async fn run(
         &self,
         query: &QueryFile,
-        days: &Days,
-        given: &BTreeMap<String, String>,
+        selection: &PartitionSelection,
+        arguments: &BTreeMap<String, String>,
         progress: &(dyn Fn(&PartitionRun) + Sync),
     ) -> Result<Report, Error> {
-        let given = parameters(query, given)?;
+        let arguments = parameters(query, arguments)?;
         if let Some(output) = &query.header.output.table
             && let Some(mut table) = self.lake.open(&output.name.parse()?).await?
         {
-            // Before anything of this run lies there; a run beside this one computes anew.
-            table.sweep().await?;
+            // Before this run uploads anything. The fence makes a concurrent run compute again.
+            table.remove_orphan_files().await?;
         }
         for attempt in 0..TRIES {
-            let again = attempt > 0;
-            let report = self.attempt(query, days, &given, again, progress).await?;
+            let is_retry = attempt > 0;
+            let report = self
+                .attempt(query, selection, &arguments, is_retry, progress)
+                .await?;
             if let Some(report) = report {
                 return Ok(report);
             }
         }
-        Err(Error::RunContended {
+        Err(Error::TooManyRunConflicts {
             query: query.name.to_string(),
             tries: TRIES,
         })
     }
 
-    /// Plans `query` without running it: what its rows are, whatever its parameters.
+    /// Plans `query` without running it and returns the schema of its output.
     ///
     /// # Errors
-    /// When the query cannot run over the tables there are.
+    /// When the query cannot run over the current tables.
     pub async fn plan(&self, query: &QueryFile) -> Result<TableSchema, Error> {
-        let untold = |(name, kind): (&String, &ParameterType)| {
+        let null = |(name, kind): (&String, &ParameterType)| {
             let value = ScalarValue::try_from(&data_type(*kind)).map_err(Error::plan)?;
             Ok((name.clone(), value))
         };
-        let values = query.header.params.iter().map(untold);
+        let values = query.header.params.iter().map(null);
         let values = values.collect::<Result<_, _>>()?;
         let schema = self.output_schema(query, &values).await?;
         Ok(table_schema(query, &schema))
     }
 
-    /// One attempt, the first or `again`; `None` when somebody else committed to the output table in
-    /// between.
+    /// One attempt of a run; `None` when its commit to the output table conflicts with another one.
     async fn attempt(
         &self,
         query: &QueryFile,
-        days: &Days,
-        given: &BTreeMap<String, ScalarValue>,
-        again: bool,
+        selection: &PartitionSelection,
+        arguments: &BTreeMap<String, ScalarValue>,
+        is_retry: bool,
         progress: &(dyn Fn(&PartitionRun) + Sync),
     ) -> Result<Option<Report>, Error> {
-        let values = self.partitions(query, days).await?;
-        let schema = self.output_schema(query, given).await?;
+        let values = partitions(self, query, selection).await?;
+        let schema = self.output_schema(query, arguments).await?;
         let mut table = self.open_output(query, &schema).await?;
-        // Before the first partition is planned: what is committed meanwhile has a time of its own.
+        // Read before the first partition is planned: a later commit to the input has a later time.
         let input_ms = match &query.header.output.hbase {
-            Some(_) => Some(self.input_time(query).await?),
+            Some(_) => Some(input_time(self, query).await?),
             None => None,
         };
         let attempt = Attempt {
             query,
-            given,
+            arguments,
             schema,
-            again,
+            is_retry,
             history: History::default(),
         };
         let computed: Vec<Computed> = futures::stream::iter(values)
@@ -173,20 +126,20 @@ impl Runner {
         let mut version = None;
         if let Some(table) = &mut table {
             match publish(query, table, &computed, input_ms).await? {
-                Some(Outcome::Superseded) => return Ok(None),
-                Some(Outcome::Committed(committed)) => version = Some(committed),
+                Some(CommitOutcome::Conflict) => return Ok(None),
+                Some(CommitOutcome::Committed(committed)) => version = Some(committed),
                 None => {}
             }
             let keys: Vec<_> = computed
                 .iter()
                 .map(|computed| computed.key.clone())
                 .collect();
-            self.mirror(query, table, &keys).await?;
+            sync_hbase(self, query, table, &keys).await?;
         }
         let files = computed
             .iter()
             .filter(|computed| computed.run.published != Published::Nothing)
-            .filter_map(|computed| self.jsonl_location(query, &computed.key))
+            .filter_map(|computed| query.jsonl_file(&self.base_path, &computed.key))
             .map(|location| location.to_string())
             .collect();
         let partitions = computed.into_iter().map(|computed| computed.run).collect();
@@ -197,20 +150,21 @@ impl Runner {
         }))
     }
 
-    /// The columns of the query's rows, of types that tables can hold.
+    /// The columns of the query's rows, in types that tables can store.
     async fn output_schema(
         &self,
         query: &QueryFile,
-        given: &BTreeMap<String, ScalarValue>,
+        arguments: &BTreeMap<String, ScalarValue>,
     ) -> Result<SchemaRef, Error> {
-        // Any value of the right type will do to know the types of the columns.
+        // The types of the columns do not depend on the value, so a null of the right type is
+        // enough.
         let probe = query.header.partition.as_ref().and_then(|column| {
             let kind = query.header.params.get(column)?;
             ScalarValue::try_from(&data_type(*kind)).ok()
         });
         let planned = self
             .session
-            .query_with(&query.statement, bind(query, probe.as_ref(), given))
+            .query_with(&query.statement, bind(query, probe.as_ref(), arguments))
             .await?;
         let fields: Vec<Field> = columns_of(&planned)
             .map_err(Error::plan)?
@@ -293,19 +247,19 @@ impl Runner {
     ) -> Result<Computed, Error> {
         let Attempt {
             query,
-            given,
+            arguments,
             schema,
-            again,
+            is_retry,
             history,
         } = attempt;
         let started = Instant::now();
-        let key = key_of(query, value.as_ref());
+        let key = query.partition_key(value.as_ref());
         let planned = self
             .session
-            .query_with(&query.statement, bind(query, value.as_ref(), given))
+            .query_with(&query.statement, bind(query, value.as_ref(), arguments))
             .await?;
         let (state, plan) = planned.into_parts();
-        let named: Vec<_> = given
+        let named: Vec<_> = arguments
             .iter()
             .map(|(name, value)| (name.clone(), value.to_string()))
             .chain([("partition".to_owned(), key.first().to_owned())])
@@ -325,26 +279,32 @@ impl Runner {
             freshness,
             file,
         };
-        // The attempt that was superseded may have written an older input's JSON Lines over those of
-        // the run that came first, so then they are looked at whoever committed the table.
-        if is_fresh && !*again {
+        // An attempt that ended in a conflict may have overwritten the JSON Lines of the winning
+        // run with those of an older input. A retry therefore computes fresh partitions too, and
+        // compares files.
+        if is_fresh && !*is_retry {
             return Ok(done(Published::Unchanged, None));
         }
         let batches = self.session.collect(state, plan).await?;
-        let batches = conform(query, schema, &key, batches)?;
+        let batches = cast_to_schema(query, schema, &key, batches)?;
         let rows = batches.iter().map(RecordBatch::num_rows).sum();
-        if rows == 0 && !is_fresh && !has_rows(table, &key) && !self.has_lines(query, &key).await? {
+        if rows == 0
+            && !is_fresh
+            && !has_rows(table, &key)
+            && !has_lines(query.jsonl_file(&self.base_path, &key)).await?
+        {
             return Ok(done(Published::Nothing, None));
         }
-        // Before anybody sees a row: here rows of another partition, or without a key, are refused.
-        refuse_keyless(query, &key, &batches)?;
+        // Checked before any output is written: rows of another partition or with a faulty key are
+        // refused.
+        check_row_keys(query, &key, &batches)?;
         let file = match table {
             Some(table) if rows > 0 && !is_fresh => {
                 Some(store(query, table, &key, &batches).await?)
             }
             _ => None,
         };
-        if let Some(location) = self.jsonl_location(query, &key) {
+        if let Some(location) = query.jsonl_file(&self.base_path, &key) {
             let content = jsonl::encode(&batches).map_err(|source| Error::Encode {
                 query: query.name.to_string(),
                 source: source.into(),
@@ -359,7 +319,7 @@ impl Runner {
         Ok(done(published, file))
     }
 
-    /// Whether the outputs of this partition are there and were computed from the same input.
+    /// Whether the outputs of this partition exist and were computed from the same input.
     async fn freshness(
         &self,
         query: &QueryFile,
@@ -371,34 +331,14 @@ impl Runner {
         let Some(table) = table else {
             return Ok(Freshness::Stale);
         };
-        // Somebody may have removed the file; then it is written again.
-        if let Some(location) = self.jsonl_location(query, key)
+        // A file that was deleted by hand is written again.
+        if let Some(location) = query.jsonl_file(&self.base_path, key)
             && location.head().await?.is_none()
         {
             return Ok(Freshness::Stale);
         }
-        let application = application(query, key);
         let output = table.snapshot();
-        input.compare(output, &application, history).await
-    }
-
-    /// Whether the partition's file of JSON Lines is there and not empty.
-    pub(super) async fn has_lines(
-        &self,
-        query: &QueryFile,
-        key: &PartitionKey,
-    ) -> Result<bool, Error> {
-        let Some(location) = self.jsonl_location(query, key) else {
-            return Ok(false);
-        };
-        Ok(location.head().await?.is_some_and(|file| file.size > 0))
-    }
-
-    pub(super) fn jsonl_location(&self, query: &QueryFile, key: &PartitionKey) -> Option<Location> {
-        let output = query.header.output.jsonl.as_ref()?;
-        let column = query.header.partition.as_ref()?;
-        let directory = format!("{column}={}", key.first());
-        Some(self.base_path.join(&directory).join(&output.file))
+        input.compare(output, &query.app_id(key), history).await
     }
 }
 
@@ -408,10 +348,6 @@ fn table_schema(query: &QueryFile, columns: &SchemaRef) -> TableSchema {
         partition: query.header.partition.iter().cloned().collect(),
         description: query.header.description.clone(),
     }
-}
-
-pub(super) fn key_of(query: &QueryFile, value: Option<&ScalarValue>) -> PartitionKey {
-    PartitionKey::of(query.header.partition.as_deref(), value)
 }
 
 fn has_rows(table: Option<&Table>, key: &PartitionKey) -> bool {

@@ -1,4 +1,4 @@
-//! When a query is to run by itself.
+//! The schedule of a query.
 
 use chrono::Utc;
 use chrono_tz::Tz;
@@ -6,18 +6,18 @@ use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use serde::Deserialize;
 
-/// What a header says under `schedule`.
+/// The `schedule` of a header.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Schedule {
     /// Five fields: minute, hour, day, month, weekday.
     pub cron: String,
-    /// IANA name of the zone that the fields are read in; without one it is `time.zone`.
+    /// IANA name of the zone of the fields; `None` means `time.zone`.
     pub zone: Option<String>,
 }
 
 impl Schedule {
-    /// What is wrong with it, if anything.
+    /// The error in the schedule, if any.
     pub(super) fn fault(&self) -> Option<String> {
         let cron = &self.cron;
         let parsed = match self.times() {
@@ -40,7 +40,7 @@ impl Schedule {
         })
     }
 
-    /// The one reading of cron text: five fields, no seconds and no years.
+    /// Parses the cron text: five fields, no seconds and no years.
     fn times(&self) -> Result<Cron, croner::errors::CronError> {
         CronParser::builder()
             .seconds(Seconds::Disallowed)

@@ -1,11 +1,13 @@
-//! Whether an output is still that of its input.
+//! Whether an output still matches its input.
 //!
-//! A partition of an output is stale when the data files its query would read, or the query, its parameters, the
-//! zone of its days or the engine's understanding of SQL, differ from those it was computed from. Late rows, backfill and missed runs are thereby one
-//! case, and no clock is asked. What it was computed from is one number, kept with the output.
+//! A partition of an output is stale when its input differs from the one that it was computed from:
+//! the data files that the query would read, the query, its arguments, the zone of its days, or how
+//! the engine understands SQL. Late rows, backfill and missed runs are thereby one case, without a
+//! clock. The input is recorded with the output as one number, the fingerprint.
 //!
-//! Files may also differ because somebody rewrote them and left the rows as they were, as a compaction does. The
-//! log of the table tells, as far as it reaches back; so the versions that were read are kept with the output too.
+//! Files may also differ because a compaction rewrote them and kept the rows. The log of the input
+//! table shows that, as far as it reaches back, so the versions that were read are recorded as
+//! well.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -21,21 +23,24 @@ use datafusion::logical_expr::expr_rewriter::unnormalize_cols;
 use sha2::{Digest as _, Sha256};
 
 use crate::error::Error;
-use crate::lake::{History, LakeTable, Snapshot, TableName, Transaction};
+use crate::lake::{AppTransaction, History, LakeTable, Snapshot, TableName};
 
-/// The version of how statements are understood. It is raised when the same query over the same files may give another
-/// answer; every partition is then stale once.
+/// The version of the engine's SQL semantics. A change after which the same query over the same
+/// files may give another answer raises it; every partition is then stale once.
 ///
-/// 2: literals are UTC and hold any year, a DATE plus hours keeps them, patterns of `to_char` are also PostgreSQL's.
+/// 2: literals are UTC and hold any year, a DATE plus hours keeps them, patterns of `to_char` are
+/// also PostgreSQL's.
 /// 3: rows are compared column by column, intervals by their lengths, percentiles are exact.
-/// 4: casts to whole numbers round, counts are BIGINT, lists behind IN and outer joins keep their nulls.
+/// 4: casts to whole numbers round, counts are BIGINT, lists behind IN and outer joins keep their
+/// nulls.
 const SEMANTICS: u32 = 4;
 
-/// What a partition of an output is computed from.
+/// The input of a partition of an output.
 pub(super) struct Input {
-    /// Stands for the query, its parameters, the zone of its days, the tables it reads and [`SEMANTICS`].
+    /// Hash of the query, its arguments, the zone of its days, the ids of its tables and
+    /// [`SEMANTICS`].
     definition: i64,
-    /// Stands for all that and the data files.
+    /// Hash of the definition and the data files.
     fingerprint: i64,
     tables: BTreeMap<TableName, Read>,
 }
@@ -43,23 +48,25 @@ pub(super) struct Input {
 /// How a query reads a table.
 struct Read {
     snapshot: Arc<Snapshot>,
-    /// Below the table, those that partition and statistics do not rule out.
+    /// Paths below the table, of files that partition values and statistics do not rule out.
     files: BTreeSet<String>,
-    /// Values of the first partition column that these files have.
+    /// Values of the first partition column in these files.
     partitions: HashSet<Option<ScalarValue>>,
 }
 
-/// How the input of a partition compares with the one that its output was computed from.
+/// How the current input of a partition compares with the one that its output was computed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Freshness {
+    /// The same definition and files.
     Same,
-    /// Other files with the same rows.
+    /// The same definition and rows in other files.
     Rewritten,
+    /// Anything else.
     Stale,
 }
 
 impl Input {
-    /// Of `query`, planned as `plan`.
+    /// The input of `query`, planned as `plan`.
     pub(super) fn of(
         query: &str,
         parameters: &[(String, String)],
@@ -87,23 +94,23 @@ impl Input {
         })
     }
 
-    /// Compares with what `output` has recorded under `application`.
+    /// Compares this input with the one that `output` records under `app_id`.
     pub(super) async fn compare(
         &self,
         output: &Snapshot,
-        application: &str,
+        app_id: &str,
         history: &History,
     ) -> Result<Freshness, Error> {
-        let recorded = output.transaction(application).await?;
+        let recorded = output.transaction(app_id).await?;
         if recorded == Some(self.fingerprint) {
             return Ok(Freshness::Same);
         }
-        let definition = output.transaction(&definition_of(application)).await?;
+        let definition = output.transaction(&definition_of(app_id)).await?;
         if definition != Some(self.definition) {
             return Ok(Freshness::Stale);
         }
         for (name, read) in &self.tables {
-            let version = output.transaction(&version_of(application, name)).await?;
+            let version = output.transaction(&version_of(app_id, name)).await?;
             let Some(version) = version.and_then(|version| u64::try_from(version).ok()) else {
                 return Ok(Freshness::Stale);
             };
@@ -117,19 +124,16 @@ impl Input {
         Ok(Freshness::Rewritten)
     }
 
-    /// What is recorded under `application` with an output that was computed from this.
-    pub(super) fn records(&self, application: &str) -> Vec<Transaction> {
-        let record = |application, version| Transaction {
-            application,
-            version,
-        };
+    /// What is recorded under `app_id` with an output that was computed from this input.
+    pub(super) fn records(&self, app_id: &str) -> Vec<AppTransaction> {
+        let record = |app_id, version| AppTransaction { app_id, version };
         let versions = self.tables.iter().map(|(name, read)| {
             let version = i64::try_from(read.snapshot.version()).unwrap_or(i64::MAX);
-            record(version_of(application, name), version)
+            record(version_of(app_id, name), version)
         });
         [
-            record(application.to_owned(), self.fingerprint),
-            record(definition_of(application), self.definition),
+            record(app_id.to_owned(), self.fingerprint),
+            record(definition_of(app_id), self.definition),
         ]
         .into_iter()
         .chain(versions)
@@ -137,15 +141,15 @@ impl Input {
     }
 }
 
-fn definition_of(application: &str) -> String {
-    format!("{application}/query")
+fn definition_of(app_id: &str) -> String {
+    format!("{app_id}/query")
 }
 
-fn version_of(application: &str, table: &TableName) -> String {
-    format!("{application}/input/{table}")
+fn version_of(app_id: &str, table: &TableName) -> String {
+    format!("{app_id}/input/{table}")
 }
 
-/// A number that stands for `parts`.
+/// A hash of `parts`.
 fn digest(parts: &[String]) -> i64 {
     let mut hash = Sha256::new();
     for part in parts {
@@ -155,14 +159,14 @@ fn digest(parts: &[String]) -> i64 {
     let digest = hash.finalize();
     let mut first = [0; 8];
     first.copy_from_slice(&digest[..8]);
-    // The log keeps a signed number; readers of it may expect it not to be negative.
+    // The log stores a signed number, and readers of the log may expect it not to be negative.
     i64::from_le_bytes(first) & i64::MAX
 }
 
-/// What `plan` reads of each table, as its tables choose files by partition and statistics.
+/// What `plan` reads of each table, by the files that its table providers select.
 ///
 /// Taken from the optimised logical plan: a physical plan that is answered from statistics alone
-/// reads no file, and depends on them all the same.
+/// reads no file, but still depends on all of them.
 fn tables(
     plan: &LogicalPlan,
     state: &SessionState,
@@ -182,7 +186,8 @@ fn tables(
                         files: BTreeSet::new(),
                         partitions: HashSet::new(),
                     });
-                // A table may stand in a plan twice, and be committed to while that is made.
+                // A plan may scan a table twice, and a commit in between gives the scans two
+                // versions.
                 if snapshot.version() < read.snapshot.version() {
                     read.snapshot = Arc::clone(snapshot);
                 }

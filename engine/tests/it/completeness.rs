@@ -7,7 +7,7 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimestampMicrosecondT
 use arrow::util::display::array_value_to_string;
 use chrono_tz::Europe::Paris;
 use engine::lake::{
-    Change, IDENTITY, Lake, PositionNames, Table, TableSchema, TopicNames, Transaction,
+    AppTransaction, CommitActions, IDENTITY, Lake, PositionNames, Table, TableSchema, TopicNames,
 };
 use engine::runtime::{Runtime, RuntimeOptions};
 use engine::session::Session;
@@ -81,33 +81,30 @@ impl World {
 }
 
 /// Records that `table` has `topic` up to these offsets, and event times in seconds.
-async fn record(table: &mut Table, topic: &str, reached: &[(i32, i64, Option<i64>)]) {
+async fn record(table: &mut Table, topic: &str, progress: &[(i32, i64, Option<i64>)]) {
     let (names, positions) = (TopicNames::of(topic), PositionNames::kafka(topic));
-    let mut transactions = vec![Transaction::unique(&names.mark())];
-    let mut record = |application, version| {
-        transactions.push(Transaction {
-            application,
-            version,
-        });
+    let mut transactions = vec![AppTransaction::unique(&names.landing_token())];
+    let mut record = |app_id, version| {
+        transactions.push(AppTransaction { app_id, version });
     };
     let [high, low] = names.id();
     record(high, 1);
     record(low, 2);
-    for (partition, next, newest_s) in reached {
+    for (partition, next, newest_s) in progress {
         record(positions.position(*partition), *next);
         if let Some(newest_s) = newest_s {
             record(positions.newest_event(*partition), newest_s * 1_000_000);
         }
     }
-    let change = Change {
+    let actions = CommitActions {
         transactions,
-        ..Change::default()
+        ..CommitActions::default()
     };
-    table.commit(&change).await.expect("committed");
+    table.commit(&actions).await.expect("committed");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn each_table_says_how_far_it_has_each_topic_partition() {
+async fn each_table_lists_its_progress_by_topic_partition() {
     let world = World::new();
     assert_eq!(world.completeness().await, Vec::<String>::new());
     let mut weather = world.landed("weather").await;

@@ -10,7 +10,9 @@ use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono_tz::UTC;
 use engine::Error;
-use engine::lake::{Change, Lake, Outcome, Table, TableName, TableSchema, encode, split};
+use engine::lake::{
+    CommitActions, CommitOutcome, Lake, Table, TableName, TableSchema, encode, split,
+};
 use engine::runtime::{Runtime, RuntimeOptions};
 use engine::session::Session;
 use tempfile::TempDir;
@@ -94,14 +96,14 @@ async fn put(
     table: &mut Table,
     columns: &[(&str, DataType)],
     values: Vec<ArrayRef>,
-) -> Result<Outcome, Error> {
+) -> Result<CommitOutcome, Error> {
     let rows = RecordBatch::try_new(Arc::new(schema(columns)), values).expect("rows");
-    let mut change = Change::default();
+    let mut actions = CommitActions::default();
     for (key, rows) in split(&[rows], &["day".to_owned()]).expect("parts") {
         let encoded = encode(&table.snapshot().file_schema(), &rows).expect("encoded");
-        change.add.push(table.store(&key, encoded).await?);
+        actions.add.push(table.store(&key, encoded).await?);
     }
-    table.commit(&change).await
+    table.commit(&actions).await
 }
 
 const OLD: [(&str, DataType); 2] = [("day", DataType::Utf8), ("a", DataType::Int64)];

@@ -10,8 +10,8 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono::NaiveDate;
 use chrono_tz::{Europe::Paris, Tz, UTC};
 use datafusion::common::ScalarValue;
-use engine::lake::{Change, Lake, PartitionKey, Table, TableSchema, encode};
-use engine::query::{Days, Library, Published, Report, Runner};
+use engine::lake::{CommitActions, Lake, PartitionKey, Table, TableSchema, encode};
+use engine::query::{Library, PartitionSelection, Published, Report, Runner};
 use engine::runtime::{Runtime, RuntimeOptions};
 use engine::session::Session;
 use tempfile::TempDir;
@@ -71,9 +71,9 @@ impl World {
     /// Makes `values` the readings of `day`; none, and the day leaves the table.
     async fn put(&mut self, day: &str, values: &[i64]) {
         let key = PartitionKey::of(Some("dt"), Some(&ScalarValue::from(day)));
-        let mut change = Change {
+        let mut actions = CommitActions {
             replace: vec![key.clone()],
-            ..Change::default()
+            ..CommitActions::default()
         };
         if !values.is_empty() {
             let schema = self.readings.snapshot().file_schema();
@@ -81,9 +81,9 @@ impl World {
             let rows = RecordBatch::try_new(Arc::clone(&schema), rows).expect("rows");
             let encoded = encode(&schema, &[rows]).expect("encoded");
             let file = self.readings.store(&key, encoded).await.expect("stored");
-            change.add.push(file);
+            actions.add.push(file);
         }
-        self.readings.commit(&change).await.expect("committed");
+        self.readings.commit(&actions).await.expect("committed");
     }
 
     fn runner(&self, zone: Tz) -> Runner {
@@ -102,16 +102,16 @@ impl World {
         }
     }
 
-    async fn run_in(&self, zone: Tz, name: &str, days: &Days) -> Report {
+    async fn run_in(&self, zone: Tz, name: &str, selection: &PartitionSelection) -> Report {
         let query = self.library().query(name).expect("a query");
         let run = self.runner(zone);
-        let report = run.run(&query, days, &BTreeMap::new(), &|_| ()).await;
+        let report = run.run(&query, selection, &BTreeMap::new(), &|_| ()).await;
         report.expect("a run")
     }
 
     /// What a run of all days did with each: the day and its outcome.
     async fn run(&self, name: &str) -> Vec<(String, Published)> {
-        outcomes(&self.run_in(Paris, name, &Days::All).await)
+        outcomes(&self.run_in(Paris, name, &PartitionSelection::All).await)
     }
 
     /// The rows that a statement answers, as text.
@@ -160,7 +160,7 @@ fn outcome(day: &str, published: Published) -> (String, Published) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_day_whose_input_has_gone_leaves_the_output() {
+async fn partition_without_input_is_removed_from_the_outputs() {
     let mut world = World::new().await;
     world.write("daily", DAILY);
     world.put("2026-01-15", &[1, 2]).await;
@@ -177,7 +177,7 @@ async fn a_day_whose_input_has_gone_leaves_the_output() {
     assert_eq!(world.rows("SELECT dt, x FROM daily").await, "2026-01-16 3");
     let lines = std::fs::read_to_string(world.file("dt=2026-01-15/daily.jsonl"));
     assert_eq!(lines.expect("a file"), "");
-    // Then it is no day of anything, until rows of it come again.
+    // The day is then selected no more, until it has input rows again.
     let day_16 = outcome("2026-01-16", Published::Unchanged);
     assert_eq!(world.run("daily").await, std::slice::from_ref(&day_16));
     world.put("2026-01-15", &[7]).await;
@@ -188,7 +188,7 @@ async fn a_day_whose_input_has_gone_leaves_the_output() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_day_whose_input_has_gone_leaves_the_file_of_a_query_without_a_table() {
+async fn partition_without_input_empties_the_file_of_a_query_without_a_table() {
     let mut world = World::new().await;
     world.write(
         "daily",
@@ -211,7 +211,7 @@ async fn another_zone_makes_every_day_stale() {
     let mut world = World::new().await;
     world.write("daily", DAILY);
     world.put("2026-01-15", &[1]).await;
-    let run = async |zone| outcomes(&world.run_in(zone, "daily", &Days::All).await);
+    let run = async |zone| outcomes(&world.run_in(zone, "daily", &PartitionSelection::All).await);
     let published = [outcome("2026-01-15", Published::Rows(1))];
     assert_eq!(run(Paris).await, published);
     assert_eq!(
@@ -222,7 +222,7 @@ async fn another_zone_makes_every_day_stale() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_json_has_no_number_for_is_null_in_every_output() {
+async fn nan_and_infinity_are_null_in_every_output() {
     let mut world = World::new().await;
     world.write(
         "odd",
@@ -267,7 +267,9 @@ async fn a_column_that_is_no_scalar_is_refused_when_planned() {
         let runner = world.runner(Paris);
         let planned = runner.plan(&query).await.map(|_| ());
         let none = BTreeMap::new();
-        let run = runner.run(&query, &Days::One(day), &none, &|_| ()).await;
+        let run = runner
+            .run(&query, &PartitionSelection::One(day), &none, &|_| ())
+            .await;
         for outcome in [planned, run.map(|_| ())] {
             let complaint = outcome.expect_err(column).to_string();
             assert!(

@@ -10,8 +10,8 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
 use engine::Error;
 use engine::lake::{
-    Change, DataFile, Encoded, Lake, Outcome, PartitionKey, Snapshot, Swept, Table, TableName,
-    TableSchema, Transaction, encode,
+    AppTransaction, CommitActions, CommitOutcome, DataFile, Encoded, Lake, PartitionKey,
+    RemovedFiles, Snapshot, Table, TableName, TableSchema, encode,
 };
 use tempfile::TempDir;
 use url::Url;
@@ -106,99 +106,99 @@ async fn commit(table: &mut Table, times: usize) {
     }
 }
 
-/// Commits one file, whoever else has committed since the writer looked.
+/// Commits one file, on top of concurrent commits.
 async fn commit_once(table: &mut Table) -> DataFile {
     let file = store(table).await;
-    let change = adding(&file);
-    while table.commit(&change).await.expect("told") == Outcome::Superseded {}
+    let actions = adding(&file);
+    while table.commit(&actions).await.expect("answered") == CommitOutcome::Conflict {}
     file
 }
 
-fn adding(file: &DataFile) -> Change {
-    Change {
+fn adding(file: &DataFile) -> CommitActions {
+    CommitActions {
         add: vec![file.clone()],
-        transactions: vec![Transaction::unique(MARK)],
-        ..Change::default()
+        transactions: vec![AppTransaction::unique(MARK)],
+        ..CommitActions::default()
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_two_writers_one_commits_and_the_other_is_told() {
+async fn second_commit_on_one_version_conflicts() {
     let world = World::new();
     let (mut one, mut other) = (world.writer().await, world.writer().await);
     let (mine, theirs) = (store(&one).await, store(&other).await);
     assert_eq!(
         one.commit(&adding(&mine)).await.expect("committed"),
-        Outcome::Committed(1)
+        CommitOutcome::Committed(1)
     );
-    let change = adding(&theirs);
+    let actions = adding(&theirs);
     assert_eq!(
-        other.commit(&change).await.expect("told"),
-        Outcome::Superseded
+        other.commit(&actions).await.expect("answered"),
+        CommitOutcome::Conflict
     );
     assert_eq!(
-        other.commit(&change).await.expect("committed"),
-        Outcome::Committed(2)
+        other.commit(&actions).await.expect("committed"),
+        CommitOutcome::Committed(2)
     );
     let recorded = other.snapshot().transaction(MARK).await.expect("read");
-    assert_eq!(recorded, Some(change.transactions[0].version));
+    assert_eq!(recorded, Some(actions.transactions[0].version));
     assert_eq!(other.snapshot().size().2, Some(4));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_is_in_the_table_already_is_not_committed_again() {
+async fn actions_that_are_in_the_table_are_not_committed_again() {
     let world = World::new();
     let (mut one, mut same) = (world.writer().await, world.writer().await);
-    let change = adding(&store(&one).await);
-    one.commit(&change).await.expect("committed");
-    // As after an answer that was lost: the writer believes that nothing happened.
+    let actions = adding(&store(&one).await);
+    one.commit(&actions).await.expect("committed");
+    // As after a lost answer: the writer does not know that its commit succeeded.
     assert_eq!(
-        same.commit(&change).await.expect("found"),
-        Outcome::Committed(1)
+        same.commit(&actions).await.expect("found"),
+        CommitOutcome::Committed(1)
     );
     assert_eq!(same.snapshot().size().2, Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_spares_what_was_committed_since_it_looked() {
+async fn file_committed_after_the_table_was_opened_is_no_orphan() {
     let world = World::new();
     let (mut writer, mut sweeper) = (world.writer().await, world.writer().await);
     let file = store(&writer).await;
     writer.commit(&adding(&file)).await.expect("committed");
-    sweeper.sweep().await.expect("swept");
+    sweeper.remove_orphan_files().await.expect("removed");
     assert!(world.holds(&file));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_swept_writer_cannot_commit_what_was_removed() {
+async fn commit_of_a_removed_file_conflicts_with_the_fence() {
     let world = World::new();
     let (mut killed, mut sweeper) = (world.writer().await, world.writer().await);
     let file = store(&killed).await;
-    let swept = sweeper.sweep().await.expect("swept");
-    assert_eq!(swept.files, 1);
+    let removed = sweeper.remove_orphan_files().await.expect("removed");
+    assert_eq!(removed.files, 1);
     assert!(!world.holds(&file));
-    // It was not dead after all; it learns that somebody claimed the table.
+    // The writer was not killed after all: its commit conflicts with the fence.
     assert_eq!(
-        killed.commit(&adding(&file)).await.expect("told"),
-        Outcome::Superseded
+        killed.commit(&adding(&file)).await.expect("answered"),
+        CommitOutcome::Conflict
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_temporary_entry_of_the_next_version_is_swept_though_nobody_commits_it() {
+async fn temporary_log_entry_of_the_next_version_is_removed_behind_a_fence() {
     let world = World::new();
     let mut sweeper = world.writer().await;
     let entry = "_delta_log/.00000000000000000001.json.tmp.1";
     world.leave(entry);
-    let swept = sweeper.sweep().await.expect("swept");
-    assert_eq!((swept.files, swept.bytes), (1, 6));
+    let removed = sweeper.remove_orphan_files().await.expect("removed");
+    assert_eq!((removed.files, removed.bytes), (1, 6));
     assert!(!world.path(entry).exists());
-    // The version that somebody might have renamed it to is taken.
+    // The fence has taken the version that a writer could have renamed the entry to.
     assert_eq!(sweeper.snapshot().version(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn temporary_files_that_the_local_store_hides_are_swept() {
+async fn temporary_files_hidden_by_the_local_store_are_removed() {
     let world = World::new();
     let mut table = world.writer().await;
     let file = store(&table).await;
@@ -214,29 +214,32 @@ async fn temporary_files_that_the_local_store_hides_are_swept() {
     hidden.iter().for_each(|path| world.leave(path));
     let of_others = ["part-0.snappy.parquet#1", "notes#2026"];
     of_others.iter().for_each(|path| world.leave(path));
-    let swept = table.sweep().await.expect("swept");
-    assert_eq!(swept.files, hidden.len());
+    let removed = table.remove_orphan_files().await.expect("removed");
+    assert_eq!(removed.files, hidden.len());
     assert!(hidden.iter().all(|path| !world.path(path).exists()));
     assert!(of_others.iter().all(|path| world.path(path).exists()));
     assert!(world.holds(&file));
-    assert_eq!(table.sweep().await.expect("swept"), Swept::default());
+    assert_eq!(
+        table.remove_orphan_files().await.expect("removed"),
+        RemovedFiles::default()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn two_sweepers_at_once_remove_what_there_is_without_an_error() {
+async fn two_concurrent_removals_remove_each_file_once() {
     let world = World::new();
     let (mut one, mut other) = (world.writer().await, world.writer().await);
     for number in 0..50 {
         world.leave(&format!("isobar-{number}.zstd.parquet"));
         world.leave(&format!("isobar-{number}.zstd.parquet#1"));
     }
-    let (one, other) = tokio::join!(one.sweep(), other.sweep());
-    let swept = one.expect("swept").files + other.expect("swept").files;
-    assert_eq!(swept, 100);
+    let (one, other) = tokio::join!(one.remove_orphan_files(), other.remove_orphan_files());
+    let removed = one.expect("removed").files + other.expect("removed").files;
+    assert_eq!(removed, 100);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_sweepers_at_once_do_not_take_each_other_for_writers_that_never_rest() {
+async fn many_concurrent_removals_share_a_fence() {
     for _ in 0..5 {
         let world = World::new();
         let mut sweepers = Vec::new();
@@ -244,33 +247,35 @@ async fn many_sweepers_at_once_do_not_take_each_other_for_writers_that_never_res
             sweepers.push(world.writer().await);
         }
         world.leave("isobar-1.zstd.parquet");
-        let sweeps = sweepers.iter_mut().map(Table::sweep);
-        let swept = futures::future::join_all(sweeps).await;
-        let files = swept.into_iter().map(|swept| swept.expect("swept").files);
+        let removals = sweepers.iter_mut().map(Table::remove_orphan_files);
+        let removed = futures::future::join_all(removals).await;
+        let files = removed
+            .into_iter()
+            .map(|removed| removed.expect("removed").files);
         assert_eq!(files.sum::<usize>(), 1);
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_mark_that_was_there_before_a_sweep_looked_claims_nothing_for_it() {
+async fn fencing_token_older_than_the_listing_does_not_fence() {
     let world = World::new();
     let (mut first, mut writer) = (world.writer().await, world.writer().await);
     let mut late = world.writer().await;
     world.leave("isobar-1.zstd.parquet");
-    first.sweep().await.expect("swept");
-    // The writer knows of that sweep, and the late sweeper has not heard of it: its own mark is the one that counts.
+    first.remove_orphan_files().await.expect("removed");
+    // The writer has seen that token before it uploads; only a newer one makes it upload again.
     let known = commit_once(&mut writer).await;
     let file = store(&writer).await;
-    let swept = late.sweep().await.expect("swept");
-    assert_eq!(swept.files, 1);
+    let removed = late.remove_orphan_files().await.expect("removed");
+    assert_eq!(removed.files, 1);
     assert!(world.holds(&known) && !world.holds(&file));
     assert_eq!(
-        writer.commit(&adding(&file)).await.expect("told"),
-        Outcome::Superseded
+        writer.commit(&adding(&file)).await.expect("answered"),
+        CommitOutcome::Conflict
     );
 }
 
-/// The library would make the creation that comes second a commit of its own, which gives the table another identity.
+/// The library would commit the second creation as a version of its own, with another table id.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_that_several_create_at_once_is_created_once() {
     for _ in 0..20 {
@@ -283,7 +288,7 @@ async fn a_table_that_several_create_at_once_is_created_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reader_notices_a_table_that_was_created_anew() {
+async fn a_reader_notices_a_recreated_table() {
     for (before, after) in [(2, 1), (1, 1), (1, 2), (0, 0)] {
         let world = World::new();
         commit(&mut world.writer().await, before).await;
@@ -314,8 +319,8 @@ async fn a_reader_notices_a_table_that_was_dropped() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_writer_stops_when_its_table_was_dropped_or_created_anew() {
-    for anew in [None, Some(0), Some(1), Some(3)] {
+async fn a_writer_stops_when_its_table_was_dropped_or_recreated() {
+    for recreated in [None, Some(0), Some(1), Some(3)] {
         let world = World::new();
         let mut writer = world.writer().await;
         commit(&mut writer, 1).await;
@@ -324,38 +329,38 @@ async fn a_writer_stops_when_its_table_was_dropped_or_created_anew() {
         let mut writer = world.writer().await;
         let file = store(&writer).await;
         world.drop_table();
-        if let Some(commits) = anew {
+        if let Some(commits) = recreated {
             commit(&mut world.writer().await, commits).await;
         }
         let stopped = writer.commit(&adding(&file)).await;
         let is_named = matches!(stopped, Err(Error::TableReplaced { .. }));
-        assert!(is_named, "{anew:?}: {stopped:?}");
+        assert!(is_named, "{recreated:?}: {stopped:?}");
         let entry = world.path("_delta_log/00000000000000000002.json");
-        assert_eq!(entry.exists(), anew == Some(3), "{anew:?}");
+        assert_eq!(entry.exists(), recreated == Some(3), "{recreated:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn readers_and_writers_go_on_when_the_log_was_cut_off_behind_a_checkpoint() {
+async fn readers_and_writers_continue_after_log_cleanup() {
     let world = World::new();
     let mut writer = world.writer().await;
     commit(&mut writer, 50).await;
     let old = world.reader().await.expect("a table");
     let mut idle = world.writer().await;
     commit(&mut writer, 55).await;
-    cut_off_log(&world, 99);
+    clean_up_log(&world, 99);
     let new = world.reader().await.expect("a table");
     assert_eq!((old.version(), new.version()), (50, 105));
-    // The same table, so its writer is only late, and is told like any other.
-    let change = adding(&store(&idle).await);
-    let outcome = idle.commit(&change).await.expect("told");
-    assert_eq!(outcome, Outcome::Superseded);
-    let outcome = idle.commit(&change).await.expect("committed");
-    assert_eq!(outcome, Outcome::Committed(106));
+    // It is the same table, so its late writer gets a conflict like any other.
+    let actions = adding(&store(&idle).await);
+    let outcome = idle.commit(&actions).await.expect("answered");
+    assert_eq!(outcome, CommitOutcome::Conflict);
+    let outcome = idle.commit(&actions).await.expect("committed");
+    assert_eq!(outcome, CommitOutcome::Committed(106));
 }
 
-/// As the library does when entries are old and a checkpoint has what they say.
-fn cut_off_log(world: &World, checkpoint: u64) {
+/// Log cleanup, as the library does it: entries before a checkpoint are deleted.
+fn clean_up_log(world: &World, checkpoint: u64) {
     let path = |name: String| world.path(&format!("_delta_log/{name}"));
     assert!(path(format!("{checkpoint:020}.checkpoint.parquet")).exists());
     for version in 0..checkpoint {
@@ -364,20 +369,20 @@ fn cut_off_log(world: &World, checkpoint: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_was_recorded_is_known_for_every_name_also_behind_a_checkpoint() {
+async fn app_transactions_are_read_from_entries_and_checkpoints() {
     let world = World::new();
     let mut writer = world.writer().await;
     let mut recorded = Vec::new();
     for number in 0..105 {
-        // Each name twice: the second is the one that counts, on either side of the checkpoint.
-        let transaction = Transaction::unique(&format!("name {}", number % 60));
-        let change = Change {
+        // Each app id twice, on either side of the checkpoint: the later version wins.
+        let transaction = AppTransaction::unique(&format!("name {}", number % 60));
+        let actions = CommitActions {
             transactions: vec![transaction.clone()],
-            ..Change::default()
+            ..CommitActions::default()
         };
-        writer.commit(&change).await.expect("committed");
-        recorded.retain(|(name, _)| *name != transaction.application);
-        recorded.push((transaction.application, transaction.version));
+        writer.commit(&actions).await.expect("committed");
+        recorded.retain(|(name, _)| *name != transaction.app_id);
+        recorded.push((transaction.app_id, transaction.version));
     }
     let check = async |case: &str| {
         let reader = world.writer().await;
@@ -389,9 +394,9 @@ async fn what_was_recorded_is_known_for_every_name_also_behind_a_checkpoint() {
         assert_eq!(none, None, "{case}");
     };
     check("with all entries").await;
-    cut_off_log(&world, 99);
+    clean_up_log(&world, 99);
     check("with the entries behind the checkpoint").await;
-    // A checkpoint that we do not understand ourselves.
+    // A checkpoint in a form that only the library reads.
     let checkpoint = |name: &str| {
         world.path(&format!(
             "_delta_log/00000000000000000099.checkpoint{name}.parquet"
@@ -402,7 +407,7 @@ async fn what_was_recorded_is_known_for_every_name_also_behind_a_checkpoint() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sweep_spares_partitions_whose_names_are_escaped() {
+async fn files_in_escaped_partition_directories_are_no_orphans() {
     let world = World::new();
     let schema = TableSchema {
         columns: Arc::new(Schema::new(vec![
@@ -426,14 +431,14 @@ async fn a_sweep_spares_partitions_whose_names_are_escaped() {
         files.push(file);
     }
     world.leave("isobar-0.zstd.parquet");
-    let swept = table.sweep().await.expect("swept");
-    assert_eq!(swept.files, 1);
+    let removed = table.remove_orphan_files().await.expect("removed");
+    assert_eq!(removed.files, 1);
     // Where the log says, as any reader of Delta looks for them.
     assert!(files.iter().all(|file| world.holds(file)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_writer_of_a_file_left_goes_with_the_next() {
+async fn replace_removes_temporary_files_of_a_killed_writer() {
     let world = World::new();
     let day = world.directory.path().join("weather/dt=2026-01-15");
     fs::create_dir_all(day.join("below")).expect("a directory");

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use engine::lake::{
-    Change, Lake, Outcome, PositionNames, SWEEP, Snapshot, Swept, Table, TableName, TableSchema,
-    TopicNames, Transaction,
+    AppTransaction, CommitActions, CommitOutcome, FencingToken, Lake, PositionNames, RemovedFiles,
+    Snapshot, Table, TableName, TableSchema, TopicNames,
 };
 use engine::metrics::Counter;
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -79,7 +79,7 @@ impl Recording {
 struct Marks {
     version: u64,
     landing: Option<i64>,
-    sweep: Option<i64>,
+    sweep: Option<FencingToken>,
 }
 
 impl Tables {
@@ -96,8 +96,8 @@ impl Tables {
         let writers = futures::stream::iter(tables)
             .map(|(name, schema)| async move {
                 let mut table = lake.open_or_create(name, schema).await?;
-                let swept = table.sweep().await?;
-                if swept != Swept::default() {
+                let swept = table.remove_orphan_files().await?;
+                if swept != RemovedFiles::default() {
                     info!(table = %name, files = swept.files, bytes = swept.bytes, "removed what a killed writer left");
                 }
                 let seen = Marks::of(&table, names).await?;
@@ -198,23 +198,20 @@ impl Marks {
         let snapshot = table.snapshot();
         Ok(Self {
             version: snapshot.version(),
-            landing: snapshot.transaction(&names.mark()).await?,
-            sweep: snapshot.transaction(SWEEP).await?,
+            landing: snapshot.transaction(&names.landing_token()).await?,
+            sweep: FencingToken::newest(snapshot).await?,
         })
     }
 }
 
 impl Writer {
     /// What is recorded beside the rows of one commit.
-    fn transactions(&self, more: &Reached) -> Vec<Transaction> {
+    fn transactions(&self, more: &Reached) -> Vec<AppTransaction> {
         let mut reached = self.reached.clone();
         reached.extend(more);
-        let mut transactions = vec![Transaction::unique(&self.names.mark())];
-        let mut record = |application, version| {
-            transactions.push(Transaction {
-                application,
-                version,
-            });
+        let mut transactions = vec![AppTransaction::unique(&self.names.landing_token())];
+        let mut record = |app_id, version| {
+            transactions.push(AppTransaction { app_id, version });
         };
         let Some(recording) = self.recording.as_ref().filter(|_| !more.is_empty()) else {
             return transactions;
@@ -239,28 +236,28 @@ impl Writer {
     async fn commit(&mut self, mut files: Vec<Staged>, more: &Reached) -> Result<(), Error> {
         let transactions = self.transactions(more);
         let mark = transactions[0].version;
-        for _ in 0..TRIES {
+        for attempt in 1..=TRIES {
             if self.swept_since().await? {
-                warn!(table = %self.table.name(), "somebody swept the table; storing again what is not committed yet");
+                warn!(table = %self.table.name(), "orphan files were removed concurrently; re-uploading staged files");
                 self.target.is_swept();
             }
             files = self.target.store_lost(files).await?;
-            let change = Change {
+            let change = CommitActions {
                 add: files.iter().map(|staged| staged.file.clone()).collect(),
                 transactions: transactions.clone(),
-                ..Change::default()
+                ..CommitActions::default()
             };
             match self.table.commit(&change).await? {
-                Outcome::Committed(version) => {
+                CommitOutcome::Committed(version) => {
                     (self.seen.landing, self.seen.version) = (Some(mark), version);
                     self.reached.extend(more);
                     info!(table = %self.table.name(), version, files = change.add.len(), "committed");
                     return Ok(());
                 }
-                Outcome::Superseded => {
+                CommitOutcome::Conflict => {
                     let version = self.table.snapshot().version();
                     self.retries.inc();
-                    warn!(table = %self.table.name(), version, "somebody else committed first");
+                    warn!(table = %self.table.name(), version, attempt, "commit conflict, retrying");
                 }
             }
         }
@@ -319,7 +316,7 @@ mod tests {
     use std::time::Duration;
 
     use arrow::array::RecordBatch;
-    use engine::lake::{Lake, StoreOptions, Stores, Swept};
+    use engine::lake::{Lake, RemovedFiles, StoreOptions, Stores};
     use tempfile::TempDir;
     use url::Url;
     use uuid::Uuid;
@@ -384,8 +381,12 @@ mod tests {
         }
         assert_eq!(one.writers[0].table.snapshot().size().0, 3);
         // Nothing is left to sweep: each file there is one that the table names.
-        let swept = one.writers[0].table.sweep().await.expect("swept");
-        assert_eq!(swept, Swept::default());
+        let swept = one.writers[0]
+            .table
+            .remove_orphan_files()
+            .await
+            .expect("swept");
+        assert_eq!(swept, RemovedFiles::default());
         let there = std::fs::read_dir(place).expect("listed");
         let data_file = |name: &str| name.ends_with(".parquet");
         let names = there.map(|entry| entry.expect("an entry").file_name());

@@ -17,8 +17,8 @@ use std::sync::Arc;
 
 use chrono_tz::Europe::Paris;
 use datafusion::datasource::MemTable;
-use engine::lake::{Change, Outcome, encode, split};
-use engine::query::{Days, PartitionRun, Published, parse_date};
+use engine::lake::{CommitActions, CommitOutcome, encode, split};
+use engine::query::{PartitionRun, PartitionSelection, Published, parse_date};
 use engine::session::rows_context;
 use futures::future::join_all;
 
@@ -148,25 +148,25 @@ impl Golden {
         let mut table = lake
             .open_or_create(&declared.name, &declared.schema)
             .await?;
-        let mut change = Change::default();
+        let mut change = CommitActions::default();
         for (key, rows) in split(&rows, &declared.schema.partition)? {
             let encoded = encode(&table.snapshot().file_schema(), &rows)?;
             change.add.push(table.store(&key, encoded).await?);
         }
         match table.commit(&change).await? {
-            Outcome::Committed(_) => Ok(Vec::new()),
-            Outcome::Superseded => Err("somebody else committed".into()),
+            CommitOutcome::Committed(_) => Ok(Vec::new()),
+            CommitOutcome::Conflict => Err("somebody else committed".into()),
         }
     }
 
     async fn run(&self, statement: &str) -> Result<Rows, Box<dyn Error>> {
         let mut words = statement.split_whitespace().skip(1);
         let name = words.next().ok_or("RUN what?")?;
-        let mut days = Days::All;
+        let mut days = PartitionSelection::All;
         let mut parameters = BTreeMap::new();
         for word in words {
             match word.split_once('=') {
-                Some(("dt", day)) => days = Days::One(parse_date("dt", day)?),
+                Some(("dt", day)) => days = PartitionSelection::One(parse_date("dt", day)?),
                 Some((name, value)) => {
                     parameters.insert(name.to_owned(), value.to_owned());
                 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::query::{Days, Published, Report};
+use engine::query::{PartitionSelection, Published, Report};
 use ingest::land::Progress;
 
 use crate::world::World;
@@ -13,7 +13,9 @@ async fn land(world: &World) -> Progress {
 
 async fn run(world: &World) -> Report {
     let name = "weather/daily_weather_by_city";
-    let report = world.run(name, &Days::All, &BTreeMap::new()).await;
+    let report = world
+        .run(name, &PartitionSelection::All, &BTreeMap::new())
+        .await;
     report.expect("run")
 }
 

@@ -10,7 +10,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono_tz::Europe::Paris;
 use engine::config::KafkaSecurity;
 use engine::lake::{Lake, StoreOptions, Stores};
-use engine::query::{Days, Library, Report, Runner};
+use engine::query::{Library, PartitionSelection, Report, Runner};
 use engine::runtime::{Runtime, RuntimeOptions};
 use engine::session::Session;
 use ingest::declaration::Declarations;
@@ -121,7 +121,7 @@ impl World {
     pub(crate) async fn run(
         &self,
         name: &str,
-        days: &Days,
+        days: &PartitionSelection,
         parameters: &BTreeMap<String, String>,
     ) -> Result<Report, engine::Error> {
         let base = Url::from_directory_path(self.exports()).expect("a URL");

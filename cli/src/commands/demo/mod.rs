@@ -10,7 +10,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use engine::config::FILE_NAME;
 use engine::lake::{Lake, PartitionKey};
-use engine::query::{Days, Published, Report};
+use engine::query::{PartitionSelection, Published, Report};
 use flight_server::Listeners;
 use ingest::land::Counters;
 
@@ -102,7 +102,7 @@ impl Demo {
         let started = Instant::now();
         let query = app.library()?.query(QUERY)?;
         let none = BTreeMap::new();
-        let report = run::publish(&app, &query, &Days::All, &none);
+        let report = run::publish(&app, &query, &PartitionSelection::All, &none);
         let report = Box::pin(signals.interrupting(report)).await?;
         step(out, "aggregated", &outcome(&report), started)?;
 

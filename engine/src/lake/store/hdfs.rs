@@ -63,7 +63,7 @@ impl Hdfs {
         fail::file_point("closed", path);
         let renamed = self.client.rename(&aside, path, overwrite).await;
         if renamed.is_err() {
-            // Nobody would ask for it. What stays all the same is swept.
+            // Best effort: a temporary file that stays is removed as an orphan later.
             let _ = self.client.delete(&aside, false).await;
         }
         renamed

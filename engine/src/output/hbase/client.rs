@@ -1,7 +1,6 @@
-//! The client of HBase's Thrift server: one connection, each of its calls within a time limit.
+//! The client of HBase's Thrift server: one connection, with a time limit for each call.
 //!
-//! A connection that broke is made anew and the call repeated: every call here does the same when it is done
-//! twice.
+//! After a broken connection the client reconnects and repeats the call: every call is idempotent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -21,13 +20,13 @@ use thrift::transport::{
 use super::{FAMILY, Row, Target};
 use crate::error::Error;
 
-/// The server may need a moment to accept, not longer.
+/// Time limit for a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// Of a single read or write. Creating a table takes a few seconds.
+/// Time limit of a single read or write. Creating a table takes a few seconds.
 const CALL_LIMIT: Duration = Duration::from_secs(15);
-/// How often a call is made when the connection breaks under it.
+/// How often a call is tried while its connection breaks.
 const TRIES: usize = 3;
-/// How a table may say that it is in the namespace that has no name of its own.
+/// Prefix of tables in the default namespace, which the server omits.
 const DEFAULT_NAMESPACE: &str = "default:";
 /// Rows of one call.
 const ROWS_PER_CALL: i32 = 500;
@@ -37,7 +36,7 @@ type Connection = HbaseSyncClient<
     TBinaryOutputProtocol<TBufferedWriteTransport<WriteHalf<TTcpChannel>>>,
 >;
 
-/// A connection that is made when it is needed.
+/// A client that connects on its first call.
 pub(super) struct Client {
     target: Target,
     connection: Option<Connection>,
@@ -53,12 +52,12 @@ impl Client {
 
     fn has_table(&mut self, table: &str) -> Result<bool, Error> {
         let names = self.call("list the tables of", |hbase| hbase.get_table_names())?;
-        // The server does not name the namespace that is the default.
+        // The server lists tables of the default namespace without it.
         let listed = table.strip_prefix(DEFAULT_NAMESPACE).unwrap_or(table);
         Ok(names.iter().any(|name| name == listed.as_bytes()))
     }
 
-    /// Whether the table is there, with its family; nothing is changed.
+    /// Whether the table exists with its family. Changes nothing.
     pub(super) fn is_ready(&mut self, table: &str) -> Result<bool, Error> {
         if !self.has_table(table)? {
             return Ok(false);
@@ -66,7 +65,7 @@ impl Client {
         let families = self.call("describe a table of", |hbase| {
             hbase.get_column_descriptors(table.into())
         })?;
-        // The server names families with a colon.
+        // The server lists families with a trailing colon.
         let has_family = families
             .keys()
             .any(|name| name.strip_suffix(b":").unwrap_or(name) == FAMILY.as_bytes());
@@ -79,12 +78,12 @@ impl Client {
         })
     }
 
-    /// Makes sure that the table is there with its family.
+    /// Creates the table with its family when it is absent.
     pub(super) fn create_table(&mut self, table: &str) -> Result<(), Error> {
         if self.is_ready(table)? {
             return Ok(());
         }
-        // Not from its default, whose cells live for no time.
+        // The default of this struct would set the time to live of cells to zero.
         let family = ColumnDescriptor {
             name: Some(format!("{FAMILY}:").into_bytes()),
             max_versions: Some(1),
@@ -98,7 +97,7 @@ impl Client {
         };
         self.call("create a table of", |hbase| {
             match hbase.create_table(table.into(), vec![family.clone()]) {
-                // Somebody else was faster, or our own call before the connection broke.
+                // Another process has created it, or our own call did before its connection broke.
                 Err(thrift::Error::User(error)) if error.is::<AlreadyExists>() => Ok(()),
                 other => other,
             }
@@ -114,7 +113,8 @@ impl Client {
         })
     }
 
-    /// Keys of all rows that have `column`, each with its value there; only those of the value `only` if given.
+    /// Keys of all rows that have `column`, each with its value; with `only`, of rows with that
+    /// value.
     pub(super) fn values(
         &mut self,
         table: &str,
@@ -147,7 +147,7 @@ impl Client {
         column: String,
         filter: Option<Vec<u8>>,
     ) -> Result<Vec<TRowResult>, Error> {
-        // Not from its default, which asks for the cells of 1970.
+        // The default of this struct would select the cells of 1970.
         let scan = TScan {
             start_row: None,
             stop_row: None,
@@ -190,7 +190,7 @@ impl Client {
         Ok(())
     }
 
-    /// Takes out all cells of these rows that are not younger than `timestamp_ms`.
+    /// Deletes all cells of these rows with timestamps up to `timestamp_ms`.
     pub(super) fn delete_older(
         &mut self,
         table: &str,
@@ -239,9 +239,9 @@ impl Client {
             ) {
                 return Err(self.failed(attempt, refusal(error)));
             }
-            // What is left in it belongs to the call that failed.
+            // The old connection may still deliver the answer of the failed call.
             self.connection = None;
-            // The socket says only that there was nothing to read yet.
+            // The socket reports a time-out as "would block", so the elapsed time decides.
             if begun.elapsed() >= CALL_LIMIT {
                 return Err(Error::HbaseTimedOut {
                     attempt,
@@ -290,7 +290,7 @@ fn connect(target: &Target) -> Result<Connection, Error> {
             .map_err(unreachable)?;
         let channel = TTcpChannel::with_stream(stream).split();
         let (read, write) = channel.map_err(|error| unreachable(io::Error::other(error)))?;
-        // Strict: a server that speaks something else is found at its first bytes.
+        // Strict: a server with another protocol is detected at its first bytes.
         return Ok(HbaseSyncClient::new(
             TBinaryInputProtocol::new(TBufferedReadTransport::new(read), true),
             TBinaryOutputProtocol::new(TBufferedWriteTransport::new(write), true),
@@ -325,7 +325,7 @@ fn delete(key: &[u8]) -> BatchMutation {
     }
 }
 
-/// The server's own words: it puts a Java stack below them.
+/// The message of the server without the Java stack below it.
 fn refusal(error: thrift::Error) -> Box<dyn std::error::Error + Send + Sync> {
     let thrift::Error::User(error) = error else {
         return error.into();

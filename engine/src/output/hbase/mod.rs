@@ -1,11 +1,11 @@
-//! Rows as cells of an HBase table, over its Thrift server (Thrift 1).
+//! Rows as cells of an HBase table, through its Thrift server (Thrift 1).
 //!
-//! A row of the output is a row of HBase: its key is the values of some columns joined by `#`, every column is a
-//! cell of the family `agg` with the value as text, and a null is no cell. All cells of a partition carry one
-//! timestamp, which rises each time the partition is published anew. So writing the same rows twice leaves the
-//! same cells, and whoever writes late writes below what is newer.
+//! A row of the output is a row of HBase. Its key is the values of some columns joined by `#`; every
+//! column is a cell of the family `agg` with the value as text; a null is no cell. All cells of a
+//! partition have one timestamp, which rises with each publication of the partition. Writing the same
+//! rows twice therefore leaves the same cells, and a late writer does not hide newer cells.
 //!
-//! The client blocks, and lives on a thread of its own.
+//! The client blocks, so its calls run on a dedicated thread.
 
 mod client;
 mod rows;
@@ -19,19 +19,22 @@ use crate::error::Error;
 /// The column family of all cells.
 pub(crate) const FAMILY: &str = "agg";
 
-/// Stands for the configured table in a header.
+/// The name by which a header refers to the configured table.
 pub(crate) const CONFIGURED_TABLE: &str = "@hbase.table";
 
 /// A Thrift server of HBase, and the table that a header may leave to the configuration.
 #[derive(Clone, Debug)]
 pub struct Target {
+    /// Host of the Thrift server.
     pub host: String,
+    /// Port of the Thrift server.
     pub port: u16,
+    /// The table that `@hbase.table` refers to.
     pub table: String,
 }
 
 impl Target {
-    /// How people name the server.
+    /// `host:port`, for messages.
     pub fn server(&self) -> String {
         format!("{}:{}", self.host, self.port)
     }
@@ -57,21 +60,21 @@ impl Target {
     }
 }
 
-/// One partition as it is to be in HBase.
+/// The rows of one partition, as HBase is to have them.
 #[derive(Debug)]
-pub(crate) struct Part {
-    /// Of every cell, milliseconds.
+pub(crate) struct PartitionRows {
+    /// Timestamp of every cell, milliseconds since the epoch.
     pub(crate) timestamp_ms: i64,
     pub(crate) rows: Vec<Row>,
-    /// Keys of what is there before.
-    pub(crate) before: BTreeSet<Vec<u8>>,
+    /// Keys of the rows that HBase has before the write.
+    pub(crate) existing_keys: BTreeSet<Vec<u8>>,
 }
 
 /// Writes partitions to one table.
 pub(crate) struct Writer {
     target: Target,
     table: String,
-    /// None while a call has it, and after one whose thread ended early.
+    /// `None` while a call uses it, and after a call whose thread panicked.
     client: Option<Client>,
 }
 
@@ -89,15 +92,16 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Keys of the rows that are there, by the value of `column`, of these values at least; without a column
-    /// those of the whole table, under the empty text.
-    pub(crate) async fn present(
+    /// Keys of the rows in HBase, grouped by the value of `column`. The result covers at least
+    /// `values`. Without a column it has the keys of the whole table, under the empty text.
+    pub(crate) async fn existing_keys(
         &mut self,
         column: Option<&str>,
         values: &[&str],
     ) -> Result<HashMap<String, BTreeSet<Vec<u8>>>, Error> {
         let column = column.map(str::to_owned);
-        // One scan reads the whole table however many values are asked for; a single one is worth a filter.
+        // HBase scans the whole table for any number of values; a filter only pays for a single
+        // one.
         let only = match values {
             [value] => Some((*value).to_owned()),
             _ => None,
@@ -108,20 +112,21 @@ impl Writer {
                 None => client.keys(table),
             })
             .await?;
-        let mut present: HashMap<String, BTreeSet<Vec<u8>>> = HashMap::new();
+        let mut existing: HashMap<String, BTreeSet<Vec<u8>>> = HashMap::new();
         for (key, value) in rows {
-            present.entry(value).or_default().insert(key);
+            existing.entry(value).or_default().insert(key);
         }
-        Ok(present)
+        Ok(existing)
     }
 
-    /// Makes `part` what the table holds of a partition.
-    pub(crate) async fn publish(&mut self, part: Part) -> Result<(), Error> {
+    /// Replaces the rows of one partition in the table.
+    pub(crate) async fn publish(&mut self, partition: PartitionRows) -> Result<(), Error> {
         self.with_client(move |client, table| {
-            client.put(table, &part.rows, part.timestamp_ms)?;
-            // What is older goes only now, so that no reader misses a row that stays. It takes whole rows
-            // that have left, and cells of the others that are null or no column any more.
-            client.delete_older(table, &part.before, part.timestamp_ms - 1)
+            client.put(table, &partition.rows, partition.timestamp_ms)?;
+            // Older cells are deleted after the write, so that readers always find the rows that
+            // stay. These are all cells of removed rows, and cells whose column is now null or was
+            // dropped.
+            client.delete_older(table, &partition.existing_keys, partition.timestamp_ms - 1)
         })
         .await
     }
@@ -140,7 +145,7 @@ impl Writer {
     }
 }
 
-/// Runs `work`, which blocks, on a thread of its own.
+/// Runs the blocking `work` on a dedicated thread.
 async fn on_a_thread<T: Send + 'static>(
     target: &Target,
     mut client: Client,
@@ -156,7 +161,7 @@ async fn on_a_thread<T: Send + 'static>(
         .name("hbase".to_owned())
         .spawn(move || {
             let done = work(&mut client);
-            // Nobody waits any more when the run was given up.
+            // The receiver is gone when the run was cancelled.
             let _ = answer.send((client, done));
         });
     spawned.map_err(|source| failed(source.into()))?;

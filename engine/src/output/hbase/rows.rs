@@ -1,4 +1,4 @@
-//! Rows of Arrow as rows of HBase.
+//! Converts Arrow rows to HBase rows.
 
 use std::collections::HashSet;
 
@@ -8,22 +8,24 @@ use arrow::record_batch::RecordBatch;
 
 use crate::output::text::Texts;
 
-/// Between the parts of a row key.
+/// Separates the parts of a row key.
 const SEPARATOR: &str = "#";
 
-/// A row: its key and, by column, the texts of what is not null.
+/// An HBase row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Row {
+    /// The row key.
     pub(crate) key: String,
+    /// Column names and values as text; nulls are left out.
     pub(crate) cells: Vec<(String, String)>,
 }
 
-/// What keeps a row from having a key.
+/// Why a row key cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum KeyFault {
-    /// This column is null.
+    /// A row has null in this column of the key.
     Null(String),
-    /// Another row has this key.
+    /// Two rows have this key.
     Taken(String),
 }
 
@@ -54,7 +56,7 @@ pub(crate) fn rows(batches: &[RecordBatch], row_key: &[String]) -> Result<Vec<Ro
     Ok(rows)
 }
 
-/// Why the rows of `batches` cannot be told apart by their keys, if they cannot.
+/// The first null or duplicate row key in `batches`, if there is one.
 pub(crate) fn check_keys(
     batches: &[RecordBatch],
     row_key: &[String],

@@ -145,7 +145,7 @@ impl<'a> Attempt<'a> {
         let target = if replay.dry_run {
             None
         } else {
-            letters.sweep().await?;
+            letters.remove_orphan_files().await?;
             let (room, counters) = (&into.room, &into.counters);
             let guest = room.enter();
             Some(Target {

@@ -2,7 +2,10 @@
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use engine::lake::{Change, DataFile, Outcome, PartitionKey, SWEEP, Table, Transaction, encode};
+use engine::lake::{
+    AppTransaction, CommitActions, CommitOutcome, DataFile, FencingToken, PartitionKey, Table,
+    encode,
+};
 use roaring::RoaringTreemap;
 use tracing::{info, warn};
 
@@ -41,10 +44,10 @@ pub(super) async fn take_out(letters: &mut Table, leaving: &[Leaving]) -> Result
         let mut files = leaving.iter().map(|leaving| leaving.file.path());
         files.all(|path| snapshot.has_file(path))
     };
-    let mut sweep = letters.snapshot().transaction(SWEEP).await?;
+    let mut sweep = FencingToken::newest(letters.snapshot()).await?;
     let mut change = rewritten(letters, leaving).await?;
     for _ in 0..TRIES {
-        if let Outcome::Committed(version) = letters.commit(&change).await? {
+        if let CommitOutcome::Committed(version) = letters.commit(&change).await? {
             let taken: u64 = leaving.iter().map(|leaving| leaving.rows.len()).sum();
             info!(table = %letters.name(), version, letters = taken, "letters have left");
             return Ok(TakenOut::Done);
@@ -53,9 +56,9 @@ pub(super) async fn take_out(letters: &mut Table, leaving: &[Leaving]) -> Result
             return Ok(TakenOut::Moved);
         }
         // A sweep may have taken what we have stored and not committed.
-        let swept = letters.snapshot().transaction(SWEEP).await?;
+        let swept = FencingToken::newest(letters.snapshot()).await?;
         if swept != sweep {
-            warn!(table = %letters.name(), "somebody swept the table; storing again what is not committed yet");
+            warn!(table = %letters.name(), "orphan files were removed concurrently; re-uploading staged files");
             sweep = swept;
             change = rewritten(letters, leaving).await?;
         }
@@ -67,10 +70,10 @@ pub(super) async fn take_out(letters: &mut Table, leaving: &[Leaving]) -> Result
 }
 
 /// Stores what stays of the files, and gives the change that puts it in their place.
-async fn rewritten(letters: &Table, leaving: &[Leaving]) -> Result<Change, Error> {
-    let mut change = Change {
-        transactions: vec![Transaction::unique(REPLAY)],
-        ..Change::default()
+async fn rewritten(letters: &Table, leaving: &[Leaving]) -> Result<CommitActions, Error> {
+    let mut change = CommitActions {
+        transactions: vec![AppTransaction::unique(REPLAY)],
+        ..CommitActions::default()
     };
     for Leaving { file, rows } in leaving {
         change.remove.push(file.clone());

@@ -1,4 +1,5 @@
-//! Rows as every output takes them: in the output's types, checked as the header asks.
+//! Casts the rows of a query to the types of its outputs, and checks them before they are
+//! published.
 
 use std::sync::Arc;
 
@@ -13,8 +14,8 @@ use crate::error::Error;
 use crate::lake::PartitionKey;
 use crate::output::hbase::{KeyFault, check_keys};
 
-/// Refuses rows that their keys in HBase do not tell apart.
-pub(super) fn refuse_keyless(
+/// Refuses rows whose keys in HBase are null or not unique.
+pub(super) fn check_row_keys(
     query: &QueryFile,
     key: &PartitionKey,
     batches: &[RecordBatch],
@@ -42,7 +43,7 @@ pub(super) fn refuse_keyless(
     }
 }
 
-/// Whether every output can hold values of this type, and holds the same.
+/// Whether every output can store values of this type without loss.
 pub(super) fn is_scalar(data_type: &DataType) -> bool {
     matches!(
         data_type,
@@ -61,15 +62,17 @@ pub(super) fn is_scalar(data_type: &DataType) -> bool {
     )
 }
 
-/// `column` as values of `data_type`. What JSON has no number for, NaN and the infinities, is null in every
-/// output; a NaN in a data file would also lie outside the range that the file's statistics give.
-fn conform_column(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
-    let refusing = CastOptions {
-        // A value that the type does not hold is an error, where the default makes it null.
+/// Casts `column` to `data_type`.
+///
+/// NaN and the infinities become null in every output: JSON has no numbers for them, and a NaN in a
+/// data file would lie outside the range that the statistics of the file give.
+fn cast_column(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, ArrowError> {
+    let options = CastOptions {
+        // A value that does not fit the type is an error; the default would make it null.
         safe: false,
         ..CastOptions::default()
     };
-    let column = cast_with_options(column, data_type, &refusing)?;
+    let column = cast_with_options(column, data_type, &options)?;
     Ok(match data_type {
         DataType::Float64 => {
             let finite = |value: f64| value.is_finite().then_some(value);
@@ -85,20 +88,20 @@ fn conform_column(column: &ArrayRef, data_type: &DataType) -> Result<ArrayRef, A
     })
 }
 
-/// The rows in the output's types, checked as the header asks.
-pub(super) fn conform(
+/// Casts `batches` to `schema`, and checks the columns that the header declares not null.
+pub(super) fn cast_to_schema(
     query: &QueryFile,
     schema: &SchemaRef,
     key: &PartitionKey,
     batches: Vec<RecordBatch>,
 ) -> Result<Vec<RecordBatch>, Error> {
-    let mut conformed = Vec::with_capacity(batches.len());
+    let mut cast = Vec::with_capacity(batches.len());
     for batch in batches {
-        let columns = batch
+        let batch = batch
             .columns()
             .iter()
             .zip(schema.fields())
-            .map(|(column, field)| conform_column(column, field.data_type()))
+            .map(|(column, field)| cast_column(column, field.data_type()))
             .collect::<Result<_, _>>()
             .and_then(|columns| RecordBatch::try_new(Arc::clone(schema), columns))
             .map_err(|source| Error::Encode {
@@ -106,7 +109,7 @@ pub(super) fn conform(
                 source: source.into(),
             })?;
         for column in &query.header.check.not_null {
-            let nulls = columns
+            let nulls = batch
                 .column_by_name(column)
                 .map_or(0, |values| values.null_count());
             if nulls > 0 {
@@ -118,7 +121,7 @@ pub(super) fn conform(
                 });
             }
         }
-        conformed.push(columns);
+        cast.push(batch);
     }
-    Ok(conformed)
+    Ok(cast)
 }
