@@ -6,8 +6,8 @@ use arrow::array::RecordBatch;
 use tokio::task::JoinSet;
 
 use super::Limits;
+use super::memory_budget::Reservation;
 use super::reached::Reached;
-use super::room::Hand;
 use super::stage::{Stage, Staged};
 use crate::error::Error;
 
@@ -26,7 +26,7 @@ pub(crate) struct Buffer {
     lots: Lots,
     /// How far the source was read for them, if it has positions.
     reached: Reached,
-    hand: Hand,
+    reservation: Reservation,
     pub(crate) since: Option<Instant>,
 }
 
@@ -39,17 +39,17 @@ pub(crate) struct Sealed {
     lots: Lots,
     pub(crate) reached: Reached,
     /// Held until the commit is done.
-    hand: Hand,
+    reservation: Reservation,
 }
 
 impl Buffer {
-    pub(crate) fn new(tables: usize, hand: Hand) -> Self {
+    pub(crate) fn new(tables: usize, reservation: Reservation) -> Self {
         Self {
             rows: vec![Vec::new(); tables],
             unstaged: 0,
             lots: JoinSet::new(),
             reached: Reached::default(),
-            hand,
+            reservation,
             since: None,
         }
     }
@@ -57,7 +57,7 @@ impl Buffer {
     /// Adds rows of the table with this number.
     pub(crate) fn push(&mut self, table: usize, rows: RecordBatch) {
         if rows.num_rows() > 0 {
-            self.hand.add_rows(rows.num_rows());
+            self.reservation.add_rows(rows.num_rows());
             self.since.get_or_insert_with(Instant::now);
             self.rows[table].push(rows);
         }
@@ -65,7 +65,7 @@ impl Buffer {
 
     /// Counts bytes of messages, whose text the rows hold.
     pub(crate) fn weigh(&mut self, bytes: u64) {
-        self.hand.add_bytes(bytes);
+        self.reservation.add_bytes(bytes);
         self.unstaged += bytes;
     }
 
@@ -76,12 +76,12 @@ impl Buffer {
     }
 
     /// Whether so much has come that it has to be committed.
-    pub(crate) fn is_full(&self, limits: &Limits) -> bool {
-        self.hand.is_full(limits)
+    pub(crate) fn should_commit(&self, limits: &Limits) -> bool {
+        self.reservation.should_commit(limits)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.hand.rows() == 0 && self.reached.is_empty()
+        self.reservation.rows() == 0 && self.reached.is_empty()
     }
 
     /// Begins to stage the rows that have come, if they are a lot.
@@ -104,19 +104,19 @@ impl Buffer {
     /// Stages the rest and takes everything out, if there is anything. Whether a lot failed is told by the commit.
     pub(crate) async fn seal(&mut self, stage: &Stage) -> Option<Sealed> {
         self.stage(stage).await;
-        let empty = Self::new(self.rows.len(), self.hand.anew());
+        let empty = Self::new(self.rows.len(), self.reservation.next());
         let full = std::mem::replace(self, empty);
         (!full.is_empty()).then_some(Sealed {
             lots: full.lots,
             reached: full.reached,
-            hand: full.hand,
+            reservation: full.reservation,
         })
     }
 }
 
 impl Sealed {
     pub(crate) fn rows(&self) -> usize {
-        self.hand.rows()
+        self.reservation.rows()
     }
 
     /// The files of each table, once all are stored.

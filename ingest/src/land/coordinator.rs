@@ -13,9 +13,9 @@ use tokio::time::MissedTickBehavior;
 use super::buffer::Buffer;
 use super::committer::Committer;
 use super::landed::{Identities, Refused};
+use super::memory_budget::BudgetShare;
 use super::metrics::Tally;
 use super::reached::Reached;
-use super::room::Guest;
 use super::source::Source;
 use super::stage::Stage;
 use super::tables::Tables;
@@ -46,8 +46,8 @@ pub(crate) struct Landing {
     stage: Stage,
     committer: Committer,
     buffer: Buffer,
-    /// As long as it lands, it has a part of the room.
-    _guest: Guest,
+    /// Registers this landing with the budget for as long as it lasts.
+    _share: BudgetShare,
     limits: Limits,
     /// By table, in the topic's order.
     landed: Vec<Identities>,
@@ -73,8 +73,8 @@ impl Landing {
             .collect();
         schemas.push((dead_letters::table_name(), dead_letters::schema()));
         // Before the identities are read: who commits in between is noticed by the first commit.
-        let (room, counters) = (&into.room, &into.counters);
-        let mut tables = Tables::open(&into.lake, &topic.name, &schemas, room, counters).await?;
+        let (budget, counters) = (&into.memory, &into.counters);
+        let mut tables = Tables::open(&into.lake, &topic.name, &schemas, budget, counters).await?;
         let partitions = source.partitions();
         let reached = match source.recording(&topic.name) {
             None => vec![Reached::default(); schemas.len()],
@@ -89,7 +89,7 @@ impl Landing {
         let positions = reached.into_iter().map(|reached| reached.positions);
         let known = Known::read(into, topic, &partitions, &resume, positions.collect()).await?;
         let names: Vec<_> = schemas.into_iter().map(|(name, _)| name).collect();
-        let guest = room.enter();
+        let share = budget.register();
         Ok(Self {
             topic: topic.name.clone(),
             source,
@@ -97,8 +97,8 @@ impl Landing {
             taken,
             arrived: BTreeMap::new(),
             next: 0,
-            buffer: Buffer::new(names.len(), guest.hand()),
-            _guest: guest,
+            buffer: Buffer::new(names.len(), share.reservation()),
+            _share: share,
             tally: Tally::new(counters.clone(), &topic.name, &names),
             names,
             stage: tables.stage(),
@@ -182,7 +182,7 @@ impl Landing {
                 }
             }
             self.buffer.stage_if_due(&self.stage).await;
-            if self.buffer.is_full(&self.limits) {
+            if self.buffer.should_commit(&self.limits) {
                 self.commit().await?;
             }
         }

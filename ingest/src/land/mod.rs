@@ -12,11 +12,11 @@ mod decode;
 mod event_time;
 mod kafka;
 mod landed;
+mod memory_budget;
 mod metrics;
 mod postgres;
 mod reached;
 mod replay;
-mod room;
 mod service;
 mod source;
 mod stage;
@@ -36,10 +36,10 @@ use tokio_util::sync::CancellationToken;
 
 use self::coordinator::Landing;
 pub use self::kafka::{KafkaLanding, from_kafka};
+pub use self::memory_budget::MemoryBudget;
 pub use self::metrics::Counters;
 pub use self::postgres::{PostgresLanding, from_postgres};
 pub use self::replay::{Replay, Replayed, Roads, replay};
-pub use self::room::Room;
 use self::service::{Ended, Until, keep_on};
 use self::source::Source;
 use self::workers::{Decoders, read_files};
@@ -72,8 +72,8 @@ pub struct Destination {
     pub tables: PathBuf,
     pub zone: Tz,
     pub limits: Limits,
-    /// Of all landings of the process.
-    pub room: Room,
+    /// Shared by all landings of the process.
+    pub memory: MemoryBudget,
     pub counters: Counters,
 }
 

@@ -11,7 +11,7 @@ use engine::lake::{DataFile, Encoded, PartitionKey, Table, encode, split};
 use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::Semaphore;
 
-use super::room::Room;
+use super::memory_budget::MemoryBudget;
 use crate::error::Error;
 
 /// Files of one table and lot that are encoded, and then stored, at the same time.
@@ -21,7 +21,7 @@ const FILES_CONCURRENCY: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Stage {
     targets: Arc<[Target]>,
-    lots: Arc<Semaphore>,
+    encoders: Arc<Semaphore>,
 }
 
 /// A table as staging sees it.
@@ -44,10 +44,10 @@ pub(crate) struct Staged {
 }
 
 impl Stage {
-    pub(crate) fn new(targets: Vec<Target>, room: &Room) -> Self {
+    pub(crate) fn new(targets: Vec<Target>, budget: &MemoryBudget) -> Self {
         Self {
             targets: targets.into(),
-            lots: Arc::clone(&room.lots),
+            encoders: Arc::clone(&budget.encoders),
         }
     }
 
@@ -56,15 +56,15 @@ impl Stage {
         &self,
         rows: Vec<Vec<RecordBatch>>,
     ) -> impl Future<Output = Result<Vec<Vec<Staged>>, Error>> + Send + 'static {
-        let room = Arc::clone(&self.lots).acquire_owned().await;
-        let room = room.expect("the semaphore is never closed");
+        let permit = Arc::clone(&self.encoders).acquire_owned().await;
+        let permit = permit.expect("the semaphore is never closed");
         let targets = Arc::clone(&self.targets);
         async move {
             let tables = targets.iter().zip(rows);
             let tables = tables.map(|(target, rows)| target.encode_all(rows));
             let encoded = futures::future::try_join_all(tables).await;
             // Files are small, and held until their commit anyway: who has rows need not wait until they are stored.
-            drop(room);
+            drop(permit);
             let tables = targets.iter().zip(encoded?);
             let tables = tables.map(|(target, files)| target.store_all(files));
             futures::future::try_join_all(tables).await

@@ -14,9 +14,9 @@ use uuid::Uuid;
 
 use super::buffer::Sealed;
 use super::dead_letters;
+use super::memory_budget::MemoryBudget;
 use super::metrics::Counters;
 use super::reached::Reached;
-use super::room::Room;
 use super::stage::{Stage, Staged, Target};
 use crate::error::Error;
 
@@ -31,7 +31,7 @@ const TRIES: usize = 50;
 pub(crate) struct Tables {
     topic: String,
     writers: Vec<Writer>,
-    room: Room,
+    budget: MemoryBudget,
 }
 
 #[derive(Debug)]
@@ -88,7 +88,7 @@ impl Tables {
         lake: &Arc<Lake>,
         topic: &str,
         tables: &[(TableName, TableSchema)],
-        room: &Room,
+        budget: &MemoryBudget,
         counters: &Counters,
     ) -> Result<Self, Error> {
         let names = Arc::new(TopicNames::of(topic));
@@ -117,7 +117,7 @@ impl Tables {
         Ok(Self {
             topic: topic.to_owned(),
             writers,
-            room: room.clone(),
+            budget: budget.clone(),
         })
     }
 
@@ -164,14 +164,14 @@ impl Tables {
     /// Where rows for these tables are staged.
     pub(crate) fn stage(&self) -> Stage {
         let targets = self.writers.iter().map(|writer| writer.target.clone());
-        Stage::new(targets.collect(), &self.room)
+        Stage::new(targets.collect(), &self.budget)
     }
 
     /// Commits what is sealed, each table in a commit of its own, all tables at the same time.
     pub(crate) async fn commit(&mut self, mut sealed: Sealed) -> Result<(), Error> {
         let started = Instant::now();
         let files = sealed.files(self.writers.len()).await?;
-        let (reached, turn) = (&sealed.reached, &self.room.turn);
+        let (reached, permits) = (&sealed.reached, &self.budget.dead_letters_commit);
         let shared = dead_letters::table_name();
         let shared = &shared;
         // A position is recorded also where there are no rows: the table need not be asked about these messages again.
@@ -181,8 +181,13 @@ impl Tables {
             .zip(files)
             .filter(|(_, files)| !files.is_empty() || !reached.is_empty())
             .map(|(writer, files)| async move {
-                let _turn = match writer.table.name() == shared {
-                    true => Some(turn.acquire().await.expect("the semaphore is never closed")),
+                let _permit = match writer.table.name() == shared {
+                    true => Some(
+                        permits
+                            .acquire()
+                            .await
+                            .expect("the semaphore is never closed"),
+                    ),
                     false => None,
                 };
                 writer.commit(files, reached).await
@@ -326,7 +331,7 @@ mod tests {
 
     use super::super::dead_letters;
     use super::super::stage::Staged;
-    use super::{Counters, Reached, Recording, Room, Tables};
+    use super::{Counters, MemoryBudget, Reached, Recording, Tables};
     use crate::error::Error;
 
     fn lake(directory: &TempDir) -> Arc<Lake> {
@@ -344,7 +349,7 @@ mod tests {
             lake,
             topic,
             &schemas,
-            &Room::default(),
+            &MemoryBudget::default(),
             &Counters::default(),
         )
         .await

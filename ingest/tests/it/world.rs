@@ -15,7 +15,7 @@ use engine::runtime::{Runtime, RuntimeOptions};
 use engine::session::Session;
 use ingest::declaration::Declarations;
 use ingest::land::{
-    Counters, Destination, FileLanding, Limits, Progress, Replay, Replayed, Roads, Room,
+    Counters, Destination, FileLanding, Limits, MemoryBudget, Progress, Replay, Replayed, Roads,
     from_files, replay,
 };
 use ingest::letters::Filter;
@@ -101,7 +101,7 @@ impl World {
                 bytes_max: 64 << 20,
                 interval: Duration::from_secs(60),
             },
-            room: Room::default(),
+            memory: MemoryBudget::default(),
             counters: Counters::default(),
         }
     }

@@ -23,7 +23,7 @@ use self::removal::{Leaving, TakenOut, take_out};
 use super::buffer::Buffer;
 use super::coordinator::claim;
 use super::landed::Identities;
-use super::room::Guest;
+use super::memory_budget::BudgetShare;
 use super::tables::Tables;
 use super::{Destination, dead_letters};
 use crate::declaration::Topic;
@@ -119,7 +119,7 @@ struct Attempt<'a> {
 struct Target {
     tables: Tables,
     buffer: Buffer,
-    _guest: Guest,
+    _share: BudgetShare,
 }
 
 /// A letter and where it stands: its row in the data file that is being read.
@@ -146,12 +146,12 @@ impl<'a> Attempt<'a> {
             None
         } else {
             letters.sweep().await?;
-            let (room, counters) = (&into.room, &into.counters);
-            let guest = room.enter();
+            let (budget, counters) = (&into.memory, &into.counters);
+            let share = budget.register();
             Some(Target {
-                tables: Tables::open(&into.lake, &topic.name, &schemas, room, counters).await?,
-                buffer: Buffer::new(schemas.len(), guest.hand()),
-                _guest: guest,
+                tables: Tables::open(&into.lake, &topic.name, &schemas, budget, counters).await?,
+                buffer: Buffer::new(schemas.len(), share.reservation()),
+                _share: share,
             })
         };
         let mut landed = Vec::new();
@@ -264,7 +264,7 @@ impl<'a> Attempt<'a> {
         if let Some(target) = &mut self.target {
             let bytes = letters.iter().map(|letter| letter.value.len() as u64);
             target.buffer.weigh(bytes.sum());
-            if target.buffer.is_full(&self.replay.into.limits) {
+            if target.buffer.should_commit(&self.replay.into.limits) {
                 target.commit().await?;
             }
         }
