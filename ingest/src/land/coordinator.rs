@@ -181,7 +181,7 @@ impl Landing {
                     self.count();
                 }
             }
-            self.buffer.stage_if_due(&self.stage).await;
+            self.buffer.flush_if_full(&self.stage).await;
             if self.buffer.should_commit(&self.limits) {
                 self.commit().await?;
             }
@@ -255,7 +255,7 @@ impl Landing {
         self.progress.bytes_done += processed.bytes;
         self.progress.records_done += processed.records;
         self.progress.skipped += processed.repeated;
-        self.buffer.weigh(processed.bytes);
+        self.buffer.add_bytes(processed.bytes);
         self.tally.event(processed.newest_event_us);
         let mut verdicts: HashMap<(i32, i64), bool> = HashMap::new();
         for (table, rows) in processed.rows.into_iter().enumerate() {

@@ -17,7 +17,7 @@ use super::dead_letters;
 use super::memory_budget::MemoryBudget;
 use super::metrics::Counters;
 use super::reached::Reached;
-use super::stage::{Stage, Staged, Target};
+use super::stage::{Stage, StagedFile, StagedTable};
 use crate::error::Error;
 
 /// Tables that are opened at the same time.
@@ -37,8 +37,8 @@ pub(crate) struct Tables {
 #[derive(Debug)]
 struct Writer {
     table: Table,
-    /// The same table for those who stage files of it.
-    target: Target,
+    /// The same table, as the flush batches stage files of it.
+    staged: StagedTable,
     names: Arc<TopicNames>,
     /// Of a source that has positions.
     recording: Option<Recording>,
@@ -102,7 +102,7 @@ impl Tables {
                 }
                 let seen = Marks::of(&table, names).await?;
                 Ok::<_, Error>(Writer {
-                    target: Target::new(&table, schema.partition.clone()),
+                    staged: StagedTable::new(&table, schema.partition.clone()),
                     table,
                     names: Arc::clone(names),
                     recording: None,
@@ -163,7 +163,7 @@ impl Tables {
 
     /// Where rows for these tables are staged.
     pub(crate) fn stage(&self) -> Stage {
-        let targets = self.writers.iter().map(|writer| writer.target.clone());
+        let targets = self.writers.iter().map(|writer| writer.staged.clone());
         Stage::new(targets.collect(), &self.budget)
     }
 
@@ -241,15 +241,15 @@ impl Writer {
     }
 
     /// Makes the files part of the table, unless another landing has committed since.
-    async fn commit(&mut self, mut files: Vec<Staged>, more: &Reached) -> Result<(), Error> {
+    async fn commit(&mut self, mut files: Vec<StagedFile>, more: &Reached) -> Result<(), Error> {
         let transactions = self.transactions(more);
         let mark = transactions[0].version;
-        for _ in 0..TRIES {
+        for attempt in 1..=TRIES {
             if self.swept_since().await? {
-                warn!(table = %self.table.name(), "somebody swept the table; storing again what is not committed yet");
-                self.target.is_swept();
+                warn!(table = %self.table.name(), "orphan files were removed concurrently; re-uploading staged files");
+                self.staged.note_removal();
             }
-            files = self.target.store_lost(files).await?;
+            files = self.staged.reupload_removed(files).await?;
             let change = Change {
                 add: files.iter().map(|staged| staged.file.clone()).collect(),
                 transactions: transactions.clone(),
@@ -265,7 +265,7 @@ impl Writer {
                 Outcome::Superseded => {
                     let version = self.table.snapshot().version();
                     self.retries.inc();
-                    warn!(table = %self.table.name(), version, "somebody else committed first");
+                    warn!(table = %self.table.name(), version, attempt, "commit conflict, retrying");
                 }
             }
         }
@@ -330,7 +330,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::super::dead_letters;
-    use super::super::stage::Staged;
+    use super::super::stage::StagedFile;
     use super::{Counters, MemoryBudget, Reached, Recording, Tables};
     use crate::error::Error;
 
@@ -357,10 +357,10 @@ mod tests {
     }
 
     /// A file without rows that no commit names yet.
-    async fn staged(tables: &Tables) -> Staged {
+    async fn staged(tables: &Tables) -> StagedFile {
         let rows = RecordBatch::new_empty(dead_letters::schema().columns);
-        let lot = tables.stage().begin(vec![vec![rows]]).await.await;
-        let mut files = lot.expect("staged").remove(0);
+        let batch = tables.stage().begin(vec![vec![rows]]).await.await;
+        let mut files = batch.expect("staged").remove(0);
         files.pop().expect("a file")
     }
 

@@ -263,7 +263,7 @@ impl<'a> Attempt<'a> {
         self.replayed.present += well_formed - landed.min(well_formed);
         if let Some(target) = &mut self.target {
             let bytes = letters.iter().map(|letter| letter.value.len() as u64);
-            target.buffer.weigh(bytes.sum());
+            target.buffer.add_bytes(bytes.sum());
             if target.buffer.should_commit(&self.replay.into.limits) {
                 target.commit().await?;
             }
