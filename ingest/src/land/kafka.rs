@@ -10,7 +10,7 @@ use engine::fail;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::coordinator::Landing;
+use super::coordinator::LandingCoordinator;
 use super::service::{Ended, Until, keep_on};
 use super::source::Source;
 use super::topics::{self, Together};
@@ -133,15 +133,15 @@ async fn land(
         extents: before.clone(),
     };
     fail::point("tables.begun");
-    let mut coordinator = Landing::open(&landing.into, topic, source).await?;
+    let mut coordinator = LandingCoordinator::open(&landing.into, topic, source).await?;
     fail::point("tables.opened");
     // Asked anew now that it is known how far the tables are: another landing may have gone on while they were opened.
     let mut extents = connection.extents().await?;
     extents.retain(|number, _| before.contains_key(number));
     let from = kafka::start_for_all(
         connection.topic(),
-        &coordinator.resume,
-        &coordinator.taken(),
+        &coordinator.resume_from,
+        &coordinator.min_started(),
         &extents,
         landing.accept_loss,
     )?;
@@ -167,16 +167,16 @@ async fn land(
         })
     };
     let grown = {
-        let mut taken = pin!(coordinator.take(processed, progress));
+        let mut applied = pin!(coordinator.run(processed, progress));
         tokio::select! {
-            ended = &mut taken => {
+            ended = &mut applied => {
                 ended?;
                 false
             }
             // Which partitions are read is settled when reading begins, so it begins anew.
             () = grows(&connection, &extents), if !landing.once => {
                 stop.cancel();
-                taken.await?;
+                applied.await?;
                 !shutdown.is_cancelled()
             }
         }
@@ -188,8 +188,8 @@ async fn land(
         Ok(()) if grown => Ok(Ended::Grown),
         Ok(()) => Ok(Ended::Done(coordinator.progress())),
         Err(Error::OffsetsGone { .. }) => {
-            let taken = coordinator.taken();
-            Err(kafka::why_gone(&connection, &taken, landing.accept_loss).await)
+            let min_started = coordinator.min_started();
+            Err(kafka::why_gone(&connection, &min_started, landing.accept_loss).await)
         }
         Err(error) => Err(error),
     }

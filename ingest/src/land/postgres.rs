@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::coordinator::Landing;
+use super::coordinator::LandingCoordinator;
 use super::service::{Ended, Until, keep_on};
 use super::source::Source;
 use super::tables::Recording;
@@ -70,8 +70,8 @@ async fn land(
         recording: Recording::postgres(&topic.name, table.id(), table.topic_id()),
         seen: seen.clone(),
     };
-    let mut coordinator = Landing::open(&landing.into, topic, source).await?;
-    let from = coordinator.resume.clone();
+    let mut coordinator = LandingCoordinator::open(&landing.into, topic, source).await?;
+    let from = coordinator.resume_from.clone();
     info!(topic = topic.name, ?from, "reading");
     let (decoders, processed) = Decoders::start(topic).await?;
     let (tasks, blocks) = decoders.into_parts();
@@ -86,7 +86,7 @@ async fn land(
             ended = reader.read(once) => ended,
         }
     });
-    coordinator.take(processed, progress).await?;
+    coordinator.run(processed, progress).await?;
     join_all(tasks).await?;
     // Also when reading failed: what was read before may be in no one's hands but ours.
     coordinator.finish(progress).await?;

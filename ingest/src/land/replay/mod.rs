@@ -21,8 +21,7 @@ pub use self::judge::Roads;
 use self::judge::{Judge, Judged, Verdict};
 use self::removal::{Leaving, TakenOut, take_out};
 use super::buffer::Buffer;
-use super::coordinator::claim;
-use super::landed::Identities;
+use super::dedup::{OffsetSet, dedup_mask};
 use super::memory_budget::BudgetShare;
 use super::tables::Tables;
 use super::{Destination, dead_letters};
@@ -108,7 +107,7 @@ struct Attempt<'a> {
     letters: Table,
     names: Vec<TableName>,
     /// By table, read from its rows.
-    landed: Vec<Identities>,
+    landed: Vec<OffsetSet>,
     /// Where rows go; nowhere when it is only looked.
     target: Option<Target>,
     judge: Judge,
@@ -156,9 +155,12 @@ impl<'a> Attempt<'a> {
         };
         let mut landed = Vec::new();
         for (name, _) in &schemas {
-            let none = Identities::below(Positions::new());
+            let none = OffsetSet::below(Positions::new());
             landed.push(match into.lake.snapshot(name).await? {
-                Some(_) => none.read(&into.session, name, &topic.name).await?,
+                Some(_) => {
+                    none.read_committed(&into.session, name, &topic.name)
+                        .await?
+                }
                 None => none,
             });
         }
@@ -272,7 +274,11 @@ impl<'a> Attempt<'a> {
     }
 
     fn has_rows(&self, letter: &Letter) -> bool {
-        let has = |identity| self.landed.iter().any(|landed| landed.has(identity));
+        let has = |identity| {
+            self.landed
+                .iter()
+                .any(|landed| landed.contains_single(identity))
+        };
         letter.identity.is_some_and(has)
     }
 
@@ -280,10 +286,9 @@ impl<'a> Attempt<'a> {
     fn accept(&mut self, rows: Vec<Vec<RecordBatch>>) -> Result<u64, Error> {
         let mut verdicts: HashMap<(i32, i64), bool> = HashMap::new();
         for (table, rows) in rows.into_iter().enumerate() {
-            // A message may be many rows; the first of them decides for all.
-            let mut claimed = HashMap::new();
+            let mut decided = HashMap::new();
             for rows in rows {
-                let mask = claim(&rows, &mut self.landed[table], &mut claimed);
+                let mask = dedup_mask(&rows, &mut self.landed[table], &mut decided);
                 let new = filter_record_batch(&rows, &mask).map_err(|source| Error::Encode {
                     table: self.names[table].clone(),
                     source: source.into(),
@@ -294,7 +299,7 @@ impl<'a> Attempt<'a> {
                     target.buffer.push(table, new);
                 }
             }
-            for (identity, new) in claimed {
+            for (identity, new) in decided {
                 *verdicts.entry(identity).or_default() |= new;
             }
         }
