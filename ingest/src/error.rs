@@ -345,8 +345,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether it may be gone when the same is tried again later: a server that is away, another writer.
-    pub(crate) fn may_pass(&self) -> bool {
+    /// Whether the same attempt may succeed later: a server is unavailable, or another writer was first.
+    pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::KafkaConnect { .. }
             | Self::KafkaClosed { .. }
@@ -356,15 +356,16 @@ impl Error {
             | Self::PostgresConnect { .. }
             | Self::PostgresSlow { .. }
             | Self::Occupied { .. } => true,
-            Self::Postgres { source, .. } => postgres::may_pass(source),
+            Self::Postgres { source, .. } => postgres::is_transient(source),
             _ => Failure::find(self).is_some_and(|failure| {
                 !matches!(failure, Failure::Denied { .. } | Failure::Gone { .. })
             }),
         }
     }
 
-    /// Whether brokers answer and will have nothing to do with us: who was never let in is told something wrong; who was,
-    /// may be again, when a certificate has been renewed or a password is back.
+    /// Whether brokers answer and refuse the login or the protocol. Before the first successful
+    /// login this means a wrong configuration; after it, the refusal may end, for example when a
+    /// certificate has been renewed.
     pub(crate) fn is_refusal(&self) -> bool {
         matches!(
             self,

@@ -15,9 +15,9 @@ pub mod land;
 pub mod letters;
 pub mod message;
 pub mod openweather;
-mod outlive;
 pub mod postgres;
 pub mod produce;
+mod retry;
 pub mod source;
 
 pub use error::Error;

@@ -240,7 +240,7 @@ impl Land {
             into: destination(app, lake, counters).await?,
             postgres,
             topic: topic.to_owned(),
-            older_topic: app.config.kafka.topic.clone(),
+            legacy_topic: app.config.kafka.topic.clone(),
             once: self.once,
         };
         let landing =

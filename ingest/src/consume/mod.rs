@@ -24,8 +24,8 @@ use self::judge::Judged;
 use self::store::Store;
 use crate::error::Error;
 use crate::health::Health;
-use crate::outlive::{Moved, outlive};
 use crate::postgres::{Database, PostgresOptions, is_of_data};
+use crate::retry::{AttemptState, retry_transient};
 use crate::source::Positions;
 use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Reading};
 
@@ -80,32 +80,35 @@ impl std::ops::AddAssign for Consumed {
     }
 }
 
-/// Consumes a topic until its rows are there, or for ever; `shutdown` writes what is in hand and ends it.
+/// Consumes a topic until its messages are in the table, or until `shutdown`, which writes the
+/// current batches first.
 ///
-/// One for ever outlives a database or brokers that are away, also brokers that no longer let it in.
+/// Without `once` it retries while the database or the brokers are unavailable, and while brokers
+/// refuse a login that they accepted before.
 ///
 /// # Errors
-/// When there is no such topic, it is another one than before, messages are gone from it, or brokers or the database
-/// let us not in. Of one that is to end also when the database or Kafka fails.
+/// When the topic does not exist or was recreated, when Kafka no longer holds messages that were
+/// not consumed, or when the brokers or the database refuse the login. With `once` also when the
+/// database or Kafka fails.
 pub async fn consume(
     consumption: Consumption,
     shutdown: CancellationToken,
     counters: &Counters,
     health: &Health,
 ) -> Result<Consumed, Error> {
-    let attempt = async |moved: &Moved| {
-        let consumer = Consumer::open(&consumption, counters, moved).await?;
+    let attempt = async |state: &AttemptState| {
+        let consumer = Consumer::open(&consumption, counters, state).await?;
         health.well();
-        consumer.run(&shutdown, moved).await
+        consumer.run(&shutdown, state).await
     };
     if consumption.once {
-        return attempt(&Moved::default()).await;
+        return attempt(&AttemptState::default()).await;
     }
     let failed = |why: &str| {
         health.ill(why);
         counters.retries.inc();
     };
-    outlive(&shutdown, &failed, attempt).await
+    retry_transient(&shutdown, &failed, attempt).await
 }
 
 /// A consumption from a beginning to its end.
@@ -124,10 +127,10 @@ impl<'a> Consumer<'a> {
     async fn open(
         consumption: &'a Consumption,
         counters: &'a Counters,
-        moved: &Moved,
+        state: &AttemptState,
     ) -> Result<Self, Error> {
         let connection = Connection::open(consumption.kafka.clone(), "isobar-consume").await?;
-        moved.let_in();
+        state.authenticated();
         let connect = async || Database::connect(&consumption.postgres, "isobar consume").await;
         let (topic, id) = (connection.topic(), connection.id());
         let (first, positions) = Store::open(connect().await?, topic, id).await?;
@@ -148,7 +151,11 @@ impl<'a> Consumer<'a> {
     }
 
     /// Reads from where the database says, and writes.
-    async fn run(mut self, shutdown: &CancellationToken, moved: &Moved) -> Result<Consumed, Error> {
+    async fn run(
+        mut self,
+        shutdown: &CancellationToken,
+        state: &AttemptState,
+    ) -> Result<Consumed, Error> {
         let stores = std::mem::take(&mut self.stores);
         let from = kafka::start(
             self.connection.topic(),
@@ -170,7 +177,7 @@ impl<'a> Consumer<'a> {
         // However this ends, the thread that reads ends too.
         let stop = shutdown.child_token();
         let _stop = stop.clone().drop_guard();
-        let (senders, writers) = self.writers(stores, moved);
+        let (senders, writers) = self.writers(stores, state);
         let reader = {
             let connection = self.connection.clone();
             tokio::task::spawn_blocking(move || {
@@ -205,7 +212,7 @@ impl<'a> Consumer<'a> {
     fn writers<'b>(
         &'b self,
         stores: Vec<Store>,
-        moved: &'b Moved,
+        state: &'b AttemptState,
     ) -> (Vec<mpsc::Sender<Judged>>, Vec<Writer<'b>>) {
         let (connection, positions) = (&self.connection, &self.positions);
         let (counters, limits) = (self.counters, self.consumption.limits);
@@ -218,7 +225,7 @@ impl<'a> Consumer<'a> {
                 positions,
                 counters,
                 limits,
-                moved,
+                state,
                 consumed: Consumed::default(),
             };
             (sender, writer)
@@ -270,7 +277,7 @@ struct Writer<'a> {
     positions: &'a Mutex<Positions>,
     counters: &'a Counters,
     limits: Limits,
-    moved: &'a Moved,
+    state: &'a AttemptState,
     consumed: Consumed,
 }
 
@@ -319,7 +326,7 @@ impl Writer<'_> {
                 }
                 written => written?,
             };
-            self.moved.note();
+            self.state.made_progress();
             self.counters.wrote(&written, &part.newest());
             self.consumed += written;
             let mut positions = self

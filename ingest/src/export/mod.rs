@@ -23,8 +23,8 @@ pub use self::counters::Counters;
 use self::cursor::{Cursor, Lines};
 use crate::error::{Error, told};
 use crate::health::Health;
-use crate::outlive::{Moved, outlive};
 use crate::postgres::PostgresOptions;
+use crate::retry::{AttemptState, retry_transient};
 
 /// An export that is to end waits for a storage that is away for so long.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -69,12 +69,14 @@ impl std::ops::AddAssign for Exported {
     }
 }
 
-/// Exports once, or every `interval` for ever; `shutdown` finishes the files in hand and ends it.
+/// Exports once, or every `interval` until `shutdown`, which finishes the files that are begun.
 ///
-/// One for ever outlives a database or a storage that is away. One that is to end waits for the storage.
+/// Without `once` it retries while the database or the storage is unavailable. With `once` it
+/// waits for the storage for a limited time.
 ///
 /// # Errors
-/// When the database lets us not in, or the storage denies; of an export that is to end also when they fail.
+/// When the database refuses the login, or the storage denies access; with `once` also when they
+/// fail.
 pub async fn export(
     export: Export,
     shutdown: CancellationToken,
@@ -92,8 +94,9 @@ pub async fn export(
         counters.retries.inc();
     };
     loop {
-        let attempt = async |moved: &Moved| export.all(&shutdown, moved, counters, health).await;
-        sum += outlive(&shutdown, &failed, attempt).await?;
+        let attempt =
+            async |state: &AttemptState| export.all(&shutdown, state, counters, health).await;
+        sum += retry_transient(&shutdown, &failed, attempt).await?;
         tokio::select! {
             () = shutdown.cancelled() => return Ok(sum),
             () = tokio::time::sleep(export.interval) => {}
@@ -113,9 +116,9 @@ impl Export {
     ) -> Result<Exported, Error> {
         let began = Instant::now();
         loop {
-            let moved = Moved::default();
-            let error = match self.all(shutdown, &moved, counters, health).await {
-                Err(error) if error.may_pass() && Failure::find(&error).is_some() => error,
+            let state = AttemptState::default();
+            let error = match self.all(shutdown, &state, counters, health).await {
+                Err(error) if error.is_transient() && Failure::find(&error).is_some() => error,
                 ended => return ended,
             };
             if began.elapsed() > PATIENCE {
@@ -133,7 +136,7 @@ impl Export {
     async fn all(
         &self,
         shutdown: &CancellationToken,
-        moved: &Moved,
+        state: &AttemptState,
         counters: &Counters,
         health: &Health,
     ) -> Result<Exported, Error> {
@@ -153,7 +156,7 @@ impl Export {
             let Some((exported, newest)) = next else {
                 break;
             };
-            moved.note();
+            state.made_progress();
             counters.exported(&exported, newest);
             done += exported;
         }

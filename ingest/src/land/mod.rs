@@ -40,12 +40,12 @@ pub use self::memory_budget::MemoryBudget;
 pub use self::metrics::Counters;
 pub use self::postgres::{PostgresLanding, from_postgres};
 pub use self::replay::{Replay, Replayed, Roads, replay};
-use self::service::{Ended, Until, keep_on};
+use self::service::{Ended, StopCondition, run_until};
 use self::source::Source;
 use self::workers::{Decoders, read_files};
 use crate::declaration::{Declarations, Topic};
 use crate::error::Error;
-use crate::outlive::Moved;
+use crate::retry::AttemptState;
 use crate::source::files;
 use crate::source::watch::{Chosen, Watch};
 
@@ -153,17 +153,17 @@ pub async fn from_files(
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Progress, Error> {
     let topic = files.into.topic(files.topic)?;
-    let until = if files.watch {
-        Until::Stopped
+    let stop = if files.watch {
+        StopCondition::Shutdown
     } else {
-        Until::Landed
+        StopCondition::SourceExhausted
     };
-    let attempt = async |_: &Moved, progress: &(dyn Fn(&Progress) + Sync)| {
+    let attempt = async |_: &AttemptState, progress: &(dyn Fn(&Progress) + Sync)| {
         let done = land(&files, &topic, &shutdown, progress).await?;
         Ok(Ended::Done(done))
     };
     let counters = &files.into.counters;
-    keep_on(until, &topic.name, counters, &shutdown, progress, attempt).await
+    run_until(stop, &topic.name, counters, &shutdown, progress, attempt).await
 }
 
 async fn land(

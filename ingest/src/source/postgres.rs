@@ -235,8 +235,8 @@ const READ: &str = "read messages";
 pub(crate) enum Ended {
     /// What was there has been read.
     Read,
-    /// The topic has got partitions that were not there at the beginning.
-    Grown,
+    /// The topic has partitions that were not there when reading began.
+    PartitionsAdded,
 }
 
 /// Reads a table and sends it on in blocks.
@@ -293,7 +293,7 @@ impl Reader {
                     ?new,
                     "the topic has new partitions"
                 );
-                return Ok(Ended::Grown);
+                return Ok(Ended::PartitionsAdded);
             }
             self.seen.set(&found);
             extents = found;
