@@ -66,7 +66,7 @@ pub enum Error {
     #[error(
         "\"{text}\" is no dead letter; name one as `isobar dead-letters list` does: topic/partition/offset, or path:line"
     )]
-    LetterAddress { text: String },
+    DeadLetterAddress { text: String },
     #[error("others kept committing to table \"{table}\"; gave up after {tries} tries")]
     Contended { table: TableName, tries: usize },
     #[error("{stopped} of {topics} topics did not land to the end; the log says why of each")]

@@ -7,12 +7,12 @@
 
 mod chance;
 pub mod consume;
+pub mod dead_letters;
 pub mod declaration;
 pub mod error;
 pub mod export;
 pub mod health;
 pub mod land;
-pub mod letters;
 pub mod message;
 pub mod openweather;
 pub mod postgres;

@@ -75,7 +75,7 @@ SELECT partition, msg_offset FROM staging JOIN weather USING (partition, msg_off
 WHERE weather.topic = $1 AND date_trunc('second', weather.date_time) <> staging.date_time
 ORDER BY partition, msg_offset LIMIT 1";
 
-const LETTERS: &str = "
+const DEAD_LETTERS: &str = "
 INSERT INTO isobar.dead_letters (topic, partition, msg_offset, reason, detail, value)
 SELECT $1, * FROM unnest($2::INT[], $3::BIGINT[], $4::TEXT[], $5::TEXT[], $6::BYTEA[])
 ON CONFLICT (topic, partition, msg_offset) DO NOTHING";
@@ -181,7 +181,7 @@ impl Store {
                     inserted
                 }
             };
-            let refused = letters(&transaction, topic, &batch.messages).await?;
+            let refused = insert_dead_letters(&transaction, topic, &batch.messages).await?;
             let (partitions, next): (Vec<i32>, Vec<i64>) = batch.positions.iter().unzip();
             transaction
                 .execute(POSITIONS, &[&topic, &partitions, &next])
@@ -254,8 +254,8 @@ async fn copy(
     writer.finish().await
 }
 
-/// Inserts those that are dead letters, and counts the new ones.
-async fn letters(
+/// Inserts the dead letters among the messages, and returns the number of new ones.
+async fn insert_dead_letters(
     transaction: &Transaction<'_>,
     topic: &str,
     messages: &[Message],
@@ -277,7 +277,7 @@ async fn letters(
     }
     transaction
         .execute(
-            LETTERS,
+            DEAD_LETTERS,
             &[&topic, &partitions, &offsets, &reasons, &details, &values],
         )
         .await

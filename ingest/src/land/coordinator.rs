@@ -24,7 +24,6 @@ use tokio::time::MissedTickBehavior;
 
 use super::buffer::Buffer;
 use super::committer::Committer;
-use super::dead_letters::{self, DeadLetter};
 use super::dedup::{DedupState, dedup_mask};
 use super::memory_budget::BudgetShare;
 use super::metrics::Tally;
@@ -34,6 +33,7 @@ use super::stage::Stage;
 use super::tables::Tables;
 use super::workers::Processed;
 use super::{Destination, Limits, Progress};
+use crate::dead_letters::{self, NewDeadLetter};
 use crate::declaration::Topic;
 use crate::error::Error;
 use crate::source::Positions;
@@ -293,7 +293,7 @@ impl LandingCoordinator {
         self.apply_dead_letters(processed.refused)
     }
 
-    fn apply_dead_letters(&mut self, refused: Vec<DeadLetter>) -> Result<(), Error> {
+    fn apply_dead_letters(&mut self, refused: Vec<NewDeadLetter>) -> Result<(), Error> {
         let all = refused.len() as u64;
         let new: Vec<_> = refused
             .into_iter()
@@ -307,7 +307,7 @@ impl LandingCoordinator {
                 source: source.into(),
             })?;
             self.tally.rows(self.dead_letters, rows.num_rows());
-            self.tally.letters(&new);
+            self.tally.dead_letters(&new);
             self.buffer.push(self.dead_letters, rows);
         }
         Ok(())

@@ -25,7 +25,7 @@ use futures::TryStreamExt as _;
 use roaring::RoaringTreemap;
 
 use super::Destination;
-use super::dead_letters::{self, DeadLetter};
+use crate::dead_letters::{self, NewDeadLetter};
 use crate::declaration::{IDENTITY, Topic};
 use crate::error::Error;
 use crate::source::Positions;
@@ -90,7 +90,7 @@ impl DedupState {
     }
 
     /// Adds a dead letter; false when its message has rows, or is a dead letter already.
-    pub(crate) fn insert_dead_letter(&mut self, letter: &DeadLetter) -> bool {
+    pub(crate) fn insert_dead_letter(&mut self, letter: &NewDeadLetter) -> bool {
         let has_rows = |identity| self.committed_at_start.contains_single(identity);
         !letter.identity.is_some_and(has_rows) && self.dead_letters.insert(letter)
     }
@@ -214,7 +214,7 @@ pub(crate) struct DeadLetterSet {
 
 impl DeadLetterSet {
     /// Adds a dead letter; false when it was in the set already.
-    fn insert(&mut self, letter: &DeadLetter) -> bool {
+    fn insert(&mut self, letter: &NewDeadLetter) -> bool {
         match (letter.identity, &letter.place) {
             (Some((partition, offset)), _) => self.offsets.insert(partition, offset),
             (None, Some((path, line))) => self.lines.insert((path.to_string(), *line)),

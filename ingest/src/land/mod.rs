@@ -7,7 +7,6 @@
 mod buffer;
 mod committer;
 mod coordinator;
-pub(crate) mod dead_letters;
 mod decode;
 mod dedup;
 mod event_time;
@@ -39,7 +38,7 @@ pub use self::kafka::{KafkaLanding, from_kafka};
 pub use self::memory_budget::MemoryBudget;
 pub use self::metrics::Counters;
 pub use self::postgres::{PostgresLanding, from_postgres};
-pub use self::replay::{Replay, Replayed, Roads, replay};
+pub use self::replay::{Replay, ReplaySources, Replayed, replay};
 use self::service::{Ended, StopCondition, run_until};
 use self::source::Source;
 use self::workers::{Decoders, read_files};

@@ -13,11 +13,11 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::buffer::Sealed;
-use super::dead_letters;
 use super::memory_budget::MemoryBudget;
 use super::metrics::Counters;
 use super::reached::Reached;
 use super::stage::{Stage, StagedFile, StagedTable};
+use crate::dead_letters;
 use crate::error::Error;
 
 /// Tables that are opened at the same time.
@@ -340,9 +340,8 @@ mod tests {
     use url::Url;
     use uuid::Uuid;
 
-    use super::super::dead_letters;
     use super::super::stage::StagedFile;
-    use super::{Counters, MemoryBudget, Reached, Recording, Tables};
+    use super::{Counters, MemoryBudget, Reached, Recording, Tables, dead_letters};
     use crate::error::Error;
 
     fn lake(directory: &TempDir) -> Arc<Lake> {

@@ -11,10 +11,10 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::dead_letters::{self, DeadLetter};
 use super::decode;
 use super::reached::Reached;
 use super::transform::{Transform, Transformed};
+use crate::dead_letters::{self, NewDeadLetter};
 use crate::declaration::Topic;
 use crate::error::Error;
 use crate::source::files::{self, Content, Tail};
@@ -34,7 +34,7 @@ const BLOCKS: usize = 2;
 pub(crate) struct Processed {
     /// Rows by table, in the topic's order.
     pub(crate) rows: Vec<Vec<RecordBatch>>,
-    pub(crate) refused: Vec<DeadLetter>,
+    pub(crate) refused: Vec<NewDeadLetter>,
     pub(crate) repeated: u64,
     pub(crate) bytes: u64,
     /// Of Kafka or PostgreSQL.
@@ -240,14 +240,14 @@ async fn process(topic: &Topic, transform: &Transform, block: Block) -> Result<P
         reach.reached.newest_us = decoded.newest_before(&reach.reached.positions);
     }
     let Transformed { rows, refused } = transform.apply(&decoded.messages).await;
-    let mut letters = std::mem::take(&mut decoded.refused);
-    letters.extend(
+    let mut dead_letters = std::mem::take(&mut decoded.refused);
+    dead_letters.extend(
         refused
             .into_iter()
-            .map(|(index, reason, detail)| decoded.letter(index, &reason, detail)),
+            .map(|(index, reason, detail)| decoded.dead_letter(index, &reason, detail)),
     );
     processed.rows = rows;
-    processed.refused = letters;
+    processed.refused = dead_letters;
     processed.repeated = decoded.repeated;
     Ok(processed)
 }

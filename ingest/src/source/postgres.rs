@@ -21,7 +21,7 @@ use super::{Block, Blocks, Gathered, Offsets, Positions, Records};
 use crate::error::Error;
 use crate::postgres::{Database, NOT_HELD, PostgresOptions, migrate};
 
-/// What dead letters call it.
+/// Name of the source in dead letters.
 const SOURCE: &str = "postgres";
 
 /// How often the database is asked whether there is more.
@@ -76,7 +76,7 @@ const ROWS: &str = messages_where!("msg_offset BETWEEN $3 AND $4 ORDER BY msg_of
 
 const AGAIN: &str = messages_where!("msg_offset = ANY($3)");
 
-const LETTERS: &str = "
+const DEAD_LETTERS: &str = "
 SELECT msg_offset, reason, detail, value FROM isobar.dead_letters
 WHERE topic = $1 AND partition = $2 AND msg_offset BETWEEN $3 AND $4 AND reason <> ALL($5)
 ORDER BY msg_offset";
@@ -119,7 +119,7 @@ pub(crate) struct Table {
     id: i64,
     topic_id: Option<Uuid>,
     rows: Statement,
-    letters: Statement,
+    dead_letters: Statement,
 }
 
 impl Table {
@@ -152,19 +152,24 @@ impl Table {
         let opening = async {
             let id = client.query_one(ID, &[]).await?;
             let topic_id = client.query_opt(TOPIC_ID, &[&topic]).await?;
-            let (rows, letters) = (client.prepare(ROWS), client.prepare(LETTERS));
-            let (rows, letters) = (rows.await?, letters.await?);
-            Ok((id.get(0), topic_id.map(|row| row.get(0)), rows, letters))
+            let (rows, dead_letters) = (client.prepare(ROWS), client.prepare(DEAD_LETTERS));
+            let (rows, dead_letters) = (rows.await?, dead_letters.await?);
+            Ok((
+                id.get(0),
+                topic_id.map(|row| row.get(0)),
+                rows,
+                dead_letters,
+            ))
         };
         let opened = Database::within(options, "look at the tables", opening).await?;
-        let (id, topic_id, rows, letters): (i64, Option<Uuid>, _, _) = opened;
+        let (id, topic_id, rows, dead_letters): (i64, Option<Uuid>, _, _) = opened;
         Ok(Self {
             topic: topic.to_owned(),
             id,
             // Brokers that give topics no id are taken at their word.
             topic_id: topic_id.filter(|id| !id.is_nil()),
             rows,
-            letters,
+            dead_letters,
             database,
         })
     }
@@ -307,7 +312,7 @@ impl Reader {
             if from < extent.complete {
                 let offsets = from..=extent.complete - 1;
                 // First, because the position of a row speaks for all that lies before it.
-                self.letters(partition, offsets.clone()).await?;
+                self.dead_letters(partition, offsets.clone()).await?;
                 self.rows(partition, offsets, extent.complete).await?;
                 self.gathered.reach(partition, extent.complete);
                 self.from.insert(partition, extent.complete);
@@ -355,13 +360,17 @@ impl Reader {
 
     /// Reads what was refused on its way into the table, but for what only PostgreSQL refuses: a topic lands the same by
     /// whatever road it comes.
-    async fn letters(&mut self, partition: i32, offsets: RangeInclusive<i64>) -> Result<(), Error> {
+    async fn dead_letters(
+        &mut self,
+        partition: i32,
+        offsets: RangeInclusive<i64>,
+    ) -> Result<(), Error> {
         let (table, not_held) = (&self.table, NOT_HELD.as_slice());
-        let letters = table
-            .ask(&table.letters, partition, &offsets, &not_held)
+        let dead_letters = table
+            .ask(&table.dead_letters, partition, &offsets, &not_held)
             .await?;
-        pin_mut!(letters);
-        while let Some(row) = next(&self.table, &mut letters).await? {
+        pin_mut!(dead_letters);
+        while let Some(row) = next(&self.table, &mut dead_letters).await? {
             let identity = (partition, row.get(0));
             self.gathered
                 .push_refused(identity, row.get(1), row.get(2), row.get(3));

@@ -41,7 +41,7 @@ pub(crate) struct Refused {
 /// Messages that were read together.
 #[derive(Debug)]
 pub(crate) struct Records {
-    /// As dead letters name it.
+    /// Name of the source in dead letters.
     pub(crate) source: &'static str,
     /// Counts from 0 over all that a reader sends.
     pub(crate) sequence: u64,

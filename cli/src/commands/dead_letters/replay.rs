@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::bail;
-use ingest::land::{self, Counters, Replayed, Roads};
+use ingest::land::{self, Counters, ReplaySources, Replayed};
 
 use super::escape::printable;
 use super::which::Which;
@@ -50,7 +50,7 @@ impl Replay {
         };
         let asked = land::Replay {
             into: destination(app, &lake, Counters::default()).await?,
-            roads: Roads {
+            sources: ReplaySources {
                 kafka: app.kafka(topic),
                 postgres: app.postgres(),
             },

@@ -12,13 +12,12 @@ use chrono::Utc;
 use engine::lake::Table;
 use tokio_util::sync::CancellationToken;
 
-use super::super::dead_letters;
 use super::super::decode::{self, Decoded};
 use super::super::tables::{halves, recorded_id};
 use super::super::transform::Transform;
+use crate::dead_letters::{self, DeadLetter, NewDeadLetter};
 use crate::declaration::Topic;
 use crate::error::Error;
-use crate::letters::Letter;
 use crate::message::Decoder;
 use crate::postgres::PostgresOptions;
 use crate::source::files::{Block, Content};
@@ -53,7 +52,7 @@ pub(super) struct Judged {
 pub(super) struct Judge {
     topic: Arc<Topic>,
     transform: Transform,
-    roads: Roads,
+    sources: ReplaySources,
     /// Which topic of that name the letters are of.
     recorded: Option<[i64; 2]>,
     /// Connected when the first letter needs it.
@@ -64,7 +63,7 @@ pub(super) struct Judge {
 
 /// Where messages are read again.
 #[derive(Clone, Debug)]
-pub struct Roads {
+pub struct ReplaySources {
     pub kafka: KafkaOptions,
     pub postgres: PostgresOptions,
 }
@@ -85,20 +84,20 @@ type Found = HashMap<usize, Verdict>;
 impl Judge {
     pub(super) async fn new(
         topic: &Arc<Topic>,
-        roads: &Roads,
+        sources: &ReplaySources,
         letters: &Table,
     ) -> Result<Self, Error> {
         Ok(Self {
             topic: Arc::clone(topic),
             transform: Transform::new(topic).await?,
-            roads: roads.clone(),
+            sources: sources.clone(),
             recorded: recorded_id(letters.snapshot(), &topic.name).await?,
             kafka: None,
             postgres: None,
         })
     }
 
-    pub(super) async fn judge(&mut self, letters: &[&Letter]) -> Result<Judged, Error> {
+    pub(super) async fn judge(&mut self, letters: &[&DeadLetter]) -> Result<Judged, Error> {
         let mut found = Found::new();
         let (mut lines, mut records, mut table_rows) = (Vec::new(), Vec::new(), Vec::new());
         for (index, letter) in letters.iter().enumerate() {
@@ -144,7 +143,7 @@ impl Judge {
     }
 
     /// Whether the value alone may be a well-formed message, so that the rest of the record is worth reading.
-    fn may_be_message(&self, letter: &Letter) -> bool {
+    fn may_be_message(&self, letter: &DeadLetter) -> bool {
         let mut decoder = Decoder::new(&self.topic.shape);
         letter.reason != CUT && decoder.push(&letter.value).is_ok()
     }
@@ -153,7 +152,7 @@ impl Judge {
     /// in a block, and the other may be the well-formed one.
     async fn judge_lines(
         &self,
-        lines: &mut Vec<(usize, &Letter)>,
+        lines: &mut Vec<(usize, &DeadLetter)>,
         found: &mut Found,
     ) -> Result<Vec<Vec<RecordBatch>>, Error> {
         let decoded = decode::lines::decode(&self.topic, block(lines), Utc::now());
@@ -187,14 +186,14 @@ impl Judge {
         &self,
         holder: &str,
         again: Result<Records, &'static str>,
-        letters: &[(usize, &Letter)],
+        letters: &[(usize, &DeadLetter)],
         found: &mut Found,
     ) -> Result<Option<Vec<Vec<RecordBatch>>>, Error> {
         let records = match again {
             Ok(records) => records,
             Err(why) => {
                 let unjudged =
-                    |(index, _): &(usize, &Letter)| (*index, Verdict::Unjudged(why.to_owned()));
+                    |(index, _): &(usize, &DeadLetter)| (*index, Verdict::Unjudged(why.to_owned()));
                 found.extend(letters.iter().map(unjudged));
                 return Ok(None);
             }
@@ -250,13 +249,11 @@ impl Judge {
     }
 
     /// The rows of what was decoded, and letters of what the rules refuse.
-    async fn rows(
-        &self,
-        decoded: &Decoded,
-    ) -> (Vec<Vec<RecordBatch>>, Vec<dead_letters::DeadLetter>) {
+    async fn rows(&self, decoded: &Decoded) -> (Vec<Vec<RecordBatch>>, Vec<NewDeadLetter>) {
         let transformed = self.transform.apply(&decoded.messages).await;
         let refused = transformed.refused.into_iter();
-        let refused = refused.map(|(index, reason, detail)| decoded.letter(index, &reason, detail));
+        let refused =
+            refused.map(|(index, reason, detail)| decoded.dead_letter(index, &reason, detail));
         (transformed.rows, refused.collect())
     }
 
@@ -288,7 +285,7 @@ impl Judge {
     /// The rows at `offsets`, as far as PostgreSQL holds them.
     async fn read_postgres(&mut self, offsets: &Offsets) -> Result<Records, Error> {
         if self.postgres.is_none() {
-            let table = postgres::Table::open(&self.roads.postgres, &self.topic.name);
+            let table = postgres::Table::open(&self.sources.postgres, &self.topic.name);
             self.postgres = Some(table.await?);
         }
         let table = self.postgres.as_ref();
@@ -297,7 +294,7 @@ impl Judge {
     }
 
     async fn connect(&self) -> Result<Kafka, Error> {
-        let options = self.roads.kafka.clone();
+        let options = self.sources.kafka.clone();
         let connection = match Connection::open(options, "isobar-replay").await {
             Err(Error::NoTopic { .. }) => {
                 return Ok(Kafka::Another("Kafka has no such topic any more"));
@@ -317,7 +314,7 @@ impl Judge {
     }
 }
 
-fn offsets_of(letters: &[(usize, &Letter)]) -> Offsets {
+fn offsets_of(letters: &[(usize, &DeadLetter)]) -> Offsets {
     let mut offsets = Offsets::new();
     for (partition, offset) in letters.iter().filter_map(|(_, letter)| letter.identity) {
         offsets.entry(partition).or_default().insert(offset);
@@ -326,12 +323,12 @@ fn offsets_of(letters: &[(usize, &Letter)]) -> Offsets {
 }
 
 /// Whether the letter holds one line, whole.
-fn is_line(letter: &Letter) -> bool {
+fn is_line(letter: &DeadLetter) -> bool {
     letter.reason != CUT && !letter.value.contains(&b'\n')
 }
 
 /// The letters as lines of one file: the number of a line is the place of its letter.
-fn block(letters: &[(usize, &Letter)]) -> Block {
+fn block(letters: &[(usize, &DeadLetter)]) -> Block {
     let bytes: usize = letters
         .iter()
         .map(|(_, letter)| letter.value.len() + 1)
