@@ -56,7 +56,8 @@ SELECT
 FROM (SELECT partition, next_offset FROM numbers FULL JOIN consumed USING (partition)) AS known
 WHERE partition IS NOT NULL";
 
-/// Rows of a topic partition, for [`gather`]. A time that is no instant is judged like that of a record without one.
+/// Rows of a topic partition, for [`gather`]. An infinite time becomes NULL, like the time of a
+/// record without one.
 macro_rules! messages_where {
     ($which:literal) => {
         concat!(

@@ -70,7 +70,7 @@ async fn told(world: &World, sql: &str) -> String {
 
 fn counts(replayed: &Replayed) -> [u64; 4] {
     [
-        replayed.judged,
+        replayed.validated,
         replayed.landed,
         replayed.present,
         replayed.malformed,
@@ -161,8 +161,8 @@ async fn dead_letters_are_filtered_counted_and_found() {
     let check = async |filter: Filter, expected: usize| {
         let (_, rows) = list(&world.session, &filter, None).await.expect("listed");
         assert_eq!(count(&rows), expected, "{filter:?}");
-        let judged = world.replay(filter, true).await.judged;
-        assert_eq!(judged, expected as u64, "a replay takes the same");
+        let validated = world.replay(filter, true).await.validated;
+        assert_eq!(validated, expected as u64, "a replay takes the same");
     };
     let now = chrono::Utc::now();
     check(Filter::default(), 4).await;

@@ -32,7 +32,7 @@ pub(crate) fn decode(
     let mut refused: Vec<_> = already.collect();
     let mut taken: Vec<(&Record, DateTime<Utc>)> = Vec::with_capacity(records.list.len());
     for record in &records.list {
-        let judged = event_time(record, now).and_then(|instant| {
+        let validated = event_time(record, now).and_then(|instant| {
             let text = record.value.clone().map(|range| &records.bytes[range]);
             let text = text.ok_or_else(|| ("empty", "the record has no value".to_owned()))?;
             decoder
@@ -40,7 +40,7 @@ pub(crate) fn decode(
                 .map_err(|refusal| (refusal.reason.text(), refusal.detail))?;
             Ok(instant)
         });
-        match judged {
+        match validated {
             Ok(instant) => taken.push((record, instant)),
             Err((reason, detail)) => {
                 refused.push(context.dead_letter(origin(records, record), reason, detail));

@@ -7,8 +7,8 @@
 //! rows of each table and not its position: a refused message lies before the position, and has no
 //! rows.
 
-mod judge;
 mod removal;
+mod validate;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use engine::lake::{DataFile, PartitionKey, Table, TableName};
 use roaring::RoaringTreemap;
 use tracing::{info, warn};
 
-pub use self::judge::ReplaySources;
-use self::judge::{Judge, Judged, Verdict};
 use self::removal::{Removal, RemovalOutcome, remove_rows};
+pub use self::validate::ReplaySources;
+use self::validate::{DeadLetterValidator, ValidatedChunk, Validity};
 use super::Destination;
 use super::buffer::Buffer;
 use super::dedup::{OffsetSet, dedup_mask};
@@ -54,16 +54,16 @@ pub struct Replay {
 /// What a replay did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
-    /// Dead letters judged.
-    pub judged: u64,
+    /// Dead letters that were validated.
+    pub validated: u64,
     /// Dead letters whose messages became rows.
     pub landed: u64,
     /// Dead letters whose messages had all their rows already.
     pub present: u64,
     /// Dead letters that are still malformed, and stay.
     pub malformed: u64,
-    /// Dead letters that stay because they cannot be judged, with the reason.
-    pub unjudged: Vec<(Address, String)>,
+    /// Dead letters that stay because they cannot be validated, with the reason.
+    pub not_validated: Vec<(Address, String)>,
     /// New rows by table.
     pub rows: BTreeMap<TableName, u64>,
 }
@@ -119,7 +119,7 @@ struct Attempt<'a> {
     landed: Vec<OffsetSet>,
     /// None in a dry run.
     target: Option<Target>,
-    judge: Judge,
+    validator: DeadLetterValidator,
     replayed: Replayed,
 }
 
@@ -178,7 +178,7 @@ impl<'a> Attempt<'a> {
         Ok(Self {
             replay,
             filter,
-            judge: Judge::new(topic, &replay.sources, &dead_letters).await?,
+            validator: DeadLetterValidator::new(topic, &replay.sources, &dead_letters).await?,
             dead_letters,
             names: schemas.into_iter().map(|(name, _)| name).collect(),
             landed,
@@ -195,7 +195,7 @@ impl<'a> Attempt<'a> {
         let files: Vec<DataFile> = self.dead_letters.snapshot().data_files(&all).collect();
         let mut removals = Vec::new();
         for file in files {
-            let rows = self.judge_file(&file, progress).await?;
+            let rows = self.validate_file(&file, progress).await?;
             if !rows.is_empty() {
                 removals.push(Removal { file, rows });
             }
@@ -208,8 +208,8 @@ impl<'a> Attempt<'a> {
         remove_rows(&mut self.dead_letters, &removals).await
     }
 
-    /// Judges the selected dead letters of one file, and returns the rows to remove from it.
-    async fn judge_file(
+    /// Validates the selected dead letters of one file, and returns the rows to remove from it.
+    async fn validate_file(
         &mut self,
         file: &DataFile,
         progress: &(dyn Fn(&Replayed) + Sync),
@@ -230,18 +230,18 @@ impl<'a> Attempt<'a> {
             }
             first += count;
             if chunk.len() >= CHUNK_DEAD_LETTERS || bytes >= CHUNK_BYTES {
-                self.judge_chunk(&std::mem::take(&mut chunk), &mut removed)
+                self.validate_chunk(&std::mem::take(&mut chunk), &mut removed)
                     .await?;
                 bytes = 0;
                 progress(&self.replayed);
             }
         }
-        self.judge_chunk(&chunk, &mut removed).await?;
+        self.validate_chunk(&chunk, &mut removed).await?;
         progress(&self.replayed);
         Ok(removed)
     }
 
-    async fn judge_chunk(
+    async fn validate_chunk(
         &mut self,
         chunk: &[FileRow],
         removed: &mut RoaringTreemap,
@@ -250,24 +250,24 @@ impl<'a> Attempt<'a> {
             return Ok(());
         }
         let letters: Vec<_> = chunk.iter().map(|row| &row.letter).collect();
-        let Judged { verdicts, rows } = self.judge.judge(&letters).await?;
-        self.replayed.judged += chunk.len() as u64;
+        let ValidatedChunk { validity, rows } = self.validator.validate(&letters).await?;
+        self.replayed.validated += chunk.len() as u64;
         let mut well_formed = 0;
-        for (FileRow { row, letter }, verdict) in chunk.iter().zip(verdicts) {
-            match verdict {
-                Verdict::WellFormed => {
+        for (FileRow { row, letter }, validity) in chunk.iter().zip(validity) {
+            match validity {
+                Validity::WellFormed => {
                     well_formed += 1;
                     removed.insert(u64::from(*row));
                 }
-                Verdict::Malformed => self.replayed.malformed += 1,
+                Validity::Malformed => self.replayed.malformed += 1,
                 // The message has landed from another source, so the dead letter is settled.
-                Verdict::Unjudged(_) if self.has_rows(letter) => {
+                Validity::Unknown(_) if self.has_rows(letter) => {
                     well_formed += 1;
                     removed.insert(u64::from(*row));
                 }
-                Verdict::Unjudged(why) => {
-                    let unjudged = (letter.address(), why);
-                    self.replayed.unjudged.push(unjudged);
+                Validity::Unknown(why) => {
+                    let address = letter.address();
+                    self.replayed.not_validated.push((address, why));
                 }
             }
         }
@@ -298,7 +298,8 @@ impl<'a> Attempt<'a> {
 
     /// Adds the rows that the tables lack to the buffer, and returns the number of their messages.
     fn accept(&mut self, rows: Vec<Vec<RecordBatch>>) -> Result<u64, Error> {
-        let mut verdicts: HashMap<(i32, i64), bool> = HashMap::new();
+        // By message: whether it is new to any table.
+        let mut messages: HashMap<(i32, i64), bool> = HashMap::new();
         for (table, rows) in rows.into_iter().enumerate() {
             let mut decided = HashMap::new();
             for rows in rows {
@@ -314,10 +315,10 @@ impl<'a> Attempt<'a> {
                 }
             }
             for (identity, new) in decided {
-                *verdicts.entry(identity).or_default() |= new;
+                *messages.entry(identity).or_default() |= new;
             }
         }
-        Ok(verdicts.values().filter(|new| **new).count() as u64)
+        Ok(messages.values().filter(|new| **new).count() as u64)
     }
 }
 
