@@ -2,7 +2,7 @@
 //!
 //! A table is a SELECT over the messages of a topic; its header names the topic, the type of the messages
 //! and what is implausible in them. The tables of one topic share one type, the union of theirs, so that a
-//! message is decoded once and judged once for all of them.
+//! message is decoded and validated once for all of them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

@@ -11,8 +11,8 @@ use engine::query::Library;
 use flight_server::http::{self, Readiness};
 use ingest::declaration::Declarations;
 use ingest::land::{
-    Counters, Destination, FileLanding, KafkaLanding, Limits, PostgresLanding, Progress, Room,
-    from_files, from_kafka, from_postgres,
+    Counters, Destination, FileLanding, KafkaLanding, Limits, MemoryBudget, PostgresLanding,
+    Progress, from_files, from_kafka, from_postgres,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -240,7 +240,7 @@ impl Land {
             into: destination(app, lake, counters).await?,
             postgres,
             topic: topic.to_owned(),
-            older_topic: app.config.kafka.topic.clone(),
+            legacy_topic: app.config.kafka.topic.clone(),
             once: self.once,
         };
         let landing =
@@ -288,7 +288,7 @@ pub(crate) async fn destination(
             bytes_max: app.config.land.bytes_max.0,
             interval: app.config.land.interval,
         },
-        room: Room::default(),
+        memory: MemoryBudget::default(),
         counters,
     })
 }

@@ -1,4 +1,4 @@
-//! A batch: messages that are written in one transaction, with how far they bring the topic.
+//! A batch: messages that one transaction writes, with the positions after them.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -7,62 +7,65 @@ use bytes::Bytes;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use chrono_tz::Europe::Paris;
 
-use super::judge::Judged;
+use super::validate::Validated;
 use crate::postgres;
 use crate::source::Positions;
 
-/// A message that is to be a row or a dead letter, in the order in which it was read.
+/// A message that becomes a row or a dead letter.
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
     pub(crate) value: Bytes,
-    pub(crate) verdict: Verdict,
+    pub(crate) disposition: Disposition,
 }
 
+/// What a message becomes.
 #[derive(Clone, Debug)]
-pub(crate) enum Verdict {
-    /// Its value is JSON, and this is when Kafka took it.
+pub(crate) enum Disposition {
+    /// Its value is JSON that JSONB can hold, and its time in Kafka is `event_time`.
     Row { event_time: DateTime<Utc> },
-    Letter {
+    DeadLetter {
         reason: &'static str,
         detail: String,
     },
 }
 
-/// When Kafka took a message, as local time of Europe/Paris to the second.
+/// The event time as local time of Europe/Paris, to the second.
 pub(crate) fn local(event_time: DateTime<Utc>) -> NaiveDateTime {
     let whole = DateTime::from_timestamp(event_time.timestamp(), 0).unwrap_or(event_time);
     whole.with_timezone(&Paris).naive_local()
 }
 
-/// Messages on their way into one transaction.
+/// Messages of one transaction, in the order of reading.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) messages: Vec<Message>,
-    /// Where the topic partitions go on after it.
+    /// Next offset of each topic partition after the batch.
     pub(crate) positions: Positions,
+    /// Bytes of the values.
     pub(crate) bytes: u64,
-    /// When the first of it came.
+    /// When the first block arrived.
     pub(crate) since: Option<Instant>,
 }
 
-/// What becomes of a batch that PostgreSQL refuses.
+/// A batch that PostgreSQL has refused.
 pub(crate) enum Halved {
+    /// Both halves, to be written one by one.
     Two(Batch, Batch),
-    /// It was a single message, and is a dead letter now.
+    /// It had a single message, which is a dead letter now.
     Refused(Batch),
 }
 
 impl Batch {
-    pub(crate) fn push(&mut self, block: Judged) {
+    pub(crate) fn push(&mut self, block: Validated) {
         self.since.get_or_insert_with(Instant::now);
         self.bytes += block.bytes;
         self.messages.extend(block.messages);
         self.positions.extend(block.positions);
     }
 
-    /// Nothing is in it, not even a position.
+    /// Whether it has nothing to write, not even a position.
     pub(crate) fn is_empty(&self) -> bool {
         self.positions.is_empty()
     }
@@ -71,11 +74,11 @@ impl Batch {
         self.messages.len()
     }
 
-    /// The latest event time of its rows, by topic partition.
+    /// The newest event time of its rows, by topic partition.
     pub(crate) fn newest(&self) -> BTreeMap<i32, DateTime<Utc>> {
         let mut newest = BTreeMap::new();
         for message in &self.messages {
-            if let Verdict::Row { event_time } = message.verdict {
+            if let Disposition::Row { event_time } = message.disposition {
                 let known = newest.entry(message.partition).or_insert(event_time);
                 *known = event_time.max(*known);
             }
@@ -83,10 +86,10 @@ impl Batch {
         newest
     }
 
-    /// Both halves of it, or the message that `refusal` must be about.
+    /// Halves the batch. If it has a single message, `refusal` is about that message.
     pub(crate) fn halve(mut self, refusal: &tokio_postgres::Error) -> Halved {
         if let [message] = self.messages.as_mut_slice() {
-            message.verdict = Verdict::Letter {
+            message.disposition = Disposition::DeadLetter {
                 reason: postgres::REFUSED,
                 detail: refusal
                     .as_db_error()

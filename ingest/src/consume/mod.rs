@@ -1,14 +1,15 @@
-//! Consuming: messages of a Kafka topic become rows of table `weather` in PostgreSQL, each exactly once, and how far the
-//! topic was read stands beside them.
+//! Consuming: messages of a Kafka topic become rows of table `weather` in PostgreSQL, each exactly
+//! once. The position of the topic is stored beside them.
 //!
-//! A thread reads and judges, and writers take what they are dealt, one transaction a batch: PostgreSQL parses JSON
-//! more slowly than we read it, on one core a connection. Everything that decides anything is
-//! in the database, so that each beginning is the same, the first as well as the one after a crash.
+//! One thread reads and validates records, and one writer for each connection writes batches, each
+//! in one transaction. Several connections pay because PostgreSQL parses JSON more slowly than one
+//! thread reads it, on one core for each connection. The database holds all state, so a start after
+//! a crash is the same as the first one.
 
 mod batch;
 mod counters;
-mod judge;
 mod store;
+mod validate;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -20,42 +21,47 @@ use tracing::{debug, info};
 
 use self::batch::Batch;
 pub use self::counters::Counters;
-use self::judge::Judged;
 use self::store::Store;
+use self::validate::{RecordValidator, Validated};
 use crate::error::Error;
 use crate::health::Health;
-use crate::outlive::{Moved, outlive};
 use crate::postgres::{Database, PostgresOptions, is_of_data};
+use crate::retry::{AttemptState, retry_transient};
 use crate::source::Positions;
 use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Reading};
 
-/// Blocks of judged records that wait for a writer: as much as comes while it waits for a transaction, at most 32 MiB.
+/// Validated blocks that wait for one writer, at most 32 MiB: as many as arrive during one
+/// transaction.
 const BLOCKS_MAX: usize = 16;
 
-/// How often the topic is asked whether it is still the same one while nothing comes.
+/// How often the consumer asks the brokers whether the topic is still the same one.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Consumption of a topic.
 #[derive(Debug)]
 pub struct Consumption {
+    /// Brokers and name of the topic.
     pub kafka: KafkaOptions,
+    /// Server, database and login.
     pub postgres: PostgresOptions,
+    /// When a batch is written.
     pub limits: Limits,
-    /// Whether to end when what the topic held at the beginning is in the table.
+    /// Whether to end when everything that the topic held at the start is in the table.
     pub once: bool,
-    /// Whether to go on behind messages that are gone from Kafka.
+    /// Whether to skip messages that Kafka no longer holds, instead of failing.
     pub accept_loss: bool,
 }
 
-/// When what has come is written, whichever is first.
+/// When a writer writes its batch: at the first of the limits that is reached.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// Messages of a batch.
     pub rows_max: usize,
-    /// Bytes of messages.
+    /// Bytes of the messages of a batch.
     pub bytes_max: u64,
-    /// Age of the oldest message.
+    /// Age of the oldest message of a batch.
     pub interval: Duration,
-    /// Connections that write side by side; each topic partition is written by one.
+    /// Connections that write in parallel; one of them writes all of a topic partition.
     pub connections: usize,
 }
 
@@ -68,6 +74,7 @@ pub struct Consumed {
     pub repeated: u64,
     /// Messages that became dead letters.
     pub refused: u64,
+    /// Transactions that are committed.
     pub transactions: u64,
 }
 
@@ -80,43 +87,47 @@ impl std::ops::AddAssign for Consumed {
     }
 }
 
-/// Consumes a topic until its rows are there, or for ever; `shutdown` writes what is in hand and ends it.
+/// Consumes a topic until its messages are in the table, or until `shutdown`, which writes the
+/// current batches first.
 ///
-/// One for ever outlives a database or brokers that are away, also brokers that no longer let it in.
+/// Without `once` it retries while the database or the brokers are unavailable, and while brokers
+/// refuse a login that they accepted before.
 ///
 /// # Errors
-/// When there is no such topic, it is another one than before, messages are gone from it, or brokers or the database
-/// let us not in. Of one that is to end also when the database or Kafka fails.
+/// When the topic does not exist or was recreated, when Kafka no longer holds messages that were
+/// not consumed, or when the brokers or the database refuse the login. With `once` also when the
+/// database or Kafka fails.
 pub async fn consume(
     consumption: Consumption,
     shutdown: CancellationToken,
     counters: &Counters,
     health: &Health,
 ) -> Result<Consumed, Error> {
-    let attempt = async |moved: &Moved| {
-        let consumer = Consumer::open(&consumption, counters, moved).await?;
+    let attempt = async |state: &AttemptState| {
+        let consumer = Consumer::open(&consumption, counters, state).await?;
         health.well();
-        consumer.run(&shutdown, moved).await
+        consumer.run(&shutdown, state).await
     };
     if consumption.once {
-        return attempt(&Moved::default()).await;
+        return attempt(&AttemptState::default()).await;
     }
     let failed = |why: &str| {
         health.ill(why);
         counters.retries.inc();
     };
-    outlive(&shutdown, &failed, attempt).await
+    retry_transient(&shutdown, &failed, attempt).await
 }
 
-/// A consumption from a beginning to its end.
+/// One attempt at a consumption.
 struct Consumer<'a> {
     consumption: &'a Consumption,
     counters: &'a Counters,
     connection: Connection,
-    /// What the topic held at the beginning.
+    /// Offsets that the topic held when the attempt began.
     extents: BTreeMap<i32, Extent>,
+    /// One for each connection.
     stores: Vec<Store>,
-    /// How far the topic is in the table.
+    /// Committed positions.
     positions: Mutex<Positions>,
 }
 
@@ -124,14 +135,15 @@ impl<'a> Consumer<'a> {
     async fn open(
         consumption: &'a Consumption,
         counters: &'a Counters,
-        moved: &Moved,
+        state: &AttemptState,
     ) -> Result<Self, Error> {
         let connection = Connection::open(consumption.kafka.clone(), "isobar-consume").await?;
-        moved.let_in();
+        state.authenticated();
         let connect = async || Database::connect(&consumption.postgres, "isobar consume").await;
         let (topic, id) = (connection.topic(), connection.id());
         let (first, positions) = Store::open(connect().await?, topic, id).await?;
-        // Asked once nobody else writes: another consumer may have gone on while this one waited for it to end.
+        // Read after the lock of `Store::open` is held: another consumer may have committed until
+        // then.
         let extents = connection.extents().await?;
         let mut stores = vec![first];
         while stores.len() < consumption.limits.connections.min(extents.len()) {
@@ -147,10 +159,14 @@ impl<'a> Consumer<'a> {
         })
     }
 
-    /// Reads from where the database says, and writes.
-    async fn run(mut self, shutdown: &CancellationToken, moved: &Moved) -> Result<Consumed, Error> {
+    /// Reads from the stored positions, and writes.
+    async fn run(
+        mut self,
+        shutdown: &CancellationToken,
+        state: &AttemptState,
+    ) -> Result<Consumed, Error> {
         let stores = std::mem::take(&mut self.stores);
-        let from = kafka::start(
+        let from = kafka::start_offsets(
             self.connection.topic(),
             &committed(&self.positions),
             &self.extents,
@@ -167,15 +183,15 @@ impl<'a> Consumer<'a> {
         self.counters
             .behind(kafka::pending(&reading.from, &self.extents));
         info!(topic = self.connection.topic(), from = ?reading.from, "reading");
-        // However this ends, the thread that reads ends too.
+        // Cancelled when this function returns, so that the reader thread ends with it.
         let stop = shutdown.child_token();
         let _stop = stop.clone().drop_guard();
-        let (senders, writers) = self.writers(stores, moved);
+        let (senders, writers) = self.writers(stores, state);
         let reader = {
             let connection = self.connection.clone();
             tokio::task::spawn_blocking(move || {
-                let mut judging = judge::Judging::default();
-                let send = move |records| deal(judging.judge(&records), &senders);
+                let mut validator = RecordValidator::default();
+                let send = move |records| distribute(validator.validate(&records), &senders);
                 kafka::read(&connection, &reading, send, &stop)
             })
         };
@@ -205,8 +221,8 @@ impl<'a> Consumer<'a> {
     fn writers<'b>(
         &'b self,
         stores: Vec<Store>,
-        moved: &'b Moved,
-    ) -> (Vec<mpsc::Sender<Judged>>, Vec<Writer<'b>>) {
+        state: &'b AttemptState,
+    ) -> (Vec<mpsc::Sender<Validated>>, Vec<Writer<'b>>) {
         let (connection, positions) = (&self.connection, &self.positions);
         let (counters, limits) = (self.counters, self.consumption.limits);
         let writers = stores.into_iter().map(|store| {
@@ -218,7 +234,7 @@ impl<'a> Consumer<'a> {
                 positions,
                 counters,
                 limits,
-                moved,
+                state,
                 consumed: Consumed::default(),
             };
             (sender, writer)
@@ -227,9 +243,10 @@ impl<'a> Consumer<'a> {
     }
 }
 
-/// Deals judged records out, each topic partition to the same writer always. False when nobody receives any more.
-fn deal(judged: Judged, senders: &[mpsc::Sender<Judged>]) -> bool {
-    let parts = judged.split(senders.len());
+/// Distributes a block to the writers, each topic partition always to the same one. False when a
+/// writer has ended.
+fn distribute(block: Validated, senders: &[mpsc::Sender<Validated>]) -> bool {
+    let parts = block.split(senders.len());
     let mut parts = parts.into_iter().zip(senders);
     parts.all(|(part, sender)| part.positions.is_empty() || sender.blocking_send(part).is_ok())
 }
@@ -239,7 +256,7 @@ fn committed(positions: &Mutex<Positions>) -> Positions {
     positions.clone()
 }
 
-/// Looks whether the topic is still the same one, and counts what Kafka has and the table has not, until it is another one.
+/// Publishes the lag, until the topic is recreated or deleted.
 async fn watch(
     connection: &Connection,
     positions: &Mutex<Positions>,
@@ -249,7 +266,7 @@ async fn watch(
         if let Err(error) = connection.refuse_recreated().await {
             return error;
         }
-        // For those who watch: a failure is only noted.
+        // Only metrics depend on it, so a failure is only logged.
         match connection.extents().await {
             Ok(extents) => {
                 let positions = committed(positions);
@@ -262,20 +279,20 @@ async fn watch(
     }
 }
 
-/// Writes what comes of some topic partitions.
+/// Writes the messages of some topic partitions.
 struct Writer<'a> {
-    blocks: mpsc::Receiver<Judged>,
+    blocks: mpsc::Receiver<Validated>,
     store: Store,
     connection: &'a Connection,
     positions: &'a Mutex<Positions>,
     counters: &'a Counters,
     limits: Limits,
-    moved: &'a Moved,
+    state: &'a AttemptState,
     consumed: Consumed,
 }
 
 impl Writer<'_> {
-    /// Writes until the reader has ended, and then what is in hand.
+    /// Writes batches until the reader has ended, and then the last one.
     async fn write(mut self) -> Result<Consumed, Error> {
         let limits = self.limits;
         let mut batch = Batch::default();
@@ -300,12 +317,12 @@ impl Writer<'_> {
         Ok(self.consumed)
     }
 
-    /// Writes a batch in one transaction. Where PostgreSQL refuses a message in it, halves of it are
-    /// written by themselves, down to that message, which becomes a dead letter.
+    /// Writes a batch in one transaction. If PostgreSQL refuses a message in it, the writer halves
+    /// the batch until it finds that message, which becomes a dead letter.
     async fn commit(&mut self, batch: Batch) -> Result<(), Error> {
-        // Asked last, so that nothing is written that may be of another topic.
+        // The last step before writing: messages of a recreated topic must not be written.
         self.connection.refuse_recreated().await?;
-        // What comes first is taken first: positions only grow.
+        // Written in order, since positions only grow.
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
             let written = match self.store.write(&part).await {
@@ -319,7 +336,7 @@ impl Writer<'_> {
                 }
                 written => written?,
             };
-            self.moved.note();
+            self.state.made_progress();
             self.counters.wrote(&written, &part.newest());
             self.consumed += written;
             let mut positions = self

@@ -1,4 +1,4 @@
-//! The tables of a consumption: rows, dead letters and positions, written together.
+//! The tables that `consume` writes: rows, dead letters and positions, in one transaction.
 
 use bytes::BytesMut;
 use engine::fail;
@@ -10,27 +10,29 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
 use super::Consumed;
-use super::batch::{Batch, Message, Verdict, local};
+use super::batch::{Batch, Disposition, Message, local};
 use crate::error::Error;
 use crate::postgres::{Database, lock, migrate};
 use crate::source::Positions;
 
-/// For batches with messages that are there already. It is emptied at each commit; what is in it is read at once and never
-/// again, so that nothing is compressed for it.
+/// Temporary table for batches with messages that table `weather` may have already. Each commit
+/// empties it. Its values are read once, so compression would only cost time.
 const STAGING: &str = "
 CREATE TEMPORARY TABLE staging (
     topic TEXT, partition INT, msg_offset BIGINT, event_time TIMESTAMPTZ, date_time TIMESTAMP, value JSONB
 ) ON COMMIT DELETE ROWS;
 ALTER TABLE staging ALTER COLUMN value SET STORAGE EXTERNAL";
 
-/// Most messages are of the size from which PostgreSQL compresses them. Its own method takes as long as parsing them, and LZ4,
-/// where the server has it, a small part of that. A method that somebody has set for the column holds all the same.
+/// Chooses LZ4 where the server has it. PostgreSQL compresses most messages, because of their size;
+/// its default method takes as long as parsing them, LZ4 a small part of that. A method that is set
+/// for the column takes precedence.
 const COMPRESSION: &str = "
 SELECT set_config(name, 'lz4', false) FROM pg_settings
 WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)";
 
-/// Whether COPY into the table does what INSERT would: it converts no types, is refused where row security holds, and without
-/// the key would double rows. Where the table was changed by hand, rows go by way of the staging table, which says what is wrong.
+/// Whether COPY into the table has the effect of INSERT. COPY converts no types, fails under row
+/// security, and without the key would double rows. For a table that was altered, the store uses
+/// the staging table, whose INSERT reports what is wrong.
 const IS_PLAIN: &str = "
 SELECT relkind IN ('r', 'p')
     AND NOT row_security_active(weather.oid)
@@ -62,47 +64,49 @@ const COLUMN_TYPES: [Type; 6] = [
     Type::JSONB,
 ];
 
-/// From the staging table what is new.
+/// Inserts the new rows of the staging table.
 const INSERT: &str = "
 INSERT INTO weather (topic, partition, msg_offset, event_time, date_time, value)
 SELECT topic, partition, msg_offset, event_time, date_time, value FROM staging
 ON CONFLICT (topic, partition, msg_offset) DO NOTHING";
 
-/// A row that was there already, under the same identity, of another message. The older pipeline may have written fractions of a
-/// second, which `date_time` has no more.
+/// A row of the table with the identity of a new message and another time. Times are compared to
+/// the second, since rows of the legacy pipeline may have fractions.
 const OTHER: &str = "
 SELECT partition, msg_offset FROM staging JOIN weather USING (partition, msg_offset)
 WHERE weather.topic = $1 AND date_trunc('second', weather.date_time) <> staging.date_time
 ORDER BY partition, msg_offset LIMIT 1";
 
-const LETTERS: &str = "
+const DEAD_LETTERS: &str = "
 INSERT INTO isobar.dead_letters (topic, partition, msg_offset, reason, detail, value)
 SELECT $1, * FROM unnest($2::INT[], $3::BIGINT[], $4::TEXT[], $5::TEXT[], $6::BYTEA[])
 ON CONFLICT (topic, partition, msg_offset) DO NOTHING";
 
-/// They never fall back.
+/// A position never falls back.
 const POSITIONS: &str = "
 INSERT INTO isobar.positions (topic, partition, next_offset)
 SELECT $1, * FROM unnest($2::INT[], $3::BIGINT[])
 ON CONFLICT (topic, partition) DO UPDATE
 SET next_offset = greatest(positions.next_offset, excluded.next_offset)";
 
-/// What is stored of a topic.
+/// Writes the messages of one topic.
 #[derive(Debug)]
 pub(crate) struct Store {
     database: Database,
     topic: String,
-    /// Whether rows may be copied straight into the table.
+    /// Whether rows may be copied directly into the table: see [`IS_PLAIN`].
     is_plain: bool,
-    /// Whether the batch before had messages that were there already. Then the next one is likely to have some, too.
+    /// Whether the batch before had messages that the table already held: the next one probably has
+    /// some too.
     repeats: bool,
 }
 
 impl Store {
-    /// Brings the tables to the newest version and reads how far `topic` was consumed.
+    /// Migrates the tables to the newest version, and reads the positions of `topic`.
     ///
     /// # Errors
-    /// When the server refuses, another consumption of the topic runs, or what is stored is of another topic of this name.
+    /// When the server refuses, another process consumes the topic, or the rows belong to another
+    /// topic of this name.
     pub(crate) async fn open(
         mut database: Database,
         topic: &str,
@@ -124,7 +128,7 @@ impl Store {
             Ok((known.map(|row| row.get::<_, Uuid>(0)), positions))
         };
         let (known, rows) = Database::within(&options, "read the positions", read).await?;
-        // Brokers that give topics no id are taken at their word.
+        // Brokers without topic ids report nil: then the name must be enough.
         if known.is_some_and(|known| known != id && !known.is_nil() && !id.is_nil()) {
             return Err(Error::TopicRecreated {
                 topic: topic.to_owned(),
@@ -134,7 +138,7 @@ impl Store {
         Ok((Self::beside(database, topic).await?, positions))
     }
 
-    /// Another connection to what was opened.
+    /// A further connection to tables that [`Self::open`] has migrated.
     pub(crate) async fn beside(database: Database, topic: &str) -> Result<Self, Error> {
         let client = &database.client;
         let prepare = async {
@@ -155,8 +159,8 @@ impl Store {
     /// Writes a batch in one transaction.
     ///
     /// # Errors
-    /// When the server refuses; then nothing of it is written. When the answer to the last word, COMMIT, does not come, all of it or
-    /// nothing is.
+    /// When the server refuses; then nothing is written. When the connection breaks during COMMIT,
+    /// either everything or nothing is written.
     pub(crate) async fn write(&mut self, batch: &Batch) -> Result<Consumed, Error> {
         let options = self.database.options().clone();
         let topic = self.topic.as_str();
@@ -181,7 +185,7 @@ impl Store {
                     inserted
                 }
             };
-            let refused = letters(&transaction, topic, &batch.messages).await?;
+            let refused = insert_dead_letters(&transaction, topic, &batch.messages).await?;
             let (partitions, next): (Vec<i32>, Vec<i64>) = batch.positions.iter().unzip();
             transaction
                 .execute(POSITIONS, &[&topic, &partitions, &next])
@@ -205,8 +209,8 @@ impl Store {
     }
 }
 
-/// Copies those that are to be rows straight into the table, and counts them: each is written once. Nothing is done when one of
-/// them is there already.
+/// Copies the rows among the messages directly into the table, and returns their number. Writes
+/// nothing and returns none if the table has one of them already.
 async fn insert_new(
     transaction: &mut Transaction<'_>,
     topic: &str,
@@ -218,7 +222,7 @@ async fn insert_new(
             attempt.commit().await?;
             Ok(Some(rows))
         }
-        // It is of a row that the server has read, and so comes once all were sent: answers stay in step with what was asked.
+        // The server reports it after it has read all rows, so the protocol stays in step.
         Err(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION) => {
             attempt.rollback().await?;
             Ok(None)
@@ -227,7 +231,7 @@ async fn insert_new(
     }
 }
 
-/// Copies those that are to be rows into a table, and counts them.
+/// Copies the rows among the messages into a table, and returns their number.
 async fn copy(
     transaction: &Transaction<'_>,
     table: &str,
@@ -239,7 +243,7 @@ async fn copy(
     let writer = BinaryCopyInWriter::new(sink, &COLUMN_TYPES);
     pin_mut!(writer);
     for message in messages {
-        if let Verdict::Row { event_time } = message.verdict {
+        if let Disposition::Row { event_time } = message.disposition {
             let row: [&(dyn ToSql + Sync); 6] = [
                 &topic,
                 &message.partition,
@@ -254,8 +258,8 @@ async fn copy(
     writer.finish().await
 }
 
-/// Inserts those that are dead letters, and counts the new ones.
-async fn letters(
+/// Inserts the dead letters among the messages, and returns the number of new ones.
+async fn insert_dead_letters(
     transaction: &Transaction<'_>,
     topic: &str,
     messages: &[Message],
@@ -263,12 +267,12 @@ async fn letters(
     let (mut partitions, mut offsets, mut values) = (Vec::new(), Vec::new(), Vec::new());
     let (mut reasons, mut details) = (Vec::new(), Vec::new());
     for message in messages {
-        if let Verdict::Letter { reason, detail } = &message.verdict {
+        if let Disposition::DeadLetter { reason, detail } = &message.disposition {
             partitions.push(message.partition);
             offsets.push(message.offset);
             values.push(message.value.as_ref());
             reasons.push(*reason);
-            // Text of PostgreSQL has no NUL.
+            // TEXT cannot hold NUL.
             details.push(detail.replace('\0', "\\0"));
         }
     }
@@ -277,13 +281,13 @@ async fn letters(
     }
     transaction
         .execute(
-            LETTERS,
+            DEAD_LETTERS,
             &[&topic, &partitions, &offsets, &reasons, &details, &values],
         )
         .await
 }
 
-/// JSON as it was sent, which the server parses.
+/// A value for a JSONB column, in its text form: the server parses it.
 #[derive(Debug)]
 struct Json<'a>(&'a [u8]);
 
@@ -293,7 +297,7 @@ impl ToSql for Json<'_> {
         _: &Type,
         out: &mut BytesMut,
     ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        // The version of the binary form.
+        // Version 1 of the binary format of JSONB.
         out.extend_from_slice(&[1]);
         out.extend_from_slice(self.0);
         Ok(IsNull::No)

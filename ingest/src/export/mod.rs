@@ -1,11 +1,12 @@
-//! Exporting: rows of table `weather` in PostgreSQL become lines of files, each once, in the directory of their day.
+//! Exporting: rows of table `weather` in PostgreSQL become lines of files, each once, in the
+//! directory of their day.
 //!
-//! What was exported is known by offsets and by no clock. A file is named and its rows are chosen in the database before
-//! it is written, so that a crash in between writes the same file again.
+//! What was exported is known by offsets and by no clock. A file is named and its rows are chosen
+//! in the database before it is written, so that a crash in between writes the same file again.
 
 mod counters;
 mod cursor;
-mod earlier;
+mod legacy;
 mod line;
 mod ranges;
 
@@ -23,8 +24,8 @@ pub use self::counters::Counters;
 use self::cursor::{Cursor, Lines};
 use crate::error::{Error, told};
 use crate::health::Health;
-use crate::outlive::{Moved, outlive};
 use crate::postgres::PostgresOptions;
+use crate::retry::{AttemptState, retry_transient};
 
 /// An export that is to end waits for a storage that is away for so long.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -69,12 +70,14 @@ impl std::ops::AddAssign for Exported {
     }
 }
 
-/// Exports once, or every `interval` for ever; `shutdown` finishes the files in hand and ends it.
+/// Exports once, or every `interval` until `shutdown`, which finishes the files that are begun.
 ///
-/// One for ever outlives a database or a storage that is away. One that is to end waits for the storage.
+/// Without `once` it retries while the database or the storage is unavailable. With `once` it
+/// waits for the storage for a limited time.
 ///
 /// # Errors
-/// When the database lets us not in, or the storage denies; of an export that is to end also when they fail.
+/// When the database refuses the login, or the storage denies access; with `once` also when they
+/// fail.
 pub async fn export(
     export: Export,
     shutdown: CancellationToken,
@@ -92,8 +95,9 @@ pub async fn export(
         counters.retries.inc();
     };
     loop {
-        let attempt = async |moved: &Moved| export.all(&shutdown, moved, counters, health).await;
-        sum += outlive(&shutdown, &failed, attempt).await?;
+        let attempt =
+            async |state: &AttemptState| export.all(&shutdown, state, counters, health).await;
+        sum += retry_transient(&shutdown, &failed, attempt).await?;
         tokio::select! {
             () = shutdown.cancelled() => return Ok(sum),
             () = tokio::time::sleep(export.interval) => {}
@@ -113,9 +117,9 @@ impl Export {
     ) -> Result<Exported, Error> {
         let began = Instant::now();
         loop {
-            let moved = Moved::default();
-            let error = match self.all(shutdown, &moved, counters, health).await {
-                Err(error) if error.may_pass() && Failure::find(&error).is_some() => error,
+            let state = AttemptState::default();
+            let error = match self.all(shutdown, &state, counters, health).await {
+                Err(error) if error.is_transient() && Failure::find(&error).is_some() => error,
                 ended => return ended,
             };
             if began.elapsed() > PATIENCE {
@@ -133,7 +137,7 @@ impl Export {
     async fn all(
         &self,
         shutdown: &CancellationToken,
-        moved: &Moved,
+        state: &AttemptState,
         counters: &Counters,
         health: &Health,
     ) -> Result<Exported, Error> {
@@ -153,7 +157,7 @@ impl Export {
             let Some((exported, newest)) = next else {
                 break;
             };
-            moved.note();
+            state.made_progress();
             counters.exported(&exported, newest);
             done += exported;
         }
@@ -196,7 +200,8 @@ impl Export {
         Ok(Some((exported, newest)))
     }
 
-    /// Whether somebody else's file has the name already: a clock that was set back names one twice.
+    /// Whether somebody else's file has the name already: a clock that was set back names one
+    /// twice.
     async fn is_taken(&self, lines: &Lines, name: &str) -> Result<bool, Error> {
         for day in lines.by_day.keys() {
             let file = self.into.join(&format!("dt={day}")).join(name);

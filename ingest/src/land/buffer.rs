@@ -1,4 +1,4 @@
-//! What has come since the last commit was begun.
+//! The rows of one topic that have arrived since its last commit began.
 
 use std::time::Instant;
 
@@ -6,50 +6,55 @@ use arrow::array::RecordBatch;
 use tokio::task::JoinSet;
 
 use super::Limits;
+use super::memory_budget::Reservation;
 use super::reached::Reached;
-use super::room::Hand;
-use super::stage::{Stage, Staged};
+use super::stage::{Stage, StagedFile};
 use crate::error::Error;
 
-/// Bytes of messages whose rows are staged together: enough for files of a fair size, and a small part of what may be
-/// committed at once.
-const LOT_BYTES: u64 = 32 << 20;
+/// Bytes of messages whose rows make one flush batch: enough for data files of a fair size, and a
+/// small part of what one commit may hold.
+const FLUSH_BYTES: u64 = 32 << 20;
 
-/// Rows on their way to the tables of one topic. Each step consumes the one before: rows are staged in lots, a sealed
-/// buffer is committed.
+/// Rows that wait for the next commit to the tables of one topic. Each step consumes the one
+/// before: rows are flushed in batches, and a sealed buffer is committed.
 #[derive(Debug)]
 pub(crate) struct Buffer {
-    /// By table; not staged yet.
+    /// By table; not flushed yet.
     rows: Vec<Vec<RecordBatch>>,
     /// Bytes of the messages that these rows came in.
-    unstaged: u64,
-    lots: Lots,
-    /// How far the source was read for them, if it has positions.
+    unflushed_bytes: u64,
+    batches: FlushBatches,
+    /// How far the source was read for these rows, if the source has positions.
     reached: Reached,
-    hand: Hand,
+    reservation: Reservation,
+    /// When the oldest row or position arrived; none while the buffer is empty.
     pub(crate) since: Option<Instant>,
 }
 
-/// Lots that are being staged, or are: files by table.
-type Lots = JoinSet<Result<Vec<Vec<Staged>>, Error>>;
+/// A flush batch: rows that are encoded and stored together. Its result is data files by table.
+type FlushBatch = Vec<Vec<StagedFile>>;
 
-/// What one commit for each table is made of.
+/// Flush batches, stored or still being encoded.
+type FlushBatches = JoinSet<Result<FlushBatch, Error>>;
+
+/// The content of one commit to each table.
 #[derive(Debug)]
 pub(crate) struct Sealed {
-    lots: Lots,
+    batches: FlushBatches,
+    /// How far the source was read for these rows.
     pub(crate) reached: Reached,
-    /// Held until the commit is done.
-    hand: Hand,
+    /// Charged until the commit is done.
+    reservation: Reservation,
 }
 
 impl Buffer {
-    pub(crate) fn new(tables: usize, hand: Hand) -> Self {
+    pub(crate) fn new(tables: usize, reservation: Reservation) -> Self {
         Self {
             rows: vec![Vec::new(); tables],
-            unstaged: 0,
-            lots: JoinSet::new(),
+            unflushed_bytes: 0,
+            batches: JoinSet::new(),
             reached: Reached::default(),
-            hand,
+            reservation,
             since: None,
         }
     }
@@ -57,74 +62,75 @@ impl Buffer {
     /// Adds rows of the table with this number.
     pub(crate) fn push(&mut self, table: usize, rows: RecordBatch) {
         if rows.num_rows() > 0 {
-            self.hand.add_rows(rows.num_rows());
+            self.reservation.add_rows(rows.num_rows());
             self.since.get_or_insert_with(Instant::now);
             self.rows[table].push(rows);
         }
     }
 
     /// Counts bytes of messages, whose text the rows hold.
-    pub(crate) fn weigh(&mut self, bytes: u64) {
-        self.hand.add_bytes(bytes);
-        self.unstaged += bytes;
+    pub(crate) fn add_bytes(&mut self, bytes: u64) {
+        self.reservation.add_bytes(bytes);
+        self.unflushed_bytes += bytes;
     }
 
-    /// The source has been read up to here, whatever became of its messages.
+    /// Records how far the source was read, also where its messages made no rows.
     pub(crate) fn reach(&mut self, reached: &Reached) {
         self.since.get_or_insert_with(Instant::now);
         self.reached.extend(reached);
     }
 
-    /// Whether so much has come that it has to be committed.
-    pub(crate) fn is_full(&self, limits: &Limits) -> bool {
-        self.hand.is_full(limits)
+    /// Whether the memory budget requires a commit now.
+    pub(crate) fn should_commit(&self, limits: &Limits) -> bool {
+        self.reservation.should_commit(limits)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.hand.rows() == 0 && self.reached.is_empty()
+        self.reservation.rows() == 0 && self.reached.is_empty()
     }
 
-    /// Begins to stage the rows that have come, if they are a lot.
-    pub(crate) async fn stage_if_due(&mut self, stage: &Stage) {
-        if self.unstaged >= LOT_BYTES {
-            self.stage(stage).await;
+    /// Starts to encode and store the rows, once they make a flush batch.
+    pub(crate) async fn flush_if_full(&mut self, stage: &Stage) {
+        if self.unflushed_bytes >= FLUSH_BYTES {
+            self.flush(stage).await;
         }
     }
 
-    async fn stage(&mut self, stage: &Stage) {
-        self.unstaged = 0;
+    async fn flush(&mut self, stage: &Stage) {
+        self.unflushed_bytes = 0;
         if self.rows.iter().all(Vec::is_empty) {
             return;
         }
         let tables = self.rows.len();
         let rows = std::mem::replace(&mut self.rows, vec![Vec::new(); tables]);
-        self.lots.spawn(stage.begin(rows).await);
+        self.batches.spawn(stage.begin(rows).await);
     }
 
-    /// Stages the rest and takes everything out, if there is anything. Whether a lot failed is told by the commit.
+    /// Flushes the remaining rows and empties the buffer; none if it was empty. The commit
+    /// reports a batch that could not be stored.
     pub(crate) async fn seal(&mut self, stage: &Stage) -> Option<Sealed> {
-        self.stage(stage).await;
-        let empty = Self::new(self.rows.len(), self.hand.anew());
+        self.flush(stage).await;
+        let empty = Self::new(self.rows.len(), self.reservation.next());
         let full = std::mem::replace(self, empty);
         (!full.is_empty()).then_some(Sealed {
-            lots: full.lots,
+            batches: full.batches,
             reached: full.reached,
-            hand: full.hand,
+            reservation: full.reservation,
         })
     }
 }
 
 impl Sealed {
     pub(crate) fn rows(&self) -> usize {
-        self.hand.rows()
+        self.reservation.rows()
     }
 
-    /// The files of each table, once all are stored.
-    pub(crate) async fn files(&mut self, tables: usize) -> Result<Vec<Vec<Staged>>, Error> {
-        let mut files: Vec<Vec<Staged>> = std::iter::repeat_with(Vec::new).take(tables).collect();
-        while let Some(lot) = self.lots.join_next().await {
-            let lot = lot.map_err(Error::Task)??;
-            for (files, more) in files.iter_mut().zip(lot) {
+    /// Waits until all batches are stored, and returns the data files of each table.
+    pub(crate) async fn files(&mut self, tables: usize) -> Result<FlushBatch, Error> {
+        let mut files: FlushBatch = std::iter::repeat_with(Vec::new).take(tables).collect();
+        while let Some(batch) = self.batches.join_next().await {
+            let batch = batch.map_err(Error::Task)??;
+            for (files, more) in files.iter_mut().zip(batch) {
                 files.extend(more);
             }
         }

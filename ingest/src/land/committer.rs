@@ -7,37 +7,38 @@ use super::reached::Reached;
 use super::tables::Tables;
 use crate::error::Error;
 
-/// Commits in the background, one sealed buffer at a time, so that the next one fills meanwhile.
+/// Commits one sealed buffer at a time in the background, while the next buffer fills.
 #[derive(Debug)]
 pub(crate) struct Committer {
-    /// Here while nothing is being committed.
+    /// None while a commit runs: the task has them.
     tables: Option<Tables>,
-    busy: JoinSet<Result<(Tables, Reached), Error>>,
+    running: JoinSet<Result<(Tables, Reached), Error>>,
+    /// Commits that are done; one counts for all tables of the topic.
     pub(crate) commits: u64,
-    /// How far the source was read for all that is committed.
+    /// How far the source was read for everything that is committed.
     pub(crate) committed: Reached,
 }
 
 impl Committer {
-    /// Of what was committed before, `committed` is known.
+    /// `committed` is what the tables recorded before this landing.
     pub(crate) fn new(tables: Tables, committed: Reached) -> Self {
         Self {
             tables: Some(tables),
-            busy: JoinSet::new(),
+            running: JoinSet::new(),
             commits: 0,
             committed,
         }
     }
 
     pub(crate) fn is_busy(&self) -> bool {
-        !self.busy.is_empty()
+        !self.running.is_empty()
     }
 
-    /// Begins to commit `sealed` once the commit before is done.
+    /// Waits for the commit before, and starts to commit `sealed`.
     pub(crate) async fn start(&mut self, sealed: Sealed) -> Result<(), Error> {
         self.finish().await?;
         let mut tables = self.tables.take().expect("nothing is being committed");
-        self.busy.spawn(async move {
+        self.running.spawn(async move {
             let reached = sealed.reached.clone();
             tables.commit(sealed).await?;
             Ok((tables, reached))
@@ -45,9 +46,9 @@ impl Committer {
         Ok(())
     }
 
-    /// Waits until nothing is being committed. A call that is dropped has changed nothing.
+    /// Waits until no commit runs. Cancel-safe: dropping the future changes nothing.
     pub(crate) async fn finish(&mut self) -> Result<(), Error> {
-        if let Some(ended) = self.busy.join_next().await {
+        if let Some(ended) = self.running.join_next().await {
             let (tables, reached) = ended.map_err(Error::Task)??;
             self.tables = Some(tables);
             self.commits += 1;

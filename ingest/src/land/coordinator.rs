@@ -1,65 +1,77 @@
-//! The coordinator of a landing: leaves out what has landed, and has the rest committed.
+//! The coordinator of a landing: skips messages that the tables already hold, and commits the rest.
+//!
+//! # Resume
+//!
+//! Every commit records the position of its source beside the rows. Tables commit one by one, so
+//! that a crash may leave some behind others. The next landing therefore reads from the lowest
+//! position of all tables (`resume_from`), and tables that are ahead skip what they hold (`dedup`).
+//! A table that was declared later has no position, and makes the topic be read from its
+//! beginning. Kafka may have deleted that beginning, and only the tables that had started before
+//! would lose data by it: `min_started` is where their messages must still exist.
+//!
+//! # Order
+//!
+//! Decoders finish blocks out of order. A position covers everything before it, so blocks of a
+//! source with positions are applied in the order of reading.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
-use arrow::array::{AsArray as _, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{Int32Type, Int64Type};
 use engine::lake::TableName;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 use super::buffer::Buffer;
 use super::committer::Committer;
-use super::landed::{Identities, Refused};
+use super::dedup::{DedupState, dedup_mask};
+use super::memory_budget::BudgetShare;
 use super::metrics::Tally;
 use super::reached::Reached;
-use super::room::Guest;
 use super::source::Source;
 use super::stage::Stage;
 use super::tables::Tables;
 use super::workers::Processed;
-use super::{Destination, Limits, Progress, dead_letters};
-use crate::declaration::{IDENTITY, Topic};
+use super::{Destination, Limits, Progress};
+use crate::dead_letters::{self, NewDeadLetter};
+use crate::declaration::Topic;
 use crate::error::Error;
 use crate::source::Positions;
 use crate::source::watch::Chosen;
 
-/// How often a source is asked whether it is still the same one.
+/// How often the coordinator asks the source whether it is still the same one.
 const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 
-/// The only one who knows what has landed and who commits.
-pub(crate) struct Landing {
+/// Owns the deduplication state, and is the only task that commits.
+pub(crate) struct LandingCoordinator {
     topic: String,
     source: Source,
-    /// Where every table has everything of the source before: it is read from here.
-    pub(crate) resume: Positions,
-    /// Where those tables went on when the landing began that have taken anything of a topic partition.
-    taken: Positions,
-    /// Blocks that were decoded before one that was read earlier.
-    arrived: BTreeMap<u64, Processed>,
-    /// The place of the block that is accepted next.
-    next: u64,
-    /// Of the tables, `dead_letters` last.
+    /// Where reading starts: the lowest position of all tables. A topic partition is absent when
+    /// any table has no position for it.
+    pub(crate) resume_from: Positions,
+    /// Lowest start position among tables that already hold data of the partition; offsets from
+    /// here must still exist in Kafka.
+    min_started: Positions,
+    /// Decoded blocks that wait for a block that was read before them, by sequence number.
+    early: BTreeMap<u64, Processed>,
+    /// Sequence number of the block that is applied next.
+    next_sequence: u64,
+    /// Of all tables, in the topic's order, and then of `dead_letters`.
     names: Vec<TableName>,
+    /// Number of `dead_letters` in `names`, the buffer and the tally.
+    dead_letters: usize,
     stage: Stage,
     committer: Committer,
     buffer: Buffer,
-    /// As long as it lands, it has a part of the room.
-    _guest: Guest,
+    /// Registers this landing with the memory budget until it is dropped.
+    _share: BudgetShare,
     limits: Limits,
-    /// By table, in the topic's order.
-    landed: Vec<Identities>,
-    /// Messages that had rows when the landing began. They are not refused afterwards: a landing that was started with
-    /// an older declaration would bring back the letters that a replay has landed.
-    before: Identities,
-    refused: Refused,
+    dedup: DedupState,
     progress: Progress,
     tally: Tally,
 }
 
-impl Landing {
+impl LandingCoordinator {
     /// Opens the tables of `topic` for messages from `source`.
     pub(crate) async fn open(
         into: &Destination,
@@ -71,48 +83,50 @@ impl Landing {
             .iter()
             .map(|table| (table.name.clone(), table.schema.clone()))
             .collect();
+        let dead_letters = schemas.len();
         schemas.push((dead_letters::table_name(), dead_letters::schema()));
-        // Before the identities are read: who commits in between is noticed by the first commit.
-        let (room, counters) = (&into.room, &into.counters);
-        let mut tables = Tables::open(&into.lake, &topic.name, &schemas, room, counters).await?;
+        // Opened before the deduplication state is read: the first commit then conflicts with
+        // every commit that another process makes in between.
+        let (budget, counters) = (&into.memory, &into.counters);
+        let mut tables = Tables::open(&into.lake, &topic.name, &schemas, budget, counters).await?;
         let partitions = source.partitions();
         let reached = match source.recording(&topic.name) {
             None => vec![Reached::default(); schemas.len()],
             Some(recording) => tables.record(recording, &partitions).await?,
         };
         let committed = Reached {
-            newest_us: lowest(reached.iter().map(|reached| &reached.newest_us)),
+            newest_us: lowest_of_all(reached.iter().map(|reached| &reached.newest_us)),
             ..Reached::default()
         };
-        let resume = lowest(reached.iter().map(|reached| &reached.positions));
-        let taken = lowest_known(reached.iter().map(|reached| &reached.positions));
+        let resume_from = lowest_of_all(reached.iter().map(|reached| &reached.positions));
+        let min_started = lowest_known(reached.iter().map(|reached| &reached.positions));
         let positions = reached.into_iter().map(|reached| reached.positions);
-        let known = Known::read(into, topic, &partitions, &resume, positions.collect()).await?;
+        let positions = positions.collect();
+        let dedup = DedupState::read(into, topic, &partitions, &resume_from, positions).await?;
         let names: Vec<_> = schemas.into_iter().map(|(name, _)| name).collect();
-        let guest = room.enter();
+        let share = budget.register();
         Ok(Self {
             topic: topic.name.clone(),
             source,
-            resume,
-            taken,
-            arrived: BTreeMap::new(),
-            next: 0,
-            buffer: Buffer::new(names.len(), guest.hand()),
-            _guest: guest,
+            resume_from,
+            min_started,
+            early: BTreeMap::new(),
+            next_sequence: 0,
+            buffer: Buffer::new(names.len(), share.reservation()),
+            _share: share,
             tally: Tally::new(counters.clone(), &topic.name, &names),
             names,
+            dead_letters,
             stage: tables.stage(),
             committer: Committer::new(tables, committed),
             limits: into.limits,
-            landed: known.landed,
-            before: known.before,
-            refused: known.refused,
+            dedup,
             progress: Progress::default(),
         })
     }
 
     /// Counts files that are about to be read.
-    pub(crate) fn expect(&mut self, files: &[Chosen]) {
+    pub(crate) fn expect_files(&mut self, files: &[Chosen]) {
         self.progress.files_total += files.len();
         self.progress.bytes_total += files.iter().map(|file| file.meta.size).sum::<u64>();
     }
@@ -129,31 +143,32 @@ impl Landing {
         }
     }
 
-    /// How far all tables have the topic by now.
+    /// The positions that all tables have committed by now.
     pub(crate) fn committed(&self) -> Positions {
-        self.behind_commits(&self.resume)
+        self.with_commits(&self.resume_from)
     }
 
-    /// Where those tables go on by now that have taken anything of a topic partition: what follows must still be there.
-    pub(crate) fn taken(&self) -> Positions {
-        self.behind_commits(&self.taken)
+    /// Positions from which messages must still exist in Kafka by now: see the field.
+    pub(crate) fn min_started(&self) -> Positions {
+        self.with_commits(&self.min_started)
     }
 
-    /// Where what began at `from` goes on by now.
-    fn behind_commits(&self, from: &Positions) -> Positions {
-        let mut positions = from.clone();
+    /// `start`, moved on by the commits of this landing.
+    fn with_commits(&self, start: &Positions) -> Positions {
+        let mut positions = start.clone();
         positions.extend(self.committer.committed.positions.clone());
         positions
     }
 
-    /// Takes what the workers have processed until they end.
-    pub(crate) async fn take(
+    /// Applies what the workers have processed, and commits it when it is due, until they end.
+    pub(crate) async fn run(
         &mut self,
         mut processed: mpsc::Receiver<Result<Processed, Error>>,
         progress: &(dyn Fn(&Progress) + Sync),
     ) -> Result<(), Error> {
         let mut look = tokio::time::interval(LOOK_INTERVAL);
-        // Brokers that do not answer must not be asked again and again while something waits to be committed.
+        // A broker that does not answer must not be asked again at once while rows wait for their
+        // commit.
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let due = self.buffer.since.map(|since| since + self.limits.interval);
@@ -162,56 +177,56 @@ impl Landing {
                 next = processed.recv() => match next {
                     None => return Ok(()),
                     Some(next) => {
-                        self.arrive(next?)?;
+                        self.reorder(next?)?;
                         progress(&self.progress());
                     }
                 },
-                // A source that goes quiet must not keep its last rows from being seen.
+                // When the source goes quiet, its last rows become visible all the same.
                 () = tokio::time::sleep_until(due.into()), if !self.buffer.is_empty() => {
                     self.commit().await?;
                 }
-                // A commit that fails is told at once, and not when the next one is due.
+                // A failed commit is reported at once, not when the next one is due.
                 finished = self.committer.finish(), if self.committer.is_busy() => {
                     finished?;
-                    self.count();
+                    self.update_metrics();
                     self.source.display(&self.committer.committed.positions);
                 }
                 _ = look.tick() => {
                     self.source.refuse_another().await?;
-                    self.count();
+                    self.update_metrics();
                 }
             }
-            self.buffer.stage_if_due(&self.stage).await;
-            if self.buffer.is_full(&self.limits) {
+            self.buffer.flush_if_full(&self.stage).await;
+            if self.buffer.should_commit(&self.limits) {
                 self.commit().await?;
             }
         }
     }
 
-    /// Commits what is in hand and waits for it.
+    /// Commits the buffer and waits for the commit.
     pub(crate) async fn finish(
         &mut self,
         progress: &(dyn Fn(&Progress) + Sync),
     ) -> Result<(), Error> {
         self.commit().await?;
         self.committer.finish().await?;
-        self.count();
+        self.update_metrics();
         self.source.display(&self.committer.committed.positions);
         progress(&self.progress());
         Ok(())
     }
 
-    /// Begins to commit what is in hand.
+    /// Starts to commit the buffer.
     async fn commit(&mut self) -> Result<(), Error> {
         if self.buffer.is_empty() {
             return Ok(());
         }
-        // Asked last, so that nothing is committed that may be of another topic.
+        // The last step before the commit: messages of a recreated topic must not be committed.
         self.source.refuse_another().await?;
         match self.buffer.seal(&self.stage).await {
             Some(sealed) => {
                 self.committer.start(sealed).await?;
-                self.count();
+                self.update_metrics();
                 self.tally.seal();
                 Ok(())
             }
@@ -219,8 +234,8 @@ impl Landing {
         }
     }
 
-    /// Counts what has been committed, and what has not yet.
-    fn count(&mut self) {
+    /// Counts what is committed, and publishes lag and positions.
+    fn update_metrics(&mut self) {
         self.tally.settle(self.committer.commits);
         let (committed, counters) = (self.committed(), &self.tally.counters);
         self.source.show_lag(&self.topic, &committed, counters);
@@ -228,42 +243,39 @@ impl Landing {
         counters.show_reached(&self.topic, &committed, newest_us);
     }
 
-    /// Accepts a block when all that were read before it are accepted, where the source has an order.
-    fn arrive(&mut self, processed: Processed) -> Result<(), Error> {
+    /// Applies a block once all blocks that were read before it are applied. A block of a source
+    /// without positions is applied at once.
+    fn reorder(&mut self, processed: Processed) -> Result<(), Error> {
         let Some(reach) = &processed.reach else {
-            return self.accept(processed);
+            return self.apply(processed);
         };
-        self.arrived.insert(reach.sequence, processed);
-        while let Some(mut processed) = self.arrived.remove(&self.next) {
+        self.early.insert(reach.sequence, processed);
+        while let Some(mut processed) = self.early.remove(&self.next_sequence) {
             let reach = processed.reach.take();
-            self.accept(processed)?;
-            self.next += 1;
+            self.apply(processed)?;
+            self.next_sequence += 1;
             if let Some(reach) = reach {
-                for landed in &mut self.landed {
-                    landed.advance(&reach.reached.positions);
-                }
-                self.refused.advance(&reach.reached.positions);
+                self.dedup.advance(&reach.reached.positions);
                 self.buffer.reach(&reach.reached);
             }
         }
         Ok(())
     }
 
-    /// Adds what is new to the buffer.
-    fn accept(&mut self, processed: Processed) -> Result<(), Error> {
+    /// Adds the new rows and dead letters of a block to the buffer.
+    fn apply(&mut self, processed: Processed) -> Result<(), Error> {
         self.progress.files_done += usize::from(processed.ends_file);
         self.progress.bytes_done += processed.bytes;
         self.progress.records_done += processed.records;
         self.progress.skipped += processed.repeated;
-        self.buffer.weigh(processed.bytes);
+        self.buffer.add_bytes(processed.bytes);
         self.tally.event(processed.newest_event_us);
-        let mut verdicts: HashMap<(i32, i64), bool> = HashMap::new();
+        // By message: whether it is new to any table.
+        let mut messages: HashMap<(i32, i64), bool> = HashMap::new();
         for (table, rows) in processed.rows.into_iter().enumerate() {
-            let landed = &mut self.landed[table];
-            // A message may be many rows; the first of them decides for all.
-            let mut claimed = HashMap::new();
+            let mut decided = HashMap::new();
             for rows in rows {
-                let mask = claim(&rows, landed, &mut claimed);
+                let mask = dedup_mask(&rows, &mut self.dedup.tables[table], &mut decided);
                 let new = filter_record_batch(&rows, &mask).map_err(|source| Error::Encode {
                     table: self.names[table].clone(),
                     source: source.into(),
@@ -271,81 +283,39 @@ impl Landing {
                 self.tally.rows(table, new.num_rows());
                 self.buffer.push(table, new);
             }
-            for (identity, new) in claimed {
-                *verdicts.entry(identity).or_default() |= new;
+            for (message, new) in decided {
+                *messages.entry(message).or_default() |= new;
             }
         }
-        let new = verdicts.values().filter(|new| **new).count() as u64;
+        let new = messages.values().filter(|new| **new).count() as u64;
         self.progress.landed += new;
-        self.progress.skipped += verdicts.len() as u64 - new;
-        let letters = processed.refused.len() as u64;
-        let letters_new: Vec<_> = processed
-            .refused
+        self.progress.skipped += messages.len() as u64 - new;
+        self.apply_dead_letters(processed.refused)
+    }
+
+    fn apply_dead_letters(&mut self, refused: Vec<NewDeadLetter>) -> Result<(), Error> {
+        let all = refused.len() as u64;
+        let new: Vec<_> = refused
             .into_iter()
-            .filter(|letter| !letter.identity.is_some_and(|of| self.before.has(of)))
-            .filter(|letter| self.refused.insert(letter))
+            .filter(|letter| self.dedup.insert_dead_letter(letter))
             .collect();
-        self.progress.refused += letters_new.len() as u64;
-        self.progress.skipped += letters - letters_new.len() as u64;
-        if !letters_new.is_empty() {
-            let rows = dead_letters::rows(&letters_new).map_err(|source| Error::Encode {
+        self.progress.refused += new.len() as u64;
+        self.progress.skipped += all - new.len() as u64;
+        if !new.is_empty() {
+            let rows = dead_letters::rows(&new).map_err(|source| Error::Encode {
                 table: dead_letters::table_name(),
                 source: source.into(),
             })?;
-            self.tally.rows(self.landed.len(), rows.num_rows());
-            self.tally.letters(&letters_new);
-            self.buffer.push(self.landed.len(), rows);
+            self.tally.rows(self.dead_letters, rows.num_rows());
+            self.tally.dead_letters(&new);
+            self.buffer.push(self.dead_letters, rows);
         }
         Ok(())
     }
 }
 
-/// What has become of the messages that are read, as far as tables say it.
-struct Known {
-    /// By table, in the topic's order.
-    landed: Vec<Identities>,
-    /// Messages that have rows in any of them.
-    before: Identities,
-    refused: Refused,
-}
-
-impl Known {
-    /// Reads it, of messages from `resume` on. A table stands for what lies before its own of `positions`.
-    async fn read(
-        into: &Destination,
-        topic: &Topic,
-        partitions: &[i32],
-        resume: &Positions,
-        mut positions: Vec<Positions>,
-    ) -> Result<Self, Error> {
-        let mut from = resume.clone();
-        for positions in positions.iter_mut().chain([&mut from]) {
-            // Of what has no position yet, rows may have come by another road.
-            for number in partitions {
-                positions.entry(*number).or_default();
-            }
-        }
-        // The position of `dead_letters` does not stand for what it lacks: a table that was declared later may refuse what
-        // nobody has refused. Letters are read before rows, of which a replay may make some of them meanwhile.
-        let refused = Refused::read(&into.session, &topic.name, from.clone()).await?;
-        let (mut landed, mut before) = (Vec::new(), Identities::default());
-        for (table, positions) in topic.tables.iter().zip(positions) {
-            let read = Identities::below(from.clone());
-            let mut read = read.read(&into.session, &table.name, &topic.name).await?;
-            before.extend(&read);
-            read.advance(&positions);
-            landed.push(read);
-        }
-        Ok(Self {
-            landed,
-            before,
-            refused,
-        })
-    }
-}
-
-/// Of each topic partition, the lowest of the numbers of all tables; none where a table has none.
-fn lowest<'a>(tables: impl Iterator<Item = &'a BTreeMap<i32, i64>> + Clone) -> Positions {
+/// The lowest number of each topic partition over all tables; absent where any table has none.
+fn lowest_of_all<'a>(tables: impl Iterator<Item = &'a BTreeMap<i32, i64>> + Clone) -> Positions {
     let mut lowest = lowest_known(tables.clone());
     lowest.retain(|partition, _| {
         tables
@@ -355,7 +325,7 @@ fn lowest<'a>(tables: impl Iterator<Item = &'a BTreeMap<i32, i64>> + Clone) -> P
     lowest
 }
 
-/// Of each topic partition, the lowest of the numbers of those tables that have one.
+/// The lowest number of each topic partition over those tables that have one.
 fn lowest_known<'a>(tables: impl Iterator<Item = &'a BTreeMap<i32, i64>>) -> Positions {
     let mut lowest = Positions::new();
     for (partition, next) in tables.flatten() {
@@ -365,52 +335,27 @@ fn lowest_known<'a>(tables: impl Iterator<Item = &'a BTreeMap<i32, i64>>) -> Pos
     lowest
 }
 
-/// Which of `rows` belong to messages that are new to their table.
-pub(super) fn claim(
-    rows: &RecordBatch,
-    landed: &mut Identities,
-    claimed: &mut HashMap<(i32, i64), bool>,
-) -> BooleanArray {
-    let column = |name| {
-        rows.column_by_name(name)
-            .expect("every landed table has this column")
-    };
-    let partitions = column(IDENTITY[1]).as_primitive::<Int32Type>();
-    let offsets = column(IDENTITY[2]).as_primitive::<Int64Type>();
-    let new = partitions
-        .values()
-        .iter()
-        .zip(offsets.values())
-        .map(|(partition, offset)| {
-            let new = claimed
-                .entry((*partition, *offset))
-                .or_insert_with(|| landed.insert(*partition, *offset));
-            Some(*new)
-        });
-    new.collect()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{lowest, lowest_known};
+    use super::{lowest_known, lowest_of_all};
     use crate::source::Positions;
 
     #[test]
-    fn a_topic_is_read_from_where_every_table_has_everything_before() {
+    fn lowest_of_all_is_the_minimum_where_every_table_has_a_position() {
         let check = |tables: &[Positions], expected: Positions| {
-            assert_eq!(lowest(tables.iter()), expected, "{tables:?}");
+            assert_eq!(lowest_of_all(tables.iter()), expected, "{tables:?}");
         };
         check(
             &[[(0, 5), (1, 9)].into(), [(0, 7), (1, 2)].into()],
             [(0, 5), (1, 2)].into(),
         );
-        // A table that was declared later takes the topic from its beginning.
+        // A table that was declared later makes the topic be read from its beginning.
         check(&[[(0, 5)].into(), Positions::new()], Positions::new());
         check(&[Positions::new(), [(0, 5)].into()], Positions::new());
     }
 
     #[test]
-    fn a_table_without_a_position_does_not_hide_where_the_others_go_on() {
+    fn lowest_known_ignores_tables_without_a_position() {
         let tables: [Positions; 3] = [
             Positions::new(),
             [(0, 7), (1, 2)].into(),

@@ -1,5 +1,5 @@
-//! Landing from Kafka: the topic is read from where its tables are, and what is read is committed with
-//! how far it was read.
+//! Landing from Kafka: reads each topic from the position that its tables have recorded, and
+//! commits rows together with the new position.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -10,8 +10,8 @@ use engine::fail;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::coordinator::Landing;
-use super::service::{Ended, Until, keep_on};
+use super::coordinator::LandingCoordinator;
+use super::service::{Ended, StopCondition, run_until};
 use super::source::Source;
 use super::topics::{self, Together};
 use super::workers::{Decoders, join_all};
@@ -19,37 +19,39 @@ use super::{Destination, Progress};
 use crate::declaration::Topic;
 use crate::error::Error;
 use crate::health::Health;
-use crate::outlive::Moved;
+use crate::retry::AttemptState;
 use crate::source::Block;
 use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Reading};
 
-/// How often a landing looks whether the topic has partitions that it does not read.
+/// How often a landing asks the brokers for new partitions of the topic.
 const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A landing from topics of Kafka, side by side.
+/// A landing from one or more topics of Kafka, in parallel.
 #[derive(Debug)]
 pub struct KafkaLanding {
+    /// Where the messages go.
     pub into: Destination,
-    /// How each topic is reached.
+    /// Brokers and name of each topic.
     pub topics: Vec<KafkaOptions>,
-    /// Ill from when a topic has stopped for good while others go on.
+    /// Not ready once a topic has stopped permanently while others go on.
     pub health: Health,
-    /// Whether to end when what the topic held at the beginning has landed.
+    /// Whether to end when everything that the topics held at the start has landed.
     pub once: bool,
-    /// Whether to go on behind messages that are gone from Kafka.
+    /// Whether to skip messages that Kafka no longer holds, instead of failing.
     pub accept_loss: bool,
 }
 
-/// Lands topics until they have landed what was there, or for ever; `shutdown` commits what is in hand and ends it.
-/// `progress` hears of each block.
+/// Lands topics until everything that they held has landed, or until `shutdown`, which commits the
+/// buffers first. It calls `progress` after each block.
 ///
-/// A landing for ever outlives a storage or brokers that are away, also brokers that no longer let it in, and reads
-/// partitions that a topic is given meanwhile. What stops one topic leaves the others alone, and is told when they have
-/// ended.
+/// Without `once` it retries while the storage or the brokers are unavailable, and while brokers
+/// refuse a login that they accepted before; it also starts to read partitions that are added to a
+/// topic. An error stops one topic only, and is returned when the other topics have ended.
 ///
 /// # Errors
-/// When no table is declared for a topic, brokers do not let us in, there is no such topic, it is another one than before, or messages are
-/// gone from it. Of a landing that is to end also when the storage or Kafka fails.
+/// When no table is declared for a topic, the brokers refuse the login, a topic does not exist or
+/// was recreated, or Kafka no longer holds messages that have not landed. With `once` also when the
+/// storage or Kafka fails.
 pub async fn from_kafka(
     landing: KafkaLanding,
     shutdown: CancellationToken,
@@ -58,7 +60,7 @@ pub async fn from_kafka(
     let names = landing.topics.iter().map(|kafka| kafka.topic.as_str());
     let names: Vec<_> = names.collect();
     let declared = names.iter().map(|name| landing.into.topic(name));
-    // Before anything is read: a topic that nobody declared is a mistake of the caller.
+    // Checked before anything is read: an undeclared topic is a mistake of the caller.
     let declared = declared.collect::<Result<Vec<_>, _>>()?;
     let together = Together::new(names.len(), progress);
     let landings = landing.topics.iter().zip(declared).enumerate();
@@ -80,21 +82,24 @@ async fn land_topic(
     shutdown: &CancellationToken,
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Progress, Error> {
-    let until = if landing.once {
-        Until::Landed
+    let stop = if landing.once {
+        StopCondition::SourceExhausted
     } else {
-        Until::Stopped
+        StopCondition::Shutdown
     };
-    let attempt = async |moved: &Moved, progress: &(dyn Fn(&Progress) + Sync)| {
-        until_sure(async || land(landing, options, topic, shutdown, moved, progress).await).await
+    let attempt = async |state: &AttemptState, progress: &(dyn Fn(&Progress) + Sync)| {
+        confirm_data_loss(async || land(landing, options, topic, shutdown, state, progress).await)
+            .await
     };
     let counters = &landing.into.counters;
-    keep_on(until, &topic.name, counters, shutdown, progress, attempt).await
+    run_until(stop, &topic.name, counters, shutdown, progress, attempt).await
 }
 
-/// Attempts until one that misses messages misses the same ones as the attempt before. What the tables have not when they
-/// are opened, another landing may have landed by the time that Kafka has it no more.
-async fn until_sure<T>(attempt: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
+/// Repeats an attempt that reports data loss, until two attempts in a row report the same gap.
+///
+/// Another process may commit these offsets between our read of the tables and our read of Kafka's
+/// low watermark. Only a gap seen twice in a row is reported as data loss.
+async fn confirm_data_loss<T>(attempt: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
     let mut missed = None;
     loop {
         let ended = attempt().await;
@@ -116,32 +121,33 @@ async fn until_sure<T>(attempt: impl AsyncFn() -> Result<T, Error>) -> Result<T,
     }
 }
 
-/// Lands from what the tables say until the end, or the first error.
+/// Lands from the recorded positions until the end, or the first error.
 async fn land(
     landing: &KafkaLanding,
     options: &KafkaOptions,
     topic: &Arc<Topic>,
     shutdown: &CancellationToken,
-    moved: &Moved,
+    state: &AttemptState,
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Ended, Error> {
     let connection = Connection::open(options.clone(), "isobar-land").await?;
-    moved.let_in();
+    state.authenticated();
     let before = connection.extents().await?;
     let source = Source::Kafka {
         connection: connection.clone(),
         extents: before.clone(),
     };
     fail::point("tables.begun");
-    let mut coordinator = Landing::open(&landing.into, topic, source).await?;
+    let mut coordinator = LandingCoordinator::open(&landing.into, topic, source).await?;
     fail::point("tables.opened");
-    // Asked anew now that it is known how far the tables are: another landing may have gone on while they were opened.
+    // Read again after the tables: another landing may have committed while they were opened, and
+    // Kafka may have deleted what it committed.
     let mut extents = connection.extents().await?;
     extents.retain(|number, _| before.contains_key(number));
-    let from = kafka::start_for_all(
+    let from = kafka::start_offsets_of_tables(
         connection.topic(),
-        &coordinator.resume,
-        &coordinator.taken(),
+        &coordinator.resume_from,
+        &coordinator.min_started(),
         &extents,
         landing.accept_loss,
     )?;
@@ -155,7 +161,7 @@ async fn land(
     info!(topic = connection.topic(), from = ?reading.from, "reading");
     coordinator.expect_records(kafka::pending(&reading.from, &extents));
     let (decoders, processed) = Decoders::start(topic).await?;
-    // However this ends, the thread that reads ends too.
+    // Cancelled when this function returns, so that the reader thread ends with it.
     let stop = shutdown.child_token();
     let _stop = stop.clone().drop_guard();
     let (tasks, blocks) = decoders.into_parts();
@@ -166,43 +172,43 @@ async fn land(
             kafka::read(&connection, &reading, send, &stop)
         })
     };
-    let grown = {
-        let mut taken = pin!(coordinator.take(processed, progress));
+    let partitions_added = {
+        let mut applied = pin!(coordinator.run(processed, progress));
         tokio::select! {
-            ended = &mut taken => {
+            ended = &mut applied => {
                 ended?;
                 false
             }
-            // Which partitions are read is settled when reading begins, so it begins anew.
-            () = grows(&connection, &extents), if !landing.once => {
+            // Partitions are assigned once, when reading begins: new ones need a new attempt.
+            () = partitions_added(&connection, &extents), if !landing.once => {
                 stop.cancel();
-                taken.await?;
+                applied.await?;
                 !shutdown.is_cancelled()
             }
         }
     };
     join_all(tasks).await?;
-    // Also when reading failed: what was read before may be in no one's hands but ours.
+    // Also when reading failed: Kafka may delete what was read before the next attempt.
     coordinator.finish(progress).await?;
     match reader.await.map_err(Error::Task)? {
-        Ok(()) if grown => Ok(Ended::Grown),
+        Ok(()) if partitions_added => Ok(Ended::PartitionsAdded),
         Ok(()) => Ok(Ended::Done(coordinator.progress())),
         Err(Error::OffsetsGone { .. }) => {
-            let taken = coordinator.taken();
-            Err(kafka::why_gone(&connection, &taken, landing.accept_loss).await)
+            let min_started = coordinator.min_started();
+            Err(kafka::why_gone(&connection, &min_started, landing.accept_loss).await)
         }
         Err(error) => Err(error),
     }
 }
 
-/// Waits until the topic has partitions that are not among `known`, and can say what they hold.
-async fn grows(connection: &Connection, known: &BTreeMap<i32, Extent>) {
+/// Waits until the topic has partitions that are not in `known`, and their extents can be read.
+async fn partitions_added(connection: &Connection, known: &BTreeMap<i32, Extent>) {
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
-        // When the brokers do not answer, the reader says so; here they are asked again.
+        // Failures are left to the reader, which reports them; here the brokers are asked again.
         let found = connection.partitions().await.unwrap_or_default();
         let new: Vec<_> = found.iter().filter(|n| !known.contains_key(n)).collect();
-        // A partition may be listed before its broker knows of it.
+        // A new partition may be listed before its broker can answer for it.
         if !new.is_empty() && connection.extents().await.is_ok() {
             info!(
                 topic = connection.topic(),
@@ -218,7 +224,7 @@ async fn grows(connection: &Connection, known: &BTreeMap<i32, Extent>) {
 mod tests {
     use std::cell::RefCell;
 
-    use super::until_sure;
+    use super::confirm_data_loss;
     use crate::error::Error;
 
     fn lost(next: i64) -> Result<(), Error> {
@@ -240,11 +246,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn messages_are_missed_when_the_tables_opened_anew_miss_them_too() {
+    async fn data_loss_is_reported_when_two_attempts_see_the_same_gap() {
         let check = async |attempts: Vec<Result<(), Error>>, expected: Result<(), i64>| {
             let attempts = RefCell::new(attempts.into_iter());
             let next = async || attempts.borrow_mut().next().expect("no more attempts");
-            let ended = until_sure(next).await.map_err(|error| match error {
+            let ended = confirm_data_loss(next).await.map_err(|error| match error {
                 Error::OffsetsLost { next, .. } | Error::OffsetsBeyond { next, .. } => next,
                 _ => 0,
             });

@@ -1,4 +1,4 @@
-//! What a landing counts. Rows count when they are committed, and not before.
+//! Metrics of landings. Rows count when they are committed, not before.
 
 use std::collections::BTreeMap;
 
@@ -6,16 +6,16 @@ use chrono::Utc;
 use engine::lake::TableName;
 use engine::metrics::{ByName, Counter, Gauge, Metrics, Unit};
 
-use super::dead_letters::DeadLetter;
+use crate::dead_letters::NewDeadLetter;
 use crate::source::Positions;
 
-/// The counters of landings; clones count together. Those of `default` are shown nowhere.
+/// The metrics of landings; clones share them. Those of `default` are not registered anywhere.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     rows: ByName<Counter>,
-    /// Rows in hand.
+    /// Rows that wait for their commit.
     waiting: ByName<Gauge>,
-    letters: ByName<Counter, 2>,
+    dead_letters: ByName<Counter, 2>,
     commits: ByName<Counter>,
     retries: ByName<Counter, 2>,
     last_commit_s: ByName<Gauge>,
@@ -29,7 +29,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Counters that `metrics` shows.
+    /// Registers the metrics with `metrics`.
     pub fn register(metrics: &Metrics) -> Self {
         let counters = Self::default();
         counters.register_counters(metrics);
@@ -47,7 +47,7 @@ impl Counters {
         metrics.register(
             "dead_letters",
             "Dead letters committed, by topic and the reason of the refusal",
-            self.letters.clone(),
+            self.dead_letters.clone(),
         );
         metrics.register(
             "landing_commits",
@@ -107,7 +107,7 @@ impl Counters {
         );
     }
 
-    /// How far a topic is committed, and the newest event times before that.
+    /// Shows the committed positions of a topic, and the newest event times before them.
     pub(crate) fn show_reached(
         &self,
         topic: &str,
@@ -125,7 +125,7 @@ impl Counters {
         }
     }
 
-    /// The counter of commits to `table` that are tried again.
+    /// The counter of retried commits to `table`.
     pub(crate) fn retries(&self, topic: &str, table: &TableName) -> Counter {
         let labels = [("topic", topic.to_owned()), ("table", table.to_string())];
         self.retries.get_or_create(&labels).clone()
@@ -135,14 +135,14 @@ impl Counters {
         self.restarts.get_or_create(&of(topic)).inc();
     }
 
-    /// Whether the landing of `topic` has stopped for good.
+    /// Shows whether the landing of `topic` has stopped permanently.
     pub(crate) fn show_stopped(&self, topic: &str, stopped: bool) {
         let shown = self.stopped.get_or_create(&of(topic));
         shown.set(i64::from(stopped));
     }
 }
 
-/// Offsets that a source has and the tables have not, by topic and topic partition.
+/// Offsets that the source has and the tables do not, by topic and topic partition.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Lag(ByName<Gauge, 2>);
 
@@ -164,23 +164,26 @@ fn of_partition(topic: &str, topic_partition: i32) -> [(&'static str, String); 2
     ]
 }
 
-/// What one landing has in hand, until it is committed.
+/// Counts what one landing holds, until it is committed.
 pub(crate) struct Tally {
     pub(crate) counters: Counters,
     topic: String,
     /// Names of the tables, as labels.
     tables: Vec<[(&'static str, String); 1]>,
+    /// What the buffer holds.
     filling: Pending,
+    /// What the running commit holds.
     committing: Pending,
+    /// Commits counted so far.
     commits: u64,
 }
 
 #[derive(Default)]
 struct Pending {
-    /// By the number of the table.
+    /// By number of the table.
     rows: BTreeMap<usize, u64>,
     /// By reason.
-    letters: BTreeMap<String, u64>,
+    dead_letters: BTreeMap<String, u64>,
     newest_event_us: i64,
 }
 
@@ -188,7 +191,7 @@ impl Tally {
     pub(crate) fn new(counters: Counters, topic: &str, tables: &[TableName]) -> Self {
         let label = |table: &TableName| [("table", table.to_string())];
         let tables: Vec<_> = tables.iter().map(label).collect();
-        // Shown from the beginning: a counter that comes into being with its first rows hides them.
+        // Created at the start: `rate()` does not see the rows with which a counter first appears.
         for table in &tables {
             counters.rows.get_or_create(table).inc_by(0);
             counters.waiting.get_or_create(table).inc_by(0);
@@ -197,7 +200,7 @@ impl Tally {
         counters.commits.get_or_create(&label).inc_by(0);
         counters.restarts.get_or_create(&label).inc_by(0);
         for shown in [&counters.last_commit_s, &counters.newest_event_s] {
-            // Creates it; a landing that begins anew leaves what it shows.
+            // Creates the gauge. A restarted landing keeps its value.
             drop(shown.get_or_create(&label));
         }
         Self {
@@ -210,7 +213,7 @@ impl Tally {
         }
     }
 
-    /// Rows of the table with this number are in hand.
+    /// Adds rows of the table with this number to the buffer.
     pub(crate) fn rows(&mut self, table: usize, count: usize) {
         *self.filling.rows.entry(table).or_default() += count as u64;
         self.show_waiting(table, i64::try_from(count).unwrap_or(i64::MAX));
@@ -221,25 +224,25 @@ impl Tally {
         waiting.inc_by(more);
     }
 
-    pub(crate) fn letters(&mut self, letters: &[DeadLetter]) {
-        for letter in letters {
-            let reason = self.filling.letters.entry(letter.reason.clone());
+    pub(crate) fn dead_letters(&mut self, new: &[NewDeadLetter]) {
+        for letter in new {
+            let reason = self.filling.dead_letters.entry(letter.reason.clone());
             *reason.or_default() += 1;
         }
     }
 
-    /// Messages up to this event time are in hand.
+    /// Adds messages up to this event time to the buffer.
     pub(crate) fn event(&mut self, newest_us: Option<i64>) {
         let newest = &mut self.filling.newest_event_us;
         *newest = newest_us.unwrap_or_default().max(*newest);
     }
 
-    /// The commit of what is in hand begins; the one before is done.
+    /// Starts the commit of the buffer; the commit before is done.
     pub(crate) fn seal(&mut self) {
         self.committing = std::mem::take(&mut self.filling);
     }
 
-    /// So many commits are done.
+    /// Counts the running commit as done, if `commits` includes it.
     pub(crate) fn settle(&mut self, commits: u64) {
         if commits == self.commits {
             return;
@@ -255,9 +258,12 @@ impl Tally {
             self.counters.rows.get_or_create(label).inc_by(count);
             self.show_waiting(table, -i64::try_from(count).unwrap_or(i64::MAX));
         }
-        for (reason, count) in done.letters {
+        for (reason, count) in done.dead_letters {
             let label = [("topic", self.topic.clone()), ("reason", reason)];
-            self.counters.letters.get_or_create(&label).inc_by(count);
+            self.counters
+                .dead_letters
+                .get_or_create(&label)
+                .inc_by(count);
         }
         let committed_s = self.counters.last_commit_s.get_or_create(&topic);
         committed_s.set(Utc::now().timestamp());
@@ -268,7 +274,8 @@ impl Tally {
 }
 
 impl Drop for Tally {
-    /// What is in hand no longer waits: it is committed, or will come again. Other landings may have rows of the table.
+    /// Removes the waiting rows of this landing from the gauge: they are committed, or the source
+    /// will send them again. Rows of other landings stay.
     fn drop(&mut self) {
         for pending in [&self.filling, &self.committing] {
             for (table, count) in &pending.rows {
@@ -285,7 +292,7 @@ mod tests {
     use super::{Counters, Tally};
 
     #[test]
-    fn rows_count_when_their_commit_is_done() {
+    fn landed_rows_count_when_their_commit_is_done() {
         let metrics = Metrics::new("1");
         let counters = Counters::register(&metrics);
         let tables = ["weather", "dead_letters"].map(|name| name.parse().expect("a name"));
@@ -327,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_landing_has_in_hand_waits_beside_that_of_others_and_only_as_long_as_it_lasts() {
+    fn pending_rows_gauge_sums_topics_and_resets_on_drop() {
         let metrics = Metrics::new("1");
         let counters = Counters::register(&metrics);
         let tables = ["dead_letters".parse().expect("a name")];

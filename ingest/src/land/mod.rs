@@ -1,22 +1,21 @@
 //! Landing: messages become rows of the tables that their topic declares, each exactly once.
 //!
-//! Blocks of lines are read and decoded side by side. One coordinator, `Landing`, takes the rows, leaves out
-//! those whose message a table has already, has them staged as data files in lots, and commits them when enough have
-//! come or enough time has passed.
+//! Workers read and decode blocks in parallel. One coordinator, `LandingCoordinator`, applies the
+//! rows in order: it skips those that a table already holds, stages the others as data files in
+//! flush batches, and commits them by size or by age.
 
 mod buffer;
 mod committer;
 mod coordinator;
-pub(crate) mod dead_letters;
 mod decode;
+mod dedup;
 mod event_time;
 mod kafka;
-mod landed;
+mod memory_budget;
 mod metrics;
 mod postgres;
 mod reached;
 mod replay;
-mod room;
 mod service;
 mod source;
 mod stage;
@@ -34,70 +33,83 @@ use engine::lake::{Lake, Location};
 use engine::session::Session;
 use tokio_util::sync::CancellationToken;
 
-use self::coordinator::Landing;
+use self::coordinator::LandingCoordinator;
 pub use self::kafka::{KafkaLanding, from_kafka};
+pub use self::memory_budget::MemoryBudget;
 pub use self::metrics::Counters;
 pub use self::postgres::{PostgresLanding, from_postgres};
-pub use self::replay::{Replay, Replayed, Roads, replay};
-pub use self::room::Room;
-use self::service::{Ended, Until, keep_on};
+pub use self::replay::{Replay, ReplaySources, Replayed, replay};
+use self::service::{Ended, StopCondition, run_until};
 use self::source::Source;
 use self::workers::{Decoders, read_files};
 use crate::declaration::{Declarations, Topic};
 use crate::error::Error;
-use crate::outlive::Moved;
+use crate::retry::AttemptState;
 use crate::source::files;
 use crate::source::watch::{Chosen, Watch};
 
 /// How often a watched directory is looked at.
 const WATCH_INTERVAL: Duration = Duration::from_secs(10);
 
-/// When what has come is committed, whichever is first.
+/// When a landing commits: at the first of these limits that is reached.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// Rows of all topics together that wait for a commit.
     pub rows_max: usize,
-    /// Bytes of messages.
+    /// Bytes of the messages of all topics together that wait for a commit.
     pub bytes_max: u64,
-    /// Age of the oldest row.
+    /// Age of the oldest row of a topic.
     pub interval: Duration,
 }
 
-/// Where messages go, whatever road they come by.
+/// Where messages go, the same for every source.
 #[derive(Debug)]
 pub struct Destination {
+    /// The lake whose tables take the rows.
     pub lake: Arc<Lake>,
+    /// Plans and runs the declared SQL, and reads what the tables hold.
     pub session: Session,
+    /// The declared topics and their tables.
     pub declarations: Declarations,
-    /// Directory of `queries/tables`, for messages.
+    /// Path of the directory that has the table files, named in error messages.
     pub tables: PathBuf,
+    /// Time zone of the days that tables are partitioned by.
     pub zone: Tz,
+    /// When rows are committed.
     pub limits: Limits,
-    /// Of all landings of the process.
-    pub room: Room,
+    /// Shared by all landings of the process.
+    pub memory: MemoryBudget,
+    /// Metrics of the landings.
     pub counters: Counters,
 }
 
 /// A landing from export files.
 #[derive(Debug)]
 pub struct FileLanding<'a> {
+    /// Where the messages go.
     pub into: Destination,
     /// The topic that the files were exported from.
     pub topic: &'a str,
     /// A file, or a directory of files.
     pub place: Location,
-    /// Whether to go on looking for new files after the present ones.
+    /// Whether to keep looking for new files once the present ones have landed.
     pub watch: bool,
 }
 
-/// How far a landing is.
+/// What a landing has done so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Progress {
+    /// Export files read to their end.
     pub files_done: usize,
+    /// Export files found.
     pub files_total: usize,
+    /// Bytes of messages decoded and applied.
     pub bytes_done: u64,
+    /// Bytes of the export files found.
     pub bytes_total: u64,
-    /// Records of Kafka, or rows of PostgreSQL.
+    /// Records of Kafka, or rows of PostgreSQL, decoded and applied.
     pub records_done: u64,
+    /// Records of Kafka, or rows of PostgreSQL, that were there when reading began.
     pub records_total: u64,
     /// Messages that became rows.
     pub landed: u64,
@@ -105,11 +117,12 @@ pub struct Progress {
     pub refused: u64,
     /// Messages and dead letters that were in their tables already.
     pub skipped: u64,
+    /// Commits, each to all tables of a topic that have something new.
     pub commits: u64,
 }
 
 impl Progress {
-    /// What both did.
+    /// The sum of two.
     fn and(&self, other: &Self) -> Self {
         Self {
             files_done: self.files_done + other.files_done,
@@ -126,29 +139,30 @@ impl Progress {
     }
 }
 
-/// Lands export files until they are read, or for ever when they are watched; `shutdown` commits what is in
-/// hand and ends it. `progress` hears of each block. A watching landing outlives a storage that is away.
+/// Lands export files until all are read, or until `shutdown` when the directory is watched. On
+/// `shutdown` the landing commits its buffer and ends. It calls `progress` after each block. A
+/// watching landing retries while the storage is unavailable.
 ///
 /// # Errors
-/// When no table is declared for the topic, there is nothing to read, or the storage fails. What was
-/// committed before stays; a repeated landing skips it.
+/// When no table is declared for the topic, there is nothing to read, or the storage fails. Earlier
+/// commits stay, and a repeated landing skips their messages.
 pub async fn from_files(
     files: FileLanding<'_>,
     shutdown: CancellationToken,
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Progress, Error> {
     let topic = files.into.topic(files.topic)?;
-    let until = if files.watch {
-        Until::Stopped
+    let stop = if files.watch {
+        StopCondition::Shutdown
     } else {
-        Until::Landed
+        StopCondition::SourceExhausted
     };
-    let attempt = async |_: &Moved, progress: &(dyn Fn(&Progress) + Sync)| {
+    let attempt = async |_: &AttemptState, progress: &(dyn Fn(&Progress) + Sync)| {
         let done = land(&files, &topic, &shutdown, progress).await?;
         Ok(Ended::Done(done))
     };
     let counters = &files.into.counters;
-    keep_on(until, &topic.name, counters, &shutdown, progress, attempt).await
+    run_until(stop, &topic.name, counters, &shutdown, progress, attempt).await
 }
 
 async fn land(
@@ -158,14 +172,14 @@ async fn land(
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Progress, Error> {
     let mut watch = Watch::default();
-    // Before anything is created: a mistyped path leaves no trace.
+    // Listed before any table is created, so that a mistyped path creates none.
     let mut listing = files::list(&files.place).await?;
     if listing.files.is_empty() && !files.watch {
         return Err(Error::NoFiles {
             path: files.place.to_string(),
         });
     }
-    let mut landing = Landing::open(&files.into, topic, Source::Files).await?;
+    let mut coordinator = LandingCoordinator::open(&files.into, topic, Source::Files).await?;
     loop {
         watch.leave_out(&files.place, listing.unexpected);
         let chosen = if files.watch {
@@ -174,20 +188,20 @@ async fn land(
             listing.files.into_iter().map(Chosen::whole).collect()
         };
         if !chosen.is_empty() {
-            landing.expect(&chosen);
+            coordinator.expect_files(&chosen);
             let (decoders, processed) = Decoders::start(topic).await?;
             let readers = read_files(decoders, &files.place, chosen, shutdown);
-            landing.take(processed, progress).await?;
+            coordinator.run(processed, progress).await?;
             let left = readers.finish().await?;
             watch.hold(left.held);
             watch.forget(&left.gone);
-            landing.finish(progress).await?;
+            coordinator.finish(progress).await?;
         }
         if !files.watch || shutdown.is_cancelled() {
-            return Ok(landing.progress());
+            return Ok(coordinator.progress());
         }
         tokio::select! {
-            () = shutdown.cancelled() => return Ok(landing.progress()),
+            () = shutdown.cancelled() => return Ok(coordinator.progress()),
             () = tokio::time::sleep(WATCH_INTERVAL) => {}
         }
         listing = files::list(&files.place).await?;
@@ -195,7 +209,7 @@ async fn land(
 }
 
 impl Destination {
-    /// What is declared of the topic called `name`.
+    /// The declaration of the topic called `name`.
     fn topic(&self, name: &str) -> Result<Arc<Topic>, Error> {
         let topic = self.declarations.topic(name, self.zone)?;
         let topic = topic.ok_or_else(|| Error::NoTables {

@@ -1,58 +1,58 @@
-//! How long a landing goes on, from whatever source.
+//! Runs a landing until its source is exhausted, or for as long as the service runs.
 
 use tokio_util::sync::CancellationToken;
 
 use super::Progress;
 use super::metrics::Counters;
 use crate::error::Error;
-use crate::outlive::{Moved, outlive};
+use crate::retry::{AttemptState, retry_transient};
 
-/// Whether a landing ends by itself.
+/// When a landing ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Until {
-    /// When what was there at the beginning has landed.
-    Landed,
-    /// When it is told to.
-    Stopped,
+pub(crate) enum StopCondition {
+    /// When everything that the source held at the start has landed, or at the first error.
+    SourceExhausted,
+    /// On shutdown, or at an error that is not transient.
+    Shutdown,
 }
 
-/// How reading came to its end.
+/// How an attempt at landing ended without an error.
 pub(crate) enum Ended {
-    /// There is nothing more to read, or nobody wants it.
+    /// The source has nothing more to read, or `shutdown` was cancelled.
     Done(Progress),
-    /// The topic has got partitions that are not read. All that was read is committed.
-    Grown,
+    /// The topic has new partitions, which this attempt does not read. Everything that it read is
+    /// committed.
+    PartitionsAdded,
 }
 
-/// Makes attempts at landing, each from what is committed: one, or as many as it takes to outlive a server that is away.
-/// A source that has grown is begun anew.
-pub(crate) async fn keep_on(
-    until: Until,
+/// Runs `attempt` until `stop`. Each attempt resumes from what is committed; one that ends with
+/// [`Ended::PartitionsAdded`] is followed by the next one at once.
+pub(crate) async fn run_until(
+    stop: StopCondition,
     topic: &str,
     counters: &Counters,
     shutdown: &CancellationToken,
     progress: &(dyn Fn(&Progress) + Sync),
-    attempt: impl AsyncFn(&Moved, &(dyn Fn(&Progress) + Sync)) -> Result<Ended, Error>,
+    attempt: impl AsyncFn(&AttemptState, &(dyn Fn(&Progress) + Sync)) -> Result<Ended, Error>,
 ) -> Result<Progress, Error> {
-    let land = async |moved: &Moved| {
-        // Hears of progress, and notes when something was committed.
+    let land = async |state: &AttemptState| {
         let progress = |now: &Progress| {
             if now.commits > 0 {
-                moved.note();
+                state.made_progress();
             }
             progress(now);
         };
         loop {
-            if let Ended::Done(done) = attempt(moved, &progress).await? {
+            if let Ended::Done(done) = attempt(state, &progress).await? {
                 return Ok(done);
             }
         }
     };
-    match until {
-        Until::Landed => land(&Moved::default()).await,
-        Until::Stopped => {
+    match stop {
+        StopCondition::SourceExhausted => land(&AttemptState::default()).await,
+        StopCondition::Shutdown => {
             let restarted = |_: &str| counters.restarted(topic);
-            outlive(shutdown, &restarted, land).await
+            retry_transient(shutdown, &restarted, land).await
         }
     }
 }

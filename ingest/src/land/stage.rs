@@ -1,6 +1,7 @@
-//! Staging: rows become stored data files, which the commit that follows names.
+//! Staging: the rows of a flush batch become stored data files, which the next commit adds to
+//! their tables.
 //!
-//! It goes on beside reading and beside commits, so that a commit has little left to wait for.
+//! It runs beside reading and beside commits, so that a commit has few files left to wait for.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,60 +12,65 @@ use engine::lake::{DataFile, Encoded, PartitionKey, Table, encode, split};
 use futures::{StreamExt as _, TryStreamExt as _};
 use tokio::sync::Semaphore;
 
-use super::room::Room;
+use super::memory_budget::MemoryBudget;
 use crate::error::Error;
 
-/// Files of one table and lot that are encoded, and then stored, at the same time.
+/// Files of one table and flush batch that are encoded, and then stored, at the same time.
 const FILES_CONCURRENCY: usize = 8;
 
-/// Where the rows of a topic are staged.
+/// Stages the rows of one topic.
 #[derive(Debug)]
 pub(crate) struct Stage {
-    targets: Arc<[Target]>,
-    lots: Arc<Semaphore>,
+    targets: Arc<[StagedTable]>,
+    /// Of the memory budget: one permit for each flush batch that may be encoded.
+    encoders: Arc<Semaphore>,
 }
 
-/// A table as staging sees it.
+/// A table that rows are staged for.
 #[derive(Clone, Debug)]
-pub(crate) struct Target {
+pub(crate) struct StagedTable {
     table: Table,
+    /// Partition columns.
     partition: Vec<String>,
-    /// How often its writer has found the table swept by somebody else.
-    sweeps: Arc<AtomicU64>,
+    /// How often another process has removed orphan files since the table was opened.
+    removals: Arc<AtomicU64>,
 }
 
-/// A stored file, and what it takes to store it again.
+/// A stored data file that no commit names yet, and all that a second upload needs.
 #[derive(Debug)]
-pub(crate) struct Staged {
+pub(crate) struct StagedFile {
+    /// The file, as a commit adds it.
     pub(crate) file: DataFile,
     key: PartitionKey,
     encoded: Encoded,
-    /// The sweeps that were known when the file was not yet there.
-    sweeps: u64,
+    /// Value of [`StagedTable::removals`] before the upload began.
+    removals: u64,
 }
 
 impl Stage {
-    pub(crate) fn new(targets: Vec<Target>, room: &Room) -> Self {
+    pub(crate) fn new(targets: Vec<StagedTable>, budget: &MemoryBudget) -> Self {
         Self {
             targets: targets.into(),
-            lots: Arc::clone(&room.lots),
+            encoders: Arc::clone(&budget.encoders),
         }
     }
 
-    /// Waits for room to encode, and gives what is left to do for `rows`, a list for each table.
+    /// Waits for an encoder, and returns the work that is left: encode `rows`, a list for each
+    /// table, and store the files.
     pub(crate) async fn begin(
         &self,
         rows: Vec<Vec<RecordBatch>>,
-    ) -> impl Future<Output = Result<Vec<Vec<Staged>>, Error>> + Send + 'static {
-        let room = Arc::clone(&self.lots).acquire_owned().await;
-        let room = room.expect("the semaphore is never closed");
+    ) -> impl Future<Output = Result<Vec<Vec<StagedFile>>, Error>> + Send + 'static {
+        let permit = Arc::clone(&self.encoders).acquire_owned().await;
+        let permit = permit.expect("the semaphore is never closed");
         let targets = Arc::clone(&self.targets);
         async move {
             let tables = targets.iter().zip(rows);
             let tables = tables.map(|(target, rows)| target.encode_all(rows));
             let encoded = futures::future::try_join_all(tables).await;
-            // Files are small, and held until their commit anyway: who has rows need not wait until they are stored.
-            drop(room);
+            // Encoded files are small, and stay in memory until their commit anyway: the next
+            // batch need not wait until these are stored.
+            drop(permit);
             let tables = targets.iter().zip(encoded?);
             let tables = tables.map(|(target, files)| target.store_all(files));
             futures::future::try_join_all(tables).await
@@ -72,16 +78,16 @@ impl Stage {
     }
 }
 
-impl Target {
+impl StagedTable {
     pub(crate) fn new(table: &Table, partition: Vec<String>) -> Self {
         Self {
             table: table.clone(),
             partition,
-            sweeps: Arc::default(),
+            removals: Arc::default(),
         }
     }
 
-    /// A file for each partition, not stored yet.
+    /// Encodes one file for each partition.
     async fn encode_all(
         &self,
         rows: Vec<RecordBatch>,
@@ -101,7 +107,10 @@ impl Target {
             .await
     }
 
-    async fn store_all(&self, files: Vec<(PartitionKey, Encoded)>) -> Result<Vec<Staged>, Error> {
+    async fn store_all(
+        &self,
+        files: Vec<(PartitionKey, Encoded)>,
+    ) -> Result<Vec<StagedFile>, Error> {
         futures::stream::iter(files)
             .map(|(key, encoded)| self.store(key, encoded))
             .buffer_unordered(FILES_CONCURRENCY)
@@ -120,29 +129,33 @@ impl Target {
             })
     }
 
-    async fn store(&self, key: PartitionKey, encoded: Encoded) -> Result<Staged, Error> {
-        let sweeps = self.sweeps.load(Ordering::Acquire);
+    async fn store(&self, key: PartitionKey, encoded: Encoded) -> Result<StagedFile, Error> {
+        let removals = self.removals.load(Ordering::Acquire);
         let file = self.table.store(&key, encoded.clone()).await?;
-        Ok(Staged {
+        Ok(StagedFile {
             file,
             key,
             encoded,
-            sweeps,
+            removals,
         })
     }
 
-    /// The table was swept by somebody else: what was stored before may be gone.
-    pub(crate) fn is_swept(&self) {
-        self.sweeps.fetch_add(1, Ordering::AcqRel);
+    /// Notes that another process has removed orphan files: files stored before may be gone.
+    pub(crate) fn note_removal(&self) {
+        self.removals.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Stores files under new names that may be gone.
-    pub(crate) async fn store_lost(&self, staged: Vec<Staged>) -> Result<Vec<Staged>, Error> {
-        let sweeps = self.sweeps.load(Ordering::Acquire);
-        let (lost, mut kept): (Vec<_>, Vec<_>) =
-            staged.into_iter().partition(|file| file.sweeps < sweeps);
-        let stored = futures::stream::iter(lost)
-            .map(|lost| self.store(lost.key, lost.encoded))
+    /// Uploads again, under new names, those of `staged` that may be gone.
+    pub(crate) async fn reupload_removed(
+        &self,
+        staged: Vec<StagedFile>,
+    ) -> Result<Vec<StagedFile>, Error> {
+        let removals = self.removals.load(Ordering::Acquire);
+        let (removed, mut kept): (Vec<_>, Vec<_>) = staged
+            .into_iter()
+            .partition(|file| file.removals < removals);
+        let stored = futures::stream::iter(removed)
+            .map(|removed| self.store(removed.key, removed.encoded))
             .buffer_unordered(FILES_CONCURRENCY);
         kept.extend(stored.try_collect::<Vec<_>>().await?);
         Ok(kept)

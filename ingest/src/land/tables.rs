@@ -1,4 +1,4 @@
-//! The tables of a topic, and the commits that make staged files part of them.
+//! The tables of a topic, and the commits that add staged files to them.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,39 +13,43 @@ use tracing::{info, warn};
 use uuid::Uuid;
 
 use super::buffer::Sealed;
-use super::dead_letters;
+use super::memory_budget::MemoryBudget;
 use super::metrics::Counters;
 use super::reached::Reached;
-use super::room::Room;
-use super::stage::{Stage, Staged, Target};
+use super::stage::{Stage, StagedFile, StagedTable};
+use crate::dead_letters;
 use crate::error::Error;
 
 /// Tables that are opened at the same time.
 const OPEN_CONCURRENCY: usize = 8;
-/// How often a commit is tried while others, no landings, commit to the same table. After a sweep files are stored again,
-/// which gives the next sweep as much time.
+/// Attempts at a commit while other processes, no landings of this topic, commit to the same table.
+/// It is high because a removal of orphan files makes the writer upload its staged files again, and
+/// the next removal may begin during that upload.
 const TRIES: usize = 50;
 
-/// The tables of a topic, each with its one writer.
+/// The tables of a topic, with one writer each.
 #[derive(Debug)]
 pub(crate) struct Tables {
     topic: String,
     writers: Vec<Writer>,
-    room: Room,
+    budget: MemoryBudget,
 }
 
 #[derive(Debug)]
 struct Writer {
     table: Table,
-    /// The same table for those who stage files of it.
-    target: Target,
+    /// The same table, as flush batches stage files for it.
+    staged: StagedTable,
+    /// Names of the topic's records in the log.
     names: Arc<TopicNames>,
-    /// Of a source that has positions.
+    /// How positions are recorded; none for a source without positions.
     recording: Option<Recording>,
-    seen: Marks,
-    /// How far the table has its topic from that source. It may be ahead of the other tables, and what is read for those
-    /// again does not set it back.
+    /// What the log held when this writer last looked.
+    seen: FencingTokens,
+    /// How far this table has the source. It may be ahead of the other tables, and reading again
+    /// for those does not set it back.
     reached: Reached,
+    /// Metric of commits that are tried again.
     retries: Counter,
 }
 
@@ -53,7 +57,7 @@ struct Writer {
 #[derive(Clone, Debug)]
 pub(crate) struct Recording {
     positions: PositionNames,
-    /// The Kafka topic that they are of, if it is known.
+    /// Id of the Kafka topic that the positions belong to, if it is known.
     topic_id: Option<Uuid>,
 }
 
@@ -65,7 +69,8 @@ impl Recording {
         }
     }
 
-    /// `tables` tells the tables of one database from those of another, of which positions say nothing.
+    /// `tables` identifies the tables of one database: positions in the tables of another database
+    /// mean nothing here.
     pub(crate) fn postgres(topic: &str, tables: i64, topic_id: Option<Uuid>) -> Self {
         Self {
             positions: PositionNames::postgres(topic, tables),
@@ -74,21 +79,24 @@ impl Recording {
     }
 }
 
-/// What others have left in the log, as this landing saw it last.
+/// The fencing tokens that a version of the log holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Marks {
+struct FencingTokens {
     version: u64,
+    /// Token of the last landing of this topic that committed.
     landing: Option<i64>,
-    sweep: Option<FencingToken>,
+    /// Token of the last process that removed orphan files.
+    removal: Option<FencingToken>,
 }
 
 impl Tables {
-    /// Opens the tables of `topic`, creates those that are absent, and removes what killed landings left in them.
+    /// Opens the tables of `topic`, creates those that are absent, and removes files that killed
+    /// landings left uncommitted.
     pub(crate) async fn open(
         lake: &Arc<Lake>,
         topic: &str,
         tables: &[(TableName, TableSchema)],
-        room: &Room,
+        budget: &MemoryBudget,
         counters: &Counters,
     ) -> Result<Self, Error> {
         let names = Arc::new(TopicNames::of(topic));
@@ -100,9 +108,9 @@ impl Tables {
                 if swept != RemovedFiles::default() {
                     info!(table = %name, files = swept.files, bytes = swept.bytes, "removed what a killed writer left");
                 }
-                let seen = Marks::of(&table, names).await?;
+                let seen = FencingTokens::of(&table, names).await?;
                 Ok::<_, Error>(Writer {
-                    target: Target::new(&table, schema.partition.clone()),
+                    staged: StagedTable::new(&table, schema.partition.clone()),
                     table,
                     names: Arc::clone(names),
                     recording: None,
@@ -117,11 +125,12 @@ impl Tables {
         Ok(Self {
             topic: topic.to_owned(),
             writers,
-            room: room.clone(),
+            budget: budget.clone(),
         })
     }
 
-    /// From now on positions are recorded so. Yields where each table goes on; one that took nothing yet has no positions.
+    /// Records positions with every commit from now on, and returns those that each table has
+    /// recorded already: none for a table that holds nothing of the source.
     ///
     /// # Errors
     /// [`Error::TopicRecreated`] when a table has messages of another Kafka topic with the same name.
@@ -161,28 +170,34 @@ impl Tables {
         Ok(all)
     }
 
-    /// Where rows for these tables are staged.
+    /// The stage for rows of these tables.
     pub(crate) fn stage(&self) -> Stage {
-        let targets = self.writers.iter().map(|writer| writer.target.clone());
-        Stage::new(targets.collect(), &self.room)
+        let targets = self.writers.iter().map(|writer| writer.staged.clone());
+        Stage::new(targets.collect(), &self.budget)
     }
 
-    /// Commits what is sealed, each table in a commit of its own, all tables at the same time.
+    /// Commits a sealed buffer: one commit for each table, all tables in parallel.
     pub(crate) async fn commit(&mut self, mut sealed: Sealed) -> Result<(), Error> {
         let started = Instant::now();
         let files = sealed.files(self.writers.len()).await?;
-        let (reached, turn) = (&sealed.reached, &self.room.turn);
+        let (reached, permits) = (&sealed.reached, &self.budget.dead_letters_commit);
         let shared = dead_letters::table_name();
         let shared = &shared;
-        // A position is recorded also where there are no rows: the table need not be asked about these messages again.
+        // A table without new rows records the position all the same, so that the next landing
+        // need not read these messages for it.
         let commits = self
             .writers
             .iter_mut()
             .zip(files)
             .filter(|(_, files)| !files.is_empty() || !reached.is_empty())
             .map(|(writer, files)| async move {
-                let _turn = match writer.table.name() == shared {
-                    true => Some(turn.acquire().await.expect("the semaphore is never closed")),
+                let _permit = match writer.table.name() == shared {
+                    true => Some(
+                        permits
+                            .acquire()
+                            .await
+                            .expect("the semaphore is never closed"),
+                    ),
                     false => None,
                 };
                 writer.commit(files, reached).await
@@ -193,19 +208,19 @@ impl Tables {
     }
 }
 
-impl Marks {
+impl FencingTokens {
     async fn of(table: &Table, names: &TopicNames) -> Result<Self, Error> {
         let snapshot = table.snapshot();
         Ok(Self {
             version: snapshot.version(),
             landing: snapshot.transaction(&names.landing_token()).await?,
-            sweep: FencingToken::newest(snapshot).await?,
+            removal: FencingToken::newest(snapshot).await?,
         })
     }
 }
 
 impl Writer {
-    /// What is recorded beside the rows of one commit.
+    /// What one commit records beside its rows. The first one is the fencing token.
     fn transactions(&self, more: &Reached) -> Vec<AppTransaction> {
         let mut reached = self.reached.clone();
         reached.extend(more);
@@ -232,16 +247,16 @@ impl Writer {
         transactions
     }
 
-    /// Makes the files part of the table, unless another landing has committed since.
-    async fn commit(&mut self, mut files: Vec<Staged>, more: &Reached) -> Result<(), Error> {
+    /// Adds the files to the table, unless another landing of the topic has committed since.
+    async fn commit(&mut self, mut files: Vec<StagedFile>, more: &Reached) -> Result<(), Error> {
         let transactions = self.transactions(more);
-        let mark = transactions[0].version;
+        let token = transactions[0].version;
         for attempt in 1..=TRIES {
-            if self.swept_since().await? {
+            if self.orphan_files_were_removed().await? {
                 warn!(table = %self.table.name(), "orphan files were removed concurrently; re-uploading staged files");
-                self.target.is_swept();
+                self.staged.note_removal();
             }
-            files = self.target.store_lost(files).await?;
+            files = self.staged.reupload_removed(files).await?;
             let change = CommitActions {
                 add: files.iter().map(|staged| staged.file.clone()).collect(),
                 transactions: transactions.clone(),
@@ -249,7 +264,7 @@ impl Writer {
             };
             match self.table.commit(&change).await? {
                 CommitOutcome::Committed(version) => {
-                    (self.seen.landing, self.seen.version) = (Some(mark), version);
+                    (self.seen.landing, self.seen.version) = (Some(token), version);
                     self.reached.extend(more);
                     info!(table = %self.table.name(), version, files = change.add.len(), "committed");
                     return Ok(());
@@ -267,31 +282,32 @@ impl Writer {
         })
     }
 
-    /// Whether files that we stored and have not committed may be gone.
+    /// Whether another process has removed orphan files, and with them perhaps our staged files.
     ///
-    /// Asked before every try and not only after a conflict, because a commit of another one that comes right
-    /// after ours is part of the version that our next commit is made on, and conflicts with nothing.
+    /// Checked before every attempt and not only after a conflict: a commit that another process
+    /// makes right after ours is part of the version that our next commit starts from, and
+    /// conflicts with nothing.
     ///
     /// # Errors
-    /// When another landing of the topic has committed since this one looked: it may have landed the same messages.
-    async fn swept_since(&mut self) -> Result<bool, Error> {
+    /// When another landing of the topic has committed since: it may have landed the same messages.
+    async fn orphan_files_were_removed(&mut self) -> Result<bool, Error> {
         if self.table.snapshot().version() == self.seen.version {
             return Ok(false);
         }
-        let found = Marks::of(&self.table, &self.names).await?;
+        let found = FencingTokens::of(&self.table, &self.names).await?;
         if found.landing != self.seen.landing {
             return Err(Error::Superseded {
                 table: self.table.name().clone(),
                 version: found.version,
             });
         }
-        let swept = found.sweep != self.seen.sweep;
+        let removed = found.removal != self.seen.removal;
         self.seen = found;
-        Ok(swept)
+        Ok(removed)
     }
 }
 
-/// Which Kafka topic called `topic` the positions of a table are of, if it has any.
+/// Id of the Kafka topic called `topic` that the positions of a table belong to, if it has any.
 pub(super) async fn recorded_id(
     snapshot: &Snapshot,
     topic: &str,
@@ -304,7 +320,7 @@ pub(super) async fn recorded_id(
     Ok(high.zip(low).map(|(high, low)| [high, low]))
 }
 
-/// An id as the two numbers that a log can record.
+/// An id as two numbers, since a log records only numbers.
 pub(super) fn halves(id: Uuid) -> [i64; 2] {
     let (high, low) = id.as_u64_pair();
     [high, low].map(|half| i64::from_ne_bytes(half.to_ne_bytes()))
@@ -321,9 +337,8 @@ mod tests {
     use url::Url;
     use uuid::Uuid;
 
-    use super::super::dead_letters;
-    use super::super::stage::Staged;
-    use super::{Counters, Reached, Recording, Room, Tables};
+    use super::super::stage::StagedFile;
+    use super::{Counters, MemoryBudget, Reached, Recording, Tables, dead_letters};
     use crate::error::Error;
 
     fn lake(directory: &TempDir) -> Arc<Lake> {
@@ -341,33 +356,33 @@ mod tests {
             lake,
             topic,
             &schemas,
-            &Room::default(),
+            &MemoryBudget::default(),
             &Counters::default(),
         )
         .await
         .expect("opened")
     }
 
-    /// A file without rows that no commit names yet.
-    async fn staged(tables: &Tables) -> Staged {
+    /// A staged file without rows.
+    async fn staged(tables: &Tables) -> StagedFile {
         let rows = RecordBatch::new_empty(dead_letters::schema().columns);
-        let lot = tables.stage().begin(vec![vec![rows]]).await.await;
-        let mut files = lot.expect("staged").remove(0);
+        let batch = tables.stage().begin(vec![vec![rows]]).await.await;
+        let mut files = batch.expect("staged").remove(0);
         files.pop().expect("a file")
     }
 
     #[tokio::test]
-    async fn what_the_landing_of_another_topic_swept_is_stored_again() {
+    async fn staged_files_removed_by_another_topic_are_uploaded_again() {
         let directory = TempDir::new().expect("a directory");
         let lake = lake(&directory);
         let mut one = open(&lake, "one").await;
-        // The later one is for a commit that follows the one that notices.
+        // The second file is for the commit after the one that notices the removal.
         let (file, later) = (staged(&one).await, staged(&one).await);
         let place = directory.path().join("dead_letters");
         let paths = [&file, &later].map(|staged| place.join(staged.file.path()));
         assert!(paths.iter().all(|path| path.exists()));
         let mut other = open(&lake, "other").await;
-        assert!(!paths.iter().any(|path| path.exists()), "they were swept");
+        assert!(!paths.iter().any(|path| path.exists()), "they were removed");
         let others = staged(&other).await;
         other.writers[0]
             .commit(vec![others], &Reached::default())
@@ -380,7 +395,7 @@ mod tests {
                 .expect("committed");
         }
         assert_eq!(one.writers[0].table.snapshot().size().0, 3);
-        // Nothing is left to sweep: each file there is one that the table names.
+        // No orphan file is left: the table names every file in its directory.
         let swept = one.writers[0]
             .table
             .remove_orphan_files()
@@ -399,7 +414,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_second_of_two_landings_of_one_topic_stops() {
+    async fn second_landing_of_a_topic_is_superseded() {
         let directory = TempDir::new().expect("a directory");
         let lake = lake(&directory);
         let (mut one, mut other) = (open(&lake, "one").await, open(&lake, "one").await);
@@ -418,7 +433,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_position_is_of_one_source_and_its_topic() {
+    async fn position_belongs_to_one_source_and_one_topic_id() {
         let directory = TempDir::new().expect("a directory");
         let lake = lake(&directory);
         let (id, other) = (Uuid::from_u128(7), Uuid::from_u128(8));
@@ -447,7 +462,7 @@ mod tests {
         check(Recording::kafka("t", id), Some(Reached::default())).await;
         check(Recording::kafka("t", other), None).await;
         check(Recording::postgres("t", 1, Some(other)), None).await;
-        // Nobody knows which it is.
+        // Without an id the topic cannot be told from another one.
         check(Recording::postgres("t", 1, None), Some(reached)).await;
     }
 }

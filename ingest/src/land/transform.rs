@@ -1,6 +1,6 @@
-//! Messages of a topic into rows of its tables, by the SQL of their declarations.
+//! Transforms messages of a topic into rows of its tables, by the SQL of their declarations.
 //!
-//! Everything is planned once; a batch is put where the plans read from, and they are run on it.
+//! All plans are made once, and run on each batch.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,13 +34,13 @@ const MESSAGES: &str = "messages";
 pub(crate) struct Transform {
     slot: Arc<Slot>,
     context: Arc<TaskContext>,
-    /// Yields for each message the number of the first rule that refuses it, or null.
-    judge: Option<Arc<dyn ExecutionPlan>>,
+    /// Plan that returns, for each message, the number of the first rule that refuses it, or null.
+    rules: Option<Arc<dyn ExecutionPlan>>,
     reasons: Vec<String>,
     tables: Vec<(TableName, SchemaRef, Arc<dyn ExecutionPlan>)>,
 }
 
-/// What became of a batch of messages.
+/// The result of a batch of messages.
 #[derive(Debug, Default)]
 pub(crate) struct Transformed {
     /// Rows by table, in the order of the topic's tables.
@@ -49,7 +49,7 @@ pub(crate) struct Transformed {
     pub(crate) refused: Vec<(usize, String, String)>,
 }
 
-/// The place that the plans read from.
+/// The input table of the plans: one batch.
 #[derive(Debug)]
 struct Slot {
     schema: SchemaRef,
@@ -75,7 +75,7 @@ impl PartitionStream for Slot {
     }
 }
 
-/// A context that knows `messages` of the given shape, and the place they are put.
+/// A context with table `messages` of the given shape, and the slot that feeds it.
 fn messages(shape: &Shape, zone: Tz) -> Result<(SessionContext, Arc<Slot>), DataFusionError> {
     let schema = message_columns(shape);
     let slot = Arc::new(Slot {
@@ -89,7 +89,7 @@ fn messages(shape: &Shape, zone: Tz) -> Result<(SessionContext, Arc<Slot>), Data
     Ok((context, slot))
 }
 
-/// The columns of the SELECT in `text`, which stands in the file at `path`, once that and `rules` are known to be understood.
+/// Plans the SELECT `text` of the file at `path`, and `rules`. Returns the columns of the SELECT.
 ///
 /// # Errors
 /// When either cannot be planned, or a rule is no condition.
@@ -124,7 +124,7 @@ async fn plan_rule(context: &SessionContext, rule: &Refuse, path: &Path) -> Resu
     let alone = format!("SELECT ({}) FROM {MESSAGES}", rule.when);
     let planned = async {
         let alone = context.sql(&alone).await?;
-        // A field that is not there may be noticed only here.
+        // DataFusion may find an unknown field only while it makes the physical plan.
         alone.clone().create_physical_plan().await?;
         Ok(alone.schema().field(0).data_type().clone())
     };
@@ -169,26 +169,26 @@ impl Transform {
         for (index, rule) in rules.iter().enumerate() {
             cases.push_str(&format!(" WHEN ({}) THEN CAST({index} AS INT)", rule.when));
         }
-        let judge = if rules.is_empty() {
+        let plan = if rules.is_empty() {
             None
         } else {
-            let judge = format!("SELECT CASE{cases} END AS refused FROM {MESSAGES}");
-            let planned = async { context.sql(&judge).await?.create_physical_plan().await };
+            let text = format!("SELECT CASE{cases} END AS refused FROM {MESSAGES}");
+            let planned = async { context.sql(&text).await?.create_physical_plan().await };
             Some(planned.await.map_err(engine::Error::plan)?)
         };
         Ok(Self {
             slot,
             context: context.task_ctx(),
-            judge,
+            rules: plan,
             reasons: rules.into_iter().map(|rule| rule.reason.clone()).collect(),
             tables,
         })
     }
 
-    /// The rows that `batch`, of [`message_columns`], becomes.
+    /// Transforms `batch`, which has the columns of [`message_columns`], into rows.
     ///
-    /// A message whose rows cannot be computed is refused by itself: the batch is halved until it is
-    /// found, so that it stops none of its neighbours.
+    /// A message whose rows cannot be computed is refused alone: the batch is halved until that
+    /// message is found, and the others become rows.
     pub(crate) async fn apply(&self, batch: &RecordBatch) -> Transformed {
         let mut transformed = Transformed {
             rows: vec![Vec::new(); self.tables.len()],
@@ -269,20 +269,20 @@ impl Transform {
 
     /// Messages that a rule refuses, with the number of the rule.
     async fn refused(&self, batch: &RecordBatch) -> Result<Vec<(usize, usize)>, DataFusionError> {
-        let Some(judge) = &self.judge else {
+        let Some(plan) = &self.rules else {
             return Ok(Vec::new());
         };
         let mut refused = Vec::new();
         let mut first = 0;
-        for verdicts in self.run(judge, batch).await? {
-            let rules = verdicts.column(0).as_primitive::<Int32Type>();
+        for batch in self.run(plan, batch).await? {
+            let rules = batch.column(0).as_primitive::<Int32Type>();
             if rules.null_count() < rules.len() {
                 let rules = rules.iter().enumerate();
                 refused.extend(rules.filter_map(|(index, rule)| {
                     Some((first + index, usize::try_from(rule?).ok()?))
                 }));
             }
-            first += verdicts.num_rows();
+            first += batch.num_rows();
         }
         Ok(refused)
     }
@@ -292,7 +292,7 @@ impl Transform {
         plan: &Arc<dyn ExecutionPlan>,
         batch: &RecordBatch,
     ) -> Result<Vec<RecordBatch>, DataFusionError> {
-        // What a plan keeps of a run (metrics, the built side of a join) must not reach the next one.
+        // Clears what a plan keeps of a run (metrics, the build side of a join).
         let plan = reset_plan_states(Arc::clone(plan))?;
         *self
             .slot
@@ -309,7 +309,7 @@ impl Transform {
     }
 }
 
-/// The rows in the types of the table.
+/// Casts rows to the types of the table.
 fn conform(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, DataFusionError> {
     let columns = batch
         .columns()
@@ -325,7 +325,7 @@ fn conform_column(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowErr
         (column.data_type(), to)
         && **zone == *"UTC"
     {
-        // A reading of the clock in UTC is the instant itself; arrow would look it up in a calendar, row by row.
+        // In UTC a local time is the instant itself. Arrow would look up the zone for each row.
         let in_unit = cast(column, &DataType::Timestamp(*unit, None))?;
         let data = in_unit.to_data().into_builder().data_type(to.clone());
         return Ok(make_array(data.build()?));

@@ -1,4 +1,4 @@
-//! Messages in, rows of a struct array out.
+//! Decodes JSON messages into the rows of a struct array.
 
 use std::ops::Range;
 
@@ -9,8 +9,8 @@ use super::read::{Reader, Scratch};
 use super::refusal::{Fault, Reason, Refusal};
 use super::shape::Shape;
 
-/// Messages that one batch may be made of, in bytes: Arrow's offsets are 32 bits, and nothing that is decoded is longer
-/// than what it is decoded from.
+/// Limit of the messages of one batch, in bytes: Arrow's offsets have 32 bits, and a decoded value
+/// is never longer than its JSON.
 const BATCH_BYTES_MAX: usize = i32::MAX as usize;
 
 /// Decodes messages of one shape into the rows of one array.
@@ -18,7 +18,7 @@ const BATCH_BYTES_MAX: usize = i32::MAX as usize;
 pub struct Decoder {
     root: Object,
     rows: usize,
-    /// Bytes of the messages that the rows come from.
+    /// Bytes of the messages that the rows were decoded from.
     messages_bytes: usize,
     captured_field: Option<usize>,
     scratch: Scratch,
@@ -35,10 +35,10 @@ impl Decoder {
         }
     }
 
-    /// A decoder that also tells where in each message the value of a top-level field stands.
+    /// A decoder that also returns the byte range of a top-level field in each message.
     ///
-    /// That value is a message inside an envelope: its nesting is counted without the envelope, so that a message is
-    /// judged alike on whatever road it comes.
+    /// That field is a message inside an envelope. Its nesting counts from the field and not from
+    /// the envelope, so that every source accepts the same messages.
     ///
     /// # Panics
     ///
@@ -58,8 +58,8 @@ impl Decoder {
         decoder
     }
 
-    /// Decodes a message into the next row, and tells where the captured field stands if there is one. A refused
-    /// message leaves no trace in the rows.
+    /// Decodes a message into the next row, and returns the range of the captured field if there is
+    /// one. A refused message adds no row.
     ///
     /// # Panics
     ///
@@ -100,7 +100,7 @@ impl Decoder {
         self.rows == 0
     }
 
-    /// Memory that the rows take. It walks over all columns.
+    /// Memory of the rows in bytes, counted column by column.
     pub fn bytes(&self) -> usize {
         self.root.bytes()
     }

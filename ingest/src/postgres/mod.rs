@@ -177,7 +177,7 @@ fn refused(options: &PostgresOptions, source: tokio_postgres::Error) -> Error {
     if is_of_tls(&source) {
         return Error::PostgresTls { server, source };
     }
-    if may_pass(&source) {
+    if is_transient(&source) {
         return Error::PostgresConnect { server, source };
     }
     Error::PostgresDenied {
@@ -198,9 +198,9 @@ fn is_of_tls(error: &tokio_postgres::Error) -> bool {
     error.to_string().contains("TLS") && !broke
 }
 
-/// Whether it may be gone when the same is tried again later: the connection broke, the server is starting, stopping,
-/// or short of something, or somebody else was in the way.
-pub(crate) fn may_pass(error: &tokio_postgres::Error) -> bool {
+/// Whether the same attempt may succeed later: the connection broke, the server is starting,
+/// stopping or short of a resource, or another session holds a lock.
+pub(crate) fn is_transient(error: &tokio_postgres::Error) -> bool {
     let Some(code) = error.code() else {
         // Not an answer of the server.
         return error.is_closed() || std::error::Error::source(error).is_some_and(is_io);

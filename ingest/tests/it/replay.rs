@@ -1,10 +1,10 @@
-//! Dead letters judged again by a mended declaration.
+//! Dead letters that a mended declaration accepts.
 
 use chrono_tz::Europe::Paris;
 use engine::query::Library;
+use ingest::dead_letters::{Address, Filter, find, list, summary};
 use ingest::declaration::Declarations;
 use ingest::land::Replayed;
-use ingest::letters::{Address, Filter, find, list, summary};
 
 use crate::world::{World, queries};
 
@@ -39,7 +39,7 @@ fn lines() -> Vec<String> {
     ]
 }
 
-/// A world whose letters come from the repository's declarations, and which has mended ones now.
+/// A world with dead letters by the declarations of the repository, and mended declarations now.
 async fn world() -> World {
     let mut world = World::new().await;
     world.export("a.json", &lines());
@@ -70,7 +70,7 @@ async fn told(world: &World, sql: &str) -> String {
 
 fn counts(replayed: &Replayed) -> [u64; 4] {
     [
-        replayed.judged,
+        replayed.validated,
         replayed.landed,
         replayed.present,
         replayed.malformed,
@@ -80,22 +80,26 @@ fn counts(replayed: &Replayed) -> [u64; 4] {
 const WEATHER: &str =
     "SELECT kafka_offset, temp, count(*) FROM weather GROUP BY ALL ORDER BY kafka_offset";
 const LEFT: &str = "3 invalid_json\n4 wrong_type\n5 wrong_type";
-const LETTERS: &str = "SELECT line, reason FROM dead_letters ORDER BY line";
+const DEAD_LETTERS: &str = "SELECT line, reason FROM dead_letters ORDER BY line";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_letter_that_is_well_formed_by_now_becomes_rows_and_leaves() {
+async fn replayed_dead_letter_becomes_rows_and_is_removed() {
     let world = world().await;
     let before = "2 implausible_temperature\n3 invalid_json\n4 wrong_type\n5 wrong_type";
-    assert_eq!(told(&world, LETTERS).await, before);
+    assert_eq!(told(&world, DEAD_LETTERS).await, before);
     let looked = world.replay(Filter::default(), true).await;
     assert_eq!(counts(&looked), [4, 1, 0, 3]);
-    assert_eq!(told(&world, LETTERS).await, before, "nothing was changed");
+    assert_eq!(
+        told(&world, DEAD_LETTERS).await,
+        before,
+        "nothing was changed"
+    );
     let replayed = world.replay(Filter::default(), false).await;
     assert_eq!(counts(&replayed), [4, 1, 0, 3]);
     let rows: Vec<_> = replayed.rows.values().copied().collect();
     assert_eq!(rows, [1, 2], "of weather and weather_forecast");
     assert_eq!(told(&world, WEATHER).await, "1 3.5 1\n2 285.3 1");
-    assert_eq!(told(&world, LETTERS).await, LEFT);
+    assert_eq!(told(&world, DEAD_LETTERS).await, LEFT);
     let again = world.replay(Filter::default(), false).await;
     assert_eq!(counts(&again), [3, 0, 0, 3]);
     // The older declaration refuses it no more: it has landed.
@@ -113,7 +117,7 @@ async fn a_letter_that_is_well_formed_by_now_becomes_rows_and_leaves() {
 async fn what_a_killed_replay_has_landed_is_not_landed_twice() {
     let world = world().await;
     world.replay(Filter::default(), false).await;
-    // As it is when the rows are there and the letters have not left.
+    // The state after a crash: the rows are committed, and their dead letters are still there.
     forget_last_commit(&world, "dead_letters");
     let replayed = world.replay(Filter::default(), false).await;
     assert_eq!(counts(&replayed), [4, 0, 1, 3]);
@@ -126,7 +130,7 @@ async fn what_a_killed_replay_has_landed_is_not_landed_twice() {
     assert_eq!(told(&world, WEATHER).await, "1 3.5 1\n2 285.3 1");
     let forecasts = "SELECT kafka_offset, count(*) FROM weather_forecast GROUP BY ALL ORDER BY 1";
     assert_eq!(told(&world, forecasts).await, "1 2\n2 2");
-    assert_eq!(told(&world, LETTERS).await, LEFT);
+    assert_eq!(told(&world, DEAD_LETTERS).await, LEFT);
 }
 
 fn forget_last_commit(world: &World, table: &str) {
@@ -146,7 +150,7 @@ fn forget_last_commit(world: &World, table: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn letters_are_chosen_counted_and_found() {
+async fn dead_letters_are_filtered_counted_and_found() {
     let world = world().await;
     let count = |batches: &[arrow::record_batch::RecordBatch]| -> usize {
         batches
@@ -157,8 +161,8 @@ async fn letters_are_chosen_counted_and_found() {
     let check = async |filter: Filter, expected: usize| {
         let (_, rows) = list(&world.session, &filter, None).await.expect("listed");
         assert_eq!(count(&rows), expected, "{filter:?}");
-        let judged = world.replay(filter, true).await.judged;
-        assert_eq!(judged, expected as u64, "a replay takes the same");
+        let validated = world.replay(filter, true).await.validated;
+        assert_eq!(validated, expected as u64, "a replay takes the same");
     };
     let now = chrono::Utc::now();
     check(Filter::default(), 4).await;

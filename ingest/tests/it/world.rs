@@ -13,12 +13,12 @@ use engine::lake::{Lake, StoreOptions, Stores};
 use engine::query::{Library, PartitionSelection, Report, Runner};
 use engine::runtime::{Runtime, RuntimeOptions};
 use engine::session::Session;
+use ingest::dead_letters::Filter;
 use ingest::declaration::Declarations;
 use ingest::land::{
-    Counters, Destination, FileLanding, Limits, Progress, Replay, Replayed, Roads, Room,
-    from_files, replay,
+    Counters, Destination, FileLanding, Limits, MemoryBudget, Progress, Replay, ReplaySources,
+    Replayed, from_files, replay,
 };
-use ingest::letters::Filter;
 use ingest::postgres::{PostgresOptions, Protection};
 use ingest::source::kafka::KafkaOptions;
 use tempfile::TempDir;
@@ -101,16 +101,16 @@ impl World {
                 bytes_max: 64 << 20,
                 interval: Duration::from_secs(60),
             },
-            room: Room::default(),
+            memory: MemoryBudget::default(),
             counters: Counters::default(),
         }
     }
 
-    /// Replays letters by the declarations.
+    /// Replays dead letters by the declarations.
     pub(crate) async fn replay(&self, filter: Filter, dry_run: bool) -> Replayed {
         let again = Replay {
             into: self.destination(),
-            roads: nobody(),
+            sources: unused_sources(),
             filter,
             dry_run,
         };
@@ -174,9 +174,9 @@ fn texts(batch: &RecordBatch) -> Vec<Vec<String>> {
     (0..batch.num_rows()).map(row).collect()
 }
 
-/// No letter here is from Kafka or PostgreSQL, so that nobody is asked.
-fn nobody() -> Roads {
-    Roads {
+/// All dead letters here are from files, so a replay never connects to these.
+fn unused_sources() -> ReplaySources {
+    ReplaySources {
         kafka: KafkaOptions {
             bootstrap_servers: vec!["127.0.0.1:1".to_owned()],
             group_id: "test".to_owned(),

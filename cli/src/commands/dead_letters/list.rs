@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::{AsArray as _, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimestampMicrosecondType};
-use ingest::letters;
+use ingest::dead_letters;
 
 use super::escape::printable;
 use super::show::instant;
@@ -46,9 +46,9 @@ impl List {
         let zone = app.config.time.zone;
         let filter = self.which.filter(self.topic.clone(), zone)?;
         let (schema, rows) = if self.summary {
-            letters::summary(&session, &filter).await?
+            dead_letters::summary(&session, &filter).await?
         } else {
-            letters::list(&session, &filter, Some(self.limit)).await?
+            dead_letters::list(&session, &filter, Some(self.limit)).await?
         };
         if self.format != Format::Table {
             return print_all(self.format, &schema, &rows, out);

@@ -1,9 +1,9 @@
-//! `isobar dead-letters replay`: letters are judged again.
+//! `isobar dead-letters replay`: validates dead letters again, and lands them.
 
 use std::time::Instant;
 
 use anyhow::bail;
-use ingest::land::{self, Counters, Replayed, Roads};
+use ingest::land::{self, Counters, ReplaySources, Replayed};
 
 use super::escape::printable;
 use super::which::Which;
@@ -34,7 +34,7 @@ pub(crate) struct Replay {
     dry_run: bool,
 }
 
-/// Letters that are named when they cannot be judged.
+/// Limit of the dead letters that the command names because they cannot be validated.
 const NAMED_MAX: usize = 20;
 
 impl Replay {
@@ -46,11 +46,11 @@ impl Replay {
         let bar = Bar::new(app.show, "replaying", 0, "letters");
         let progress = |replayed: &Replayed| {
             let note = format!("{} landed", text::count(replayed.landed));
-            bar.at(replayed.judged, 0, note);
+            bar.at(replayed.validated, 0, note);
         };
         let asked = land::Replay {
             into: destination(app, &lake, Counters::default()).await?,
-            roads: Roads {
+            sources: ReplaySources {
                 kafka: app.kafka(topic),
                 postgres: app.postgres(),
             },
@@ -64,14 +64,14 @@ impl Replay {
             let what = if self.dry_run { "would get" } else { "got" };
             out.line(format_args!("{table} {what} {rows}"))?;
         }
-        for (letter, why) in done.unjudged.iter().take(NAMED_MAX) {
+        for (letter, why) in done.not_validated.iter().take(NAMED_MAX) {
             let letter = printable(&letter.to_string());
             out.line(format_args!("{letter} stays: {why}"))?;
         }
         let elapsed = text::seconds(started.elapsed());
         out.line(format_args!("{} in {elapsed}", self.summary(&done)))?;
         out.flush()?;
-        match done.unjudged.len() as u64 {
+        match done.not_validated.len() as u64 {
             0 => Ok(()),
             count => bail!(
                 "{} could not be judged and stay; if the messages are in export files, land those (`isobar land --from files`)",
@@ -84,11 +84,11 @@ impl Replay {
         let landed = if self.dry_run { "would land" } else { "landed" };
         format!(
             "{}: {} {landed}, {} had landed already, {} malformed still, {} not judged",
-            text::counted(done.judged, "letter"),
+            text::counted(done.validated, "letter"),
             text::count(done.landed),
             text::count(done.present),
             text::count(done.malformed),
-            text::count(done.unjudged.len() as u64),
+            text::count(done.not_validated.len() as u64),
         )
     }
 }

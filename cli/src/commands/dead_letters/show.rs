@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::bail;
 use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use chrono::{DateTime, SecondsFormat};
-use ingest::letters::{self, Address, Letter};
+use ingest::dead_letters::{self, Address, DeadLetter};
 
 use super::escape::{escaped, printable};
 use crate::app::App;
@@ -37,7 +37,7 @@ impl Show {
     pub(super) async fn run(&self, app: &App, out: &mut Output) -> anyhow::Result<()> {
         let lake = app.lake()?;
         let session = app.session(&lake)?;
-        let found = letters::find(&session, &self.letter).await?;
+        let found = dead_letters::find(&session, &self.letter).await?;
         let letter = match found.as_slice() {
             [letter] => letter,
             [] => bail!(
@@ -70,7 +70,7 @@ impl Show {
     }
 }
 
-fn facts(letter: &Letter) -> Vec<(&'static str, String)> {
+fn facts(letter: &DeadLetter) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("letter", printable(&letter.address().to_string())),
         ("received at", instant(letter.received_us)),
@@ -98,7 +98,7 @@ fn facts(letter: &Letter) -> Vec<(&'static str, String)> {
 }
 
 /// The letter as one row, its value as text if it is, else in hexadecimal.
-fn row(letter: &Letter) -> anyhow::Result<RecordBatch> {
+fn row(letter: &DeadLetter) -> anyhow::Result<RecordBatch> {
     let text = |value: Option<String>| Arc::new(StringArray::from(vec![value])) as ArrayRef;
     let (partition, offset) = letter.identity.unzip();
     let (path, line) = letter.place.clone().unzip();

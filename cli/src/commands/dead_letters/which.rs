@@ -6,7 +6,7 @@ use anyhow::anyhow;
 use chrono::{DateTime, NaiveDate, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use clap::ValueEnum as _;
-use ingest::letters::Filter;
+use ingest::dead_letters::Filter;
 
 use crate::commands::land::Source;
 use crate::commands::run;

@@ -14,9 +14,9 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use super::super::dead_letters::DeadLetter;
 use super::super::event_time;
-use super::{Checked, Columns, Decoded, Letters, Origin, plausible, texts};
+use super::{Checked, Columns, DeadLetterContext, Decoded, Origin, plausible, texts};
+use crate::dead_letters::NewDeadLetter;
 use crate::declaration::Topic;
 use crate::message::{Decoder, envelope};
 use crate::source::files::{Block, Content};
@@ -27,9 +27,9 @@ struct Line {
     text: Range<usize>,
 }
 
-/// What all letters of a block have in common.
+/// What all dead letters of a block have in common.
 struct Source {
-    letters: Letters,
+    context: DeadLetterContext,
     path: Arc<str>,
     text: Bytes,
 }
@@ -43,15 +43,15 @@ impl Source {
         }
     }
 
-    fn letter(
+    fn dead_letter(
         &self,
         line: &Line,
         identity: Option<(i32, i64)>,
         reason: &str,
         detail: String,
-    ) -> DeadLetter {
+    ) -> NewDeadLetter {
         let origin = self.origin(line, identity);
-        self.letters.letter(origin, reason, detail)
+        self.context.dead_letter(origin, reason, detail)
     }
 }
 
@@ -77,7 +77,12 @@ pub(crate) fn decode(
             }
             Err(refusal) => {
                 let identity = envelope::salvage(text);
-                refused.push(source.letter(&line, identity, refusal.reason.text(), refusal.detail));
+                refused.push(source.dead_letter(
+                    &line,
+                    identity,
+                    refusal.reason.text(),
+                    refusal.detail,
+                ));
             }
         }
     }
@@ -102,7 +107,7 @@ pub(crate) fn decode(
                     .ok()
                     .filter(|partition| *partition >= 0 && offset >= 0)
                     .map(|partition| (partition, offset));
-                refused.push(source.letter(line, identity, reason, detail.clone()));
+                refused.push(source.dead_letter(line, identity, reason, detail.clone()));
                 false
             }
         };
@@ -118,7 +123,7 @@ pub(crate) fn decode(
     Ok(Decoded {
         messages,
         origins: origins.collect(),
-        letters: source.letters.clone(),
+        context: source.context.clone(),
         refused,
         repeated,
     })
@@ -129,10 +134,10 @@ fn open(
     topic: &Topic,
     block: Block,
     now: DateTime<Utc>,
-    refused: &mut Vec<DeadLetter>,
+    refused: &mut Vec<NewDeadLetter>,
 ) -> (Source, Vec<Line>) {
     let source = |text| Source {
-        letters: Letters::new("files", topic, now),
+        context: DeadLetterContext::new("files", topic, now),
         path: block.path,
         text,
     };
@@ -149,7 +154,7 @@ fn open(
             let source = source(beginning);
             let identity = envelope::salvage(&source.text);
             let detail = format!("the line has {length} bytes; its beginning is kept here");
-            refused.push(source.letter(&line, identity, "message_too_long", detail));
+            refused.push(source.dead_letter(&line, identity, "message_too_long", detail));
             (source, Vec::new())
         }
         Content::End => (source(Bytes::new()), Vec::new()),
@@ -210,7 +215,7 @@ impl Envelopes {
         }
     }
 
-    /// What the envelope of each message says, judged.
+    /// Validates the envelope of each message.
     fn check(&self, now: DateTime<Utc>) -> Vec<Checked> {
         (0..self.offsets.len())
             .map(|index| {

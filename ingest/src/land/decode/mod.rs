@@ -1,4 +1,4 @@
-//! What a source yields into a batch of messages; what is malformed becomes a dead letter.
+//! Decodes a block of a source into a batch of messages. A malformed message becomes a dead letter.
 
 pub(crate) mod lines;
 pub(crate) mod records;
@@ -17,11 +17,11 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 
-use super::dead_letters::DeadLetter;
+use crate::dead_letters::NewDeadLetter;
 use crate::declaration::{IDENTITY, Topic, message_columns};
 use crate::source::Positions;
 
-/// An event time this much ahead of the clock is a fault, not a skew.
+/// Limit of clock skew: an event time further ahead of our clock is refused.
 const AHEAD_MAX: TimeDelta = TimeDelta::days(1);
 
 /// Messages decoded together.
@@ -29,21 +29,23 @@ const AHEAD_MAX: TimeDelta = TimeDelta::days(1);
 pub(crate) struct Decoded {
     /// Well-formed messages, each identity once, in the columns that tables select from.
     pub(crate) messages: RecordBatch,
-    /// Where each message of the batch came from.
+    /// Source of each message of the batch.
     origins: Vec<Origin>,
-    letters: Letters,
-    pub(crate) refused: Vec<DeadLetter>,
-    /// Messages whose identity another one of them had already.
+    context: DeadLetterContext,
+    /// Messages that were refused.
+    pub(crate) refused: Vec<NewDeadLetter>,
+    /// Messages with the identity of an earlier message of the same block.
     pub(crate) repeated: u64,
 }
 
 impl Decoded {
+    /// The newest event time, UTC microseconds.
     pub(crate) fn newest_event_us(&self) -> Option<i64> {
         let instants = self.messages.column_by_name("kafka_timestamp")?;
         arrow::compute::max(instants.as_primitive::<TimestampMicrosecondType>())
     }
 
-    /// Lines that the messages of the batch stand in, where they come from lines.
+    /// Line numbers of the messages, if the source is a file.
     pub(crate) fn lines(&self) -> impl Iterator<Item = i64> {
         let places = self
             .origins
@@ -52,7 +54,8 @@ impl Decoded {
         places.map(|place| place.1)
     }
 
-    /// By topic partition, the newest event time among the messages before these positions.
+    /// By topic partition, the newest event time among the messages before these positions, UTC
+    /// microseconds.
     pub(crate) fn newest_before(&self, positions: &Positions) -> BTreeMap<i32, i64> {
         let column = |name| self.messages.column_by_name(name);
         let [partition, offset] = [IDENTITY[1], IDENTITY[2]].map(column);
@@ -74,14 +77,14 @@ impl Decoded {
         newest
     }
 
-    /// The dead letter of a message that was refused after it had been decoded.
-    pub(crate) fn letter(&self, index: usize, reason: &str, detail: String) -> DeadLetter {
+    /// The dead letter of a decoded message that a declared rule refuses.
+    pub(crate) fn dead_letter(&self, index: usize, reason: &str, detail: String) -> NewDeadLetter {
         let origin = self.origins[index].clone();
-        self.letters.letter(origin, reason, detail)
+        self.context.dead_letter(origin, reason, detail)
     }
 }
 
-/// Where a message came from, and its bytes.
+/// The source of a message, and its bytes.
 #[derive(Clone, Debug)]
 struct Origin {
     /// Topic partition and offset, if they could be read.
@@ -93,13 +96,13 @@ struct Origin {
 
 /// What all dead letters of a batch have in common.
 #[derive(Clone, Debug)]
-struct Letters {
+struct DeadLetterContext {
     source: &'static str,
     topic: Arc<str>,
     received_us: i64,
 }
 
-impl Letters {
+impl DeadLetterContext {
     fn new(source: &'static str, topic: &Topic, now: DateTime<Utc>) -> Self {
         Self {
             source,
@@ -108,8 +111,8 @@ impl Letters {
         }
     }
 
-    fn letter(&self, origin: Origin, reason: &str, detail: String) -> DeadLetter {
-        DeadLetter {
+    fn dead_letter(&self, origin: Origin, reason: &str, detail: String) -> NewDeadLetter {
+        NewDeadLetter {
             received_us: self.received_us,
             source: self.source,
             topic: Arc::clone(&self.topic),
@@ -125,7 +128,7 @@ impl Letters {
 /// The event time of a message, or reason and detail of its refusal.
 type Checked = Result<DateTime<Utc>, (&'static str, String)>;
 
-/// Judges an event time.
+/// Validates an event time.
 fn plausible(instant: DateTime<Utc>, now: DateTime<Utc>) -> Checked {
     // No weather was put into Kafka before.
     let earliest = Utc.with_ymd_and_hms(2000, 1, 1, 0, 0, 0).single();
@@ -136,7 +139,7 @@ fn plausible(instant: DateTime<Utc>, now: DateTime<Utc>) -> Checked {
     Ok(instant)
 }
 
-/// The columns of messages, whatever road they came.
+/// The columns of messages, the same for every source.
 struct Columns {
     partitions: Int32Array,
     offsets: Int64Array,
@@ -164,7 +167,8 @@ impl Columns {
     }
 }
 
-/// Parts of `text`, in their order, that the decoder has checked. Where they follow on each other, nothing is copied.
+/// Ranges of `text`, in order, which the decoder has checked to be UTF-8. Adjacent ranges are not
+/// copied.
 fn texts(text: &Bytes, ranges: &[Range<usize>]) -> Result<StringArray, ArrowError> {
     let is_whole = ranges.windows(2).all(|pair| pair[0].end == pair[1].start);
     let lengths = ranges.iter().map(ExactSizeIterator::len);

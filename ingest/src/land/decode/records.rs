@@ -1,4 +1,5 @@
-//! Records of Kafka and rows of PostgreSQL: a message as it is, with its identity and its time beside it.
+//! Decodes records of Kafka and rows of PostgreSQL: messages without an envelope, whose identity
+//! and time are columns of their own.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use arrow::array::{ArrayRef, Int32Array, Int64Array, StringBuilder, TimestampMic
 use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 
-use super::{Checked, Columns, Decoded, Letters, Origin, plausible, texts};
+use super::{Checked, Columns, DeadLetterContext, Decoded, Origin, plausible, texts};
 use crate::declaration::Topic;
 use crate::message::Decoder;
 use crate::source::{Record, Records};
@@ -18,7 +19,7 @@ pub(crate) fn decode(
     records: &Records,
     now: DateTime<Utc>,
 ) -> Result<Decoded, ArrowError> {
-    let letters = Letters::new(records.source, topic, now);
+    let context = DeadLetterContext::new(records.source, topic, now);
     let mut decoder = Decoder::new(&topic.shape);
     let already = records.refused.iter().map(|refused| {
         let origin = Origin {
@@ -26,12 +27,12 @@ pub(crate) fn decode(
             place: None,
             value: records.bytes.slice(refused.value.clone()),
         };
-        letters.letter(origin, &refused.reason, refused.detail.clone())
+        context.dead_letter(origin, &refused.reason, refused.detail.clone())
     });
     let mut refused: Vec<_> = already.collect();
     let mut taken: Vec<(&Record, DateTime<Utc>)> = Vec::with_capacity(records.list.len());
     for record in &records.list {
-        let judged = event_time(record, now).and_then(|instant| {
+        let validated = event_time(record, now).and_then(|instant| {
             let text = record.value.clone().map(|range| &records.bytes[range]);
             let text = text.ok_or_else(|| ("empty", "the record has no value".to_owned()))?;
             decoder
@@ -39,10 +40,10 @@ pub(crate) fn decode(
                 .map_err(|refusal| (refusal.reason.text(), refusal.detail))?;
             Ok(instant)
         });
-        match judged {
+        match validated {
             Ok(instant) => taken.push((record, instant)),
             Err((reason, detail)) => {
-                refused.push(letters.letter(origin(records, record), reason, detail));
+                refused.push(context.dead_letter(origin(records, record), reason, detail));
             }
         }
     }
@@ -51,7 +52,7 @@ pub(crate) fn decode(
     Ok(Decoded {
         messages,
         origins: origins.collect(),
-        letters,
+        context,
         refused,
         repeated: 0,
     })
@@ -85,7 +86,7 @@ fn columns(
     let mut keys = StringBuilder::new();
     for (record, _) in taken {
         let key = record.key.clone().map(|range| &records.keys[range]);
-        // A key that is no text is nobody's to read in SQL.
+        // SQL sees the key as text; a key that is not UTF-8 becomes NULL.
         keys.append_option(key.and_then(|key| str::from_utf8(key).ok()));
     }
     let values: Vec<Range<usize>> = taken

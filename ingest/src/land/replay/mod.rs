@@ -1,12 +1,14 @@
-//! Replay: dead letters are judged again by what is declared now. Those that are well-formed become rows of their topic's
-//! tables, each once, and leave `dead_letters`.
+//! Replay: validates dead letters again by the present declarations. Messages that are well-formed
+//! now become rows of their topic's tables, each once, and are removed from `dead_letters`.
 //!
-//! It is a landing whose source is the letters: it leaves the mark of one, so that a landing beside it begins anew from
-//! what the tables say, and so does the replay when the landing was first. Rows are committed before their letters leave.
-//! What a table has is read from its rows and not from its positions: a refused message lies before a position and has none.
+//! A replay is a landing whose source is table `dead_letters`: it commits the fencing token of one,
+//! so that a landing beside it restarts from the tables, and the replay restarts when the landing
+//! commits first. It commits rows before it removes their dead letters. Deduplication reads the
+//! rows of each table and not its position: a refused message lies before the position, and has no
+//! rows.
 
-mod judge;
 mod removal;
+mod validate;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -17,77 +19,81 @@ use engine::lake::{DataFile, PartitionKey, Table, TableName};
 use roaring::RoaringTreemap;
 use tracing::{info, warn};
 
-pub use self::judge::Roads;
-use self::judge::{Judge, Judged, Verdict};
-use self::removal::{Leaving, TakenOut, take_out};
+use self::removal::{Removal, RemovalOutcome, remove_rows};
+pub use self::validate::ReplaySources;
+use self::validate::{DeadLetterValidator, ValidatedChunk, Validity};
+use super::Destination;
 use super::buffer::Buffer;
-use super::coordinator::claim;
-use super::landed::Identities;
-use super::room::Guest;
+use super::dedup::{OffsetSet, dedup_mask};
+use super::memory_budget::BudgetShare;
 use super::tables::Tables;
-use super::{Destination, dead_letters};
+use crate::dead_letters::{self, Address, DeadLetter, Filter};
 use crate::declaration::Topic;
 use crate::error::Error;
-use crate::letters::{Address, Filter, Letter};
 use crate::source::Positions;
 
-/// How often a replay begins anew because others committed meanwhile.
+/// Attempts at a replay while other processes commit to the same tables.
 const TRIES: usize = 10;
-/// Letters, and bytes of them, that are judged together.
-const CHUNK_LETTERS: usize = 4096;
+/// Dead letters, and bytes of them, that are validated together.
+const CHUNK_DEAD_LETTERS: usize = 4096;
 const CHUNK_BYTES: usize = 4 << 20;
 
 /// A replay of dead letters of one topic.
 #[derive(Debug)]
 pub struct Replay {
+    /// Where the rows go.
     pub into: Destination,
-    pub roads: Roads,
-    /// Which letters; the topic is that of `roads.kafka`, whatever it says.
+    /// Where messages are read again.
+    pub sources: ReplaySources,
+    /// Selects dead letters. Its topic is ignored: the replay takes that of `sources.kafka`.
     pub filter: Filter,
-    /// Whether only to look what would land.
+    /// Whether to count what would land, and to change nothing.
     pub dry_run: bool,
 }
 
-/// What became of the letters.
+/// What a replay did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Replayed {
-    /// Letters judged.
-    pub judged: u64,
-    /// Letters whose messages became rows.
+    /// Dead letters that were validated.
+    pub validated: u64,
+    /// Dead letters whose messages became rows.
     pub landed: u64,
-    /// Letters whose messages had all their rows already.
+    /// Dead letters whose messages had all their rows already.
     pub present: u64,
-    /// Letters that are malformed still, and stay as they are.
+    /// Dead letters that are still malformed, and stay.
     pub malformed: u64,
-    /// Letters that stay because they cannot be judged, with the reason.
-    pub unjudged: Vec<(Address, String)>,
+    /// Dead letters that stay because they cannot be validated, with the reason.
+    pub not_validated: Vec<(Address, String)>,
     /// New rows by table.
     pub rows: BTreeMap<TableName, u64>,
 }
 
-/// Replays what the filter chooses. `progress` hears of each chunk.
+/// Replays the dead letters that the filter selects. It calls `progress` after each chunk.
 ///
 /// # Errors
-/// When no table is declared for the topic, the storage, Kafka or PostgreSQL fails, or others commit all the time. What was
-/// committed before stays; a repeated replay goes on from there.
+/// When no table is declared for the topic, when the storage, Kafka or PostgreSQL fails, or when
+/// other processes commit during every attempt. Earlier commits stay, and a repeated replay
+/// continues from there.
 pub async fn replay(
     replay: Replay,
     progress: &(dyn Fn(&Replayed) + Sync),
 ) -> Result<Replayed, Error> {
-    let topic = replay.into.topic(&replay.roads.kafka.topic)?;
+    let topic = replay.into.topic(&replay.sources.kafka.topic)?;
     let filter = Filter {
         topic: Some(topic.name.clone()),
         ..replay.filter.clone()
     };
     let mut last = None;
     for _ in 0..TRIES {
-        let Some(letters) = replay.into.lake.open(&dead_letters::table_name()).await? else {
+        let Some(table) = replay.into.lake.open(&dead_letters::table_name()).await? else {
             return Ok(Replayed::default());
         };
-        let mut attempt = Attempt::begin(&replay, &topic, &filter, letters).await?;
+        let mut attempt = Attempt::begin(&replay, &topic, &filter, table).await?;
         match attempt.run(progress).await {
-            Ok(TakenOut::Done) => return Ok(attempt.replayed),
-            Ok(TakenOut::Moved) => warn!("somebody else rewrote dead letters; judging them anew"),
+            Ok(RemovalOutcome::Removed) => return Ok(attempt.replayed),
+            Ok(RemovalOutcome::FilesReplaced) => {
+                warn!("another process rewrote dead letters; validating them again");
+            }
             Err(error @ Error::Superseded { .. }) => {
                 warn!("{error}");
                 last = Some(error);
@@ -101,31 +107,34 @@ pub async fn replay(
     }))
 }
 
-/// One way through the letters, from what the tables have when it begins.
+/// One attempt at a replay, which starts by reading what the tables hold.
 struct Attempt<'a> {
     replay: &'a Replay,
     filter: &'a Filter,
-    letters: Table,
+    /// Table `dead_letters`.
+    dead_letters: Table,
+    /// Of the topic's tables.
     names: Vec<TableName>,
-    /// By table, read from its rows.
-    landed: Vec<Identities>,
-    /// Where rows go; nowhere when it is only looked.
+    /// By table: messages whose rows are committed or buffered.
+    landed: Vec<OffsetSet>,
+    /// None in a dry run.
     target: Option<Target>,
-    judge: Judge,
+    validator: DeadLetterValidator,
     replayed: Replayed,
 }
 
-/// The tables, and rows on their way to them.
+/// The tables, and the rows that wait for their commit.
 struct Target {
     tables: Tables,
     buffer: Buffer,
-    _guest: Guest,
+    /// Registers the replay with the memory budget until it is dropped.
+    _share: BudgetShare,
 }
 
-/// A letter and where it stands: its row in the data file that is being read.
-struct Standing {
+/// A dead letter, and its row number in the data file that is being read.
+struct FileRow {
     row: u32,
-    letter: Letter,
+    letter: DeadLetter,
 }
 
 impl<'a> Attempt<'a> {
@@ -133,7 +142,7 @@ impl<'a> Attempt<'a> {
         replay: &'a Replay,
         topic: &Arc<Topic>,
         filter: &'a Filter,
-        mut letters: Table,
+        mut dead_letters: Table,
     ) -> Result<Self, Error> {
         let into = &replay.into;
         let schemas: Vec<_> = topic
@@ -141,32 +150,36 @@ impl<'a> Attempt<'a> {
             .iter()
             .map(|table| (table.name.clone(), table.schema.clone()))
             .collect();
-        // Before the identities are read: who commits in between is noticed by the first commit.
+        // Opened before the offsets are read: the first commit then conflicts with every commit
+        // that another process makes in between.
         let target = if replay.dry_run {
             None
         } else {
-            letters.remove_orphan_files().await?;
-            let (room, counters) = (&into.room, &into.counters);
-            let guest = room.enter();
+            dead_letters.remove_orphan_files().await?;
+            let (budget, counters) = (&into.memory, &into.counters);
+            let share = budget.register();
             Some(Target {
-                tables: Tables::open(&into.lake, &topic.name, &schemas, room, counters).await?,
-                buffer: Buffer::new(schemas.len(), guest.hand()),
-                _guest: guest,
+                tables: Tables::open(&into.lake, &topic.name, &schemas, budget, counters).await?,
+                buffer: Buffer::new(schemas.len(), share.reservation()),
+                _share: share,
             })
         };
         let mut landed = Vec::new();
         for (name, _) in &schemas {
-            let none = Identities::below(Positions::new());
+            let none = OffsetSet::below(Positions::new());
             landed.push(match into.lake.snapshot(name).await? {
-                Some(_) => none.read(&into.session, name, &topic.name).await?,
+                Some(_) => {
+                    none.read_committed(&into.session, name, &topic.name)
+                        .await?
+                }
                 None => none,
             });
         }
         Ok(Self {
             replay,
             filter,
-            judge: Judge::new(topic, &replay.roads, &letters).await?,
-            letters,
+            validator: DeadLetterValidator::new(topic, &replay.sources, &dead_letters).await?,
+            dead_letters,
             names: schemas.into_iter().map(|(name, _)| name).collect(),
             landed,
             target,
@@ -174,32 +187,35 @@ impl<'a> Attempt<'a> {
         })
     }
 
-    async fn run(&mut self, progress: &(dyn Fn(&Replayed) + Sync)) -> Result<TakenOut, Error> {
+    async fn run(
+        &mut self,
+        progress: &(dyn Fn(&Replayed) + Sync),
+    ) -> Result<RemovalOutcome, Error> {
         let all = PartitionKey::of(None, None);
-        let files: Vec<DataFile> = self.letters.snapshot().data_files(&all).collect();
-        let mut leaving = Vec::new();
+        let files: Vec<DataFile> = self.dead_letters.snapshot().data_files(&all).collect();
+        let mut removals = Vec::new();
         for file in files {
-            let rows = self.judge_file(&file, progress).await?;
+            let rows = self.validate_file(&file, progress).await?;
             if !rows.is_empty() {
-                leaving.push(Leaving { file, rows });
+                removals.push(Removal { file, rows });
             }
         }
         let Some(target) = &mut self.target else {
-            return Ok(TakenOut::Done);
+            return Ok(RemovalOutcome::Removed);
         };
         target.commit().await?;
-        // Only now that their rows are there may the letters go.
-        take_out(&mut self.letters, &leaving).await
+        // Removed only after the commit of their rows: a crash in between loses nothing.
+        remove_rows(&mut self.dead_letters, &removals).await
     }
 
-    /// Judges the chosen letters of one file; the rows of those that are to leave it.
-    async fn judge_file(
+    /// Validates the selected dead letters of one file, and returns the rows to remove from it.
+    async fn validate_file(
         &mut self,
         file: &DataFile,
         progress: &(dyn Fn(&Replayed) + Sync),
     ) -> Result<RoaringTreemap, Error> {
-        let mut leaving = RoaringTreemap::new();
-        let batches = self.letters.rows(file).await?;
+        let mut removed = RoaringTreemap::new();
+        let batches = self.dead_letters.rows(file).await?;
         let (mut chunk, mut bytes, mut first) = (Vec::new(), 0, 0u32);
         for batch in batches {
             let batch = batch?;
@@ -208,50 +224,50 @@ impl<'a> Attempt<'a> {
             let rows = (first..first + count).zip(mask.iter());
             let chosen = rows.filter(|(_, is_chosen)| *is_chosen == Some(true));
             let batch = filtered(&batch, &mask)?;
-            for ((row, _), letter) in chosen.zip(Letter::read(&batch)) {
+            for ((row, _), letter) in chosen.zip(DeadLetter::read(&batch)) {
                 bytes += letter.value.len();
-                chunk.push(Standing { row, letter });
+                chunk.push(FileRow { row, letter });
             }
             first += count;
-            if chunk.len() >= CHUNK_LETTERS || bytes >= CHUNK_BYTES {
-                self.judge_chunk(&std::mem::take(&mut chunk), &mut leaving)
+            if chunk.len() >= CHUNK_DEAD_LETTERS || bytes >= CHUNK_BYTES {
+                self.validate_chunk(&std::mem::take(&mut chunk), &mut removed)
                     .await?;
                 bytes = 0;
                 progress(&self.replayed);
             }
         }
-        self.judge_chunk(&chunk, &mut leaving).await?;
+        self.validate_chunk(&chunk, &mut removed).await?;
         progress(&self.replayed);
-        Ok(leaving)
+        Ok(removed)
     }
 
-    async fn judge_chunk(
+    async fn validate_chunk(
         &mut self,
-        chunk: &[Standing],
-        leaving: &mut RoaringTreemap,
+        chunk: &[FileRow],
+        removed: &mut RoaringTreemap,
     ) -> Result<(), Error> {
         if chunk.is_empty() {
             return Ok(());
         }
-        let letters: Vec<_> = chunk.iter().map(|standing| &standing.letter).collect();
-        let Judged { verdicts, rows } = self.judge.judge(&letters).await?;
-        self.replayed.judged += chunk.len() as u64;
+        let letters: Vec<_> = chunk.iter().map(|row| &row.letter).collect();
+        let ValidatedChunk { validity, rows } = self.validator.validate(&letters).await?;
+        self.replayed.validated += chunk.len() as u64;
         let mut well_formed = 0;
-        for (Standing { row, letter }, verdict) in chunk.iter().zip(verdicts) {
-            match verdict {
-                Verdict::WellFormed => {
+        for (FileRow { row, letter }, validity) in chunk.iter().zip(validity) {
+            match validity {
+                Validity::WellFormed => {
                     well_formed += 1;
-                    leaving.insert(u64::from(*row));
+                    removed.insert(u64::from(*row));
                 }
-                Verdict::Malformed => self.replayed.malformed += 1,
-                // The message has come by another road, which was all that could be hoped for.
-                Verdict::Unjudged(_) if self.has_rows(letter) => {
+                Validity::Malformed => self.replayed.malformed += 1,
+                // The message has landed from another source, so the dead letter is settled.
+                Validity::Unknown(_) if self.has_rows(letter) => {
                     well_formed += 1;
-                    leaving.insert(u64::from(*row));
+                    removed.insert(u64::from(*row));
                 }
-                Verdict::Unjudged(why) => {
-                    let unjudged = (letter.address(), why);
-                    self.replayed.unjudged.push(unjudged);
+                Validity::Unknown(why) => {
+                    let address = letter.address();
+                    self.replayed.not_validated.push((address, why));
                 }
             }
         }
@@ -263,27 +279,31 @@ impl<'a> Attempt<'a> {
         self.replayed.present += well_formed - landed.min(well_formed);
         if let Some(target) = &mut self.target {
             let bytes = letters.iter().map(|letter| letter.value.len() as u64);
-            target.buffer.weigh(bytes.sum());
-            if target.buffer.is_full(&self.replay.into.limits) {
+            target.buffer.add_bytes(bytes.sum());
+            if target.buffer.should_commit(&self.replay.into.limits) {
                 target.commit().await?;
             }
         }
         Ok(())
     }
 
-    fn has_rows(&self, letter: &Letter) -> bool {
-        let has = |identity| self.landed.iter().any(|landed| landed.has(identity));
+    fn has_rows(&self, letter: &DeadLetter) -> bool {
+        let has = |identity| {
+            self.landed
+                .iter()
+                .any(|landed| landed.contains_single(identity))
+        };
         letter.identity.is_some_and(has)
     }
 
-    /// Adds the rows that the tables lack to the buffer; how many messages they are of.
+    /// Adds the rows that the tables lack to the buffer, and returns the number of their messages.
     fn accept(&mut self, rows: Vec<Vec<RecordBatch>>) -> Result<u64, Error> {
-        let mut verdicts: HashMap<(i32, i64), bool> = HashMap::new();
+        // By message: whether it is new to any table.
+        let mut messages: HashMap<(i32, i64), bool> = HashMap::new();
         for (table, rows) in rows.into_iter().enumerate() {
-            // A message may be many rows; the first of them decides for all.
-            let mut claimed = HashMap::new();
+            let mut decided = HashMap::new();
             for rows in rows {
-                let mask = claim(&rows, &mut self.landed[table], &mut claimed);
+                let mask = dedup_mask(&rows, &mut self.landed[table], &mut decided);
                 let new = filter_record_batch(&rows, &mask).map_err(|source| Error::Encode {
                     table: self.names[table].clone(),
                     source: source.into(),
@@ -294,16 +314,16 @@ impl<'a> Attempt<'a> {
                     target.buffer.push(table, new);
                 }
             }
-            for (identity, new) in claimed {
-                *verdicts.entry(identity).or_default() |= new;
+            for (identity, new) in decided {
+                *messages.entry(identity).or_default() |= new;
             }
         }
-        Ok(verdicts.values().filter(|new| **new).count() as u64)
+        Ok(messages.values().filter(|new| **new).count() as u64)
     }
 }
 
 impl Target {
-    /// Commits what is in hand and waits for it. All rows of a message and a table are in one commit.
+    /// Commits the buffer and waits for it. All rows of a message and a table are in one commit.
     async fn commit(&mut self) -> Result<(), Error> {
         match self.buffer.seal(&self.tables.stage()).await {
             Some(sealed) => {
@@ -315,7 +335,7 @@ impl Target {
     }
 }
 
-/// The rows that `mask` chooses; a null chooses none.
+/// The rows that `mask` selects; a null selects none.
 fn filtered(batch: &RecordBatch, mask: &arrow::array::BooleanArray) -> Result<RecordBatch, Error> {
     filter_record_batch(batch, mask).map_err(|source| Error::Encode {
         table: dead_letters::table_name(),

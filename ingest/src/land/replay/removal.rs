@@ -1,4 +1,5 @@
-//! Letters leave their table: the files that they stand in are written anew without them, all in one commit.
+//! Removes replayed rows from table `dead_letters`: one commit replaces their data files by files
+//! without them.
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -9,109 +10,114 @@ use engine::lake::{
 use roaring::RoaringTreemap;
 use tracing::{info, warn};
 
-use super::super::dead_letters;
+use crate::dead_letters;
 use crate::error::Error;
 
-/// Name of the marks by which such a commit is found again.
+/// Application id of the transaction that identifies such a commit in the log.
 const REPLAY: &str = "isobar/replay";
-/// How often the commit is tried while landings commit to the same table.
+/// Attempts at the commit while landings commit to the same table.
 const TRIES: usize = 15;
 
-/// Letters that are to leave.
-pub(super) struct Leaving {
+/// Rows to remove from one data file.
+pub(super) struct Removal {
+    /// The file as the table names it.
     pub(super) file: DataFile,
-    /// Their rows in it.
+    /// Row numbers in the file, from 0.
     pub(super) rows: RoaringTreemap,
 }
 
-/// How it ended.
+/// How [`remove_rows`] ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum TakenOut {
-    Done,
-    /// Some of the files are not part of the table any more: somebody else has rewritten them.
-    Moved,
+pub(super) enum RemovalOutcome {
+    Removed,
+    /// Another process has rewritten some of the files, so that the row numbers are not valid.
+    FilesReplaced,
 }
 
-/// Takes the letters out of their table.
+/// Removes rows from the table.
 ///
-/// A landing may add letters meanwhile. Its files are others than ours, so the same change is tried again on top.
-pub(super) async fn take_out(letters: &mut Table, leaving: &[Leaving]) -> Result<TakenOut, Error> {
-    if leaving.is_empty() {
-        return Ok(TakenOut::Done);
+/// A landing may add dead letters meanwhile. It adds other files than those that are replaced here,
+/// so the same change is committed on top.
+pub(super) async fn remove_rows(
+    table: &mut Table,
+    removals: &[Removal],
+) -> Result<RemovalOutcome, Error> {
+    if removals.is_empty() {
+        return Ok(RemovalOutcome::Removed);
     }
-    let is_there = |letters: &Table| {
-        let snapshot = letters.snapshot();
-        let mut files = leaving.iter().map(|leaving| leaving.file.path());
+    let has_files = |table: &Table| {
+        let snapshot = table.snapshot();
+        let mut files = removals.iter().map(|removal| removal.file.path());
         files.all(|path| snapshot.has_file(path))
     };
-    let mut sweep = FencingToken::newest(letters.snapshot()).await?;
-    let mut change = rewritten(letters, leaving).await?;
+    let mut token = FencingToken::newest(table.snapshot()).await?;
+    let mut change = replace_files(table, removals).await?;
     for _ in 0..TRIES {
-        if let CommitOutcome::Committed(version) = letters.commit(&change).await? {
-            let taken: u64 = leaving.iter().map(|leaving| leaving.rows.len()).sum();
-            info!(table = %letters.name(), version, letters = taken, "letters have left");
-            return Ok(TakenOut::Done);
+        if let CommitOutcome::Committed(version) = table.commit(&change).await? {
+            let rows: u64 = removals.iter().map(|removal| removal.rows.len()).sum();
+            info!(table = %table.name(), version, rows, "removed replayed dead letters");
+            return Ok(RemovalOutcome::Removed);
         }
-        if !is_there(letters) {
-            return Ok(TakenOut::Moved);
+        if !has_files(table) {
+            return Ok(RemovalOutcome::FilesReplaced);
         }
-        // A sweep may have taken what we have stored and not committed.
-        let swept = FencingToken::newest(letters.snapshot()).await?;
-        if swept != sweep {
-            warn!(table = %letters.name(), "orphan files were removed concurrently; re-uploading staged files");
-            sweep = swept;
-            change = rewritten(letters, leaving).await?;
+        // A removal of orphan files may have deleted the files that we stored.
+        let found = FencingToken::newest(table.snapshot()).await?;
+        if found != token {
+            warn!(table = %table.name(), "orphan files were removed concurrently; re-uploading staged files");
+            token = found;
+            change = replace_files(table, removals).await?;
         }
     }
     Err(Error::Contended {
-        table: letters.name().clone(),
+        table: table.name().clone(),
         tries: TRIES,
     })
 }
 
-/// Stores what stays of the files, and gives the change that puts it in their place.
-async fn rewritten(letters: &Table, leaving: &[Leaving]) -> Result<CommitActions, Error> {
+/// Stores files with the rows that stay, and returns the change that replaces the old files.
+async fn replace_files(table: &Table, removals: &[Removal]) -> Result<CommitActions, Error> {
     let mut change = CommitActions {
         transactions: vec![AppTransaction::unique(REPLAY)],
         ..CommitActions::default()
     };
-    for Leaving { file, rows } in leaving {
+    for Removal { file, rows } in removals {
         change.remove.push(file.clone());
-        let staying = staying(letters, file, rows).await?;
-        if staying.is_empty() {
+        let kept = kept_rows(table, file, rows).await?;
+        if kept.is_empty() {
             continue;
         }
-        let schema = letters.snapshot().file_schema();
-        let encoded = tokio::task::spawn_blocking(move || encode(&schema, &staying))
+        let schema = table.snapshot().file_schema();
+        let encoded = tokio::task::spawn_blocking(move || encode(&schema, &kept))
             .await
             .map_err(Error::Task)?
             .map_err(|source| failed(source.into()))?;
         let whole = PartitionKey::of(None, None);
-        change.add.push(letters.store(&whole, encoded).await?);
+        change.add.push(table.store(&whole, encoded).await?);
     }
     Ok(change)
 }
 
-async fn staying(
-    letters: &Table,
+async fn kept_rows(
+    table: &Table,
     file: &DataFile,
-    leaving: &RoaringTreemap,
+    removed: &RoaringTreemap,
 ) -> Result<Vec<RecordBatch>, Error> {
-    let mut staying = Vec::new();
+    let mut kept = Vec::new();
     let mut first = 0u64;
-    for batch in letters.rows(file).await? {
+    for batch in table.rows(file).await? {
         let batch = batch?;
         let next = first + batch.num_rows() as u64;
         let mask: BooleanArray = (first..next)
-            .map(|row| Some(!leaving.contains(row)))
+            .map(|row| Some(!removed.contains(row)))
             .collect();
         first = next;
         let batch = filter_record_batch(&batch, &mask).map_err(|source| failed(source.into()))?;
         if batch.num_rows() > 0 {
-            staying.push(batch);
+            kept.push(batch);
         }
     }
-    Ok(staying)
+    Ok(kept)
 }
 
 fn failed(source: Box<dyn std::error::Error + Send + Sync>) -> Error {

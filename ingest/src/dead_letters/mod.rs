@@ -1,7 +1,10 @@
-//! Dead letters as they stand in their table: which there are, and what one of them holds. How they are judged again is
-//! in `land::replay`.
+//! Dead letters: messages that a landing refused, kept in table `dead_letters` with the reason.
+//!
+//! This module has the table, lists it and finds single dead letters. `land::replay` validates them
+//! again and lands them.
 
 mod address;
+mod table;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, PrimitiveArray, RecordBatch};
 use arrow::compute::cast;
@@ -18,15 +21,17 @@ use datafusion::logical_expr::{Expr, col, lit};
 use engine::session::Session;
 
 pub use self::address::Address;
+pub(crate) use self::table::{NewDeadLetter, rows, schema, table_name};
 use crate::error::Error;
-use crate::land::dead_letters;
 
-/// Which letters are wanted; all that is not given leaves out none.
+/// Selects dead letters. A field that is not set selects all.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
+    /// Name of the topic in Kafka.
     pub topic: Option<String>,
-    /// Any of these.
+    /// Any of these reasons.
     pub reasons: Vec<String>,
+    /// `files`, `kafka` or `postgres`.
     pub source: Option<String>,
     /// Received at this moment or later.
     pub since: Option<DateTime<Utc>>,
@@ -59,7 +64,7 @@ impl Filter {
         conjunction(conditions.into_iter().flatten())
     }
 
-    /// Which rows of `batch`, of the table's columns, are wanted.
+    /// Selects rows of `batch`, which has the columns of the table.
     pub(crate) fn mask(
         &self,
         session: &Session,
@@ -81,22 +86,29 @@ impl Filter {
     }
 }
 
-/// A letter as it stands in the table.
+/// A row of the table.
 #[derive(Clone, Debug)]
-pub struct Letter {
+pub struct DeadLetter {
+    /// When a landing refused it, UTC microseconds.
     pub received_us: i64,
+    /// `files`, `kafka` or `postgres`.
     pub source: String,
+    /// Name of the topic in Kafka.
     pub topic: String,
     /// Topic partition and offset, if they could be read.
     pub identity: Option<(i32, i64)>,
-    /// File and line; none for a message from Kafka.
+    /// File and line; none for a message from Kafka or PostgreSQL.
     pub place: Option<(String, i64)>,
+    /// Why it was refused: a word in snake case.
     pub reason: String,
+    /// The same for people.
     pub detail: String,
+    /// Bytes of the message, or of its line.
     pub value: Bytes,
 }
 
-impl Letter {
+impl DeadLetter {
+    /// Its name for people, which [`find`] takes.
     pub fn address(&self) -> Address {
         match (self.identity, &self.place) {
             (Some((partition, offset)), _) => Address::Message {
@@ -108,7 +120,7 @@ impl Letter {
                 path: path.clone(),
                 line: *line,
             },
-            // No landing writes such a letter.
+            // A landing writes at least one of the two.
             (None, None) => Address::Line {
                 path: self.source.clone(),
                 line: 0,
@@ -116,13 +128,13 @@ impl Letter {
         }
     }
 
-    /// The letters in the rows of `batch`, of the table's columns.
+    /// The rows of `batch`, which has the columns of the table.
     pub(crate) fn read(batch: &RecordBatch) -> Vec<Self> {
         let column = |name: &str| {
             let column = batch.column_by_name(name);
             ArrayRef::clone(column.expect("every batch has all columns of the table"))
         };
-        // A scan has views of texts, and who reads a file alone has texts.
+        // A scan of the table yields string views, a single data file yields strings.
         let text = |name: &str| {
             let texts = cast(&column(name), &DataType::Utf8).expect("a view of a text is a text");
             texts.as_string::<i32>().clone()
@@ -136,7 +148,7 @@ impl Letter {
             let is_there = array.is_valid(row);
             is_there.then(|| array.value(row).to_owned())
         };
-        let letter = |row| Self {
+        let dead_letter = |row| Self {
             received_us: number::<TimestampMicrosecondType>(&received, row).unwrap_or_default(),
             source: texts(&sources, row).unwrap_or_default(),
             topic: texts(&topics, row).unwrap_or_default(),
@@ -146,7 +158,7 @@ impl Letter {
             detail: texts(&details, row).unwrap_or_default(),
             value: Bytes::copy_from_slice(values.value(row)),
         };
-        (0..batch.num_rows()).map(letter).collect()
+        (0..batch.num_rows()).map(dead_letter).collect()
     }
 }
 
@@ -155,19 +167,21 @@ fn number<T: ArrowPrimitiveType>(array: &ArrayRef, row: usize) -> Option<T::Nati
     array.is_valid(row).then(|| array.value(row))
 }
 
-/// What a list says of a letter, its address first. `||` yields null where the identity is not known.
+/// Columns of a list: the address, and all columns but the value. `||` yields null where the
+/// identity is not known.
 const LIST: &str = "SELECT coalesce(kafka_topic || '/' || kafka_partition || '/' || kafka_offset, path || ':' || line) AS letter, \
 received_at, source, kafka_topic, kafka_partition, kafka_offset, path, line, reason, detail FROM dead_letters";
 
 const WHOLE: &str = "SELECT * FROM dead_letters";
 
-/// The newest letters, at most `limit`: an address that [`find`] takes, and all columns but the value.
+/// The newest dead letters, at most `limit`: an address that [`find`] takes, and all columns but
+/// the value.
 pub async fn list(
     session: &Session,
     filter: &Filter,
     limit: Option<usize>,
 ) -> Result<(SchemaRef, Vec<RecordBatch>), Error> {
-    let letters = letters(session, LIST, filter.condition()).await?;
+    let dead_letters = query(session, LIST, filter.condition()).await?;
     let up = |column| col(column).sort(true, false);
     let order = vec![
         col("received_at").sort(false, false),
@@ -177,18 +191,19 @@ pub async fn list(
         up("path"),
         up("line"),
     ];
-    let sorted = letters.sort(order);
-    let chosen = sorted.and_then(|letters| letters.limit(0, limit));
+    let sorted = dead_letters.sort(order);
+    let chosen = sorted.and_then(|sorted| sorted.limit(0, limit));
     collected(chosen.map_err(engine::Error::plan)?).await
 }
 
-/// How many letters there are by topic and reason, most first, and when they were received.
+/// The number of dead letters by topic and reason, largest first, with the first and the last time
+/// of receipt.
 pub async fn summary(
     session: &Session,
     filter: &Filter,
 ) -> Result<(SchemaRef, Vec<RecordBatch>), Error> {
-    let letters = letters(session, WHOLE, filter.condition()).await?;
-    let counted = letters.aggregate(
+    let dead_letters = query(session, WHOLE, filter.condition()).await?;
+    let counted = dead_letters.aggregate(
         vec![col("kafka_topic"), col("reason")],
         vec![
             count(lit(1)).alias("letters"),
@@ -205,21 +220,17 @@ pub async fn summary(
     collected(sorted.map_err(engine::Error::plan)?).await
 }
 
-/// The letters at `address`: one, unless the same line was refused for several topics.
-pub async fn find(session: &Session, address: &Address) -> Result<Vec<Letter>, Error> {
-    let letters = letters(session, WHOLE, Some(address.condition())).await?;
-    let (_, rows) = collected(letters).await?;
-    Ok(rows.iter().flat_map(Letter::read).collect())
+/// The dead letters at `address`: one, unless a landing refused the same line for several topics.
+pub async fn find(session: &Session, address: &Address) -> Result<Vec<DeadLetter>, Error> {
+    let dead_letters = query(session, WHOLE, Some(address.condition())).await?;
+    let (_, rows) = collected(dead_letters).await?;
+    Ok(rows.iter().flat_map(DeadLetter::read).collect())
 }
 
-/// The rows of `text` for which `condition` is true; none when no letter was ever written.
-async fn letters(
-    session: &Session,
-    text: &str,
-    condition: Option<Expr>,
-) -> Result<DataFrame, Error> {
+/// The rows of `text` that meet `condition`; none when the table does not exist yet.
+async fn query(session: &Session, text: &str, condition: Option<Expr>) -> Result<DataFrame, Error> {
     let statement = engine::sql::parse_one(text, "the dead letters")?;
-    session.declare(dead_letters::table_name(), &dead_letters::schema());
+    session.declare(table_name(), &schema());
     let rows = session.query(&statement).await?;
     let rows = match condition {
         Some(condition) => rows.filter(condition),

@@ -1,4 +1,4 @@
-//! Messages that no table takes, kept with the reason.
+//! Table `dead_letters`: its name and schema, and the rows that a landing writes.
 
 use std::sync::Arc;
 
@@ -11,23 +11,29 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 use engine::lake::{TableName, TableSchema};
 
-/// The table of refused messages.
+/// The name of the table.
 pub(crate) fn table_name() -> TableName {
     "dead_letters".parse().expect("a valid table name")
 }
 
-/// A refused message. It is known by its identity when that could be read, else by its place.
+/// A dead letter that a landing is about to write. Its key is the identity if that could be read,
+/// else file and line.
 #[derive(Clone, Debug)]
-pub(crate) struct DeadLetter {
+pub(crate) struct NewDeadLetter {
+    /// When the landing refused it, UTC microseconds.
     pub(crate) received_us: i64,
+    /// `files`, `kafka` or `postgres`.
     pub(crate) source: &'static str,
     pub(crate) topic: Arc<str>,
     /// Topic partition and offset.
     pub(crate) identity: Option<(i32, i64)>,
     /// File and line; none for a message that comes without a file.
     pub(crate) place: Option<(Arc<str>, i64)>,
+    /// Why it was refused: a word in snake case.
     pub(crate) reason: String,
+    /// The same for people.
     pub(crate) detail: String,
+    /// Bytes of the message, or of its line.
     pub(crate) value: Bytes,
 }
 
@@ -55,15 +61,15 @@ fn columns() -> SchemaRef {
     ]))
 }
 
-/// `letters` as rows of the table.
-pub(crate) fn rows(letters: &[DeadLetter]) -> Result<RecordBatch, ArrowError> {
+/// `dead_letters` as rows of the table.
+pub(crate) fn rows(dead_letters: &[NewDeadLetter]) -> Result<RecordBatch, ArrowError> {
     let mut received = TimestampMicrosecondBuilder::new().with_timezone("UTC");
     let (mut source, mut topic) = (StringBuilder::new(), StringBuilder::new());
     let (mut partition, mut offset) = (Int32Builder::new(), Int64Builder::new());
     let (mut path, mut line) = (StringBuilder::new(), Int64Builder::new());
     let (mut reason, mut detail) = (StringBuilder::new(), StringBuilder::new());
     let mut value = BinaryBuilder::new();
-    for letter in letters {
+    for letter in dead_letters {
         received.append_value(letter.received_us);
         source.append_value(letter.source);
         topic.append_value(&letter.topic);

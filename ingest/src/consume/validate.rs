@@ -1,28 +1,30 @@
-//! Which records become rows and which dead letters.
+//! Decides which records become rows in PostgreSQL, and which dead letters.
 //!
-//! A message is judged as everywhere in the house, so that it meets the same verdict on every road, and then by what JSONB
-//! cannot hold. What it says is not looked at: that is for the tables of the lake.
+//! The validator is that of the landing, so that every source accepts the same messages. JSONB
+//! refuses some of these, which become dead letters too. The content of a message is not checked
+//! here: the tables of the lake do that.
 
 use bytes::Bytes;
 use chrono::{DateTime, Datelike as _, Utc};
 use memchr::memmem;
 
-use super::batch::{Message, Verdict};
-use crate::message::Judge;
+use super::batch::{Disposition, Message};
+use crate::message::Validator;
 use crate::postgres::NUL_CHARACTER;
 use crate::source::{Positions, Record, Records};
 
-/// Records that were read together, judged.
+/// A block of records, each with its disposition.
 #[derive(Debug)]
-pub(crate) struct Judged {
+pub(crate) struct Validated {
     pub(crate) messages: Vec<Message>,
+    /// Next offset of each topic partition after this block.
     pub(crate) positions: Positions,
-    /// Of the values.
+    /// Bytes of the values.
     pub(crate) bytes: u64,
 }
 
-impl Judged {
-    /// In parts, of which each has all that is of a topic partition.
+impl Validated {
+    /// Splits the block. All messages of a topic partition are in the same part.
     pub(crate) fn split(self, parts: usize) -> Vec<Self> {
         let place = |partition: i32| partition.unsigned_abs() as usize % parts;
         let empty = || Self {
@@ -43,60 +45,60 @@ impl Judged {
     }
 }
 
-/// Judges records.
+/// Validates records.
 #[derive(Debug, Default)]
-pub(crate) struct Judging(Judge);
+pub(crate) struct RecordValidator(Validator);
 
-impl Judging {
-    pub(crate) fn judge(&mut self, records: &Records) -> Judged {
+impl RecordValidator {
+    pub(crate) fn validate(&mut self, records: &Records) -> Validated {
         let messages = records.list.iter().map(|record| {
             let value = record.value.clone().map(|range| records.bytes.slice(range));
             Message {
                 partition: record.partition,
                 offset: record.offset,
-                verdict: self.verdict(record, value.as_ref()),
+                disposition: self.disposition(record, value.as_ref()),
                 value: value.unwrap_or_default(),
             }
         });
-        Judged {
+        Validated {
             messages: messages.collect(),
             positions: records.positions.clone(),
             bytes: records.bytes.len() as u64,
         }
     }
 
-    fn verdict(&mut self, record: &Record, value: Option<&Bytes>) -> Verdict {
-        let letter = |reason, detail: &str| Verdict::Letter {
+    fn disposition(&mut self, record: &Record, value: Option<&Bytes>) -> Disposition {
+        let dead_letter = |reason, detail: &str| Disposition::DeadLetter {
             reason,
             detail: detail.to_owned(),
         };
         let Some(value) = value else {
-            return letter("empty", "the record has no value");
+            return dead_letter("empty", "the record has no value");
         };
         let Some(event_time) = record.timestamp_ms.and_then(event_time) else {
-            return letter("unreadable_event_time", "the record has no timestamp");
+            return dead_letter("unreadable_event_time", "the record has no timestamp");
         };
-        if let Err(refusal) = self.0.judge(value) {
-            return letter(refusal.reason.text(), &refusal.detail);
+        if let Err(refusal) = self.0.validate(value) {
+            return dead_letter(refusal.reason.text(), &refusal.detail);
         }
         if let Some(at) = nul(value) {
             let detail = format!("byte {at}: \\u0000, which JSONB cannot hold");
-            return letter(NUL_CHARACTER, &detail);
+            return dead_letter(NUL_CHARACTER, &detail);
         }
-        Verdict::Row { event_time }
+        Disposition::Row { event_time }
     }
 }
 
-/// The instant, if it can be written with a year of four digits.
+/// The instant, if its year has at most four digits.
 fn event_time(timestamp_ms: i64) -> Option<DateTime<Utc>> {
     let instant = DateTime::from_timestamp_millis(timestamp_ms)?;
     (1..=9998).contains(&instant.year()).then_some(instant)
 }
 
-/// Where a well-formed message has an escaped NUL.
+/// Offset in bytes of the first escaped NUL of a well-formed message.
 fn nul(message: &[u8]) -> Option<usize> {
     memmem::find_iter(message, r"\u0000").find(|at| {
-        // Only an escape if the backslash is not escaped itself.
+        // An even number of backslashes before it: the backslash is not escaped itself.
         let before = message[..*at].iter().rev();
         before.take_while(|byte| **byte == b'\\').count() % 2 == 0
     })
@@ -106,13 +108,13 @@ fn nul(message: &[u8]) -> Option<usize> {
 mod tests {
     use bytes::Bytes;
 
-    use super::{Judging, nul};
-    use crate::consume::batch::Verdict;
+    use super::{RecordValidator, nul};
+    use crate::consume::batch::Disposition;
     use crate::source::Record;
 
     #[test]
     fn records_become_rows_or_dead_letters() {
-        let mut judging = Judging::default();
+        let mut validator = RecordValidator::default();
         let mut check = |timestamp_ms, value: Option<&'static str>, expected: Option<&str>| {
             let record = Record {
                 partition: 0,
@@ -122,9 +124,9 @@ mod tests {
                 value: None,
             };
             let bytes = value.map(|value| Bytes::from_static(value.as_bytes()));
-            let found = match judging.verdict(&record, bytes.as_ref()) {
-                Verdict::Row { .. } => None,
-                Verdict::Letter { reason, .. } => Some(reason),
+            let found = match validator.disposition(&record, bytes.as_ref()) {
+                Disposition::Row { .. } => None,
+                Disposition::DeadLetter { reason, .. } => Some(reason),
             };
             assert_eq!(found, expected, "{value:?}");
         };
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn an_escaped_backslash_escapes_nothing() {
+    fn escaped_backslash_is_not_an_escape_of_nul() {
         let check = |text: &str, expected| assert_eq!(nul(text.as_bytes()), expected, "{text}");
         check(r#""\u0000""#, Some(1));
         check(r#""\\u0000""#, None);

@@ -1,39 +1,41 @@
-//! Judging without decoding: for who keeps a message as it is.
+//! Validates messages without decoding them, for callers that store a message as it is.
 
 use super::decoder::Decoder;
 use super::refusal::Refusal;
 use super::shape::Shape;
 
-/// Says of messages whether they are well-formed objects, with no eye for what is in them.
+/// Checks that messages are well-formed JSON objects, whatever fields they have.
 #[derive(Debug)]
-pub struct Judge(Decoder);
+pub struct Validator(Decoder);
 
-impl Default for Judge {
+impl Default for Validator {
     fn default() -> Self {
         Self(Decoder::new(&Shape::of([])))
     }
 }
 
-impl Judge {
+impl Validator {
+    /// Validates one message.
+    ///
     /// # Errors
-    /// What a decoder of any shape would refuse the message for.
-    pub fn judge(&mut self, message: &[u8]) -> Result<(), Refusal> {
-        let judged = self.0.push(message).map(drop);
-        // Of its rows nothing is wanted, not even their count.
+    /// The refusal that a decoder of any shape would return.
+    pub fn validate(&mut self, message: &[u8]) -> Result<(), Refusal> {
+        let validated = self.0.push(message).map(drop);
+        // Dropped after each message, so that the rows take no memory.
         drop(self.0.finish());
-        judged
+        validated
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Judge;
+    use super::Validator;
 
     #[test]
-    fn any_well_formed_object_is_taken() {
-        let mut judge = Judge::default();
+    fn validator_accepts_any_well_formed_object() {
+        let mut validator = Validator::default();
         let mut check = |message: &str, expected: Option<&str>| {
-            let refused = judge.judge(message.as_bytes()).err();
+            let refused = validator.validate(message.as_bytes()).err();
             assert_eq!(refused.map(|r| r.reason.text()), expected, "{message}");
         };
         check("{}", None);

@@ -1,7 +1,8 @@
-//! Letters judged anew: what they hold is decoded as when it came, by what is declared now.
+//! Validates dead letters again: decodes their bytes by the present declarations.
 //!
-//! A letter of an export file holds its whole line. That of a Kafka record, or of a row in PostgreSQL, holds the value alone, so
-//! that the record or the row is read again for its time and its key.
+//! A dead letter from an export file holds its whole line. One from a Kafka record or a row of
+//! PostgreSQL holds the value only, so the validator reads the record or the row again for its time
+//! and its key.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -12,60 +13,61 @@ use chrono::Utc;
 use engine::lake::Table;
 use tokio_util::sync::CancellationToken;
 
-use super::super::dead_letters;
 use super::super::decode::{self, Decoded};
 use super::super::tables::{halves, recorded_id};
 use super::super::transform::Transform;
+use crate::dead_letters::{self, DeadLetter, NewDeadLetter};
 use crate::declaration::Topic;
 use crate::error::Error;
-use crate::letters::Letter;
 use crate::message::Decoder;
 use crate::postgres::PostgresOptions;
 use crate::source::files::{Block, Content};
 use crate::source::kafka::{self, Connection, Extent, KafkaOptions};
 use crate::source::{Offsets, Record, Records, postgres};
 
-/// Of these `consume` made no row, since they have no time in Kafka either.
+/// Reason of messages without a time in Kafka, of which `consume` makes no rows.
 const NO_TIME: &str = "unreadable_event_time";
-/// Of these only the beginning is kept.
+/// Reason of messages of which only the beginning is kept.
 const CUT: &str = "message_too_long";
 
-/// What became of a letter.
+/// The result for one dead letter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// It is a message, whether it makes rows or not.
+pub(super) enum Validity {
+    /// The message is well-formed, whether it makes rows or not.
     WellFormed,
     Malformed,
-    /// It cannot be told, for this reason.
-    Unjudged(String),
+    /// Validation needs what its source no longer holds; the text says what.
+    Unknown(String),
 }
 
-/// Letters that were judged together.
+/// The result for a chunk of dead letters.
 #[derive(Debug)]
-pub(super) struct Judged {
-    /// In the order of the letters.
-    pub(super) verdicts: Vec<Verdict>,
+pub(super) struct ValidatedChunk {
+    /// In the order of the dead letters.
+    pub(super) validity: Vec<Validity>,
     /// Rows by table, of messages with different identities in each list.
     pub(super) rows: Vec<Vec<Vec<RecordBatch>>>,
 }
 
-/// Judges letters of one topic.
-pub(super) struct Judge {
+/// Validates dead letters of one topic.
+pub(super) struct DeadLetterValidator {
     topic: Arc<Topic>,
     transform: Transform,
-    roads: Roads,
-    /// Which topic of that name the letters are of.
+    sources: ReplaySources,
+    /// Id of the topic that the dead letters belong to.
     recorded: Option<[i64; 2]>,
-    /// Connected when the first letter needs it.
+    /// Connected when the first dead letter needs it.
     kafka: Option<Kafka>,
     /// Likewise.
     postgres: Option<postgres::Table>,
 }
 
-/// Where messages are read again.
+/// The sources from which a replay reads records and rows again.
 #[derive(Clone, Debug)]
-pub struct Roads {
+pub struct ReplaySources {
+    /// Brokers, and the topic that is replayed.
     pub kafka: KafkaOptions,
+    /// Server, database and login.
     pub postgres: PostgresOptions,
 }
 
@@ -75,30 +77,33 @@ enum Kafka {
         connection: Connection,
         extents: BTreeMap<i32, Extent>,
     },
-    /// It is not the topic of the letters, for this reason.
+    /// It is not the topic of the dead letters; the text says why.
     Another(&'static str),
 }
 
-/// Verdicts as they are found, by the place of the letter.
-type Found = HashMap<usize, Verdict>;
+/// Results so far, by index of the dead letter.
+type Found = HashMap<usize, Validity>;
 
-impl Judge {
+impl DeadLetterValidator {
     pub(super) async fn new(
         topic: &Arc<Topic>,
-        roads: &Roads,
-        letters: &Table,
+        sources: &ReplaySources,
+        dead_letters: &Table,
     ) -> Result<Self, Error> {
         Ok(Self {
             topic: Arc::clone(topic),
             transform: Transform::new(topic).await?,
-            roads: roads.clone(),
-            recorded: recorded_id(letters.snapshot(), &topic.name).await?,
+            sources: sources.clone(),
+            recorded: recorded_id(dead_letters.snapshot(), &topic.name).await?,
             kafka: None,
             postgres: None,
         })
     }
 
-    pub(super) async fn judge(&mut self, letters: &[&Letter]) -> Result<Judged, Error> {
+    pub(super) async fn validate(
+        &mut self,
+        letters: &[&DeadLetter],
+    ) -> Result<ValidatedChunk, Error> {
         let mut found = Found::new();
         let (mut lines, mut records, mut table_rows) = (Vec::new(), Vec::new(), Vec::new());
         for (index, letter) in letters.iter().enumerate() {
@@ -109,71 +114,71 @@ impl Judge {
                     table_rows.push((index, *letter))
                 }
                 "files" | "kafka" | "postgres" => {
-                    found.insert(index, Verdict::Malformed);
+                    found.insert(index, Validity::Malformed);
                 }
                 other => {
                     let why = format!("letters of source \"{other}\" cannot be replayed");
-                    found.insert(index, Verdict::Unjudged(why));
+                    found.insert(index, Validity::Unknown(why));
                 }
             }
         }
         let mut rows = Vec::new();
         while !lines.is_empty() {
-            rows.push(self.judge_lines(&mut lines, &mut found).await?);
+            rows.push(self.validate_lines(&mut lines, &mut found).await?);
         }
         if !records.is_empty() {
-            let again = self.read_kafka(offsets_of(&records)).await?;
+            let reread = self.read_kafka(offsets_of(&records)).await?;
             rows.extend(
-                self.judge_records("Kafka", again, &records, &mut found)
+                self.validate_records("Kafka", reread, &records, &mut found)
                     .await?,
             );
         }
         if !table_rows.is_empty() {
-            let again = Ok(self.read_postgres(&offsets_of(&table_rows)).await?);
-            let judged = self.judge_records("PostgreSQL", again, &table_rows, &mut found);
-            rows.extend(judged.await?);
+            let reread = Ok(self.read_postgres(&offsets_of(&table_rows)).await?);
+            let validated = self.validate_records("PostgreSQL", reread, &table_rows, &mut found);
+            rows.extend(validated.await?);
         }
-        let verdicts = (0..letters.len()).map(|index| {
-            let verdict = found.remove(&index);
-            verdict.expect("every letter is judged by its source")
+        let validity = (0..letters.len()).map(|index| {
+            let validity = found.remove(&index);
+            validity.expect("every dead letter is validated by its source")
         });
-        Ok(Judged {
-            verdicts: verdicts.collect(),
+        Ok(ValidatedChunk {
+            validity: validity.collect(),
             rows,
         })
     }
 
-    /// Whether the value alone may be a well-formed message, so that the rest of the record is worth reading.
-    fn may_be_message(&self, letter: &Letter) -> bool {
+    /// Whether the value is well-formed, so that it pays to read the record again.
+    fn may_be_message(&self, letter: &DeadLetter) -> bool {
         let mut decoder = Decoder::new(&self.topic.shape);
         letter.reason != CUT && decoder.push(&letter.value).is_ok()
     }
 
-    /// Judges lines, and leaves in the list those whose identity another one of them has: an identity is decoded once
-    /// in a block, and the other may be the well-formed one.
-    async fn judge_lines(
+    /// Validates lines. A block decodes each identity once, so a line with the identity of an
+    /// earlier line stays in the list for the next call: it may be the well-formed one.
+    async fn validate_lines(
         &self,
-        lines: &mut Vec<(usize, &Letter)>,
+        lines: &mut Vec<(usize, &DeadLetter)>,
         found: &mut Found,
     ) -> Result<Vec<Vec<RecordBatch>>, Error> {
         let decoded = decode::lines::decode(&self.topic, block(lines), Utc::now());
         let decoded = decoded.map_err(|source| encode_failed(source.into()))?;
-        let place = |line: i64| usize::try_from(line).unwrap_or_default();
-        let kept: HashSet<usize> = decoded.lines().map(place).collect();
+        let index_of = |line: i64| usize::try_from(line).unwrap_or_default();
+        let kept: HashSet<usize> = decoded.lines().map(index_of).collect();
         let (rows, refused) = self.rows(&decoded).await;
         let refused: HashSet<usize> = decoded
             .refused
             .iter()
             .chain(&refused)
             .filter_map(|letter| letter.place.as_ref())
-            .map(|(_, line)| place(*line))
+            .map(|(_, line)| index_of(*line))
             .collect();
         let mut rest = Vec::new();
         for (line, (index, letter)) in std::mem::take(lines).into_iter().enumerate() {
             if refused.contains(&line) {
-                found.insert(index, Verdict::Malformed);
+                found.insert(index, Validity::Malformed);
             } else if kept.contains(&line) {
-                found.insert(index, Verdict::WellFormed);
+                found.insert(index, Validity::WellFormed);
             } else {
                 rest.push((index, letter));
             }
@@ -182,20 +187,20 @@ impl Judge {
         Ok(rows)
     }
 
-    /// Judges letters by what `holder` has of them, or says why it has nothing.
-    async fn judge_records(
+    /// Validates dead letters by the records that `holder` still has, or records why it has none.
+    async fn validate_records(
         &self,
         holder: &str,
-        again: Result<Records, &'static str>,
-        letters: &[(usize, &Letter)],
+        reread: Result<Records, &'static str>,
+        letters: &[(usize, &DeadLetter)],
         found: &mut Found,
     ) -> Result<Option<Vec<Vec<RecordBatch>>>, Error> {
-        let records = match again {
+        let records = match reread {
             Ok(records) => records,
             Err(why) => {
-                let unjudged =
-                    |(index, _): &(usize, &Letter)| (*index, Verdict::Unjudged(why.to_owned()));
-                found.extend(letters.iter().map(unjudged));
+                let unknown =
+                    |(index, _): &(usize, &DeadLetter)| (*index, Validity::Unknown(why.to_owned()));
+                found.extend(letters.iter().map(unknown));
                 return Ok(None);
             }
         };
@@ -218,14 +223,14 @@ impl Judge {
                     let why = format!(
                         "{holder} does not hold the message any more, and with it its time"
                     );
-                    found.insert(*index, Verdict::Unjudged(why));
+                    found.insert(*index, Validity::Unknown(why));
                 }
                 Some(record) if value(record) != letter.value => {
                     let why = format!("{holder} holds another message at this offset");
-                    found.insert(*index, Verdict::Unjudged(why));
+                    found.insert(*index, Validity::Unknown(why));
                 }
                 Some(record) => {
-                    found.insert(*index, Verdict::WellFormed);
+                    found.insert(*index, Validity::WellFormed);
                     same.insert((record.partition, record.offset), *index);
                 }
             }
@@ -243,24 +248,22 @@ impl Judge {
         let identities = decoded.refused.iter().chain(&refused);
         for identity in identities.filter_map(|letter| letter.identity) {
             if let Some(index) = same.get(&identity) {
-                found.insert(*index, Verdict::Malformed);
+                found.insert(*index, Validity::Malformed);
             }
         }
         Ok(Some(rows))
     }
 
-    /// The rows of what was decoded, and letters of what the rules refuse.
-    async fn rows(
-        &self,
-        decoded: &Decoded,
-    ) -> (Vec<Vec<RecordBatch>>, Vec<dead_letters::DeadLetter>) {
+    /// The rows of decoded messages, and dead letters of those that a rule refuses.
+    async fn rows(&self, decoded: &Decoded) -> (Vec<Vec<RecordBatch>>, Vec<NewDeadLetter>) {
         let transformed = self.transform.apply(&decoded.messages).await;
         let refused = transformed.refused.into_iter();
-        let refused = refused.map(|(index, reason, detail)| decoded.letter(index, &reason, detail));
+        let refused =
+            refused.map(|(index, reason, detail)| decoded.dead_letter(index, &reason, detail));
         (transformed.rows, refused.collect())
     }
 
-    /// The records at `offsets`, as far as Kafka holds them; or why it holds none of them.
+    /// The records at `offsets` that Kafka still holds, or why it holds none of them.
     async fn read_kafka(
         &mut self,
         offsets: Offsets,
@@ -276,28 +279,28 @@ impl Judge {
             Some(Kafka::Another(why)) => return Ok(Err(*why)),
             None => unreachable!("it was connected just now"),
         };
-        // Dropped with this future, it ends the thread that reads.
+        // Cancelled when this future is dropped, so that the reader thread ends with it.
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();
         let reading = tokio::task::spawn_blocking(move || {
-            kafka::read_again(&connection, &offsets, &extents, &stop)
+            kafka::reread(&connection, &offsets, &extents, &stop)
         });
         Ok(Ok(reading.await.map_err(Error::Task)??))
     }
 
-    /// The rows at `offsets`, as far as PostgreSQL holds them.
+    /// The rows at `offsets` that PostgreSQL still holds.
     async fn read_postgres(&mut self, offsets: &Offsets) -> Result<Records, Error> {
         if self.postgres.is_none() {
-            let table = postgres::Table::open(&self.roads.postgres, &self.topic.name);
+            let table = postgres::Table::open(&self.sources.postgres, &self.topic.name);
             self.postgres = Some(table.await?);
         }
         let table = self.postgres.as_ref();
         let table = table.expect("it was opened just now");
-        table.read_again(offsets).await
+        table.reread(offsets).await
     }
 
     async fn connect(&self) -> Result<Kafka, Error> {
-        let options = self.roads.kafka.clone();
+        let options = self.sources.kafka.clone();
         let connection = match Connection::open(options, "isobar-replay").await {
             Err(Error::NoTopic { .. }) => {
                 return Ok(Kafka::Another("Kafka has no such topic any more"));
@@ -317,7 +320,7 @@ impl Judge {
     }
 }
 
-fn offsets_of(letters: &[(usize, &Letter)]) -> Offsets {
+fn offsets_of(letters: &[(usize, &DeadLetter)]) -> Offsets {
     let mut offsets = Offsets::new();
     for (partition, offset) in letters.iter().filter_map(|(_, letter)| letter.identity) {
         offsets.entry(partition).or_default().insert(offset);
@@ -325,13 +328,13 @@ fn offsets_of(letters: &[(usize, &Letter)]) -> Offsets {
     offsets
 }
 
-/// Whether the letter holds one line, whole.
-fn is_line(letter: &Letter) -> bool {
+/// Whether the dead letter holds exactly one whole line.
+fn is_line(letter: &DeadLetter) -> bool {
     letter.reason != CUT && !letter.value.contains(&b'\n')
 }
 
-/// The letters as lines of one file: the number of a line is the place of its letter.
-fn block(letters: &[(usize, &Letter)]) -> Block {
+/// The dead letters as lines of one file: a line number is the index of a dead letter.
+fn block(letters: &[(usize, &DeadLetter)]) -> Block {
     let bytes: usize = letters
         .iter()
         .map(|(_, letter)| letter.value.len() + 1)

@@ -1,4 +1,4 @@
-//! What a person calls a dead letter: its message's identity, or where its line stands.
+//! The name of a dead letter for people: the identity of its message, or file and line.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use datafusion::logical_expr::{Expr, col, lit};
 
 use crate::error::Error;
 
-/// Which dead letter is meant.
+/// The name of a dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Address {
     /// `topic/partition/offset`.
@@ -16,12 +16,12 @@ pub enum Address {
         partition: i32,
         offset: i64,
     },
-    /// `path:line`; the only one of a letter whose identity could not be read.
+    /// `path:line`; the only name where the identity could not be read.
     Line { path: String, line: i64 },
 }
 
 impl Address {
-    /// What is true of the rows of letters with this address.
+    /// The condition that the rows with this address meet.
     pub(super) fn condition(&self) -> Expr {
         match self {
             Self::Message {
@@ -57,7 +57,7 @@ impl FromStr for Address {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        // A topic's name has neither `/` nor `:`, so the two forms cannot be taken for each other.
+        // The name of a topic has neither `/` nor `:`, so the two forms are unambiguous.
         let steps: Vec<_> = text.split('/').collect();
         if let [topic, partition, offset] = steps.as_slice()
             && !topic.is_empty()
@@ -78,7 +78,7 @@ impl FromStr for Address {
                 line,
             });
         }
-        Err(Error::LetterAddress {
+        Err(Error::DeadLetterAddress {
             text: text.to_owned(),
         })
     }
@@ -89,7 +89,7 @@ mod tests {
     use super::Address;
 
     #[test]
-    fn an_address_is_an_identity_or_a_line() {
+    fn address_is_an_identity_or_a_line() {
         let check = |text: &str, is_message: bool| {
             let address: Address = text.parse().expect(text);
             assert_eq!(matches!(address, Address::Message { .. }), is_message);

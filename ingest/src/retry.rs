@@ -1,4 +1,4 @@
-//! How a service outlives what passes: a storage, brokers or a database that are away.
+//! Restarts a service after transient failures: of the storage, of brokers or of a database.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,43 +8,46 @@ use tracing::warn;
 
 use crate::error::{Error, told};
 
-/// How long a service waits before it tries again, from the first time to the longest, in seconds.
+/// Seconds before each next attempt; the last one repeats.
 const PAUSES_S: [u64; 5] = [1, 2, 5, 10, 30];
 
 /// How far an attempt got before it failed.
 #[derive(Debug, Default)]
-pub(crate) struct Moved {
-    committed: AtomicBool,
-    let_in: AtomicBool,
+pub(crate) struct AttemptState {
+    made_progress: AtomicBool,
+    authenticated: AtomicBool,
 }
 
-impl Moved {
-    /// Remembers that something was committed; then the next attempt need not wait long.
-    pub(crate) fn note(&self) {
-        self.committed.store(true, Ordering::Relaxed);
+impl AttemptState {
+    /// Records that the attempt has committed something: the pauses start again from the shortest.
+    pub(crate) fn made_progress(&self) {
+        self.made_progress.store(true, Ordering::Relaxed);
     }
 
-    /// Remembers that the brokers let us in; then what we were told cannot be all wrong.
-    pub(crate) fn let_in(&self) {
-        self.let_in.store(true, Ordering::Relaxed);
+    /// Records that the brokers have accepted our login, so that the configured one is not wrong.
+    pub(crate) fn authenticated(&self) {
+        self.authenticated.store(true, Ordering::Relaxed);
     }
 }
 
-/// Tries again and again, until an attempt ends by itself, fails for good, or `shutdown` is cancelled. Each one begins
-/// anew from what is committed, so that nothing is lost or doubled in between. `failed` hears of each failure. Brokers
-/// that refuse us are for good only as long as they have never let us in.
-pub(crate) async fn outlive<T: Default>(
+/// Repeats `attempt` until it succeeds, fails permanently, or `shutdown` is cancelled. Each attempt
+/// resumes from what is committed, so none loses or doubles messages. `failed` is called with the
+/// text of each transient failure.
+///
+/// Authentication errors are permanent until the first successful login, transient afterwards: a
+/// certificate may expire and be renewed while the service runs.
+pub(crate) async fn retry_transient<T: Default>(
     shutdown: &CancellationToken,
     failed: &(dyn Fn(&str) + Sync),
-    attempt: impl AsyncFn(&Moved) -> Result<T, Error>,
+    attempt: impl AsyncFn(&AttemptState) -> Result<T, Error>,
 ) -> Result<T, Error> {
-    let (mut pauses, mut was_let_in) = (PAUSES_S.into_iter(), false);
+    let (mut pauses, mut was_authenticated) = (PAUSES_S.into_iter(), false);
     loop {
-        let moved = Moved::default();
-        let ended = attempt(&moved).await;
-        was_let_in |= moved.let_in.into_inner();
+        let state = AttemptState::default();
+        let ended = attempt(&state).await;
+        was_authenticated |= state.authenticated.into_inner();
         let error = match ended {
-            Err(error) if error.may_pass() || was_let_in && error.is_refusal() => error,
+            Err(error) if error.is_transient() || was_authenticated && error.is_refusal() => error,
             ended => return ended,
         };
         if shutdown.is_cancelled() {
@@ -55,7 +58,7 @@ pub(crate) async fn outlive<T: Default>(
             );
             return Ok(T::default());
         }
-        if moved.committed.into_inner() {
+        if state.made_progress.into_inner() {
             pauses = PAUSES_S.into_iter();
         }
         let longest = PAUSES_S[PAUSES_S.len() - 1];
@@ -81,17 +84,17 @@ mod tests {
 
     use tokio_util::sync::CancellationToken;
 
-    use super::{Moved, outlive};
+    use super::{AttemptState, retry_transient};
     use crate::error::Error;
-    use crate::source::kafka::Words;
+    use crate::source::kafka::LibrdkafkaMessage;
 
     #[tokio::test]
-    async fn what_passes_is_outlived_and_the_rest_ends_it() {
+    async fn transient_error_is_retried_and_permanent_error_returned() {
         let (tries, heard) = (Cell::new(0), Mutex::new(Vec::new()));
         let gone = || Error::OffsetsGone { topic: "t".into() };
         let failed = |error: &str| heard.lock().expect("not poisoned").push(error.to_owned());
         let shutdown = CancellationToken::new();
-        let ended = outlive(&shutdown, &failed, async |_| {
+        let ended = retry_transient(&shutdown, &failed, async |_| {
             tries.set(tries.get() + 1);
             match tries.get() {
                 1 => Err(gone()),
@@ -105,11 +108,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_was_let_in_once_waits_to_be_let_in_again() {
+    async fn refused_login_is_retried_only_after_a_successful_one() {
         let refused = || Error::KafkaProtocol {
             broker: "kafka:9092".into(),
             protocol: "ssl",
-            source: Words::default(),
+            source: LibrdkafkaMessage::default(),
         };
         let (shutdown, heard) = (CancellationToken::new(), Mutex::new(0));
         let failed = |_: &str| {
@@ -119,13 +122,13 @@ mod tests {
                 shutdown.cancel();
             }
         };
-        let never = outlive(&shutdown, &failed, async |_| Err::<(), _>(refused())).await;
+        let never = retry_transient(&shutdown, &failed, async |_| Err::<(), _>(refused())).await;
         assert!(matches!(never, Err(Error::KafkaProtocol { .. })));
         let tries = Cell::new(0);
-        let once = outlive(&shutdown, &failed, async |moved: &Moved| {
+        let once = retry_transient(&shutdown, &failed, async |state: &AttemptState| {
             tries.set(tries.get() + 1);
             if tries.get() == 1 {
-                moved.let_in();
+                state.authenticated();
             }
             Err::<(), _>(refused())
         });
@@ -134,11 +137,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_signal_ends_the_pause() {
+    async fn shutdown_ends_the_pause() {
         let shutdown = CancellationToken::new();
         shutdown.cancel();
         let gone = || Error::OffsetsGone { topic: "t".into() };
-        let ended = outlive(&shutdown, &|_| {}, async |_| Err::<u8, _>(gone()));
+        let ended = retry_transient(&shutdown, &|_| {}, async |_| Err::<u8, _>(gone()));
         assert!(matches!(ended.await, Ok(0)));
     }
 }
