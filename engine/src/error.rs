@@ -58,7 +58,7 @@ pub enum Error {
         source: DeltaTableError,
     },
     #[error(
-        "table \"{table}\" at {location} was removed or created anew by somebody else while it was written to; start again"
+        "table \"{table}\" at {location} was dropped or recreated by another process while isobar was writing to it; start again"
     )]
     TableReplaced { table: TableName, location: String },
     #[error(

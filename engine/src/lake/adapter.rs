@@ -1,8 +1,10 @@
-//! Predicates and projections in the types of one data file, which may be others than the table's.
+//! Adapts predicates and projections to the types of one data file, which may differ from the
+//! table's.
 //!
-//! DataFusion casts the column, then moves the cast over to the literal that it is compared with, also where the file has a
-//! coarser unit of time: `moment = 10:00:00.123456` over milliseconds becomes `moment = 10:00:00.123`, and finds rows that
-//! are not equal. Casts between units of time are made opaque, so that they stay where they are.
+//! DataFusion casts the column, then moves the cast over to the literal that it is compared with,
+//! also where the file has a coarser unit of time: `moment = 10:00:00.123456` over milliseconds
+//! becomes `moment = 10:00:00.123`, and finds rows that are not equal. Casts between units of time
+//! are made opaque, so that they stay where they are.
 
 use std::sync::Arc;
 
@@ -17,7 +19,7 @@ use datafusion::physical_expr_adapter::{
 
 use crate::rules::Opaque;
 
-/// Makes [`Adapter`]s.
+/// Creates [`Adapter`]s.
 #[derive(Debug)]
 pub(super) struct Adapters;
 

@@ -1,18 +1,20 @@
-//! Names of columns that every reader of Delta tables takes.
+//! Column names that every reader of Delta tables accepts.
 //!
-//! Without column mapping a table whose columns have other names is refused by Spark, Trino and Hive, so none is made.
+//! Spark, Trino and Hive refuse a table with other column names unless it has column mapping, so
+//! Isobar does not create one.
 
 use std::collections::HashMap;
 
 use arrow::datatypes::{DataType, Field, Schema};
 
-/// What Delta forbids in the name of a column, at the top and inside structs.
+/// Characters that Delta forbids in column names, inside structs too.
 const FORBIDDEN: &str = " ,;{}()\n\t=";
 
-/// Catalogs of other engines take no longer names.
+/// The longest column name, in characters, that catalogs of other engines accept.
 const LENGTH_MAX: usize = 255;
 
-/// What is wrong with the name of a column of `schema`, if anything is: said as what follows the name of the table.
+/// The first unusable column name of `schema`, as text that follows the name of the table in a
+/// message.
 pub fn misnamed(schema: &Schema) -> Option<String> {
     in_fields(schema.fields())
 }

@@ -1,4 +1,4 @@
-//! A data file: rows of one partition as Parquet, with what the log says of it.
+//! A data file: rows of one partition as Parquet, with its entry in the log.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,10 +18,9 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 use uuid::Uuid;
 
-use super::location::Location;
+use super::location::{Location, is_absent};
 use super::partition::{NULL_PARTITION, below, escape};
 use super::statistics;
-use super::temporary::is_absent;
 use crate::error::Error;
 use crate::functions::float_key::with_one_nan;
 
@@ -36,7 +35,7 @@ pub(super) const OUR_PREFIX: &str = "isobar-";
 /// How often a file is uploaded while removals of orphan files delete its temporary file.
 const STORE_TRIES: usize = 3;
 
-/// Text that is kept but never searched by range; statistics of it would only bloat the log.
+/// A text column that is never filtered by range; statistics of it would only enlarge the log.
 const WITHOUT_STATISTICS: &str = "value";
 
 /// Rows of one partition as Parquet bytes, not yet stored. Clones share the bytes.
@@ -47,16 +46,18 @@ pub struct Encoded {
     rows: u64,
 }
 
-/// A stored data file: what the log says, or will say, of it.
+/// A stored data file and its entry in the log, committed or not.
 #[derive(Clone, Debug)]
 pub struct DataFile {
     pub(super) add: Add,
+    /// Number of rows.
     pub rows: u64,
 }
 
-/// Encodes `batches`, whose columns are those of `schema` (without partition columns), in any order.
+/// Encodes `batches`, whose columns are those of `schema` (without partition columns), in any
+/// order.
 ///
-/// Runs on the calling thread and takes as long as compression takes: call it where blocking is fine.
+/// Compresses on the calling thread: call it where blocking is allowed.
 pub fn encode(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Encoded, ParquetError> {
     let mut content = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut content, Arc::clone(schema), Some(properties()))?;
@@ -70,7 +71,7 @@ pub fn encode(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Encoded, Pa
     let statistics = statistics::to_log(schema, &footer, &with_nan)?;
     let rows = u64::try_from(footer.file_metadata().num_rows()).unwrap_or_default();
     drop(writer);
-    // It is kept until its commit, and so would be what it has grown into.
+    // The content is kept until its commit; free the unused capacity of the buffer.
     content.shrink_to_fit();
     Ok(Encoded {
         content: Bytes::from(content),
@@ -79,8 +80,8 @@ pub fn encode(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<Encoded, Pa
     })
 }
 
-/// `batch` with its columns where `schema` has them. The writer takes them by their places, and a declaration may name
-/// them in another order than the table.
+/// `batch` with its columns in the order of `schema`. The Parquet writer matches columns by
+/// position, and a declaration may list them in another order than the table.
 fn in_order(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let given = batch.schema();
     let names = |schema: &SchemaRef| -> Vec<String> {
@@ -100,7 +101,8 @@ fn in_order(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, Arro
     batch.project(&places.collect::<Result<Vec<_>, _>>()?)
 }
 
-/// Another writer may have made a column of the table `NOT NULL`; the writer of Parquet would store a null as a zero.
+/// Refuses nulls in columns that another tool has made `NOT NULL`: the Parquet writer would store
+/// zeros.
 fn refuse_nulls(schema: &SchemaRef, batch: &RecordBatch) -> Result<(), ArrowError> {
     let mut required = schema.fields().iter().filter(|field| !field.is_nullable());
     let broken = required.find(|field| {
@@ -128,8 +130,8 @@ fn properties() -> WriterProperties {
 }
 
 impl Encoded {
-    /// Stores the file in `table` under a name of its own below the directory of its partition.
-    /// Nobody sees it before it is committed.
+    /// Uploads the file to `table` under a new name in the directory of its partition. Readers do
+    /// not see it before its commit.
     pub(super) async fn store(
         self,
         table: &Location,
@@ -170,7 +172,7 @@ impl Encoded {
     }
 }
 
-/// A path that no file has, below the table's directory.
+/// A new, unique path below the table's directory.
 fn path_of_new(partition: &[(String, String)]) -> String {
     let name = format!("{OUR_PREFIX}{}.zstd.parquet", Uuid::new_v4());
     let directories = partition
@@ -180,7 +182,7 @@ fn path_of_new(partition: &[(String, String)]) -> String {
 }
 
 impl DataFile {
-    /// One that stands in the log.
+    /// A data file that the log has.
     pub(super) fn from_log(
         path: &str,
         values: &HashMap<String, Option<String>>,

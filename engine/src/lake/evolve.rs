@@ -1,7 +1,8 @@
-//! A table and its declaration: columns that the declaration has gained are added, whatever else differs is refused.
+//! Schema evolution: adds the columns that a table lacks of its declaration, and refuses any other
+//! difference.
 //!
-//! A column is added by a commit of metadata alone. Data files stay as they are; readers see nulls where a file
-//! lacks the column.
+//! A commit of metadata alone adds a column. Data files do not change; readers get nulls where a
+//! file lacks the column.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,14 +18,14 @@ use super::snapshot::{Snapshot, readers_schema};
 use super::table::{AppTransaction, CommitActions, CommitOutcome, Table, TableSchema};
 use crate::error::Error;
 
-/// Name of the marks by which a commit of columns is found again.
+/// Application id of the token by which a commit of columns is found after a storage error.
 const COLUMNS: &str = "isobar/columns";
 
-/// How often columns are added while others commit.
+/// How often a commit of columns is tried.
 const TRIES: usize = 15;
 
 impl Table {
-    /// Adds the columns that `schema` has and the table has not.
+    /// Adds the columns of `schema` that the table lacks.
     ///
     /// # Errors
     /// When the table differs from `schema` in any other way, or the storage fails.
@@ -36,7 +37,7 @@ impl Table {
             }
             let columns = self.snapshot().columns();
             let names: Vec<_> = gained.iter().map(|field| field.name().clone()).collect();
-            // Behind those that are there, so that what counts columns by their place goes on.
+            // New columns come last, so that readers that use column positions keep working.
             let all: Vec<_> = columns.fields().iter().cloned().chain(gained).collect();
             let actions = CommitActions {
                 columns: Some(Arc::new(Schema::new(all))),
@@ -67,7 +68,7 @@ pub(super) fn metadata(
     Ok(Action::Metadata(metadata.with_schema(&columns)?))
 }
 
-/// The columns of `schema` as they come back from the log, which has names of its own for what is inside lists.
+/// The columns of `schema` as read back from the log, which renames the items of lists.
 fn as_logged(schema: &TableSchema) -> Result<SchemaRef, ArrowError> {
     let logged: StructType = schema.columns.as_ref().try_into_kernel()?;
     let columns: Schema = (&logged).try_into_arrow()?;
@@ -77,7 +78,7 @@ fn as_logged(schema: &TableSchema) -> Result<SchemaRef, ArrowError> {
 /// Columns that only `schema` has.
 ///
 /// # Errors
-/// When rows of `schema` are not rows of the table, also with those columns.
+/// When the table, with these columns added, still differs from `schema`.
 fn gained(snapshot: &Snapshot, schema: &TableSchema) -> Result<Vec<Arc<Field>>, Error> {
     let table = || snapshot.name().clone();
     let partition: Vec<_> = snapshot.partition_columns().collect();

@@ -1,7 +1,8 @@
-//! What a table asks of who reads and who writes it: features, constraints and properties that other writers may have
-//! switched on, see <https://github.com/delta-io/delta/blob/master/PROTOCOL.md#table-features>.
+//! Table features, constraints and properties that other tools may have enabled, see
+//! <https://github.com/delta-io/delta/blob/master/PROTOCOL.md#table-features>.
 //!
-//! What is not honoured is refused by name. A writer that passes over a CHECK constraint breaks it for everybody.
+//! A table that requires something unsupported is refused by name. A writer that ignores a CHECK
+//! constraint, for example, would break it for every reader.
 
 use std::collections::HashMap;
 
@@ -13,11 +14,11 @@ use super::name::TableName;
 use super::table::CommitActions;
 use crate::error::Error;
 
-/// With this version of writers a table lists its features; before it, a version stands for a set of them.
+/// From this writer version on a table lists its features; a lower version implies a set of them.
 const VERSION_OF_FEATURES: i32 = 7;
 
-/// Features of a table that ask nothing of a writer like ours, whether they are used or not: we only add whole rows with
-/// all their columns and take away whole files, which readers of a change feed find in the log.
+/// Features that require nothing of Isobar, in use or not: it only adds rows with all their columns
+/// and removes whole files, which readers of a change feed find in the log.
 const HONOURED: [&str; 9] = [
     "allowColumnDefaults",
     "appendOnly",
@@ -30,7 +31,7 @@ const HONOURED: [&str; 9] = [
     "vacuumProtocolCheck",
 ];
 
-/// Features that are refused where the table uses them, and are nothing to refuse elsewhere.
+/// Features that are refused when the table uses them. A table that only lists them is accepted.
 const REFUSED_IN_USE: [&str; 6] = [
     "checkConstraints",
     "columnMapping",
@@ -40,7 +41,7 @@ const REFUSED_IN_USE: [&str; 6] = [
     "invariants",
 ];
 
-/// Properties that ask of every writer what ours does not do.
+/// Properties that require of every writer what Isobar does not do.
 const PROPERTIES: [(&str, &str); 5] = [
     ("delta.enableInCommitTimestamps", "in-commit timestamps"),
     ("delta.enableRowTracking", "row tracking"),
@@ -49,14 +50,14 @@ const PROPERTIES: [(&str, &str); 5] = [
     ("delta.enableIcebergCompatV3", "compatibility with Iceberg"),
 ];
 
-/// What the metadata of a column says that writers compute or check.
+/// Column metadata that requires writers to compute or check values.
 const OF_COLUMNS: [(&str, &str); 3] = [
     ("delta.invariants", "an invariant"),
     ("delta.generationExpression", "a generation expression"),
     ("delta.identity.start", "an identity"),
 ];
 
-/// Refuses a table that plain scans of Parquet files would read wrongly.
+/// Refuses a table whose rows plain scans of its Parquet files would not yield.
 pub(super) fn refuse_unreadable(name: &TableName, state: &DeltaTableState) -> Result<(), Error> {
     let configuration = state.metadata().configuration();
     let is_mapped = configuration
@@ -86,7 +87,7 @@ pub(super) fn refuse_unreadable(name: &TableName, state: &DeltaTableState) -> Re
     })
 }
 
-/// Whether files of the table may have rows that were deleted since their statistics were made.
+/// Whether files of the table may have rows that were deleted after their statistics were written.
 pub(super) fn may_delete_rows(protocol: &Protocol) -> bool {
     features(protocol).any(|feature| feature == "deletionVectors")
 }

@@ -1,4 +1,4 @@
-//! What commits did to the data of a table, read from their entries in the log.
+//! Whether commits changed rows or only rewrote files, by their log entries.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use super::snapshot::Snapshot;
 use super::statistics;
 use crate::error::Error;
 
-/// One action of an entry, as far as it matters here.
+/// One action of a log entry; actions other than these are ignored.
 #[derive(Debug, Deserialize)]
 struct Action {
     add: Option<File>,
@@ -24,26 +24,28 @@ struct Action {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct File {
-    /// False where the file only holds, or held, rows that other files hold before and after.
+    /// False for a file of a rewrite, whose rows are in other files before or after the commit.
     data_change: bool,
     #[serde(default)]
     partition_values: BTreeMap<String, Option<String>>,
 }
 
-/// What commits did, each read once.
+/// A cache of log entries, each read once.
 #[derive(Debug, Default)]
 pub(crate) struct History {
     entries: Mutex<HashMap<(TableName, u64), Entry>>,
 }
 
-/// The actions of a commit; `None` when its entry is gone or says what we do not understand.
+/// The actions of a commit; `None` when its entry was cleaned up or cannot be parsed.
 type Entry = Option<Arc<Vec<Action>>>;
 
 impl History {
-    /// Whether nothing but rewriting happened to the rows of `partitions`, values of the first partition column,
-    /// of `table` after `version`. False also where the log does not say, because it begins later.
+    /// Whether all commits to `table` after `version` only rewrote the rows of `partitions`, which
+    /// are values of the first partition column. False when log entries of these commits are
+    /// missing.
     ///
-    /// A file that was taken out counts for every partition: it may have held rows of one that has no file any more.
+    /// A removed file counts for every partition: `partitions` come from the current files, and the
+    /// file may have been the last one of its partition.
     pub(crate) async fn is_only_rewritten(
         &self,
         table: &Snapshot,
@@ -87,12 +89,12 @@ impl History {
 }
 
 impl Snapshot {
-    /// What tells this table from another one of its name.
+    /// The id of the table in its metadata; a recreated table has another one.
     pub(crate) fn table_id(&self) -> String {
         self.metadata().id().to_owned()
     }
 
-    /// What the commit of `version` did.
+    /// The actions of the commit of `version`.
     async fn actions(&self, version: u64) -> Result<Option<Vec<Action>>, Error> {
         let name = format!("{version:020}.json");
         let entry = self.location().join("_delta_log").join(&name);

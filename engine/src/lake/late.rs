@@ -1,7 +1,9 @@
-//! Whether a scan decodes the columns of its filter first, and the others only for the rows that are left.
+//! Late materialization: whether a scan decodes the columns of its filter first, and the others
+//! only for the rows that pass.
 //!
-//! DataFusion's row filters are on or off for a whole session. They pay where many or large values are not decoded;
-//! for a narrow scan of numbers they cost more than they save (TPC-H q6 takes twice as long with them).
+//! DataFusion enables row filters for a whole session or not at all. They pay when many or large
+//! values need not be decoded; for a narrow scan of numbers they cost more than they save (TPC-H q6
+//! takes twice as long with them).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -12,15 +14,15 @@ use datafusion::logical_expr::Expr;
 use datafusion::physical_expr::intervals::utils::check_support;
 use datafusion::physical_expr::{AnalysisContext, PhysicalExpr, analyze};
 
-/// So many columns beside those of the filter are worth it. With three, the rows that are left of TPC-H's q15, one of 26,
-/// take half as long again as decoding all of them.
+/// From this many columns outside the filter, late materialization pays. With three, TPC-H q15,
+/// whose filter passes one row of 26, takes half as long again as decoding all rows.
 const COLUMNS_MIN: usize = 8;
 
-/// A filter that keeps a larger share of the rows saves too little.
+/// A filter that passes a larger share of the rows saves too little.
 const SHARE_MAX: f64 = 0.5;
 
-/// Whether `predicate` keeps most of the rows, by the smallest and largest values of its columns. False where these do not
-/// tell, as of texts.
+/// Whether `predicate` passes most of the rows, estimated from the smallest and largest values of
+/// its columns. False when the types, such as text, allow no estimate.
 pub(super) fn keeps_most(
     predicate: &Arc<dyn PhysicalExpr>,
     columns: &SchemaRef,
@@ -34,9 +36,10 @@ pub(super) fn keeps_most(
     share.is_ok_and(|kept| kept.selectivity.is_some_and(|share| share > SHARE_MAX))
 }
 
-/// Whether a scan of the columns `wanted` of `columns` filters rows before it decodes the rest.
+/// Whether a scan of the columns `wanted` of `columns` should filter rows before it decodes the
+/// rest.
 pub(super) fn is_worth_it(columns: &Schema, wanted: &[usize], filters: &[Expr]) -> bool {
-    // The filter that a hash join makes of its keys looks each row up, and often leaves most of them.
+    // The dynamic filter of a hash join costs a lookup for each row, and often passes most of them.
     if filters.is_empty() {
         return false;
     }

@@ -1,6 +1,7 @@
-//! A place on a store: where a table, an export directory or one file lies.
+//! A location on a store: of a table, an export directory or one file.
 
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -9,13 +10,9 @@ use object_store::path::Path;
 use object_store::{DynObjectStore, ObjectMeta, ObjectStore as _, ObjectStoreExt as _};
 use url::Url;
 
-use super::temporary::{StoredFile, is_absent};
 use crate::error::Error;
 
-/// How often a file is written while others remove what is about to become it.
-const REPLACE_TRIES: usize = 5;
-
-/// A directory or file on a store, with the address people know it by.
+/// A directory or file on a store, with its URL.
 #[derive(Clone, Debug)]
 pub struct Location {
     store: Arc<DynObjectStore>,
@@ -46,7 +43,7 @@ impl Location {
         &self.path
     }
 
-    /// The place `name` directly below this one.
+    /// The location `name` directly below this one.
     pub fn join(&self, name: &str) -> Self {
         let mut url = self.url.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
@@ -59,8 +56,8 @@ impl Location {
         }
     }
 
-    /// The directory that this place is in; the root is in itself.
-    fn parent(&self) -> Self {
+    /// The directory of this location; that of the root is the root.
+    pub(super) fn parent(&self) -> Self {
         let mut parent = self.clone();
         if let Ok(mut segments) = parent.url.path_segments_mut() {
             segments.pop_if_empty().pop();
@@ -70,12 +67,12 @@ impl Location {
         parent
     }
 
-    /// Scheme and authority: what a DataFusion session knows the store by.
+    /// Scheme and authority, under which a DataFusion session registers the store.
     pub(super) fn store_url(&self) -> String {
         format!("{}://{}", self.url.scheme(), self.url.authority())
     }
 
-    /// How people write `path` of this store: a plain path on the local file system, else a URL.
+    /// `path` of this store as users write it: a plain path on the local file system, else a URL.
     pub fn address_of(&self, path: &Path) -> String {
         match self.url.scheme() {
             "file" => format!("/{path}"),
@@ -83,7 +80,7 @@ impl Location {
         }
     }
 
-    /// All files below this place, with their sizes; empty when it does not exist.
+    /// All files below this location, with their sizes; empty when it does not exist.
     pub async fn list(&self) -> Result<Vec<ObjectMeta>, Error> {
         self.store
             .list(Some(&self.path))
@@ -92,8 +89,9 @@ impl Location {
             .map_err(|source| self.failed("list", source))
     }
 
-    /// Whether there is a log of a table here. A writer that was killed at the first entry leaves a
-    /// temporary file, `.NAME.tmp.N` on HDFS and `NAME#N` on a local disk, which is none.
+    /// Whether this directory is the log of a table. A temporary file alone, which a writer leaves
+    /// that is killed at the first entry (`.NAME.tmp.N` on HDFS, `NAME#N` on a local disk), does
+    /// not count.
     pub(super) async fn is_log(&self) -> Result<bool, Error> {
         let is_entry = |file: &ObjectMeta| {
             let name = file.location.filename().unwrap_or_default();
@@ -109,7 +107,7 @@ impl Location {
             .is_some())
     }
 
-    /// Names of the directories directly below this place, in order.
+    /// Names of the directories directly below this location, in order.
     pub async fn directories(&self) -> Result<Vec<String>, Error> {
         let listing = self
             .store
@@ -125,7 +123,7 @@ impl Location {
         Ok(names)
     }
 
-    /// Whether there is a file or a directory here.
+    /// Whether a file or a directory exists at this location.
     pub async fn exists(&self) -> Result<bool, Error> {
         let Some(name) = self.path.filename() else {
             return Ok(true);
@@ -142,7 +140,7 @@ impl Location {
             .any(|found| found.filename() == Some(name)))
     }
 
-    /// What the store knows of the file here, or `None` when there is none.
+    /// Size and modification time of the file at this location; `None` without a file.
     pub async fn head(&self) -> Result<Option<ObjectMeta>, Error> {
         match self.store.head(&self.path).await {
             Ok(meta) => Ok(Some(meta)),
@@ -151,49 +149,7 @@ impl Location {
         }
     }
 
-    /// Publishes `content` here whole: written aside, then renamed over what was here before.
-    ///
-    /// Then temporary files of this name go that were there before: killed writers left them. One may
-    /// belong to a writer that still runs. That one's rename fails, and it writes again: what is here
-    /// is the whole content of the one or the other, as it is when nobody is disturbed.
-    pub async fn replace(&self, content: Bytes) -> Result<(), Error> {
-        let left_behind = self.temporaries().await?;
-        let mut tries = 0;
-        let written = loop {
-            tries += 1;
-            match self.store.put(&self.path, content.clone().into()).await {
-                Err(source) if is_absent(&source) && tries < REPLACE_TRIES => {}
-                written => break written,
-            }
-        };
-        written.map_err(|source| self.failed("write", source))?;
-        self.remove(left_behind).await?;
-        Ok(())
-    }
-
-    /// Files that were to be renamed to the one here.
-    async fn temporaries(&self) -> Result<Vec<StoredFile>, Error> {
-        let directory = self.parent();
-        let mut files = directory.list_with_temporaries().await?;
-        files.retain(|file| {
-            let is_beside = file.path.parts().count() == self.path.parts().count();
-            is_beside && file.temporary_for() == self.path.filename()
-        });
-        Ok(files)
-    }
-
-    /// Publishes `content` here unless exactly that is here already.
-    pub async fn replace_if_changed(&self, content: Bytes) -> Result<(), Error> {
-        if let Some(present) = self.head().await?
-            && present.size == content.len() as u64
-            && self.read().await? == content
-        {
-            return Ok(());
-        }
-        self.replace(content).await
-    }
-
-    /// The whole content of the file here.
+    /// The whole content of the file at this location.
     pub async fn read(&self) -> Result<Bytes, Error> {
         let read = async { self.store.get(&self.path).await?.bytes().await };
         read.await.map_err(|source| self.failed("read", source))
@@ -206,4 +162,19 @@ impl Location {
             source,
         }
     }
+}
+
+/// Whether a call failed because the file was absent. Stores report that in several ways.
+pub(super) fn is_absent(error: &object_store::Error) -> bool {
+    if matches!(error, object_store::Error::NotFound { .. }) {
+        return true;
+    }
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return error.kind() == io::ErrorKind::NotFound;
+        }
+        next = error.source();
+    }
+    false
 }

@@ -1,10 +1,12 @@
-//! The store as readers of logs see it: what they would read wrongly reaches them mended.
+//! The store as log readers see it: corrects what they would misread.
 //!
-//! * arrow-json 59.3 decodes a character beyond U+1FFFF that is written as two escapes (`\ud842\udfb7`, which many JSON
-//!   encoders write) as another character: paths, partition values and statistics would be those of no row. Such escapes
-//!   reach it as the characters they stand for.
-//! * `_last_checkpoint` only saves a look at the directory, which HDFS and a local disk list whole anyway. One that names
-//!   a missing file makes a sound table unreadable, so none is read.
+//! * arrow-json 59.3 decodes a character beyond U+1FFFF that is written as two escapes
+//!   (`\ud842\udfb7`, which many JSON encoders write) as another character: paths, partition values
+//!   and statistics would match no row. Such escapes are replaced by their characters before
+//!   arrow-json reads them.
+//! * `_last_checkpoint` only saves a listing, and HDFS and a local disk list the whole directory
+//!   anyway. A hint that names a missing file would make an intact table unreadable, so it is
+//!   hidden.
 
 use std::fmt;
 use std::ops::Range;
@@ -124,32 +126,32 @@ impl ObjectStore for LogText {
 /// Bytes of one escape, `\uXXXX`.
 const ESCAPE: usize = 6;
 
-/// `text` with the character in place of two escapes that stand for one. All else stays, also halves without the other.
+/// Replaces each pair of surrogate escapes in `text` by its character. Unpaired escapes stay.
 fn unescaped(text: Bytes) -> Bytes {
-    let mut mended = Vec::new();
-    // Up to where `text` is copied.
+    let mut corrected = Vec::new();
+    // `text` is copied up to `copied`, and searched up to `at`.
     let (mut copied, mut at) = (0, 0);
     while let Some(found) = memchr::memchr(b'\\', &text[at..]) {
         at += found;
         match character(&text[at..]) {
             Some(character) => {
-                mended.extend_from_slice(&text[copied..at]);
-                mended.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                corrected.extend_from_slice(&text[copied..at]);
+                corrected.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
                 at += 2 * ESCAPE;
                 copied = at;
             }
-            // The character behind a backslash is no beginning of an escape, and may be a backslash.
+            // Skip the character after the backslash: it may be a backslash, but starts no escape.
             None => at = (at + 2).min(text.len()),
         }
     }
     if copied == 0 {
         return text;
     }
-    mended.extend_from_slice(&text[copied..]);
-    mended.into()
+    corrected.extend_from_slice(&text[copied..]);
+    corrected.into()
 }
 
-/// The character that the two escapes at the beginning of `text` stand for, if there are two.
+/// The character of the surrogate pair at the beginning of `text`, if there is one.
 fn character(text: &[u8]) -> Option<char> {
     let unit = |text: &[u8]| {
         let digits = text.strip_prefix(b"\\u")?.get(..ESCAPE - 2)?;
@@ -174,7 +176,7 @@ mod tests {
     use super::unescaped;
 
     #[test]
-    fn two_escapes_of_one_character_become_it_and_nothing_else_changes() {
+    fn surrogate_escapes_become_their_character_and_other_text_stays() {
         let check = |text: &str, expected: &str| {
             let found = unescaped(Bytes::copy_from_slice(text.as_bytes()));
             assert_eq!(std::str::from_utf8(&found), Ok(expected), "{text}");

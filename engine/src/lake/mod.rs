@@ -1,7 +1,7 @@
 //! The lake: Delta tables on HDFS or in a local directory.
 //!
-//! Only this module knows paths and layout. A table is read through a [`Snapshot`] and its
-//! [`LakeTable`] provider, and changed through a [`Table`], whose every change is one commit.
+//! Only this module knows paths and layout of tables. A table is read through a [`Snapshot`] and
+//! its [`LakeTable`] provider, and changed through a [`Table`], one commit at a time.
 
 mod adapter;
 mod column_cache;
@@ -22,6 +22,7 @@ mod positions;
 mod provider;
 mod pruning;
 mod readers;
+mod replace;
 mod rows;
 mod snapshot;
 mod snapshot_file;
@@ -57,7 +58,7 @@ pub use self::table::{AppTransaction, CommitActions, CommitOutcome, Table, Table
 pub use self::temporary::RemovedFiles;
 use crate::error::Error;
 
-/// How many tables are looked at side by side when the lake is listed.
+/// How many tables a listing of the lake opens concurrently.
 const LIST_CONCURRENCY: usize = 8;
 
 /// All tables below one URL.
@@ -65,14 +66,14 @@ const LIST_CONCURRENCY: usize = 8;
 pub struct Lake {
     root: Location,
     stores: Arc<Stores>,
-    /// The newest snapshot seen of each table; a newer one is made from it, not from nothing.
+    /// The newest loaded snapshot of each table, from which newer ones are made by log replay.
     snapshots: Mutex<HashMap<TableName, Arc<Snapshot>>>,
-    /// Directories that listings leave out, and why, as it was last said.
+    /// Directories that listings leave out, each with the reason of its last warning.
     left_out: Mutex<HashMap<String, String>>,
 }
 
 impl Lake {
-    /// The lake at `url`; nothing is read yet.
+    /// The lake at `url`. Opens no connection.
     pub fn new(url: &Url, stores: Arc<Stores>) -> Result<Arc<Self>, Error> {
         Ok(Arc::new(Self {
             root: stores.locate(url)?,
@@ -90,21 +91,20 @@ impl Lake {
         &self.stores
     }
 
-    /// Makes the lake's store known to a DataFusion session, so that scans of its files run.
+    /// Registers the store of the lake with a DataFusion session, for scans of its files.
     pub fn register(&self, runtime: &RuntimeEnv) {
         runtime.register_object_store(self.root.url(), Arc::clone(self.root.store()));
     }
 
-    /// Names of the tables in the lake, in order, also of those that cannot be read.
+    /// Names of the tables in the lake, in order, unreadable ones included.
     pub async fn tables(&self) -> Result<Vec<TableName>, Error> {
         let names = self.logs().await?.into_iter();
         Ok(names.filter_map(|name| name.parse().ok()).collect())
     }
 
-    /// The newest versions of all tables that can be read, in the order of their names.
+    /// The newest versions of all readable tables, in the order of their names.
     ///
-    /// One that cannot must not hide the others: it is left out with a warning, and its reason stands in the error of who
-    /// asks for it by name.
+    /// An unreadable table is left out with a warning. A query that names it fails with the reason.
     pub async fn readable(&self) -> Result<Vec<Arc<Snapshot>>, Error> {
         let found = futures::stream::iter(self.logs().await?)
             .map(|directory| async move {
@@ -129,8 +129,8 @@ impl Lake {
         Ok(found.into_iter().flatten().collect())
     }
 
-    /// The error that explains why `name` is no table, if there is a table at a directory that was meant by it: its name
-    /// has capitals or characters that names of tables have not.
+    /// The error for `name` when a directory of the lake resembles it, but has capitals or
+    /// characters that the name of a table cannot have.
     pub async fn meant_directory(&self, name: &str) -> Result<Option<Error>, Error> {
         let as_table = |name: &str| name.to_lowercase().replace(['-', ' ', '.'], "_");
         let meant = as_table(name);
@@ -148,7 +148,7 @@ impl Lake {
         }
     }
 
-    /// Warns that `directory` is left out of listings, when that was not said yet.
+    /// Warns that `directory` is left out of listings, once for each reason.
     fn leave_out(&self, directory: &str, reason: Option<Error>) {
         let mut left_out = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(reason) = reason else {
@@ -156,8 +156,8 @@ impl Lake {
             return;
         };
         let reason = chain(&reason);
-        let said = left_out.insert(directory.to_owned(), reason.clone());
-        if said.as_ref() != Some(&reason) {
+        let previous = left_out.insert(directory.to_owned(), reason.clone());
+        if previous.as_ref() != Some(&reason) {
             warn!(table = directory, reason, "left out of the list of tables");
         }
     }
@@ -165,7 +165,7 @@ impl Lake {
     /// Names of the directories that have the log of a table, in order.
     async fn logs(&self) -> Result<Vec<String>, Error> {
         let names = self.root.directories().await?.into_iter();
-        // Tools hide such directories, and some keep logs of their own there.
+        // Hidden directories: some tools keep logs of their own there.
         let names = names.filter(|name| !name.starts_with(['.', '_']));
         let logs = futures::stream::iter(names)
             .map(|name| async move {
@@ -181,8 +181,7 @@ impl Lake {
 
     /// The newest version of a table, or `None` when there is no such table.
     ///
-    /// Every call looks at the log, so that a commit is visible to the next query, and so is a table that
-    /// was created anew.
+    /// Every call reads the log, so the next query sees each commit, and each recreated table.
     pub async fn snapshot(&self, name: &TableName) -> Result<Option<Arc<Snapshot>>, Error> {
         let known = self.lock().get(name).cloned();
         let newest = match known {
@@ -203,7 +202,8 @@ impl Lake {
         Ok(newest)
     }
 
-    /// A table to write to, created from `schema` when it is absent. Columns that only `schema` has are added to it.
+    /// A table to write to, created from `schema` when it is absent. Columns that the table lacks
+    /// are added.
     pub async fn open_or_create(
         self: &Arc<Self>,
         name: &TableName,
@@ -228,7 +228,7 @@ impl Lake {
     }
 }
 
-/// Whether `error` is about one table, and leaves the others as they are.
+/// Whether `error` concerns one table only.
 fn is_of_one_table(error: &Error) -> bool {
     match error {
         Error::UnsupportedTable { .. }
@@ -242,15 +242,15 @@ fn is_of_one_table(error: &Error) -> bool {
 
 /// `error` with its causes, in one line.
 fn chain(error: &Error) -> String {
-    let mut told = error.to_string();
+    let mut text = error.to_string();
     let mut next = std::error::Error::source(error);
     while let Some(cause) = next {
         let line = cause.to_string();
-        if !told.contains(&line) {
-            told.push_str(": ");
-            told.push_str(&line);
+        if !text.contains(&line) {
+            text.push_str(": ");
+            text.push_str(&line);
         }
         next = cause.source();
     }
-    told
+    text
 }

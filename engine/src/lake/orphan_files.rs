@@ -71,10 +71,10 @@ impl Table {
         }
         if !unfenced.is_empty() {
             self.commit_fence().await?;
-            // A writer may have committed some of these files between our listing and the fence; the
-            // log names them now. Temporary log entries need no second look: a writer always tries
-            // the version after the newest, so behind the fence every version exists that a listed
-            // entry can stand for.
+            // A writer may have committed some of these files between our listing and the fence;
+            // the log names them now. Temporary log entries need no second look: a writer always
+            // tries the version after the newest, so behind the fence every version exists that a
+            // listed entry can stand for.
             let named = self.named_files().await?;
             unfenced.retain(|file| !named.contains(&file.path));
             orphans.append(&mut unfenced);
@@ -139,8 +139,8 @@ fn disposition_in_log(name: &str, last: u64) -> Disposition {
         // The version exists, so the writer's rename can only fail.
         Some(version) if version <= last => Disposition::Delete,
         Some(_) => Disposition::DeleteOnceFenced,
-        // A checkpoint only repeats the log, and its writer committed before it began to write it. A
-        // writer whose rename fails here finds its commit in the log, and continues without a
+        // A checkpoint only repeats the log, and its writer committed before it began to write it.
+        // A writer whose rename fails here finds its commit in the log, and continues without a
         // checkpoint.
         None if target == "_last_checkpoint" || target.contains(".checkpoint.") => {
             Disposition::Delete

@@ -103,7 +103,8 @@ impl Snapshot {
             })
         });
         let mut progress: Vec<_> = found.collect();
-        // With several PostgreSQL databases the one that was read furthest counts: its messages have landed.
+        // With several PostgreSQL databases the one that was read furthest counts: its messages
+        // have landed.
         progress.sort_by(|one, other| other.cmp(one));
         progress.dedup_by(|behind, ahead| {
             (&behind.topic, behind.partition, behind.source)
@@ -114,8 +115,8 @@ impl Snapshot {
     }
 }
 
-/// The kind of source, topic and topic partition of the position that `app_id` records; `None` for other
-/// application ids.
+/// The kind of source, topic and topic partition of the position that `app_id` records; `None` for
+/// other application ids.
 fn position(app_id: &str) -> Option<(&'static str, &str, i32)> {
     let (source, (topic, partition)) = if let Some(rest) = app_id.strip_prefix("isobar/kafka/") {
         ("kafka", rest.rsplit_once('/')?)

@@ -1,6 +1,8 @@
-//! A snapshot as a DataFusion table: files chosen by the log, read by DataFusion's own Parquet scan.
+//! A snapshot as a DataFusion table: files chosen by the log, read by DataFusion's own Parquet
+//! scan.
 //!
-//! Of ours the plan holds only how data files are opened, which a plan that is serialised does without.
+//! The only part of the plan that is specific to Isobar opens data files. A serialized plan works
+//! without it.
 
 use std::sync::Arc;
 
@@ -42,22 +44,22 @@ pub(super) const FOOTER_BYTES: usize = 64 << 10;
 #[derive(Debug)]
 pub struct LakeTable {
     snapshot: Arc<Snapshot>,
-    /// Of scans: the columns of the data files, then those of the partition.
+    /// Columns in the order of scans: those of the data files, then the partition columns.
     scanned: SchemaRef,
-    /// In the order of their declaration.
+    /// Columns in the order of their declaration.
     columns: SchemaRef,
 }
 
 /// A data file that a scan reads.
 #[derive(Clone, Debug)]
 pub struct InputFile {
-    /// Below the table.
+    /// Path below the table.
     pub path: String,
     /// Value of the first partition column, if there is one.
     pub partition: Option<ScalarValue>,
 }
 
-/// What a scan reads, and what it has to ask of every row.
+/// The files that a scan reads, and the predicate that it evaluates on every row.
 struct Chosen<'a> {
     files: Vec<&'a SnapshotFile>,
     predicate: Option<Arc<dyn PhysicalExpr>>,
@@ -70,9 +72,10 @@ struct PartitionFilter {
 }
 
 impl PartitionFilter {
-    /// Which rows of `values`, of which each stands for a file, the filter keeps.
+    /// Which files the filter keeps; each row of `values` has the partition values of one file.
     ///
-    /// A file for which it fails is kept: whether the failure is reached is decided row by row.
+    /// A file on which the filter fails is kept: the scan decides row by row whether the query
+    /// fails.
     fn kept(&self, values: &RecordBatch) -> Result<Vec<bool>> {
         let rows = values.num_rows();
         let kept = self.filter.evaluate(values);
@@ -104,8 +107,8 @@ impl LakeTable {
         }
     }
 
-    /// Splits `filters` into those that partitions decide and those that rows decide, and leaves out
-    /// the files that either rules out.
+    /// Splits `filters` into those on partition columns and those on rows, and drops the files that
+    /// either excludes.
     fn choose(&self, state: &dyn Session, filters: &[Expr]) -> Result<Chosen<'_>> {
         let names = DFSchema::try_from(Arc::clone(&self.scanned))?;
         let physical = |filters: Vec<Expr>| {
@@ -146,8 +149,8 @@ impl LakeTable {
         &self.snapshot
     }
 
-    /// Whether a filter may fail on some values; then it does not decide alone, and rows are asked again. So they are of
-    /// floats, whose NaN and zeros are put in order by rules over the whole plan.
+    /// Whether a filter may fail on some values. Such a filter is evaluated again on every row. So
+    /// is one on floats, whose NaN and zeros are ordered by rules over the whole plan.
     fn may_fail(&self, filter: &Expr) -> bool {
         let schema = &self.scanned;
         let mut columns = filter.column_refs().into_iter();
@@ -188,8 +191,8 @@ impl LakeTable {
         })
     }
 
-    /// One row a file: the values of its partition, nulls elsewhere. Filters on partition columns
-    /// are evaluated on it, which decides them for all rows of the file.
+    /// One row for each file: its partition values, nulls elsewhere. A filter on partition columns
+    /// has the same result on this row as on every row of the file.
     fn partition_values(&self) -> Result<RecordBatch> {
         let schema = &self.scanned;
         let files = self.snapshot.files();
@@ -217,7 +220,7 @@ impl LakeTable {
         )?)
     }
 
-    /// Enough files for `limit` rows, when nothing filters rows out afterwards.
+    /// The first files that have `limit` rows together. Valid only when no filter follows.
     fn enough(files: Vec<&SnapshotFile>, limit: Option<usize>) -> Vec<&SnapshotFile> {
         let Some(limit) = limit else { return files };
         let limit = limit as u64;
@@ -248,8 +251,8 @@ impl LakeTable {
     }
 }
 
-/// `columns` with the texts of data files as views: they are decoded without a copy, and compared by their first bytes. What
-/// leaves an engine has no views, see the outputs.
+/// `columns` with the texts of data files as views: they are decoded without a copy and compared by
+/// their first bytes. Outputs convert views back.
 fn with_views(columns: &Schema, partition: &[&str]) -> SchemaRef {
     let fields = columns.fields().iter().map(|field| {
         let is_text = field.data_type() == &DataType::Utf8;
@@ -300,7 +303,7 @@ impl TableProvider for LakeTable {
             None => (0..self.columns.fields().len()).collect(),
         };
         let Chosen { files, predicate } = self.choose(state, filters)?;
-        // A limit holds for the rows that are left, so it ends the scan only if nothing filters them.
+        // A limit counts rows after the filters, so it ends the scan only without a predicate.
         let limit = if predicate.is_none() { limit } else { None };
         let files = Self::enough(files, limit);
         if files.is_empty() {
@@ -336,7 +339,7 @@ impl TableProvider for LakeTable {
         let keeps_most = |predicate| late::keeps_most(predicate, &schema, &statistics);
         let is_late = late::is_worth_it(&self.columns, &wanted, &of_rows)
             && !predicate.as_ref().is_some_and(keeps_most);
-        // DataFusion's rule FilterPushdown gives the source its predicate.
+        // DataFusion's rule FilterPushdown sets the predicate of the source.
         let source = ParquetSource::new(
             TableSchema::builder(Arc::new(Schema::new(of_files.to_vec())))
                 .with_table_partition_cols(of_partition.to_vec())

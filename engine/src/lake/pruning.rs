@@ -1,7 +1,7 @@
-//! Which data files a predicate rules out, by what the log says of them.
+//! Excludes data files that cannot match a predicate, by their statistics in the log.
 //!
-//! DataFusion's own `PrunableStatistics` passes over ends that are not exact. Those of texts never are, and they hold
-//! for all values all the same, see [`statistics`](super::statistics).
+//! DataFusion's own `PrunableStatistics` ignores inexact bounds. Bounds of texts are never exact,
+//! but still hold for all values, see [`statistics`](super::statistics).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 
 use super::snapshot_file::SnapshotFile;
 
-/// Those of `files` that may hold rows for which `predicate` is true. `schema` has all columns, those of the partition
-/// last.
+/// The `files` that may have rows for which `predicate` is true. `schema` has all columns, the
+/// partition columns last.
 pub(super) fn prune<'a>(
     files: Vec<&'a SnapshotFile>,
     schema: &SchemaRef,
@@ -29,7 +29,7 @@ pub(super) fn prune<'a>(
     let pruning = PruningPredicateBuilder::new()
         .with_file_schema(Arc::clone(schema))
         .build(Arc::clone(predicate));
-    // A predicate that cannot be pruned by, or that fails, is still evaluated on every row.
+    // A predicate that cannot prune, or fails, is still evaluated on every row.
     let kept = pruning.and_then(|pruning| {
         let ends = Ends {
             files: &files,
@@ -44,7 +44,7 @@ pub(super) fn prune<'a>(
         .collect()
 }
 
-/// What the log says of files, one row a file.
+/// Statistics of files from the log, one row for each file.
 struct Ends<'a> {
     files: &'a [&'a SnapshotFile],
     schema: &'a Schema,
@@ -81,7 +81,8 @@ impl Ends<'_> {
     }
 }
 
-/// A value of a partition as an end. A zero equals the other one, and lies behind it in the order of ends.
+/// A partition value as a bound. Either zero equals the other one, but bounds order -0.0 before
+/// +0.0.
 fn of_partition(value: &ScalarValue, of_zero: f64) -> ScalarValue {
     match value {
         ScalarValue::Float64(Some(number)) if *number == 0.0 => ScalarValue::from(of_zero),

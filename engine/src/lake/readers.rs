@@ -1,8 +1,8 @@
-//! Readers of data files that say why they fail.
+//! Readers of data files that report why a read fails.
 //!
-//! DataFusion makes a text of the cause when a footer cannot be read, so that a server that is away and a file that
-//! another tool has removed look like a broken file. After a failure the store is asked for the file again, and its answer
-//! is the cause.
+//! DataFusion reduces the cause to text when a footer cannot be read, so an unreachable server or a
+//! file that another tool deleted looks like a broken file. After a failure the reader looks the
+//! file up in the store, and reports the store's error as the cause.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ use parquet::file::metadata::ParquetMetaData;
 
 use super::store::Failure;
 
-/// Makes readers that keep footers, as DataFusion's own do.
+/// Creates readers that cache footers, as DataFusion's own factory does.
 #[derive(Debug)]
 pub(super) struct Readers {
     inner: CachedParquetFileReaderFactory,
@@ -75,7 +75,7 @@ struct Place {
 }
 
 impl Place {
-    /// The cause of `error`, if the store knows one.
+    /// The store's error for this file if it has one, else `error`.
     async fn explain(self, error: ParquetError) -> ParquetError {
         match self.store.head(&self.path).await {
             Ok(_) => error,

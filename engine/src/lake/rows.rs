@@ -1,4 +1,4 @@
-//! The rows of one data file, in their order: for who rewrites a file.
+//! The rows of one data file, in order, for writers that rewrite it.
 
 use arrow::array::new_null_array;
 use arrow::compute::cast;
@@ -13,10 +13,11 @@ use super::partition::below;
 use super::table::Table;
 use crate::error::Error;
 
-/// Rows that are decoded together: few, since one may hold a whole message.
+/// Rows of a decoded batch. Few, since one row may hold a whole message.
 const BATCH_ROWS: usize = 64;
 
-/// The rows of a data file, decoded as they are taken. The file is in memory, compressed as it is stored.
+/// An iterator over the rows of a data file. It keeps the compressed file in memory and decodes
+/// batch by batch.
 pub struct Rows {
     reader: ParquetRecordBatchReader,
     schema: SchemaRef,
@@ -24,8 +25,8 @@ pub struct Rows {
 }
 
 impl Table {
-    /// The rows of `file`, in the columns of the table's data files. Read again they come in the same order: a data file
-    /// never changes.
+    /// The rows of `file`, in the columns of the table's data files. Each read yields the same
+    /// order, since data files never change.
     pub async fn rows(&self, file: &DataFile) -> Result<Rows, Error> {
         let (table, place) = (self.name().clone(), file.path().to_owned());
         let failed = move |source: Box<dyn std::error::Error + Send + Sync>| Error::ReadDataFile {
@@ -52,7 +53,7 @@ impl Iterator for Rows {
 
     fn next(&mut self) -> Option<Self::Item> {
         let batch = self.reader.next()?;
-        let batch = batch.and_then(|batch| conform(&self.schema, &batch));
+        let batch = batch.and_then(|batch| cast_to_schema(&self.schema, &batch));
         Some(batch.map_err(&self.failed))
     }
 }
@@ -63,8 +64,8 @@ impl std::fmt::Debug for Rows {
     }
 }
 
-/// The rows in the table's columns: what the file lacks is null.
-fn conform(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
+/// Casts `batch` to the columns of the table; columns that the file lacks are null.
+fn cast_to_schema(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let columns = schema
         .fields()
         .iter()

@@ -34,8 +34,8 @@ pub struct Snapshot {
     name: TableName,
     location: Location,
     log: LogStoreRef,
-    /// What the library read when the table was opened, at this version or an earlier one. Protocol,
-    /// metadata and properties are still valid; the current data files are in `files`.
+    /// What the library read when the table was opened, at this version or an earlier one.
+    /// Protocol, metadata and properties are still valid; the current data files are in `files`.
     opened: Arc<DeltaTableState>,
     version: u64,
     /// All columns, the partition columns last, as every reader sees them.
@@ -43,12 +43,12 @@ pub struct Snapshot {
     /// How many of the columns are partition columns.
     partition_columns: usize,
     files: Files,
-    /// When the log entry of this version was written, milliseconds since the epoch; `None` when log
-    /// cleanup has deleted the entry. Log entries are immutable: a different modification time means
-    /// that the table was dropped and recreated.
+    /// When the log entry of this version was written, milliseconds since the epoch; `None` when
+    /// log cleanup has deleted the entry. Log entries are immutable: a different modification time
+    /// means that the table was dropped and recreated.
     entry_ms: Option<i64>,
-    /// The application transactions up to this version, read on first use. `None` inside when only the
-    /// library can read the log.
+    /// The application transactions up to this version, read on first use. `None` inside when only
+    /// the library can read the log.
     transactions: OnceCell<Option<Arc<Transactions>>>,
     /// The application transactions up to an earlier version, if an earlier snapshot has read them.
     earlier: Option<(u64, Arc<Transactions>)>,
@@ -57,15 +57,16 @@ pub struct Snapshot {
 impl Snapshot {
     /// The newest version, or `None` when there is no table at `location`.
     pub(super) async fn open(name: &TableName, location: &Location) -> Result<Option<Self>, Error> {
-        // The library distinguishes "no log" from "log unreadable" by its error text only, and panics
-        // on a background thread when the storage fails: list the log first.
+        // The library distinguishes "no log" from "log unreadable" by its error text only, and
+        // panics on a background thread when the storage fails: list the log first.
         if !location.join("_delta_log").is_log().await? {
             return Ok(None);
         }
         let log = log_store(location);
         let mut table = DeltaTable::new(Arc::clone(&log));
         if let Err(source) = table.load().await {
-            // The library may hide an unreachable storage. The listing then fails with the real cause.
+            // The library may hide an unreachable storage. The listing then fails with the real
+            // cause.
             location.join("_delta_log").is_log().await?;
             return Err(open_failed(name, location, source));
         }
@@ -103,8 +104,8 @@ impl Snapshot {
                 table: name.clone(),
                 fault,
             })?;
-        // The state knows the time of the entry that it was read from, but not that of an entry which a
-        // checkpoint stood in for.
+        // The state knows the time of the entry that it was read from, but not that of an entry
+        // which a checkpoint stood in for.
         let entry_ms = match state.version_timestamp(state.version()) {
             Some(written) => Some(written),
             None => written_ms(&log_entry(&location, state.version())).await?,
@@ -128,8 +129,8 @@ impl Snapshot {
     /// `None` when the table was dropped. It may be a recreated table, see
     /// [`is_of_same_table`](Self::is_of_same_table).
     ///
-    /// Without a new commit this looks up two log entries, the next one and that of this version: two
-    /// calls of the NameNode.
+    /// Without a new commit this looks up two log entries, the next one and that of this version:
+    /// two calls of the NameNode.
     pub(super) async fn refreshed(self: &Arc<Self>) -> Result<Option<Arc<Self>>, Error> {
         let newer = match self.replay_log().await? {
             Some(delta) => Some(self.apply(delta).await?),
@@ -207,7 +208,8 @@ impl Snapshot {
         self.version
     }
 
-    /// When this version was committed, milliseconds since the epoch, if the log still has its entry.
+    /// When this version was committed, milliseconds since the epoch, if the log still has its
+    /// entry.
     pub fn committed_ms(&self) -> Option<i64> {
         self.entry_ms
     }
@@ -283,8 +285,8 @@ impl Snapshot {
     /// The last version recorded for every application id.
     ///
     /// # Errors
-    /// When the storage fails, or the log has a form that only the library reads, one application id
-    /// at a time.
+    /// When the storage fails, or the log has a form that only the library reads, one application
+    /// id at a time.
     pub(super) async fn transactions(&self) -> Result<&Transactions, Error> {
         let all = self.recorded().await?;
         all.ok_or_else(|| Error::ForeignLog {
@@ -315,7 +317,8 @@ impl Snapshot {
             })
     }
 
-    /// Paths of files that have left the table, which the log still lists for readers of older versions.
+    /// Paths of files that have left the table, which the log still lists for readers of older
+    /// versions.
     pub(super) async fn retired(&self) -> Result<Vec<Path>, Error> {
         let state = self.state().await?;
         state
@@ -383,8 +386,8 @@ pub(super) fn log_store(location: &Location) -> LogStoreRef {
     default_logstore(prefixed, root, &url, &StorageConfig::default())
 }
 
-/// Either the storage failed, which may be transient, or the log is broken or needs features that the
-/// library lacks.
+/// Either the storage failed, which may be transient, or the log is broken or needs features that
+/// the library lacks.
 fn open_failed(name: &TableName, location: &Location, source: DeltaTableError) -> Error {
     if Failure::find(&source).is_none() {
         return Error::UnreadableTable {

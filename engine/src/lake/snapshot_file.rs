@@ -1,4 +1,4 @@
-//! A data file as a version of its table has it.
+//! A data file of one version of a table.
 
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
@@ -13,42 +13,49 @@ use super::location::Location;
 use super::partition::below;
 use super::statistics::{self, Known};
 
-/// What the files of a table have in common.
+/// Properties that all data files of a table share.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Layout<'a> {
+    /// Where the table lies.
     pub(super) location: &'a Location,
-    /// The columns as readers see them.
+    /// All columns, as readers see them.
     pub(super) schema: &'a SchemaRef,
     pub(super) partition_columns: &'a [String],
-    /// Whether rows may be deleted from its files, so that statistics are wide.
+    /// Whether deletion vectors may hide rows, so that statistics may be wider than the visible
+    /// rows.
     pub(super) may_be_wide: bool,
 }
 
 /// A data file of a snapshot.
 #[derive(Debug)]
 pub(super) struct SnapshotFile {
-    /// On the store, not below the table.
+    /// Path on the store.
     pub(super) path: Path,
-    /// Below the table, as the log has it.
+    /// Path below the table, as in the log.
     pub(super) relative: String,
-    /// Of the partition columns, as the log has them.
+    /// Values of the partition columns, as in the log.
     pub(super) values: HashMap<String, Option<String>>,
+    /// Size in bytes.
     pub(super) size: u64,
+    /// Modification time, milliseconds since the epoch.
     pub(super) modified_ms: i64,
+    /// Typed values of the partition columns, in their order.
     pub(super) partition: Vec<ScalarValue>,
-    /// As readers see it.
+    /// All columns of the table, as readers see them.
     schema: SchemaRef,
     known: Known,
-    /// Statistics of its columns as the log has them, kilobytes a file, of which most are never asked for.
+    /// Statistics of its columns as text, from the log: kilobytes for each file, parsed on first
+    /// use.
     logged: Option<String>,
     statistics: OnceLock<Arc<Statistics>>,
 }
 
 impl SnapshotFile {
-    /// What the log says of a file of `table`.
+    /// The data file of a log entry of `table`.
     ///
     /// # Errors
-    /// When it lies outside of the table's directory, or has a partition value that is none of its column's type.
+    /// When it lies outside the table's directory, or a partition value does not fit the type of
+    /// its column.
     pub(super) fn from_log(file: Add, table: &Layout<'_>) -> Result<Self, String> {
         let Layout {
             location, schema, ..
@@ -83,7 +90,8 @@ impl SnapshotFile {
         })
     }
 
-    /// Of all columns in the order of the snapshot's schema, in the types of scans. Read from the log's text when they are first asked for.
+    /// Statistics of all columns in the order of the snapshot's schema, in the types of scans. The
+    /// first call parses the text of the log.
     pub(super) fn statistics(&self) -> &Arc<Statistics> {
         self.statistics.get_or_init(|| {
             let mut found = statistics::from_log(&self.schema, self.logged.as_deref(), self.known);
@@ -101,13 +109,13 @@ impl SnapshotFile {
         })
     }
 
-    /// Number of its rows, where the log says it.
+    /// Number of rows, if the log has it.
     pub(super) fn rows(&self) -> Option<u64> {
         statistics::rows_from_log(self.logged.as_deref()?)
     }
 }
 
-/// Texts of data files are scanned as views, see [`LakeTable`](super::LakeTable).
+/// Scans read texts of data files as views, see [`LakeTable`](super::LakeTable).
 fn as_scanned(end: &Precision<ScalarValue>) -> Precision<ScalarValue> {
     let viewed = |value: ScalarValue| match value {
         ScalarValue::Utf8(text) => ScalarValue::Utf8View(text),
@@ -116,7 +124,7 @@ fn as_scanned(end: &Precision<ScalarValue>) -> Precision<ScalarValue> {
     end.clone().map(viewed)
 }
 
-/// Whether the log names a file by a whole address, by a path from the root, or by a way out of the directory.
+/// Whether the log has a file by its URL, by an absolute path, or by a path with `..`.
 fn is_elsewhere(path: &str) -> bool {
     let scheme = path.split_once(":/").map(|(scheme, _)| scheme);
     let has_scheme = scheme.is_some_and(|scheme| {
@@ -148,7 +156,7 @@ mod tests {
     use super::is_elsewhere;
 
     #[test]
-    fn a_file_by_its_whole_address_is_elsewhere() {
+    fn url_or_absolute_path_lies_outside_the_table() {
         for path in [
             "file:/lake/a/b.parquet",
             "hdfs://host/b.parquet",

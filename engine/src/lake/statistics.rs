@@ -1,10 +1,11 @@
-//! Column statistics of a data file, in the three forms they travel in: Parquet footer, Delta log
-//! (JSON, <https://github.com/delta-io/delta/blob/master/PROTOCOL.md#per-file-statistics>) and DataFusion.
+//! Column statistics of a data file in three forms: Parquet footer, Delta log (JSON,
+//! <https://github.com/delta-io/delta/blob/master/PROTOCOL.md#per-file-statistics>) and DataFusion.
 //!
-//! Two things follow from them, and they ask for different proofs. An answer (`min(id)`, `count(*)`, a constant in place
-//! of a column) follows from exact statistics alone. A file is left out of a scan by ends that no value goes beyond. So
-//! an end that is there holds for all values, NaN included; it is exact when it is a value of the column besides; what
-//! proves neither is absent.
+//! Statistics serve two purposes with different requirements. Answers without a scan (`min(id)`,
+//! `count(*)`, a constant in place of a column) need exact statistics. Pruning of files needs
+//! bounds that no value exceeds. A bound that is present therefore holds for all values, NaN
+//! included; it is exact when it is also a value of the column; a bound that proves neither is
+//! absent.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -23,23 +24,24 @@ use serde_json::{Map, Value, json};
 
 const MICROSECONDS: &str = "%Y-%m-%dT%H:%M:%S%.6fZ";
 
-/// Tag of a file whose writer looked for NaN: its ends of floats are those of all values, and a column with NaN has
-/// none. Statistics of Parquet and of Delta leave NaN out without a word, and NaN is larger than any number.
+/// Tag of a file whose writer checked for NaN: bounds of floats hold for all values, and a column
+/// with NaN has no bounds. Parquet and Delta statistics silently ignore NaN, which is larger than
+/// any number.
 const NAN_TAG: &str = "isobar.nanChecked";
 
-/// The tags of a file that we write.
+/// The tags of a file that Isobar writes.
 pub(super) fn tags() -> HashMap<String, Option<String>> {
     HashMap::from([(NAN_TAG.to_owned(), Some("true".to_owned()))])
 }
 
-/// Whether the writer of a file with `tags` looked for NaN.
+/// Whether the writer of a file with `tags` checked for NaN.
 pub(super) fn is_nan_checked(tags: Option<&HashMap<String, Option<String>>>) -> bool {
     let tag = tags.and_then(|tags| tags.get(NAN_TAG));
     tag.is_some_and(|value| value.as_deref() == Some("true"))
 }
 
-/// Statistics as the Delta log stores them, read off the footer of a file just written. `with_nan` are the columns that
-/// hold NaN, see [`with_nan`].
+/// Statistics as the Delta log stores them, from the footer of a new file. `with_nan` are the
+/// columns that have NaN, see [`with_nan`].
 pub(super) fn to_log(
     schema: &Schema,
     footer: &ParquetMetaData,
@@ -74,7 +76,7 @@ pub(super) fn to_log(
     .to_string())
 }
 
-/// Names of the columns of `batch` that hold NaN.
+/// Names of the columns of `batch` that have NaN.
 pub(super) fn with_nan(batch: &RecordBatch) -> impl Iterator<Item = String> {
     let holds_nan = |values: &ArrayRef| match values.data_type() {
         DataType::Float32 => {
@@ -96,14 +98,14 @@ pub(super) fn with_nan(batch: &RecordBatch) -> impl Iterator<Item = String> {
     found.into_iter()
 }
 
-/// Statistics as the Delta log has them. Values stay text until their column's type is known: a number read without
-/// its type would come within one unit in the last place only, and a file whose smallest value is its largest is
-/// answered from here.
+/// Statistics as the Delta log has them. Values stay text until the type of their column is known:
+/// a number parsed without its type could be off by one unit in the last place, and queries are
+/// answered from these values.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Logged<'a> {
     num_records: Option<u64>,
-    /// Whether ends and counts are those of the rows that are there. False when rows were deleted since.
+    /// Whether bounds and counts match the visible rows. False when rows were deleted since.
     tight_bounds: Option<bool>,
     #[serde(borrow)]
     min_values: HashMap<String, &'a RawValue>,
@@ -113,7 +115,7 @@ struct Logged<'a> {
     null_count: HashMap<String, &'a RawValue>,
 }
 
-/// Number of rows as the Delta log has it among the statistics of a file.
+/// Number of rows in the statistics that the Delta log has of a file.
 pub(super) fn rows_from_log(log: &str) -> Option<u64> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -124,19 +126,20 @@ pub(super) fn rows_from_log(log: &str) -> Option<u64> {
     rows.num_records
 }
 
-/// What is known of a file beside the text of its statistics.
+/// Properties of a file that decide how its statistics are read.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Known {
+    /// Size in bytes.
     pub(super) size: u64,
-    /// Its writer looked for NaN, see [`tags`].
+    /// Whether its writer checked for NaN, see [`tags`].
     pub(super) nan_checked: bool,
-    /// Its table may have files with deleted rows. Then ends are exact only where the log says so: the library drops
-    /// `tightBounds` when a checkpoint has statistics as columns.
+    /// Whether files of its table may have deleted rows. Bounds are then exact only if the log says
+    /// so: the library drops `tightBounds` when a checkpoint has statistics as columns.
     pub(super) may_be_wide: bool,
 }
 
-/// Statistics of one file for DataFusion, columns in the order of `schema`. A file without
-/// statistics, or with ones we do not understand, is only less well pruned.
+/// Statistics of one file for DataFusion, columns in the order of `schema`. A file with missing or
+/// unreadable statistics is pruned less often, and still read correctly.
 pub(super) fn from_log(schema: &Schema, log: Option<&str>, known: Known) -> Statistics {
     let log: Logged<'_> = log
         .and_then(|text| serde_json::from_str(text).ok())
@@ -153,7 +156,7 @@ pub(super) fn from_log(schema: &Schema, log: Option<&str>, known: Known) -> Stat
     }
 }
 
-/// Metadata of a column whose type has become wider: the statistics of its older files were made with another type.
+/// Metadata of a column whose type was widened: statistics of older files have the previous type.
 const TYPE_CHANGES: &str = "delta.typeChanges";
 
 fn column(field: &Field, log: &Logged<'_>, known: Known) -> ColumnStatistics {
@@ -163,7 +166,7 @@ fn column(field: &Field, log: &Logged<'_>, known: Known) -> ColumnStatistics {
     let nulls: Option<u64> = nulls.and_then(|nulls| nulls.get().parse().ok());
     let null_count = match nulls {
         Some(nulls) if is_tight => Precision::Exact(nulls as usize),
-        // None and all hold for any part of the rows.
+        // "No nulls" and "all nulls" also hold for any subset of the rows.
         Some(nulls) if nulls == 0 || Some(nulls) == log.num_records => {
             Precision::Inexact(nulls as usize)
         }
@@ -185,7 +188,7 @@ fn column(field: &Field, log: &Logged<'_>, known: Known) -> ColumnStatistics {
     }
 }
 
-/// One end of a column's values, which no value goes beyond: exact when it is itself a value.
+/// A bound that no value of the column exceeds; exact when it is itself a value.
 fn bound(data_type: &DataType, logged: &str, end: End) -> Precision<ScalarValue> {
     let found = match data_type {
         DataType::Int8 => logged.parse::<i8>().ok().map(ScalarValue::from),
@@ -217,7 +220,8 @@ fn inexact(found: Option<ScalarValue>) -> Precision<ScalarValue> {
     found.map_or(Precision::Absent, Precision::Inexact)
 }
 
-/// A zero may stand for either, and Parquet has it as -0.0 where it is the smallest and as +0.0 where it is the largest.
+/// A logged zero may be -0.0 or +0.0. As Parquet does, use -0.0 for a minimum and +0.0 for a
+/// maximum.
 fn number_of(logged: &str, end: End) -> Option<f64> {
     let number: f64 = logged.parse().ok()?;
     let zero = match end {
@@ -227,9 +231,10 @@ fn number_of(logged: &str, end: End) -> Option<f64> {
     Some(if number == 0.0 { zero } else { number })
 }
 
-/// Writers shorten texts, to lengths of their own and without a mark: no text is a value for certain. What stands last
-/// in a largest one may have been put there so that it is larger than what was cut off; the characters that older
-/// writers took for the largest are smaller than an emoji.
+/// Writers truncate texts to different lengths without a note, so a text is never known to be a
+/// value. The last character of a maximum may be a substitute that sorts after the truncated rest;
+/// the substitutes of older writers sort before an emoji, so they are replaced by the largest
+/// character.
 fn of_text(mut text: String, end: End) -> ScalarValue {
     if matches!(end, End::Max) && text.ends_with(['\u{fffd}', '\u{ffff}']) {
         text.pop();
@@ -238,11 +243,12 @@ fn of_text(mut text: String, end: End) -> ScalarValue {
     ScalarValue::Utf8(Some(text))
 }
 
-/// Digits behind the second of an instant in whole microseconds.
+/// Digits of the fraction of a second in an instant of whole microseconds.
 const MICROSECOND_DIGITS: usize = 6;
 
-/// Microseconds since the epoch. Many writers cut to milliseconds: with fewer digits the value lies within one unit of
-/// the last. Without an offset it is a local time, which is no instant.
+/// Parses microseconds since the epoch. Many writers truncate to milliseconds: with fewer digits
+/// the value lies within one unit of the last digit. A text without an offset is a local time and
+/// no instant.
 fn instant_of(text: &str, has_zone: bool, end: End) -> Option<Precision<i64>> {
     let micros = if has_zone {
         text.parse::<DateTime<chrono::Utc>>()
@@ -269,7 +275,7 @@ fn instant_of(text: &str, has_zone: bool, end: End) -> Option<Precision<i64>> {
     }))
 }
 
-/// Statistics of a partition column: every one of the file's `rows` has this value.
+/// Statistics of a partition column: all `rows` of the file have this value.
 pub(super) fn of_partition(value: &ScalarValue, rows: Precision<usize>) -> ColumnStatistics {
     if value.is_null() {
         return ColumnStatistics {
@@ -278,7 +284,7 @@ pub(super) fn of_partition(value: &ScalarValue, rows: Precision<usize>) -> Colum
         };
     }
     let ends = match value {
-        // Aggregates have an order of their own for NaN and for zeros.
+        // Aggregates order NaN and zeros differently.
         ScalarValue::Float32(_) | ScalarValue::Float64(_) => Precision::Absent,
         value => Precision::Exact(value.clone()),
     };
@@ -290,8 +296,8 @@ pub(super) fn of_partition(value: &ScalarValue, rows: Precision<usize>) -> Colum
     }
 }
 
-/// The value of a partition column from its text in the log or in a path, if it is one. An empty text is null, as the
-/// Delta protocol has it.
+/// Parses the value of a partition column from its text in the log or in a path. An empty text is
+/// null, as in the Delta protocol.
 pub(super) fn partition_value(data_type: &DataType, text: Option<&str>) -> Option<ScalarValue> {
     match text {
         None | Some("") => ScalarValue::try_from(data_type).ok(),
@@ -303,7 +309,7 @@ fn exact(count: Option<usize>) -> Precision<usize> {
     count.map_or(Precision::Absent, Precision::Exact)
 }
 
-/// The smaller of the two ends over all row groups; a null where the type has no order here.
+/// The smallest value over all row groups; null for a type without an order here.
 fn smallest(values: &ArrayRef) -> ScalarValue {
     extreme(values, End::Min)
 }
@@ -324,7 +330,7 @@ fn extreme(values: &ArrayRef, end: End) -> ScalarValue {
         let Ok(value) = ScalarValue::try_from_array(values, row) else {
             return ScalarValue::Null;
         };
-        // A row group whose column is all null has no ends; it widens nothing.
+        // A row group whose column is all null has no bounds.
         if value.is_null() {
             continue;
         }
@@ -359,12 +365,12 @@ fn to_json(value: &ScalarValue) -> Option<Value> {
     }
 }
 
-/// Whether other readers of the log read the year of `date`.
+/// Whether the year of `date` has four digits, which is all that other readers of the log parse.
 fn has_four_digits(date: &impl Datelike) -> bool {
     (1..=9999).contains(&date.year())
 }
 
-/// What stands between the quotes, if `logged` is a text.
+/// The content of `logged` if it is a JSON string.
 fn text_of(logged: &str) -> Option<String> {
     serde_json::from_str(logged).ok()
 }
@@ -415,7 +421,7 @@ mod tests {
     }
 
     #[test]
-    fn ends_of_floats_are_known_only_where_nan_was_looked_for() {
+    fn bounds_of_floats_need_a_nan_check() {
         let log =
             r#"{"numRecords":2,"minValues":{"x":1.5},"maxValues":{"x":0},"nullCount":{"x":0}}"#;
         for data_type in [DataType::Float32, DataType::Float64] {
@@ -429,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zero_is_the_outermost_of_the_two() {
+    fn zero_bound_is_the_outer_of_the_two_zeros() {
         let check = |logged: &str, end: End, expected: f64| {
             let Precision::Inexact(ScalarValue::Float64(Some(found))) =
                 bound(&DataType::Float64, logged, end)
@@ -457,7 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_of_the_type_is_no_end() {
+    fn text_of_another_type_is_no_bound() {
         for (data_type, logged) in [
             (DataType::Utf8, "null"),
             (DataType::Utf8, "1"),
@@ -494,7 +500,7 @@ mod tests {
     }
 
     #[test]
-    fn an_instant_that_was_cut_lies_within_its_unit() {
+    fn truncated_instant_is_bounded_by_one_unit() {
         let micros = |logged: &str, end: End| match bound(&instant(), logged, end) {
             Precision::Inexact(ScalarValue::TimestampMicrosecond(Some(micros), _)) => micros,
             other => panic!("{other:?}"),
@@ -505,7 +511,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_that_an_older_writer_cut_is_larger_than_any_that_begins_so() {
+    fn truncated_maximum_sorts_after_every_text_with_its_prefix() {
         let largest = |logged: &str| match bound(&DataType::Utf8, logged, End::Max) {
             Precision::Inexact(ScalarValue::Utf8(Some(text))) => text,
             other => panic!("{other:?}"),
@@ -567,7 +573,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_with_nan_are_told_apart() {
+    fn columns_with_nan_are_found() {
         let columns = RecordBatch::try_from_iter([
             (
                 "a",

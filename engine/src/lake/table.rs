@@ -158,8 +158,8 @@ impl Table {
     pub async fn commit(&mut self, actions: &CommitActions) -> Result<CommitOutcome, Error> {
         let seen = self.snapshot.version();
         if !self.snapshot.is_in_place().await? {
-            // In the log of a recreated table our entry would follow a gap. In a log whose old entries
-            // were cleaned up it would follow commits that the caller has not seen.
+            // In the log of a recreated table our entry would follow a gap. In a log whose old
+            // entries were cleaned up it would follow commits that the caller has not seen.
             self.reload().await?;
             if self.snapshot.version() > seen {
                 return Ok(CommitOutcome::Conflict);
@@ -237,15 +237,16 @@ impl Table {
         let data = CommitData::new(entry, operation, HashMap::new(), transactions);
         let bytes = CommitOrBytes::LogBytes(data.get_bytes()?);
         let version = self.snapshot.version() + 1;
-        // Tried once: only the caller can decide whether the actions still apply to a newer version.
+        // Tried once: only the caller can decide whether the actions still apply to a newer
+        // version.
         let log = self.snapshot.log();
         log.write_commit_entry(version, bytes, Uuid::new_v4())
             .await?;
         Ok(version)
     }
 
-    /// Writes a checkpoint every `delta.checkpointInterval` commits, and deletes log entries before it
-    /// that have expired.
+    /// Writes a checkpoint every `delta.checkpointInterval` commits, and deletes log entries before
+    /// it that have expired.
     ///
     /// A failure is only logged: a checkpoint repeats the log, and the next one makes up for it.
     async fn checkpoint_if_due(&self, version: u64) {
@@ -336,7 +337,8 @@ async fn create(
         .with_save_mode(SaveMode::ErrorIfExists)
         .with_commit_properties(once)
         .await;
-    // Another process may have created the table first, or a storage error may hide our own creation.
+    // Another process may have created the table first, or a storage error may hide our own
+    // creation.
     match (Snapshot::open(name, location).await?, created) {
         (Some(snapshot), _) => Ok(snapshot),
         (None, Err(source)) => Err(failed(source)),

@@ -13,7 +13,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use object_store::ObjectStoreExt as _;
 use object_store::path::Path;
 
-use super::location::Location;
+use super::location::{Location, is_absent};
 use crate::error::Error;
 
 /// Files that are removed concurrently.
@@ -112,21 +112,6 @@ impl Location {
             Err(source) => Err(self.failed("remove leftover files from", source)),
         }
     }
-}
-
-/// Whether a call failed because the file was absent. Stores report that in several ways.
-pub(super) fn is_absent(error: &object_store::Error) -> bool {
-    if matches!(error, object_store::Error::NotFound { .. }) {
-        return true;
-    }
-    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = next {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return error.kind() == io::ErrorKind::NotFound;
-        }
-        next = error.source();
-    }
-    false
 }
 
 /// Temporary files below `directory`, which the local store leaves out of listings.

@@ -44,8 +44,8 @@ struct Txn {
 /// All application transactions in the log of `table` up to `version`. `earlier` are those up to an
 /// earlier version, from which the replay continues.
 ///
-/// `None` when the log is not an unbroken sequence of entries, from version 0 or from a checkpoint in
-/// one Parquet file. Then only the library can read it.
+/// `None` when the log is not an unbroken sequence of entries, from version 0 or from a checkpoint
+/// in one Parquet file. Then only the library can read it.
 pub(super) async fn read(
     table: &Location,
     version: u64,
@@ -109,8 +109,8 @@ async fn replay(
 const ENTRY: &str = ".json";
 const CHECKPOINT: &str = ".checkpoint.parquet";
 
-/// The version of the newest checkpoint up to `last` and the versions of the entries after it; `None`
-/// when an entry is missing.
+/// The version of the newest checkpoint up to `last` and the versions of the entries after it;
+/// `None` when an entry is missing.
 async fn files(
     log: &Location,
     last: u64,

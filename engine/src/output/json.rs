@@ -1,10 +1,10 @@
-//! Rows as JSON, one object a line. What is written is JSON and says what the rows say, or nothing
-//! is written.
+//! Rows as JSON, one object on each line. The output is valid JSON with the exact values, or an
+//! error.
 //!
-//! Arrow's writer puts `null` for NaN, "ERROR: …" for an instant beyond the calendar, without
-//! quotes for a decimal, and the same key twice for two columns of one name. Here NaN and the
-//! infinities are the texts "NaN", "Infinity" and "-Infinity", as PostgreSQL's to_json has them, a
-//! value without a text is an error, and names are told apart.
+//! Arrow's writer writes `null` for NaN, "ERROR: …" for an instant beyond the calendar (without
+//! quotes for a decimal), and the same key twice for two columns of one name. Here NaN and the
+//! infinities are the texts "NaN", "Infinity" and "-Infinity", as in PostgreSQL's to_json, a value
+//! without a text is an error, and keys are unique.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,10 +20,10 @@ use arrow::json::{Encoder, EncoderFactory, EncoderOptions};
 
 use super::text::{Texts, unprintable};
 
-/// Appends the rows of `batch` to `out`, columns in their order, nulls written out.
+/// Appends the rows of `batch` to `out`: columns in order, nulls included.
 ///
 /// # Errors
-/// When a value cannot be printed; `out` is as it was then.
+/// When a value cannot be printed; `out` is then unchanged.
 pub fn write_lines(batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), ArrowError> {
     let fault = Fault::default();
     let mut writer = WriterBuilder::new()
@@ -37,7 +37,7 @@ pub fn write_lines(batch: &RecordBatch, out: &mut Vec<u8>) -> Result<(), ArrowEr
     Ok(())
 }
 
-/// The values of `column`, which is called `name`, as texts of JSON.
+/// The values of `column`, named `name`, as JSON texts.
 pub(super) fn texts(name: &str, column: &ArrayRef) -> Result<StringArray, ArrowError> {
     let fault = Fault::default();
     let options = EncoderOptions::default()
@@ -62,8 +62,8 @@ pub(super) fn texts(name: &str, column: &ArrayRef) -> Result<StringArray, ArrowE
     Ok(texts)
 }
 
-/// `batch` under names that are told apart, without dictionaries: the writer does not see nulls
-/// among their values.
+/// `batch` with unique names and without dictionaries, whose null values the writer does not
+/// detect.
 fn prepared(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let columns = batch
         .columns()
@@ -83,8 +83,7 @@ fn prepared(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new_with_options(Arc::new(schema), columns, &rows)
 }
 
-/// `schema` with no name twice: the second `a` becomes `a_1`, or what follows where a column is
-/// called that.
+/// `schema` with unique names: a second `a` becomes `a_1`, or the next free number.
 pub fn unique_names(schema: &SchemaRef) -> SchemaRef {
     let mut taken: HashSet<String> = schema
         .fields()
@@ -109,7 +108,7 @@ pub fn unique_names(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
-/// The first value that could not be printed. Encoders cannot fail, so they leave it here.
+/// The first value that could not be printed. Encoders cannot return errors, so they store it here.
 #[derive(Clone, Debug, Default)]
 struct Fault(Arc<Mutex<Option<ArrowError>>>);
 
@@ -125,7 +124,7 @@ impl Fault {
     }
 }
 
-/// Makes encoders for the types whose values may have no text, or no number in JSON.
+/// Creates encoders for types whose values may have no text, or no JSON number.
 #[derive(Debug)]
 struct Strict(Fault);
 
@@ -187,8 +186,8 @@ impl Strict {
     }
 }
 
-/// Whether every value of `array` is a number that JSON has; true of all types but the floating
-/// ones.
+/// Whether JSON can represent every value of `array` as a number; only floats may have other
+/// values.
 fn is_finite(array: &dyn Array) -> bool {
     match array.data_type() {
         DataType::Float16 => array
@@ -210,12 +209,12 @@ fn is_finite(array: &dyn Array) -> bool {
     }
 }
 
-/// What a text becomes.
+/// How a text is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Text,
     Number,
-    /// A number where it is finite, else a text.
+    /// A number if it is finite, else a text.
     Float,
 }
 
@@ -245,7 +244,7 @@ impl Encoder for Values<'_> {
     }
 }
 
-/// A map whose keys are no texts: those of JSON always are.
+/// A map whose keys are not texts, as JSON requires.
 struct Entries<'a> {
     offsets: &'a [i32],
     keys: Values<'a>,
@@ -308,7 +307,7 @@ mod tests {
 
     #[test]
     #[allow(clippy::too_many_lines, reason = "a table of cases")]
-    fn values_are_json_and_say_what_the_rows_say() {
+    fn values_are_valid_json_and_exact() {
         let check = |column: ArrayRef, expected: &str| {
             let found = lines(&[("c", Arc::clone(&column))]).expect("printable");
             let values: Vec<_> = found
@@ -412,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_names_are_told_apart() {
+    fn equal_column_names_become_unique_keys() {
         let check = |names: &[&str], expected: &str| {
             let one: ArrayRef = Arc::new(Int32Array::from(vec![1]));
             let columns: Vec<_> = names.iter().map(|name| (*name, Arc::clone(&one))).collect();

@@ -1,8 +1,7 @@
-//! Values as text, for outputs that people and scripts read.
+//! Values as text, for users and scripts.
 //!
-//! Arrow writes `ERROR: …` and `<invalid>` in place of a value that it cannot format, such as a day
-//! beyond the calendar. Here that is an error, because a script would take either for a text of the
-//! data.
+//! Arrow writes `ERROR: …` or `<invalid>` for a value that it cannot format, such as a day beyond
+//! the calendar. Here that is an error, because a script would mistake either for data.
 
 use arrow::array::{Array, ArrayRef, StringArray};
 use arrow::error::ArrowError;
@@ -10,7 +9,7 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::json;
 
-/// What Arrow prints of a duration that the calendar library does not hold.
+/// What Arrow prints for a duration outside the range of the calendar library.
 const INVALID: &str = "<invalid>";
 
 /// Formats the values of one column.
@@ -22,7 +21,7 @@ impl<'a> Texts<'a> {
         ArrayFormatter::try_new(column, &OPTIONS).map(Self)
     }
 
-    /// The text of a value; that of null is empty.
+    /// The text of a value; empty for null.
     ///
     /// # Errors
     /// When the value has none.
@@ -33,7 +32,7 @@ impl<'a> Texts<'a> {
                 let message = "the duration is beyond what can be printed".to_owned();
                 return Err(ArrowError::CastError(message));
             }
-            // As PostgreSQL writes them.
+            // As in PostgreSQL.
             "inf" => "Infinity".to_owned(),
             "-inf" => "-Infinity".to_owned(),
             _ => text,
@@ -41,7 +40,7 @@ impl<'a> Texts<'a> {
     }
 }
 
-/// The values of `column`, which is called `name`, as texts; what is nested becomes JSON.
+/// The values of `column`, named `name`, as texts; nested values become JSON.
 ///
 /// # Errors
 /// When a value has no text; the message names the column.

@@ -18,7 +18,7 @@ use url::Url;
 
 use crate::local::lake_in;
 
-const MARK: &str = "test/mark";
+const TOKEN: &str = "test/mark";
 
 struct World {
     directory: TempDir,
@@ -117,7 +117,7 @@ async fn commit_once(table: &mut Table) -> DataFile {
 fn adding(file: &DataFile) -> CommitActions {
     CommitActions {
         add: vec![file.clone()],
-        transactions: vec![AppTransaction::unique(MARK)],
+        transactions: vec![AppTransaction::unique(TOKEN)],
         ..CommitActions::default()
     }
 }
@@ -140,7 +140,7 @@ async fn second_commit_on_one_version_conflicts() {
         other.commit(&actions).await.expect("committed"),
         CommitOutcome::Committed(2)
     );
-    let recorded = other.snapshot().transaction(MARK).await.expect("read");
+    let recorded = other.snapshot().transaction(TOKEN).await.expect("read");
     assert_eq!(recorded, Some(actions.transactions[0].version));
     assert_eq!(other.snapshot().size().2, Some(4));
 }

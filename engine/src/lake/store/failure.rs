@@ -1,4 +1,4 @@
-//! What went wrong in one call of the storage, in words an operator can act on.
+//! Failures of storage calls, with the server, the path and a remedy for the operator.
 
 use std::error::Error as StdError;
 use std::time::Duration;
@@ -7,8 +7,8 @@ use buoyant_kernel::Error as KernelError;
 use hdfs_native::HdfsError;
 use object_store::path::Path;
 
-/// A failed call of the storage. It travels as the source of an [`object_store::Error`] through
-/// every layer above; [`Failure::find`] gets it back from there.
+/// A failed call of the storage. The layers above carry it as the source of an
+/// [`object_store::Error`]; [`Failure::find`] finds it there.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// No answer within the limit of one call.
@@ -22,7 +22,7 @@ pub enum Failure {
         path: String,
         limit: Duration,
     },
-    /// Nobody listens there, or the name does not resolve.
+    /// The connection was refused, or the host name does not resolve.
     #[error(
         "{server} cannot be reached for \"{operation}\" of \"{path}\"; check that its NameNode runs, then lake.url (HDFS_URL)"
     )]
@@ -33,7 +33,7 @@ pub enum Failure {
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
-    /// The NameNode answers reads only.
+    /// The NameNode only accepts reads.
     #[error(
         "{server} is in safe mode and refuses \"{operation}\" of \"{path}\"; wait until it has left it, run `hdfs dfsadmin -safemode leave`, or check lake.url (HDFS_URL)"
     )]
@@ -42,7 +42,7 @@ pub enum Failure {
         operation: &'static str,
         path: String,
     },
-    /// The user may not do this.
+    /// The user lacks the permission.
     #[error(
         "{server} denies user \"{user}\" the \"{operation}\" of \"{path}\"; check hdfs.user (HDFS_USER) and the owner and mode of the directory"
     )]
@@ -54,12 +54,12 @@ pub enum Failure {
         #[source]
         source: Box<dyn StdError + Send + Sync>,
     },
-    /// A data file that the log of its table names is not there.
+    /// A data file that the log of its table names does not exist.
     #[error(
         "data file \"/{path}\" is gone, though the log of its table names it; another tool has removed it (VACUUM with too short a retention, or by hand): bring it back, or have that tool repair the table (FSCK REPAIR TABLE, or RESTORE to a version without it)"
     )]
     Gone { path: String },
-    /// A DataNode failed while it sent or took data.
+    /// A DataNode failed during a transfer.
     #[error(
         "{server} could not move the data of \"{path}\" (\"{operation}\"); check that its DataNodes run and are reachable from here"
     )]
@@ -72,7 +72,7 @@ pub enum Failure {
     },
 }
 
-/// Which call of which store failed; turned into a [`Failure`] when the cause is a known one.
+/// A call of a store, for the [`Failure`] that it becomes when its cause is known.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempt {
     pub(crate) server: String,
@@ -98,7 +98,7 @@ impl Failure {
                 return Some(found);
             }
             next = match error.downcast_ref::<KernelError>() {
-                // This one prints its cause, and does not name it as its source.
+                // This error prints its cause, but does not return it as its source.
                 Some(KernelError::ObjectStore(cause)) => Some(cause),
                 _ => error.source(),
             };
@@ -108,7 +108,7 @@ impl Failure {
 }
 
 impl Attempt {
-    /// The time limit of this call ran out.
+    /// The error for a call that exceeded its time limit.
     pub(crate) fn timed_out(self, limit: Duration) -> object_store::Error {
         wrap(Failure::TimedOut {
             server: self.server,
@@ -118,7 +118,8 @@ impl Attempt {
         })
     }
 
-    /// Names a known cause; what callers act on (not found, already exists, …) passes unchanged.
+    /// Converts an error with a known cause. Errors that callers handle (not found, already exists,
+    /// …) pass unchanged.
     pub(crate) fn failed(self, error: object_store::Error) -> object_store::Error {
         if !matches!(
             error,
@@ -196,7 +197,7 @@ fn classify_hdfs(error: &HdfsError) -> Kind {
         HdfsError::DataTransferError(_)
         | HdfsError::BlocksNotFound(_)
         | HdfsError::ChecksumError => Kind::DataNode,
-        // The NameNode was asked again and again, and has not heard of the last block from any DataNode.
+        // No DataNode reported the last block to the NameNode before the client gave up.
         HdfsError::OperationFailed(message) if message.contains("complete file in time") => {
             Kind::DataNode
         }
@@ -204,12 +205,12 @@ fn classify_hdfs(error: &HdfsError) -> Kind {
             if class.contains("SafeModeException") || message.contains("in safe mode") {
                 Kind::SafeMode
             } else if class.contains("RetriableException") {
-                // It is starting.
+                // The NameNode is starting.
                 Kind::Unreachable
             } else if class.contains("AccessControlException") {
                 Kind::Denied
             } else if message.contains("could only be written to 0 of the") {
-                // The NameNode knows of no DataNode that would take the block.
+                // The NameNode has no DataNode that accepts the block.
                 Kind::DataNode
             } else {
                 Kind::Other
@@ -219,7 +220,7 @@ fn classify_hdfs(error: &HdfsError) -> Kind {
     }
 }
 
-/// `path` as people write it, with the leading slash that object store paths leave out.
+/// `path` with the leading slash that object store paths omit.
 pub(crate) fn absolute(path: &Path) -> String {
     format!("/{path}")
 }
@@ -230,7 +231,7 @@ mod tests {
 
     use super::{Attempt, Failure};
 
-    /// What becomes of `error` when HDFS answers a call with it.
+    /// The error of a call that HDFS answers with `error`.
     fn failed(error: HdfsError) -> object_store::Error {
         let attempt = Attempt {
             server: "HDFS at namenode:8020".to_owned(),
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_no_datanode_tells_the_namenode_of_is_a_failure_of_datanodes() {
+    fn file_whose_last_block_is_not_reported_is_a_datanode_failure() {
         let late = HdfsError::OperationFailed("Failed to complete file in time".to_owned());
         let late = failed(late);
         let found = Failure::find(&late);

@@ -1,13 +1,26 @@
-//! A task, a time limit and a counter around every call of an [`ObjectStore`].
+//! Guards every call of an [`ObjectStore`] with a time limit, a task and counters.
 //!
-//! hdfs-native has no limits inside: with a stopped DataNode a read or a write never returns. The
-//! limit is per call, and per chunk of a stream, so that a long transfer that moves is not cut.
+//! # Time limits
 //!
-//! hdfs-native also holds locks of a whole client across its calls: one for the connection to the
-//! NameNode, one for the defaults of the server. A call that is begun and then left waiting while
-//! its caller waits for another keeps such a lock, or its place in the queue, and the other waits
-//! for ever. Readers of logs do this: they open many files at once and read the first that is open.
-//! So every call runs in a task of its own, and goes on whoever looks at it.
+//! hdfs-native has no time-outs. When a DataNode stops without closing its connections, a read or a
+//! write never returns. The guard fails each call after `hdfs.timeout`:
+//!
+//! * A call that transfers `n` bytes at once, a put or a read of ranges, has `n` /
+//!   [`BYTES_PER_SECOND_MIN`] in addition, so that a large transfer over a slow link can finish.
+//! * A streamed read and a listing have the limit for each item and not in total: a transfer that
+//!   makes progress may take any time, and one that stalls fails after one limit.
+//!
+//! A time-out does not undo a call: HDFS may still execute a write or a rename that the guard has
+//! reported as failed. A writer therefore reads the log before it decides whether its commit
+//! succeeded, see [`Table::commit`](crate::lake::Table::commit).
+//!
+//! # Tasks
+//!
+//! hdfs-native holds client-wide locks across `.await`: one for the connection to the NameNode, one
+//! for the server defaults. A future that was polled once and then waits for another future of the
+//! same caller keeps such a lock, or its position in the queue for it, and both wait forever. Log
+//! readers do that: they open many files at once and read the first one that is open. Every call
+//! therefore runs in its own task, which makes progress without being polled by the caller.
 
 use std::fmt;
 use std::ops::Range;
@@ -31,15 +44,15 @@ use super::failure::absolute;
 use super::unnamed::{Unnamed, of_directory};
 use crate::{allocations, fail};
 
-/// Slowest transfer that is still taken for alive: a call that moves `n` bytes may take
-/// `n / BYTES_PER_SECOND_MIN` longer than the limit of a call.
+/// Slowest transfer that the guard accepts: a call that moves `n` bytes may take
+/// `n / BYTES_PER_SECOND_MIN` seconds longer than the limit of a call.
 const BYTES_PER_SECOND_MIN: u64 = 8 << 20;
 
-/// Deletions of one stream that are under way together.
+/// Deletions of one stream that run concurrently.
 const DELETES_AT_ONCE: usize = 10;
 
-/// An [`ObjectStore`] whose every call ends: with a result, or with a named
-/// [`Failure`](super::Failure) when the time limit has passed.
+/// An [`ObjectStore`] whose every call ends: with its result, or with a
+/// [`Failure`](super::Failure) after the time limit.
 #[derive(Debug)]
 pub(crate) struct Guard<S> {
     inner: Arc<S>,
@@ -63,7 +76,7 @@ impl<S: fmt::Display> fmt::Display for Guard<S> {
     }
 }
 
-/// `limit`, and the time a slow but living server needs for `bytes`.
+/// `limit` plus the time that a slow server needs for `bytes`.
 fn limit_of(limit: Duration, bytes: u64) -> Duration {
     limit + Duration::from_millis(bytes.saturating_mul(1000) / BYTES_PER_SECOND_MIN)
 }
@@ -141,7 +154,8 @@ impl<S: ObjectStore> ObjectStore for Guard<S> {
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        // Each on its own: the stream of the store has several under way between two of its items.
+        // One call for each file: the stream of the store runs several deletions between two items,
+        // which a limit for each item would not bound.
         let (inner, context) = (Arc::clone(&self.inner), self.context.clone());
         locations
             .map(move |location| {
@@ -207,14 +221,15 @@ impl<S: ObjectStore> ObjectStore for Guard<S> {
     }
 }
 
-/// Runs `call` in a task of its own, which ends with the handle.
+/// Runs `call` in its own task, which is aborted when the handle is dropped.
 pub(super) fn in_task<T: Send + 'static>(
     call: impl Future<Output = T> + Send + 'static,
 ) -> AbortOnDropHandle<T> {
     AbortOnDropHandle::new(tokio::spawn(call))
 }
 
-/// Gives every item of `stream` the limit of one call; the stream ends after the first time-out.
+/// Applies the limit of one call to every item of `stream`. The stream ends after the first
+/// time-out.
 fn guard_stream<T: Send + 'static>(
     stream: BoxStream<'static, Result<T>>,
     context: Context,
@@ -247,14 +262,14 @@ fn guard_stream<T: Send + 'static>(
             Some((Err(error), stream))
         }
     })
-    // Some readers of the log ask again after the end.
+    // Some log readers poll the stream again after its end.
     .fuse()
     .boxed()
 }
 
 #[derive(Debug)]
 struct GuardedUpload {
-    /// None once it was asked to end: the call that ends it has taken it along.
+    /// `None` once `complete` or `abort` has taken it.
     inner: Option<Box<dyn MultipartUpload>>,
     location: Path,
     context: Context,
@@ -280,7 +295,7 @@ impl MultipartUpload for GuardedUpload {
         self.context.counters.bytes_written.add(size);
         let limit = limit_of(self.context.limit, size);
         let (context, location) = (self.context.clone(), self.location.clone());
-        // Asked for at once: the order of the calls is the order of the parts.
+        // Called here and not in the future: the order of the calls is the order of the parts.
         let Some(call) = self.inner.as_mut().map(|inner| inner.put_part(data)) else {
             return Box::pin(async move { Err(has_ended(&location)) });
         };
@@ -316,12 +331,12 @@ mod tests {
     use super::super::Failure;
     use super::*;
 
-    /// Fails a test that hangs; far beyond what a busy machine needs.
+    /// Fails a test that hangs; far longer than a busy machine needs.
     const LIMIT: Duration = Duration::from_secs(10);
     const STUCK: &str = "stuck";
 
-    /// Like hdfs-native: a call holds a lock of the whole store while it waits. One for [`STUCK`] waits
-    /// for ever.
+    /// Like hdfs-native: a call holds a store-wide lock while it waits. One for [`STUCK`] never
+    /// returns.
     #[derive(Debug, Default)]
     struct OneLock {
         inner: InMemory,
@@ -406,7 +421,7 @@ mod tests {
         store.get(path).await?.bytes().await
     }
 
-    /// Begins a call, looks at it once as a reader of many does, and reads while it is left waiting.
+    /// Starts a call, polls it once, and reads another file while the call is not polled.
     async fn check(
         call: &str,
         begin: for<'a> fn(&'a Guard<OneLock>, &'a Path) -> BoxFuture<'a, Result<()>>,
@@ -420,7 +435,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_is_left_waiting_holds_up_no_other() {
+    async fn call_that_is_not_polled_blocks_no_other_call() {
         check("read", |s, p| Box::pin(async { s.get(p).await.map(drop) })).await;
         check("range", |s, p| {
             Box::pin(async { s.get_range(p, 0..1).await.map(drop) })
@@ -444,7 +459,7 @@ mod tests {
         .await;
     }
 
-    /// Until a call in a task has got as far as the lock.
+    /// Waits until a call in a task holds the lock.
     async fn lock_is_held(store: &Guard<OneLock>) {
         while store.inner.lock.try_lock().is_ok() {
             tokio::task::yield_now().await;
@@ -452,7 +467,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_is_dropped_lets_go() {
+    async fn dropped_call_releases_its_lock() {
         let (store, path) = (guard(LIMIT), Path::from("log"));
         store.put(&path, "row".into()).await.unwrap();
         let stuck = Path::from(STUCK);
@@ -464,7 +479,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_that_never_answers_fails_by_name_and_lets_go() {
+    async fn call_beyond_its_limit_fails_and_releases_its_lock() {
         let (store, path) = (guard(Duration::from_millis(100)), Path::from("log"));
         store.put(&path, "row".into()).await.unwrap();
         let failure = store.get(&Path::from(STUCK)).await.unwrap_err();

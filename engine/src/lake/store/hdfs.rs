@@ -1,10 +1,10 @@
-//! HDFS as a store: reading, listing and renaming as `hdfs-native-object-store` has them, and files
-//! that are closed without a needless wait.
+//! HDFS as a store: `hdfs-native-object-store`, with writes that close files faster.
 //!
-//! A file is complete when its DataNodes have told the NameNode of its last block. They do so while they
-//! tell the writer, so that a writer that asks at once whether the file is complete asks a little too early, and
-//! hdfs-native then waits for half a second before it asks again. Two of these are in every commit:
-//! the data files' and the log entry's. Here, the writer takes a short breath before it asks.
+//! A file is complete when its DataNodes have reported its last block to the NameNode. They report
+//! it at the same time as they acknowledge it to the writer, so a writer that asks the NameNode at
+//! once asks slightly too early, and hdfs-native then waits half a second before it asks again.
+//! Every commit would wait twice: for its data files and for its log entry. Here the writer waits a
+//! few milliseconds before it asks.
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -28,8 +28,8 @@ use object_store::{
 use super::failure::absolute;
 use crate::fail;
 
-/// How long a DataNode needs, generously, to tell the NameNode of a block.
-const BREATH: Duration = Duration::from_millis(5);
+/// An upper estimate of the time that a DataNode needs to report a block to the NameNode.
+const REPORT_DELAY: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
 pub(super) struct Hdfs {
@@ -45,20 +45,20 @@ impl Hdfs {
         }
     }
 
-    /// Writes `payload` aside and renames it to `path`.
+    /// Writes `payload` under a temporary name and renames it to `path`.
     async fn put(
         &self,
         path: &str,
         payload: PutPayload,
         overwrite: bool,
     ) -> hdfs_native::Result<()> {
-        // Asked before anything is written, as the rename would only tell afterwards.
+        // Checked before the transfer; the rename would only fail after it.
         if !overwrite && self.client.get_file_info(path).await.is_ok() {
             return Err(HdfsError::AlreadyExists(path.to_owned()));
         }
         let (mut writer, aside) = self.create_aside(path).await?;
         if let Err(error) = write(&mut writer, payload).await {
-            return Err(self.told_apart(&aside, error).await);
+            return Err(self.distinguish(&aside, error).await);
         }
         fail::file_point("closed", path);
         let renamed = self.client.rename(&aside, path, overwrite).await;
@@ -69,9 +69,9 @@ impl Hdfs {
         renamed
     }
 
-    /// Says which server has failed while `aside` was written. The client has one error for both kinds; a NameNode that answers
-    /// is not the one.
-    async fn told_apart(&self, aside: &str, error: HdfsError) -> HdfsError {
+    /// Distinguishes a NameNode failure from a DataNode failure during the write of `aside`. The
+    /// client has one error for both; when the NameNode answers, a DataNode failed.
+    async fn distinguish(&self, aside: &str, error: HdfsError) -> HdfsError {
         let HdfsError::IOError(cause) = error else {
             return error;
         };
@@ -103,26 +103,26 @@ async fn write(writer: &mut FileWriter, payload: PutPayload) -> hdfs_native::Res
     for bytes in payload {
         writer.write(bytes).await?;
     }
-    with_breaths(Box::pin(writer.close())).await
+    with_delays(Box::pin(writer.close())).await
 }
 
-/// Runs `call`, which goes on only a breath after what it waited for has come.
-async fn with_breaths<T>(call: impl Future<Output = T>) -> T {
+/// Runs `call`, and delays each wake-up of it by [`REPORT_DELAY`].
+async fn with_delays<T>(call: impl Future<Output = T>) -> T {
     let mut call = pin!(call);
     loop {
         if let Poll::Ready(done) = futures::poll!(call.as_mut()) {
             return done;
         }
-        woken().await;
-        tokio::time::sleep(BREATH).await;
+        until_woken().await;
+        tokio::time::sleep(REPORT_DELAY).await;
     }
 }
 
-/// Until somebody wakes this task.
-async fn woken() {
-    let mut asked = false;
+/// Waits until this task is woken.
+async fn until_woken() {
+    let mut polled = false;
     poll_fn(|_| {
-        if std::mem::replace(&mut asked, true) {
+        if std::mem::replace(&mut polled, true) {
             Poll::Ready(())
         } else {
             Poll::Pending
@@ -131,9 +131,10 @@ async fn woken() {
     .await;
 }
 
-/// What callers of a store act on, by its name.
+/// Converts errors that callers of a store handle to the matching variants of `object_store`.
 pub(super) fn failed(error: HdfsError) -> object_store::Error {
-    // The client knows the name of the one only where it asks for a file, and not where it closes or renames one.
+    // The client maps a missing file to its own variant in lookups, but not when it closes or
+    // renames a file.
     if let HdfsError::RPCError(class, message) = &error
         && (class.ends_with("FileNotFoundException") || class.ends_with("LeaseExpiredException"))
     {
@@ -165,7 +166,8 @@ impl fmt::Display for Hdfs {
     }
 }
 
-// A method that the trait gains must be taken from the store inside, not from the trait's defaults.
+// A new method of the trait must be forwarded to the inner store; the trait's default would bypass
+// it.
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl ObjectStore for Hdfs {
@@ -243,19 +245,19 @@ mod tests {
 
     use tokio::sync::oneshot;
 
-    use super::{BREATH, with_breaths};
+    use super::{REPORT_DELAY, with_delays};
 
     #[tokio::test]
-    async fn a_call_goes_on_a_breath_after_what_it_waited_for() {
+    async fn call_continues_after_the_delay_once_woken() {
         let (sender, receiver) = oneshot::channel::<Instant>();
         let call = async { receiver.await.expect("sent").elapsed() };
         tokio::spawn(async { sender.send(Instant::now()).expect("awaited") });
-        assert!(with_breaths(call).await >= BREATH);
+        assert!(with_delays(call).await >= REPORT_DELAY);
     }
 
     #[tokio::test]
-    async fn a_call_that_waits_for_nothing_is_not_held_up() {
-        let call = std::pin::pin!(with_breaths(async { 1 }));
+    async fn call_that_is_ready_is_not_delayed() {
+        let call = std::pin::pin!(with_delays(async { 1 }));
         assert_eq!(futures::poll!(call), std::task::Poll::Ready(1));
     }
 }

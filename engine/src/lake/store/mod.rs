@@ -1,5 +1,5 @@
 //! The storage below the lake: HDFS or a local directory, behind one type with a task, a time limit
-//! and a counter around every call. Nothing else in the house opens a store.
+//! and counters around every call. Only this module opens stores.
 
 mod failure;
 mod guard;
@@ -25,12 +25,12 @@ use self::hdfs::Hdfs;
 use super::location::Location;
 use crate::error::Error;
 
-/// What every store of the process shares.
+/// Options of all stores of the process.
 #[derive(Clone, Debug)]
 pub struct StoreOptions {
-    /// HDFS user for messages; hdfs-native itself takes it from `HADOOP_USER_NAME`.
+    /// HDFS user for error messages; hdfs-native takes the user from `HADOOP_USER_NAME`.
     pub user: String,
-    /// Limit of one call; a transfer gets more in proportion to its size.
+    /// Time limit of one call. A transfer has additional time in proportion to its size.
     pub limit: Duration,
 }
 
@@ -42,18 +42,20 @@ pub struct Stores {
     open: Mutex<HashMap<String, Arc<DynObjectStore>>>,
 }
 
-/// How often and how much the storage was used since the process started.
+/// Counters of storage calls and bytes since the process started.
 #[derive(Debug, Default)]
 pub struct Counters {
-    /// Calls of the storage; on HDFS each costs one or two calls of the NameNode.
+    /// Calls of the storage; on HDFS each makes one or two calls of the NameNode.
     pub calls: Counter,
-    /// Calls that failed or ran out of time.
+    /// Calls that failed or exceeded their time limit.
     pub failures: Counter,
+    /// Bytes that calls returned.
     pub bytes_read: Counter,
+    /// Bytes that calls were given to write, successful or not.
     pub bytes_written: Counter,
 }
 
-/// A number that only grows.
+/// A counter that only increases.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -67,7 +69,7 @@ impl Counter {
     }
 }
 
-/// What a guarded call needs to know of its store.
+/// The properties of a store that a guarded call needs.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     server: String,
@@ -87,7 +89,7 @@ impl Context {
         }
     }
 
-    /// Runs `call` in a task of its own, within `limit`.
+    /// Runs `call` in its own task, within `limit`.
     async fn call<T: Send + 'static>(
         &self,
         operation: &'static str,
@@ -120,7 +122,7 @@ impl Stores {
         &self.counters
     }
 
-    /// The place `url` names, on its store.
+    /// The location of `url`, on its store.
     ///
     /// # Errors
     /// When the scheme is neither `hdfs` nor `file`, or the URL is not a usable address.

@@ -1,5 +1,6 @@
-//! Files that a store holds and no path can name: others call them as they like, with a line feed or in no UTF-8. Without this
-//! one of them would be the end of every listing of its directory: of a landing that watches it, of an export beside it.
+//! Files whose names are no valid paths, such as names with a line feed or invalid UTF-8, which
+//! other tools may create. Without this module one such file would end every listing of its
+//! directory: that of a landing that watches it, or of an export.
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::PathBuf;
@@ -11,26 +12,26 @@ use object_store::path::Path;
 use object_store::{Error, ListResult, ObjectMeta, ObjectStore, ObjectStoreExt as _, Result};
 use tracing::warn;
 
-/// So many are told of; a directory is looked at again and again.
-const TOLD_MAX: usize = 1000;
+/// How many such files are warned about; a watched directory is listed repeatedly.
+const WARNINGS_MAX: usize = 1000;
 
-/// Leaves them out of listings, with a warning the first time. Clones share what was told.
+/// Leaves such files out of listings, with one warning for each. Clones share the warnings.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Unnamed(Arc<Mutex<HashSet<String>>>);
 
-/// A listing on its way.
+/// A listing in progress.
 struct Listing<S> {
     unnamed: Unnamed,
     store: Arc<S>,
     prefix: Path,
     found: BoxStream<'static, Result<ObjectMeta>>,
-    /// The store's own listing ends at the first such name: what was found before it.
+    /// Files listed so far, for a local store, whose own listing ends at the first such name.
     before: Option<HashSet<Path>>,
 }
 
 impl Unnamed {
-    /// The files of `found`, a listing of `prefix`. Where the store is the local file system, which lists nothing behind such a
-    /// file, `is_local`, the rest is found by looking at the directory itself.
+    /// The files of `found`, a listing of `prefix`, without such files. The listing of a local
+    /// store (`is_local`) ends at the first of them, and the directory itself is read for the rest.
     pub(super) fn pass_over<S: ObjectStore>(
         &self,
         found: BoxStream<'static, Result<ObjectMeta>>,
@@ -48,9 +49,9 @@ impl Unnamed {
         futures::stream::unfold(listing, Listing::next).boxed()
     }
 
-    fn tell(&self, name: &str) {
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() < TOLD_MAX && told.insert(name.to_owned()) {
+    fn warn_once(&self, name: &str) {
+        let mut warned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if warned.len() < WARNINGS_MAX && warned.insert(name.to_owned()) {
             warn!(
                 file = name,
                 "its name cannot be a path on a store; it is left out"
@@ -60,7 +61,7 @@ impl Unnamed {
 
     /// All files below a directory of this machine that paths can name.
     fn walk(&self, directory: &Path, into: &mut Vec<Path>) {
-        // Who removes files meanwhile has removed them.
+        // The directory was removed in the meantime.
         let Ok(entries) = std::fs::read_dir(PathBuf::from(format!("/{directory}"))) else {
             return;
         };
@@ -68,12 +69,12 @@ impl Unnamed {
             let name = entry.file_name();
             let path = name.to_str().map(|name| format!("{directory}/{name}"));
             let Some(path) = path.and_then(|path| Path::parse(path).ok()) else {
-                self.tell(&format!("{:?}", entry.path()));
+                self.warn_once(&format!("{:?}", entry.path()));
                 continue;
             };
             match std::fs::metadata(entry.path()) {
                 Ok(about) if about.is_dir() => self.walk(&path, into),
-                Ok(_) if !is_aside(&path) => into.push(path),
+                Ok(_) if !is_temporary(&path) => into.push(path),
                 Ok(_) | Err(_) => {}
             }
         }
@@ -89,7 +90,7 @@ impl<S: ObjectStore> Listing<S> {
                         let (unnamed, store) = (self.unnamed.clone(), Arc::clone(&self.store));
                         self.found = rest(unnamed, store, self.prefix.clone(), before).await;
                     }
-                    None => self.unnamed.tell(&source.to_string()),
+                    None => self.unnamed.warn_once(&source.to_string()),
                 },
                 found => {
                     if let (Ok(file), Some(before)) = (&found, &mut self.before) {
@@ -102,7 +103,7 @@ impl<S: ObjectStore> Listing<S> {
     }
 }
 
-/// What the directory holds besides `before`.
+/// The files of the directory that are not in `before`.
 async fn rest<S: ObjectStore>(
     unnamed: Unnamed,
     store: Arc<S>,
@@ -128,15 +129,16 @@ async fn rest<S: ObjectStore>(
         .boxed()
 }
 
-/// Whether it is a file that the local file system's store writes aside, and never lists.
-fn is_aside(path: &Path) -> bool {
+/// Whether it is a temporary file, which the local store leaves out of listings.
+fn is_temporary(path: &Path) -> bool {
     let name = path.filename().unwrap_or_default();
     name.split_once('#').is_some_and(|(_, number)| {
         !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
     })
 }
 
-/// What a listing of everything below `prefix` says of the directory itself. Directories that hold no file are not seen.
+/// Derives the listing of one directory from a listing of everything below it. Directories without
+/// a file are missing.
 pub(super) async fn of_directory(
     everything: BoxStream<'static, Result<ObjectMeta>>,
     prefix: Option<&Path>,

@@ -1,9 +1,10 @@
 //! Rows as cells of an HBase table, through its Thrift server (Thrift 1).
 //!
-//! A row of the output is a row of HBase. Its key is the values of some columns joined by `#`; every
-//! column is a cell of the family `agg` with the value as text; a null is no cell. All cells of a
-//! partition have one timestamp, which rises with each publication of the partition. Writing the same
-//! rows twice therefore leaves the same cells, and a late writer does not hide newer cells.
+//! A row of the output is a row of HBase. Its key is the values of some columns joined by `#`;
+//! every column is a cell of the family `agg` with the value as text; a null is no cell. All cells
+//! of a partition have one timestamp, which rises with each publication of the partition. Writing
+//! the same rows twice therefore leaves the same cells, and a late writer does not hide newer
+//! cells.
 //!
 //! The client blocks, so its calls run on a dedicated thread.
 

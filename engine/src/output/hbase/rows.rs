@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_keys_do_not_tell_apart_are_found() {
+    fn null_or_duplicate_row_keys_are_found() {
         let check = |batches: &[RecordBatch]| check_keys(batches, &key()).expect("checked");
         assert_eq!(check(&[batch(vec![Some(1), Some(2)])]), None);
         let twice = [batch(vec![Some(1)]), batch(vec![Some(1)])];
