@@ -63,14 +63,14 @@ pub(crate) fn day(text: &str) -> Result<NaiveDate, String> {
 
 impl Run {
     pub(crate) async fn run(&self, app: &App, out: &mut Output) -> anyhow::Result<()> {
-        let days = self.days(app.config.run.only_today);
+        let selection = self.selection(app.config.run.only_today);
         let query = app.library()?.query(&self.name)?;
         let given: BTreeMap<String, String> = self.params.iter().cloned().collect();
-        let report = publish(app, &query, &days, &given).await?;
+        let report = publish(app, &query, &selection, &given).await?;
         print(&report, out)
     }
 
-    fn days(&self, only_today: bool) -> PartitionSelection {
+    fn selection(&self, only_today: bool) -> PartitionSelection {
         match (self.dt, self.from, self.to) {
             (Some(day), ..) => PartitionSelection::One(day),
             (_, Some(from), Some(to)) if from > to => {
@@ -91,7 +91,7 @@ impl Run {
 pub(crate) async fn publish(
     app: &App,
     query: &QueryFile,
-    days: &PartitionSelection,
+    selection: &PartitionSelection,
     given: &BTreeMap<String, String>,
 ) -> anyhow::Result<Report> {
     let lake = app.lake()?;
@@ -114,11 +114,11 @@ pub(crate) async fn publish(
     };
     let limit = Limit::new("run.timeout", app.config.run.timeout);
     let bar = Bar::new(app.show, "computing", 0, "partitions");
-    let (query, days, given) = (query.clone(), days.clone(), given.clone());
+    let (query, selection, given) = (query.clone(), selection.clone(), given.clone());
     // A run may be given up at any moment: nothing of it is visible before its commit.
     let work = AbortOnDropHandle::new(tokio::spawn(Box::pin(async move {
         let progress = |_: &PartitionRun| bar.step();
-        runner.run(&query, &days, &given, &progress).await
+        runner.run(&query, &selection, &given, &progress).await
     })));
     Ok(limit.within(work).await???)
 }

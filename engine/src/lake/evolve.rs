@@ -14,8 +14,9 @@ use deltalake_core::kernel::engine::arrow_conversion::{TryIntoArrow as _, TryInt
 use deltalake_core::kernel::{Action, MetadataExt as _, StructType};
 use tracing::info;
 
+use super::commit::{AppTransaction, CommitActions, CommitOutcome};
 use super::snapshot::{Snapshot, readers_schema};
-use super::table::{AppTransaction, CommitActions, CommitOutcome, Table, TableSchema};
+use super::table::{Table, TableSchema};
 use crate::error::Error;
 
 /// Application id of the token by which a commit of columns is found after a storage error.

@@ -10,8 +10,8 @@ use arrow::datatypes::{Field, Schema};
 use deltalake_core::kernel::Protocol;
 use deltalake_core::table::state::DeltaTableState;
 
+use super::commit::CommitActions;
 use super::name::TableName;
-use super::table::CommitActions;
 use crate::error::Error;
 
 /// From this writer version on a table lists its features; a lower version implies a set of them.

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 
 use deltalake_core::kernel::{Action, Add};
 
-use super::snapshot::{Snapshot, log_entry};
+use super::location::Location;
 use crate::error::Error;
 
 /// With more new commits than this, opening the table from its checkpoint is faster.
@@ -31,37 +31,41 @@ pub(super) struct LogDelta {
     pub(super) added: Vec<Add>,
 }
 
-impl Snapshot {
-    /// Replays the log entries after this version until the first one that does not exist.
-    ///
-    /// `None` when the table has to be opened again: a commit does more than add and remove plain
-    /// data files, its entry cannot be parsed, or there are too many commits.
-    ///
-    /// The entries are not proof that the table is still the one of this snapshot: a table that was
-    /// dropped and recreated may have entries of the same versions. The caller checks that
-    /// afterwards, see [`Snapshot::refreshed`].
-    pub(super) async fn replay_log(&self) -> Result<Option<LogDelta>, Error> {
-        let mut delta = LogDelta {
-            version: self.version(),
-            ..LogDelta::default()
+/// Replays the log entries of `table` after `version` until the first one that does not exist.
+///
+/// `None` when the table has to be opened again: a commit does more than add and remove plain
+/// data files, its entry cannot be parsed, or there are too many commits.
+///
+/// The entries do not prove that the table is still the same one: a table that was dropped and
+/// recreated may have entries of the same versions. The caller checks that afterwards, see
+/// `Snapshot::refreshed`.
+pub(super) async fn replay_log(table: &Location, version: u64) -> Result<Option<LogDelta>, Error> {
+    let mut delta = LogDelta {
+        version,
+        ..LogDelta::default()
+    };
+    loop {
+        let entry = log_entry(table, delta.version + 1);
+        let content = match entry.read().await {
+            Ok(content) => content,
+            Err(Error::Storage {
+                source: object_store::Error::NotFound { .. },
+                ..
+            }) => return Ok(Some(delta)),
+            Err(error) => return Err(error),
         };
-        loop {
-            let entry = log_entry(self.location(), delta.version + 1);
-            let content = match entry.read().await {
-                Ok(content) => content,
-                Err(Error::Storage {
-                    source: object_store::Error::NotFound { .. },
-                    ..
-                }) => return Ok(Some(delta)),
-                Err(error) => return Err(error),
-            };
-            let is_far = delta.version == self.version() + REPLAY_COMMITS_MAX;
-            let actions = actions(&content).filter(|_| !is_far);
-            if !actions.is_some_and(|actions| delta.apply(actions)) {
-                return Ok(None);
-            }
+        let is_far = delta.version == version + REPLAY_COMMITS_MAX;
+        let actions = actions(&content).filter(|_| !is_far);
+        if !actions.is_some_and(|actions| delta.apply(actions)) {
+            return Ok(None);
         }
     }
+}
+
+/// Where the log entry of `version` lies.
+pub(super) fn log_entry(table: &Location, version: u64) -> Location {
+    let name = format!("{version:020}.json");
+    table.join("_delta_log").join(&name)
 }
 
 /// The actions of a log entry; `None` when it cannot be parsed.
@@ -73,8 +77,8 @@ fn actions(entry: &[u8]) -> Option<Vec<Action>> {
 impl LogDelta {
     /// Applies one more commit; false when it does more than add and remove plain data files.
     ///
-    /// The actions of a commit have no order, so its
-    /// removals are applied first: a file that a commit adds is in the table after it.
+    /// The actions of a commit have no order. A file that a commit adds is in the table after it,
+    /// even when the same commit removes a file with its path.
     fn apply(&mut self, actions: Vec<Action>) -> bool {
         let mut added = Vec::new();
         for action in actions {

@@ -6,6 +6,7 @@
 mod adapter;
 mod column_cache;
 mod columns;
+mod commit;
 mod data_file;
 mod evolve;
 mod features;
@@ -42,6 +43,7 @@ use url::Url;
 
 pub(crate) use self::column_cache::{ColumnCache, ReadThroughCache};
 pub use self::columns::misnamed;
+pub use self::commit::{AppTransaction, CommitActions, CommitOutcome};
 pub use self::data_file::{DataFile, Encoded, encode};
 pub(crate) use self::history::History;
 pub use self::location::Location;
@@ -54,7 +56,7 @@ pub use self::provider::{InputFile, LakeTable};
 pub use self::rows::Rows;
 pub use self::snapshot::Snapshot;
 pub use self::store::{Counters, Failure, StoreOptions, Stores};
-pub use self::table::{AppTransaction, CommitActions, CommitOutcome, Table, TableSchema};
+pub use self::table::{Table, TableSchema};
 pub use self::temporary::RemovedFiles;
 use crate::error::Error;
 

@@ -9,11 +9,11 @@ use std::collections::HashSet;
 
 use object_store::path::Path;
 
+use super::commit::{AppTransaction, CommitActions, CommitOutcome};
 use super::data_file::OUR_PREFIX;
 use super::snapshot::Snapshot;
-use super::table::{CommitOutcome, Table};
+use super::table::Table;
 use super::temporary::{RemovedFiles, StoredFile, final_name};
-use super::{AppTransaction, CommitActions};
 use crate::error::Error;
 
 /// How often a fence is tried while other writers commit.

@@ -19,7 +19,7 @@ use super::data_file::DataFile;
 use super::features;
 use super::files::Files;
 use super::location::Location;
-use super::log_replay::LogDelta;
+use super::log_replay::{LogDelta, log_entry, replay_log};
 use super::log_text::LogText;
 use super::name::TableName;
 use super::partition::{NULL_PARTITION, PartitionKey, below};
@@ -132,7 +132,7 @@ impl Snapshot {
     /// Without a new commit this looks up two log entries, the next one and that of this version:
     /// two calls of the NameNode.
     pub(super) async fn refreshed(self: &Arc<Self>) -> Result<Option<Arc<Self>>, Error> {
-        let newer = match self.replay_log().await? {
+        let newer = match replay_log(&self.location, self.version).await? {
             Some(delta) => Some(self.apply(delta).await?),
             None => None,
         };
@@ -361,12 +361,6 @@ impl Snapshot {
             .map(Arc::new)
             .map_err(|source| open_failed(&self.name, &self.location, source))
     }
-}
-
-/// Where the log entry of `version` lies.
-pub(super) fn log_entry(table: &Location, version: u64) -> Location {
-    let name = format!("{version:020}.json");
-    table.join("_delta_log").join(&name)
 }
 
 /// When the file at `location` was written, milliseconds since the epoch; `None` without a file.

@@ -169,8 +169,8 @@ async fn rows_of(
         .read_table(Arc::new(provider))
         .map_err(Error::plan)?;
     if let Some(column) = &query.header.partition {
-        let is_of_it = col(format!("\"{column}\"")).eq(lit(key.first()));
-        frame = frame.filter(is_of_it).map_err(Error::plan)?;
+        let in_partition = col(format!("\"{column}\"")).eq(lit(key.first()));
+        frame = frame.filter(in_partition).map_err(Error::plan)?;
     }
     let (state, plan) = frame.into_parts();
     let batches = runner.session.collect(state, plan).await?;

@@ -112,7 +112,7 @@ async fn each_table_lists_its_progress_by_topic_partition() {
     world.landed("from_files_alone").await;
     let output = vec![("city", DataType::Utf8)];
     let mut output = world.table("an_output", output).await;
-    // Whoever recorded it: there is no row that says which message it came from.
+    // A table without identity columns has no landed rows, so its recorded position does not count.
     record(&mut output, "t", &[(0, 9, None)]).await;
     record(&mut weather, "t", &[(0, 5, Some(100)), (11, 7, None)]).await;
     record(&mut letters, "t", &[(0, 4, Some(90))]).await;

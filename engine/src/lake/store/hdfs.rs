@@ -56,41 +56,45 @@ impl Hdfs {
         if !overwrite && self.client.get_file_info(path).await.is_ok() {
             return Err(HdfsError::AlreadyExists(path.to_owned()));
         }
-        let (mut writer, aside) = self.create_aside(path).await?;
+        let (mut writer, temporary) = self.create_temporary(path).await?;
         if let Err(error) = write(&mut writer, payload).await {
-            return Err(self.distinguish(&aside, error).await);
+            return Err(self.distinguish(&temporary, error).await);
         }
         fail::file_point("closed", path);
-        let renamed = self.client.rename(&aside, path, overwrite).await;
+        let renamed = self.client.rename(&temporary, path, overwrite).await;
         if renamed.is_err() {
             // Best effort: a temporary file that stays is removed as an orphan later.
-            let _ = self.client.delete(&aside, false).await;
+            let _ = self.client.delete(&temporary, false).await;
         }
         renamed
     }
 
-    /// Distinguishes a NameNode failure from a DataNode failure during the write of `aside`. The
+    /// Distinguishes a NameNode failure from a DataNode failure during the write of `temporary`. The
     /// client has one error for both; when the NameNode answers, a DataNode failed.
-    async fn distinguish(&self, aside: &str, error: HdfsError) -> HdfsError {
+    async fn distinguish(&self, temporary: &str, error: HdfsError) -> HdfsError {
         let HdfsError::IOError(cause) = error else {
             return error;
         };
-        match self.client.get_file_info(aside).await {
+        match self.client.get_file_info(temporary).await {
             Err(HdfsError::IOError(_)) => HdfsError::IOError(cause),
             _ => HdfsError::DataTransferError(cause.to_string()),
         }
     }
 
-    /// A new file beside `path`, under the first free name `.NAME.tmp.N`.
-    async fn create_aside(&self, path: &str) -> hdfs_native::Result<(FileWriter, String)> {
+    /// Creates a temporary file for `path`, under the first free name `.NAME.tmp.N`.
+    async fn create_temporary(&self, path: &str) -> hdfs_native::Result<(FileWriter, String)> {
         let (directory, name) = path
             .rsplit_once('/')
             .ok_or_else(|| HdfsError::InvalidPath(path.to_owned()))?;
         let mut number = 1;
         loop {
-            let aside = format!("{directory}/.{name}.tmp.{number}");
-            match self.client.create(&aside, WriteOptions::default()).await {
-                Ok(writer) => return Ok((writer, aside)),
+            let temporary = format!("{directory}/.{name}.tmp.{number}");
+            match self
+                .client
+                .create(&temporary, WriteOptions::default())
+                .await
+            {
+                Ok(writer) => return Ok((writer, temporary)),
                 Err(HdfsError::AlreadyExists(_)) => number += 1,
                 Err(error) => return Err(error),
             }
