@@ -92,7 +92,7 @@ pub enum Error {
         user: String,
         mechanism: &'static str,
         #[source]
-        source: kafka::Words,
+        source: kafka::LibrdkafkaMessage,
     },
     #[error(
         "Kafka at {broker} does not take kafka.sasl_mechanism = \"{mechanism}\" (ISOBAR__KAFKA__SASL_MECHANISM); set it to one that it takes"
@@ -101,7 +101,7 @@ pub enum Error {
         broker: String,
         mechanism: &'static str,
         #[source]
-        source: kafka::Words,
+        source: kafka::LibrdkafkaMessage,
     },
     #[error(
         "could not verify the certificate of Kafka at {broker}; it must be signed by {roots} (kafka.root_certificate, ISOBAR__KAFKA__ROOT_CERTIFICATE), be for the host that it is reached by, and not have expired"
@@ -111,7 +111,7 @@ pub enum Error {
         /// Who may have signed it.
         roots: String,
         #[source]
-        source: kafka::Words,
+        source: kafka::LibrdkafkaMessage,
     },
     #[error(
         "Kafka at {broker} does not take {own}; check kafka.client_certificate and kafka.client_key (ISOBAR__KAFKA__CLIENT_CERTIFICATE, ISOBAR__KAFKA__CLIENT_KEY), and whether the broker trusts who signed it"
@@ -121,7 +121,7 @@ pub enum Error {
         /// What we showed.
         own: String,
         #[source]
-        source: kafka::Words,
+        source: kafka::LibrdkafkaMessage,
     },
     #[error(
         "Kafka at {broker} does not speak kafka.security_protocol = \"{protocol}\" (ISOBAR__KAFKA__SECURITY_PROTOCOL); check it, and the port in kafka.bootstrap_servers (BOOTSTRAP_SERVERS)"
@@ -130,7 +130,7 @@ pub enum Error {
         broker: String,
         protocol: &'static str,
         #[source]
-        source: kafka::Words,
+        source: kafka::LibrdkafkaMessage,
     },
     #[error(
         "Kafka at {broker} closed the connection before it answered; unless it is starting or ending, it does not speak kafka.security_protocol = \"{protocol}\" (ISOBAR__KAFKA__SECURITY_PROTOCOL): check it, and the port in kafka.bootstrap_servers (BOOTSTRAP_SERVERS)"
@@ -139,7 +139,7 @@ pub enum Error {
         broker: String,
         protocol: &'static str,
         #[source]
-        source: kafka::Words,
+        source: kafka::LibrdkafkaMessage,
     },
     #[error(
         "could not use the certificates for Kafka; check kafka.root_certificate, kafka.client_certificate, kafka.client_key and kafka.client_key_password (ISOBAR__KAFKA__CLIENT_KEY_PASSWORD)"
@@ -345,7 +345,8 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the same attempt may succeed later: a server is unavailable, or another writer was first.
+    /// Whether the same attempt may succeed later: a server is unavailable, or another writer was
+    /// first.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
             Self::KafkaConnect { .. }
@@ -378,7 +379,8 @@ impl Error {
     }
 }
 
-/// An error with its causes, on one line. Libraries print their source and have it; nothing is told twice.
+/// An error with its causes, on one line. Libraries print their source and have it; nothing is told
+/// twice.
 pub(crate) fn told(error: &dyn StdError) -> String {
     let mut told = error.to_string();
     let mut source = error.source();

@@ -1,17 +1,18 @@
 //! Sources of messages and the pipeline that lands them.
 //!
-//! Read it along the way of a message: [`openweather`] makes it, [`produce`] sends it to Kafka, `source` reads it back from where it
-//! waits, [`message`] validates and decodes it, [`declaration`] says which tables it becomes rows of, and
-//! [`land`] commits those rows. Beside that way, [`consume`] copies messages to PostgreSQL and [`export`] writes them
-//! from there into files, which `source` reads as well.
+//! The modules follow a message: [`openweather`] makes it, [`produce`] sends it to Kafka, `source`
+//! reads it back from where it waits, [`message`] validates and decodes it, [`declaration`] says
+//! which tables it becomes rows of, and [`land`] commits those rows. Beside that way, [`consume`]
+//! copies messages to PostgreSQL and [`export`] writes them from there into files, which `source`
+//! reads as well.
 
-mod chance;
 pub mod consume;
 pub mod dead_letters;
 pub mod declaration;
 pub mod error;
 pub mod export;
 pub mod health;
+mod jitter;
 pub mod land;
 pub mod message;
 pub mod openweather;

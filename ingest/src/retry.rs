@@ -86,7 +86,7 @@ mod tests {
 
     use super::{AttemptState, retry_transient};
     use crate::error::Error;
-    use crate::source::kafka::Words;
+    use crate::source::kafka::LibrdkafkaMessage;
 
     #[tokio::test]
     async fn transient_error_is_retried_and_permanent_error_returned() {
@@ -112,7 +112,7 @@ mod tests {
         let refused = || Error::KafkaProtocol {
             broker: "kafka:9092".into(),
             protocol: "ssl",
-            source: Words::default(),
+            source: LibrdkafkaMessage::default(),
         };
         let (shutdown, heard) = (CancellationToken::new(), Mutex::new(0));
         let failed = |_: &str| {

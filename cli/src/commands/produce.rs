@@ -96,8 +96,8 @@ async fn serve(
 fn readiness(producer: &Arc<Producer>) -> Readiness {
     let producer = Arc::clone(producer);
     Arc::new(move || {
-        let trouble = producer.trouble();
-        Box::pin(async move { trouble.map_or(Ok(()), Err) })
+        let problem = producer.problem();
+        Box::pin(async move { problem.map_or(Ok(()), Err) })
     })
 }
 

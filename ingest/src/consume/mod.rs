@@ -166,7 +166,7 @@ impl<'a> Consumer<'a> {
         state: &AttemptState,
     ) -> Result<Consumed, Error> {
         let stores = std::mem::take(&mut self.stores);
-        let from = kafka::start(
+        let from = kafka::start_offsets(
             self.connection.topic(),
             &committed(&self.positions),
             &self.extents,

@@ -1,11 +1,12 @@
-//! Exporting: rows of table `weather` in PostgreSQL become lines of files, each once, in the directory of their day.
+//! Exporting: rows of table `weather` in PostgreSQL become lines of files, each once, in the
+//! directory of their day.
 //!
-//! What was exported is known by offsets and by no clock. A file is named and its rows are chosen in the database before
-//! it is written, so that a crash in between writes the same file again.
+//! What was exported is known by offsets and by no clock. A file is named and its rows are chosen
+//! in the database before it is written, so that a crash in between writes the same file again.
 
 mod counters;
 mod cursor;
-mod earlier;
+mod legacy;
 mod line;
 mod ranges;
 
@@ -199,7 +200,8 @@ impl Export {
         Ok(Some((exported, newest)))
     }
 
-    /// Whether somebody else's file has the name already: a clock that was set back names one twice.
+    /// Whether somebody else's file has the name already: a clock that was set back names one
+    /// twice.
     async fn is_taken(&self, lines: &Lines, name: &str) -> Result<bool, Error> {
         for day in lines.by_day.keys() {
             let file = self.into.join(&format!("dt={day}")).join(name);

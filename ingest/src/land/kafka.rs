@@ -144,7 +144,7 @@ async fn land(
     // Kafka may have deleted what it committed.
     let mut extents = connection.extents().await?;
     extents.retain(|number, _| before.contains_key(number));
-    let from = kafka::start_for_all(
+    let from = kafka::start_offsets_of_tables(
         connection.topic(),
         &coordinator.resume_from,
         &coordinator.min_started(),

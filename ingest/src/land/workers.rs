@@ -1,4 +1,4 @@
-//! The side-by-side part of a landing: files are read, lines decoded, messages turned into rows.
+//! The parallel part of a landing: tasks that read files, decode blocks and transform messages.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,32 +19,36 @@ use crate::declaration::Topic;
 use crate::error::Error;
 use crate::source::files::{self, Content, Tail};
 use crate::source::watch::Chosen;
-use crate::source::{Block, Blocks, Place, Sent, way};
+use crate::source::{Block, Blocks, InFlight, Permit, bounded_channel};
 
 /// Files that are read at the same time.
 ///
-/// Most of the time of a small file on HDFS is spent waiting: for the NameNode, and for a connection to a DataNode.
+/// Reading a small file on HDFS is mostly waiting: for the NameNode, and for a connection to a
+/// DataNode.
 const READERS: usize = 16;
 
-/// Blocks of a topic that are on their way at the same time, for each core.
+/// Blocks of a topic in flight, for each core.
 const BLOCKS: usize = 2;
 
-/// What became of one block.
+/// The result of one block.
 #[derive(Debug, Default)]
 pub(crate) struct Processed {
     /// Rows by table, in the topic's order.
     pub(crate) rows: Vec<Vec<RecordBatch>>,
     pub(crate) refused: Vec<NewDeadLetter>,
+    /// Messages with the identity of an earlier message of the block.
     pub(crate) repeated: u64,
+    /// Bytes of the messages.
     pub(crate) bytes: u64,
-    /// Of Kafka or PostgreSQL.
+    /// Number of records of Kafka, or rows of PostgreSQL.
     pub(crate) records: u64,
+    /// Whether the block is the last one of a file.
     pub(crate) ends_file: bool,
-    /// Of its messages.
+    /// Newest event time of its messages.
     pub(crate) newest_event_us: Option<i64>,
     pub(crate) reach: Option<Reach>,
-    /// That of the block, until all of this is accepted.
-    pub(crate) place: Option<Place>,
+    /// Permit of the block, held until the coordinator has applied it.
+    pub(crate) permit: Option<Permit>,
 }
 
 /// How far a source with an order of its own was read.
@@ -55,13 +59,13 @@ pub(crate) struct Reach {
     pub(crate) reached: Reached,
 }
 
-/// The tasks that decode and transform. Blocks in flight are bounded, until they are accepted: a source waits when they are
-/// behind, and they wait when the coordinator commits.
+/// The tasks that decode and transform. A source waits while they are behind, and they wait while
+/// the coordinator waits for a commit.
 pub(crate) struct Decoders {
     tasks: JoinSet<()>,
-    /// Where sources send what they read; the decoders end when all clones are gone.
+    /// Sender for the sources. The decoders end when all its clones are dropped.
     blocks: Blocks,
-    /// For errors of the sources; what becomes of the blocks arrives at the same receiver.
+    /// Sender for errors of the sources, to the receiver of the processed blocks.
     processed: mpsc::Sender<Result<Processed, Error>>,
 }
 
@@ -71,21 +75,21 @@ impl Decoders {
         topic: &Arc<Topic>,
     ) -> Result<(Self, mpsc::Receiver<Result<Processed, Error>>), Error> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let (blocks, receiver) = way(BLOCKS * cores);
+        let (blocks, receiver) = bounded_channel(BLOCKS * cores);
         let (processed, receiver_of_processed) = mpsc::channel(1);
         let receiver = Arc::new(Mutex::new(receiver));
         let mut tasks = JoinSet::new();
         for _ in 0..cores {
             let transform = Transform::new(topic).await?;
-            let taker = blocks.taker();
+            let guard = blocks.consumer_guard();
             let (topic, blocks, processed) =
                 (Arc::clone(topic), Arc::clone(&receiver), processed.clone());
             tasks.spawn(async move {
-                let _taker = taker;
-                while let Some(Sent { block, place }) = next_block(&blocks).await {
+                let _guard = guard;
+                while let Some(InFlight { block, permit }) = next_block(&blocks).await {
                     let mut outcome = process(&topic, &transform, block).await;
                     if let Ok(outcome) = &mut outcome {
-                        outcome.place = Some(place);
+                        outcome.permit = Some(permit);
                     }
                     if processed.send(outcome).await.is_err() {
                         break;
@@ -101,14 +105,15 @@ impl Decoders {
         Ok((decoders, receiver_of_processed))
     }
 
-    /// The tasks and the way to them, for a source that tells its errors otherwise: nothing arrives any more once the
-    /// last block is processed.
+    /// The tasks and their sender, for a source that returns its errors itself. The receiver then
+    /// ends after the last block.
     pub(crate) fn into_parts(self) -> (JoinSet<()>, Blocks) {
         (self.tasks, self.blocks)
     }
 }
 
-/// Starts reading `chosen`, files of `place`, into `decoders`. Reading stops at the next block after `shutdown`.
+/// Starts to read the files `chosen` of `place` into `decoders`. Reading stops at the next block
+/// after `shutdown`.
 pub(crate) fn read_files(
     decoders: Decoders,
     place: &Location,
@@ -137,7 +142,7 @@ pub(crate) fn read_files(
                 read = reader.run(&mut left) => read,
             };
             if let Err(error) = read {
-                // Nobody receives any more when another error came first.
+                // Fails only if the coordinator has ended, by an earlier error.
                 let _ = processed.send(Err(error)).await;
             }
             left
@@ -149,20 +154,20 @@ pub(crate) fn read_files(
 /// Files that were not read to their end.
 #[derive(Debug, Default)]
 pub(crate) struct Left {
-    /// Their last line may still grow and was left out.
+    /// Files whose last line may still grow, and was left out.
     pub(crate) held: Vec<Path>,
-    /// They vanished before they were read.
+    /// Files that disappeared before they were read.
     pub(crate) gone: Vec<Path>,
 }
 
-/// Files being read. Dropped, it stops all of it.
+/// The tasks that read files, and the decoders. Dropping it stops all of them.
 pub(crate) struct Readers {
     readers: JoinSet<Left>,
     decoders: JoinSet<()>,
 }
 
 impl Readers {
-    /// Waits for the end.
+    /// Waits until all files are read and decoded.
     pub(crate) async fn finish(mut self) -> Result<Left, Error> {
         let mut left = Left::default();
         while let Some(ended) = self.readers.join_next().await {
@@ -183,11 +188,11 @@ pub(crate) async fn join_all(mut tasks: JoinSet<()>) -> Result<(), Error> {
     Ok(())
 }
 
-/// One of those that share the files out among themselves.
+/// One of the tasks that share the list of files.
 struct Reader {
     place: Location,
     chosen: Arc<Vec<Chosen>>,
-    /// The next file that nobody has taken.
+    /// Index of the next file in the list.
     next: Arc<AtomicUsize>,
     blocks: Blocks,
 }
@@ -205,7 +210,7 @@ impl Reader {
     }
 }
 
-async fn next_block(blocks: &Mutex<mpsc::Receiver<Sent>>) -> Option<Sent> {
+async fn next_block(blocks: &Mutex<mpsc::Receiver<InFlight>>) -> Option<InFlight> {
     blocks.lock().await.recv().await
 }
 

@@ -1,4 +1,5 @@
-//! What a [`Client`](super::Client) is told: where the API is, on whose account, and how patient to be.
+//! What a [`Client`](super::Client) is told: where the API is, on whose account, and how patient to
+//! be.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -8,7 +9,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::Error;
-use crate::chance::chance;
+use crate::jitter::jitter;
 
 /// Everything a client needs to know.
 #[derive(Debug, Clone)]
@@ -153,7 +154,7 @@ impl Retry {
 
 /// Between half of it and all of it.
 fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(0.5 + 0.5 * chance())
+    pause.mul_f64(0.5 + 0.5 * jitter())
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! From the spool to Kafka: what waits is sent oldest first, and forgotten when Kafka has confirmed it.
+//! From the spool to Kafka: what waits is sent oldest first, and forgotten when Kafka has confirmed
+//! it.
 
 use std::time::Duration;
 
@@ -25,12 +26,12 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Before a new connection is tried, from the first time to the longest.
 const PAUSES_S: [u64; 3] = [1, 2, 5];
 
-/// Sends what comes into the spool until it is closed and empty. Outlives a Kafka that is away; only once `ending` is
-/// cancelled it does not wait for one: what is in the spool is safe there.
+/// Sends what comes into the spool until it is closed and empty. Outlives a Kafka that is away;
+/// only once `ending` is cancelled it does not wait for one: what is in the spool is safe there.
 ///
 /// # Errors
-/// What does not pass by itself, until the first message has been delivered: a topic that cannot be created, brokers that
-/// let us not in.
+/// What does not pass by itself, until the first message has been delivered: a topic that cannot be
+/// created, brokers that let us not in.
 pub(super) async fn deliver(
     spool: &Spool,
     topic: &Topic,
@@ -113,10 +114,12 @@ impl<'a> Connection<'a> {
         let context = Context::default();
         let mut client: ClientConfig = topic.client();
         client
-            // Brokers know a message that is sent again, and keep the order in which messages came first.
+            // Brokers know a message that is sent again, and keep the order in which messages came
+            // first.
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            // A message waits for Kafka as long as it takes: giving one up and sending it anew is how it stands twice.
+            // A message waits for Kafka as long as it takes: giving one up and sending it anew is
+            // how it stands twice.
             .set("message.timeout.ms", "0")
             .set("compression.type", topic.compression)
             // As the clients in other languages choose a partition for a key.
@@ -132,8 +135,8 @@ impl<'a> Connection<'a> {
         })
     }
 
-    /// Sends a batch, and waits until Kafka has said of each message what became of it: one that is still under way
-    /// must not be sent a second time.
+    /// Sends a batch, and waits until Kafka has said of each message what became of it: one that is
+    /// still under way must not be sent a second time.
     async fn send(
         &self,
         spool: &Spool,
@@ -199,8 +202,8 @@ impl<'a> Connection<'a> {
     }
 
     fn unanswered(&self) -> Error {
-        let trouble = self.context.trouble();
-        let refused = trouble.and_then(|trouble| trouble.refusal(&self.topic.kafka));
+        let failure = self.context.failure();
+        let refused = failure.and_then(|failure| failure.refusal(&self.topic.kafka));
         refused.unwrap_or(Error::Unanswered { limit: AWAY_AFTER })
     }
 

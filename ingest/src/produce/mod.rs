@@ -1,11 +1,12 @@
-//! The producer: polls OpenWeather for each city, once an interval, and sends a message a city to Kafka.
+//! The producer: polls OpenWeather for each city, once an interval, and sends a message a city to
+//! Kafka.
 //!
-//! [`Producer`] polls; what it fetched goes to `spool` and from there, by `delivery`, to the `topic`. `schedule` says
-//! when a poll is due, and `status` what there is to see of all that.
+//! [`Producer`] polls; what it fetched goes to `spool` and from there, by `delivery`, to the
+//! `topic`. `schedule` says when a poll is due, and `status` what there is to see of all that.
 //!
-//! A message is on disk before it is sent and stays there until Kafka has confirmed it: whatever is killed or away,
-//! what was fetched arrives. It arrives twice only if the process is killed between the confirmation and the removal
-//! of its file.
+//! A message is on disk before it is sent and stays there until Kafka has confirmed it: whatever is
+//! killed or away, what was fetched arrives. It arrives twice only if the process is killed between
+//! the confirmation and the removal of its file.
 
 mod delivery;
 mod schedule;
@@ -102,16 +103,17 @@ impl Producer {
     }
 
     /// What keeps it from its work now, if anything does.
-    pub fn trouble(&self) -> Option<String> {
-        self.status.trouble()
+    pub fn problem(&self) -> Option<String> {
+        self.status.problem()
     }
 
-    /// Polls at once and then each interval, and sends what it fetched, until `shutdown`. Then it begins with no more
-    /// cities, and ends when those in hand have been sent, or at the deadline; what was not sent stays in the spool.
+    /// Polls at once and then each interval, and sends what it fetched, until `shutdown`. Then it
+    /// begins with no more cities, and ends when those in hand have been sent, or at the deadline;
+    /// what was not sent stays in the spool.
     ///
     /// # Errors
-    /// When the first poll shows that the key or a city is wrong, or the topic cannot be created. Everything later it
-    /// outlives.
+    /// When the first poll shows that the key or a city is wrong, or the topic cannot be created.
+    /// Everything later it outlives.
     pub async fn run(&self, shutdown: CancellationToken) -> Result<Produced, Error> {
         let ending = shutdown.child_token();
         let polling = async {
@@ -144,7 +146,8 @@ impl Producer {
         Ok(())
     }
 
-    /// Drops `work` when the deadline has passed since `ending`. That loses nothing that is in the spool.
+    /// Drops `work` when the deadline has passed since `ending`. That loses nothing that is in the
+    /// spool.
     async fn by_deadline<T>(
         &self,
         ending: &CancellationToken,
@@ -163,8 +166,8 @@ impl Producer {
     /// Polls once, and sends what it fetched and what was left in the spool.
     ///
     /// # Errors
-    /// When a city could not be polled, though the others were sent, or when Kafka did not take everything. What it
-    /// did not answer to stays in the spool.
+    /// When a city could not be polled, though the others were sent, or when Kafka did not take
+    /// everything. What it did not answer to stays in the spool.
     pub async fn once(&self, shutdown: &CancellationToken) -> Result<Produced, Error> {
         let polled = self.poll_if_room(shutdown).await;
         self.spool.close();
@@ -217,17 +220,18 @@ impl Producer {
         }
     }
 
-    /// Polls, unless the spool is full or cannot be written: what was fetched is never thrown away, instead nothing more is
-    /// fetched.
+    /// Polls, unless the spool is full or cannot be written: what was fetched is never thrown away,
+    /// instead nothing more is fetched.
     async fn poll_if_room(&self, ending: &CancellationToken) -> Polled {
-        if let Some(why) = self.spool.trouble() {
+        if let Some(why) = self.spool.problem() {
             self.skip(&why);
             return Polled::default();
         }
         self.poll(ending).await
     }
 
-    /// Polls every city. No more are begun with after `ending`, or when the key is refused: it is the same for all.
+    /// Polls every city. No more are begun with after `ending`, or when the key is refused: it is
+    /// the same for all.
     async fn poll(&self, ending: &CancellationToken) -> Polled {
         let mut polled = Polled::default();
         let cities = self.cities.iter().take_while(|_| !ending.is_cancelled());
@@ -257,8 +261,8 @@ impl Producer {
             failed = polled.failures.len(),
             "polled"
         );
-        let trouble = polled.failures.first().filter(|_| polled.observed == 0);
-        self.status.polled(trouble.map(|failure| told(failure)));
+        let problem = polled.failures.first().filter(|_| polled.observed == 0);
+        self.status.polled(problem.map(|failure| told(failure)));
         polled
     }
 
@@ -281,8 +285,8 @@ impl Producer {
     }
 }
 
-/// The message as Kafka gets it. Its time is that of the poll and not of the sending: a day of messages that waited for
-/// Kafka must not fall on the day on which Kafka came back.
+/// The message as Kafka gets it. Its time is that of the poll and not of the sending: a day of
+/// messages that waited for Kafka must not fall on the day on which Kafka came back.
 fn outgoing(observation: &Observation) -> Outgoing {
     Outgoing {
         city_id: observation.city_id,

@@ -1,14 +1,16 @@
-//! When polls are due: at whole multiples of the interval, so that installations, restarts and cities keep one
-//! beat, and a little after, so that not all clients of the API come in the same second.
+//! When polls are due: at whole multiples of the interval, so that installations, restarts and
+//! cities keep one beat, and a little after, so that not all clients of the API come in the same
+//! second.
 
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::sleep;
 
-use crate::chance::chance;
+use crate::jitter::jitter;
 
-/// The wall clock may be set and a machine may sleep, of which timers know nothing: look at it this often.
+/// The wall clock may be set and a machine may sleep, of which timers know nothing: look at it this
+/// often.
 const LOOK: Duration = Duration::from_secs(20);
 /// No poll is later than that for the sake of the others.
 const JITTER_MAX: Duration = Duration::from_secs(10);
@@ -24,10 +26,10 @@ impl Schedule {
         Self { interval }
     }
 
-    /// Waits until the first poll that is due after `last`, which is a time of this schedule's own or that of the
-    /// start. Returns when it was due.
+    /// Waits until the first poll that is due after `last`, which is a time of this schedule's own
+    /// or that of the start. Returns when it was due.
     pub(crate) async fn next(&self, last: DateTime<Utc>) -> DateTime<Utc> {
-        let jitter = (self.interval / 20).min(JITTER_MAX).mul_f64(chance());
+        let jitter = (self.interval / 20).min(JITTER_MAX).mul_f64(jitter());
         loop {
             let due = self.due(last, Utc::now());
             match (due + TimeDelta::from_std(jitter).unwrap_or_default() - Utc::now()).to_std() {
@@ -37,8 +39,8 @@ impl Schedule {
         }
     }
 
-    /// The multiple to poll at when the last poll was that of `last` and it is `now`. Those that were missed stay
-    /// missed, but for the latest: what the API says now is of now.
+    /// The multiple to poll at when the last poll was that of `last` and it is `now`. Those that
+    /// were missed stay missed, but for the latest: what the API says now is of now.
     fn due(&self, last: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
         let latest = self.multiple(now);
         if last < latest {
@@ -85,7 +87,8 @@ mod tests {
         // Started off the beat: the first one after that.
         check("10m", "12:03:20", "12:03:25", "12:10:00");
         check("10m", "12:10:00", "12:10:00.001", "12:20:00");
-        // A poll that took longer than the interval: the one that is due now, and none for those it ran over.
+        // A poll that took longer than the interval: the one that is due now, and none for those it
+        // ran over.
         check("10m", "12:10:00", "12:45:00", "12:40:00");
         check("10m", "12:10:00", "12:20:00", "12:20:00");
         // The clock was set back.

@@ -1,7 +1,7 @@
 //! Messages on their way to Kafka, each in a file of its own until Kafka has it.
 //!
-//! Every message passes here, not only while Kafka is away: then nothing has to notice in time that Kafka went, and
-//! a process that is killed between the API and Kafka has lost nothing.
+//! Every message passes here, not only while Kafka is away: then nothing has to notice in time that
+//! Kafka went, and a process that is killed between the API and Kafka has lost nothing.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File, TryLockError};
@@ -90,7 +90,8 @@ struct State {
 }
 
 impl Spool {
-    /// Opens the spool in `directory`, which is made if it is missing, with what an earlier process left in it.
+    /// Opens the spool in `directory`, which is made if it is missing, with what an earlier process
+    /// left in it.
     ///
     /// # Errors
     /// When the directory cannot be used, or another process uses it.
@@ -135,8 +136,9 @@ impl Spool {
         self.lock().waiting.len()
     }
 
-    /// Why no more should come, if that is so. What comes nevertheless is taken: it was fetched already.
-    pub(crate) fn trouble(&self) -> Option<String> {
+    /// Why no more should come, if that is so. What comes nevertheless is taken: it was fetched
+    /// already.
+    pub(crate) fn problem(&self) -> Option<String> {
         let spool = self.directory.display();
         if self.unwritten() > 0 {
             return Some(format!(
@@ -156,8 +158,8 @@ impl Spool {
             .count()
     }
 
-    /// Takes a message. It is on disk when this returns; only if the disk fails it waits in memory, since Kafka may
-    /// well take it.
+    /// Takes a message. It is on disk when this returns; only if the disk fails it waits in memory,
+    /// since Kafka may well take it.
     pub(crate) async fn push(&self, message: Outgoing) {
         let number = self.change(|state| {
             state.next += 1;
@@ -194,10 +196,11 @@ impl Spool {
         self.changed.notify_one();
     }
 
-    /// The next messages to send, at most `count`, as soon as there are some; none when nothing waits or will come.
+    /// The next messages to send, at most `count`, as soon as there are some; none when nothing
+    /// waits or will come.
     ///
-    /// They are the oldest, and of each city one at most: whichever of them fails and is sent again, no city's messages
-    /// change places.
+    /// They are the oldest, and of each city one at most: whichever of them fails and is sent
+    /// again, no city's messages change places.
     pub(crate) async fn batch(&self, count: usize) -> Option<Vec<Waiting>> {
         loop {
             let (batch, is_closed) = {

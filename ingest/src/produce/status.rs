@@ -19,12 +19,12 @@ pub(super) struct Status {
     /// 1 or 0.
     kafka_up: Gauge,
     last_delivered: Gauge,
-    troubles: Mutex<Troubles>,
+    problems: Mutex<Problems>,
 }
 
 /// What is wrong now, in words for people.
 #[derive(Debug, Default)]
-struct Troubles {
+struct Problems {
     kafka: Option<String>,
     poll: Option<String>,
     spool: Option<String>,
@@ -37,16 +37,17 @@ impl Status {
     }
 
     pub(super) fn kafka_is_away(&self) -> bool {
-        self.troubles().kafka.is_some()
+        self.problems().kafka.is_some()
     }
 
     /// Notes that Kafka is away; returns whether that is news.
     pub(super) fn kafka_went(&self, why: String) -> bool {
         self.kafka_up.set(0);
-        self.troubles().kafka.replace(why).is_none()
+        self.problems().kafka.replace(why).is_none()
     }
 
-    /// Counts a message that Kafka has confirmed; returns whether Kafka was away before, or this is the first.
+    /// Counts a message that Kafka has confirmed; returns whether Kafka was away before, or this is
+    /// the first.
     pub(super) fn message_delivered(&self) -> bool {
         self.kafka_up.set(1);
         let now = SystemTime::now()
@@ -54,7 +55,7 @@ impl Status {
             .unwrap_or_default();
         self.last_delivered
             .set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
-        let was_away = self.troubles().kafka.take().is_some();
+        let was_away = self.problems().kafka.take().is_some();
         self.delivered.inc() == 0 || was_away
     }
 
@@ -75,24 +76,24 @@ impl Status {
         self.cities.get_or_create(&[("outcome", "failed")]).inc();
     }
 
-    /// A poll has ended; `trouble` says why no city could be polled.
-    pub(super) fn polled(&self, trouble: Option<String>) {
+    /// A poll has ended; `problem` says why no city could be polled.
+    pub(super) fn polled(&self, problem: Option<String>) {
         self.polls.inc();
-        let mut troubles = self.troubles();
-        troubles.poll = trouble;
-        troubles.spool = None;
+        let mut problems = self.problems();
+        problems.poll = problem;
+        problems.spool = None;
     }
 
     /// A poll was left out because the spool is full; returns whether that is news.
     pub(super) fn skipped(&self, why: &str) -> bool {
         self.skipped.inc();
-        self.troubles().spool.replace(why.to_owned()).is_none()
+        self.problems().spool.replace(why.to_owned()).is_none()
     }
 
     /// What keeps the producer from its work now.
-    pub(super) fn trouble(&self) -> Option<String> {
-        let troubles = self.troubles();
-        let all = [&troubles.kafka, &troubles.spool, &troubles.poll];
+    pub(super) fn problem(&self) -> Option<String> {
+        let problems = self.problems();
+        let all = [&problems.kafka, &problems.spool, &problems.poll];
         let told: Vec<&str> = all.into_iter().filter_map(Option::as_deref).collect();
         match told[..] {
             [] if self.delivered() == 0 => Some("no message has reached Kafka yet".to_owned()),
@@ -163,8 +164,8 @@ impl Status {
         );
     }
 
-    fn troubles(&self) -> MutexGuard<'_, Troubles> {
-        self.troubles.lock().unwrap_or_else(PoisonError::into_inner)
+    fn problems(&self) -> MutexGuard<'_, Problems> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -176,20 +177,20 @@ mod tests {
     fn a_change_is_news_once_and_what_is_wrong_is_told_together() {
         let status = Status::default();
         let at_first = "no message has reached Kafka yet";
-        assert_eq!(status.trouble().as_deref(), Some(at_first));
+        assert_eq!(status.problem().as_deref(), Some(at_first));
         assert!(status.kafka_went("no broker".to_owned()));
         assert!(!status.kafka_went("still none".to_owned()));
         assert!(status.skipped("the spool is full") && !status.skipped("the spool is full"));
         status.city_failed();
         assert_eq!(
-            status.trouble().as_deref(),
+            status.problem().as_deref(),
             Some("still none; the spool is full")
         );
         assert!(status.message_delivered() && !status.message_delivered());
         assert_eq!((status.delivered(), status.kafka_is_away()), (2, false));
         status.polled(Some("the key was refused".to_owned()));
-        assert_eq!(status.trouble().as_deref(), Some("the key was refused"));
+        assert_eq!(status.problem().as_deref(), Some("the key was refused"));
         status.polled(None);
-        assert_eq!(status.trouble(), None);
+        assert_eq!(status.problem(), None);
     }
 }

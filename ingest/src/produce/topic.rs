@@ -98,7 +98,7 @@ impl Topic {
     }
 
     fn unreachable(&self, context: &Context, source: KafkaError) -> Error {
-        self.kafka.unanswered(context.trouble(), source)
+        self.kafka.unanswered(context.failure(), source)
     }
 }
 

@@ -15,20 +15,20 @@ use crate::error::Error;
 
 /// Bytes of lines that are decoded together.
 const BLOCK_BYTES: usize = 4 << 20;
-/// A line longer than this is not read to its end in one piece; it is refused.
+/// Limit of a line. A longer one is refused, and only its beginning is kept in memory.
 const LINE_BYTES_MAX: usize = 16 << 20;
-/// Bytes kept of a line that is too long.
+/// Bytes that are kept of a line that is too long.
 const KEPT_BYTES: usize = 64 << 10;
 
 /// Whole lines of one file.
 #[derive(Debug)]
 pub(crate) struct Block {
-    /// The file as people write it.
+    /// Address of the file, as users write it.
     pub(crate) path: Arc<str>,
     /// Number of the first line, from 1.
     pub(crate) first_line: i64,
     pub(crate) content: Content,
-    /// Bytes of the file that this block stands for.
+    /// Bytes of the file that this block covers.
     pub(crate) bytes: u64,
 }
 
@@ -38,21 +38,21 @@ pub(crate) enum Content {
     Lines(Bytes),
     /// The beginning of one line that is too long, and its whole length.
     TooLong { beginning: Bytes, length: u64 },
-    /// Nothing more: the file has been read.
+    /// The end of the file.
     End,
 }
 
-/// What is at a place.
+/// The files at a location.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
-    /// The export files, in order of their paths: the file itself, or every `*.json` in the directory and below it that no
-    /// tool hides.
+    /// The export files, ordered by path: the file itself, or every `*.json` in the directory and
+    /// below it, hidden ones left out.
     pub(crate) files: Vec<ObjectMeta>,
-    /// Files whose names say neither that they are export files nor that they are something else that belongs there.
+    /// Files with other names, which are neither query output nor hidden.
     pub(crate) unexpected: Vec<Path>,
 }
 
-/// Looks what is at `place`.
+/// Lists the files at `place`.
 ///
 /// # Errors
 /// When there is nothing at `place` or it cannot be listed.
@@ -84,17 +84,17 @@ pub(crate) async fn list(place: &Location) -> Result<Listing, Error> {
     Ok(listing)
 }
 
-/// What the name of a file says of it.
+/// The kind of a file by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Name {
     Export,
-    /// The output of a query, or a file that a tool hides.
+    /// The output of a query, or a hidden file.
     Other,
     Unexpected,
 }
 
 impl Name {
-    /// Of `path`, of which `root` parts are the place that is read.
+    /// The kind of `path`, whose first `root` parts are the location that is read.
     fn of(path: &Path, root: usize) -> Self {
         let hidden = |part: &str| part.starts_with(['.', '_']);
         if path.parts().skip(root).any(|part| hidden(part.as_ref())) {
@@ -111,17 +111,17 @@ impl Name {
 /// How the reading of a file ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Tail {
-    /// With all its lines.
+    /// All lines were read.
     Read,
-    /// A last line without a line feed may still be growing, and was left for a later look.
+    /// The last line has no line feed and may still grow: it is left for a later look.
     Held,
-    /// The file has vanished before it was read.
+    /// The file disappeared before it was read.
     Gone,
 }
 
-/// Reads one file and sends its lines on, as many at a time as are decoded together.
+/// Reads one file, and sends its lines in blocks.
 ///
-/// Ends early, without an error, when nobody receives any more.
+/// Ends early without an error when the channel is closed.
 pub(crate) async fn read(place: &Location, file: &Chosen, blocks: &Blocks) -> Result<Tail, Error> {
     let path: Arc<str> = place.address_of(&file.meta.location).into();
     let failed = |source| Error::ReadSource {
@@ -161,7 +161,7 @@ struct Lines {
     path: Arc<str>,
     buffer: BytesMut,
     next_line: i64,
-    /// Length so far of a line that is too long, whose beginning is all that is kept.
+    /// Length so far of a line that is too long. The buffer has its beginning only.
     overlong: Option<u64>,
 }
 
@@ -269,8 +269,8 @@ mod tests {
     use object_store::path::Path;
     use url::Url;
 
+    use super::super::bounded_channel;
     use super::super::watch::{Chosen, Ending, Watch};
-    use super::super::way;
     use super::{Content, LINE_BYTES_MAX, Lines, Name, Tail, list, read};
     use crate::error::Error;
 
@@ -354,7 +354,7 @@ mod tests {
         let place = stores.locate(&url).expect("a place");
         let found = list(&place).await.expect("listed").files;
         std::fs::remove_file(path).expect("removed");
-        let (blocks, _receiver) = way(1);
+        let (blocks, _receiver) = bounded_channel(1);
         let watched = Watch::default().choose(found.clone()).remove(0);
         let gone = read(&place, &watched, &blocks).await.expect("left out");
         assert_eq!(gone, Tail::Gone);

@@ -1,9 +1,9 @@
-//! Table `weather` in PostgreSQL: the rows of a topic, and beside them what was refused on its way there.
+//! Reads table `weather` in PostgreSQL: the rows of a topic, and the dead letters of `consume`.
 //!
-//! `consume` writes rows, dead letters and its position in one transaction, so that below a position that was seen
-//! everything is there for good, and one number says how far a topic partition was read. Behind it there are at most rows
-//! of the older pipeline, with gaps that `consume` may fill. Those rows are read as well; what fills the gaps is
-//! found once the position has passed them.
+//! `consume` writes rows, dead letters and its position in one transaction. Below that position a
+//! topic partition is therefore complete, and one number is enough to resume. Above it there may be
+//! rows of the legacy pipeline, with gaps that `consume` may still fill. The reader reads these
+//! rows too, and finds what fills the gaps once the position has passed them.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -24,21 +24,21 @@ use crate::postgres::{Database, NOT_HELD, PostgresOptions, migrate};
 /// Name of the source in dead letters.
 const SOURCE: &str = "postgres";
 
-/// How often the database is asked whether there is more.
+/// How often the reader asks the database for new rows.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Rows that are asked for at once, so that no statement lasts as long as a landing.
+/// Rows of one statement, so that no statement lasts as long as a landing.
 const PAGE: i64 = 1000;
 
-/// Which tables these are: when they came to hold positions. A database that is dumped and restored still has it, another
-/// one has not.
+/// Identifies the tables: the time when the migration added positions, in microseconds. A dump
+/// keeps it, and another database has another one.
 const ID: &str = "
 SELECT (extract(epoch FROM applied_at) * 1000000)::BIGINT FROM isobar.schema_version WHERE version = 2";
 
 const TOPIC_ID: &str = "SELECT topic_id FROM isobar.topics WHERE topic = $1";
 
-/// Of each topic partition that has rows or a position. The partitions are found one after the other in the key,
-/// since DISTINCT would read all rows.
+/// Extents of all topic partitions with rows or a position. The recursion looks up one partition
+/// after the other in the key, since DISTINCT would read all rows.
 const EXTENTS: &str = "
 WITH RECURSIVE numbers AS (
     SELECT min(partition) AS partition FROM weather WHERE topic = $1
@@ -75,7 +75,7 @@ WHERE topic = $1 AND partition = $2 AND ",
 
 const ROWS: &str = messages_where!("msg_offset BETWEEN $3 AND $4 ORDER BY msg_offset LIMIT $5");
 
-const AGAIN: &str = messages_where!("msg_offset = ANY($3)");
+const REREAD: &str = messages_where!("msg_offset = ANY($3)");
 
 const DEAD_LETTERS: &str = "
 SELECT msg_offset, reason, detail, value FROM isobar.dead_letters
@@ -85,16 +85,16 @@ ORDER BY msg_offset";
 /// What PostgreSQL has of a topic partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
-    /// Everything before is there: `consume` has been here.
+    /// Position of `consume`: everything before it is in the tables.
     pub(crate) complete: i64,
-    /// The offset of the last row, which may be the greatest there is; -1 where there is none.
+    /// Offset of the last row, up to `i64::MAX`; -1 without rows.
     pub(crate) last: i64,
 }
 
 /// By topic partition.
 pub(crate) type Extents = BTreeMap<i32, Extent>;
 
-/// What the table was seen to have last. Clones see the same.
+/// The extents that were read last. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen(Arc<Mutex<Extents>>);
 
@@ -124,17 +124,18 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Brings the tables to the newest version, and opens them; rows of the older pipeline become those of topic `older`.
+    /// Migrates the tables to the newest version, and opens them. Rows of the legacy pipeline
+    /// become rows of topic `legacy`.
     ///
     /// # Errors
     /// When the server refuses.
     pub(crate) async fn migrated(
         options: &PostgresOptions,
         topic: &str,
-        older: &str,
+        legacy: &str,
     ) -> Result<Self, Error> {
         let mut database = Database::connect(options, "isobar land").await?;
-        migrate(&mut database, older).await?;
+        migrate(&mut database, legacy).await?;
         Self::of(database, topic).await
     }
 
@@ -167,7 +168,7 @@ impl Table {
         Ok(Self {
             topic: topic.to_owned(),
             id,
-            // Brokers that give topics no id are taken at their word.
+            // Nil comes from brokers without topic ids.
             topic_id: topic_id.filter(|id| !id.is_nil()),
             rows,
             dead_letters,
@@ -175,12 +176,12 @@ impl Table {
         })
     }
 
-    /// Tells these tables from those of another database.
+    /// Identifies the tables of this database.
     pub(crate) fn id(&self) -> i64 {
         self.id
     }
 
-    /// Which topic of its name `consume` reads, if that is known.
+    /// Id of the topic that `consume` reads, if it is known.
     pub(crate) fn topic_id(&self) -> Option<Uuid> {
         self.topic_id
     }
@@ -189,15 +190,15 @@ impl Table {
         Ok(Seen(Arc::new(Mutex::new(self.extents().await?))))
     }
 
-    /// The rows at `offsets` that are there.
-    pub(crate) async fn read_again(&self, offsets: &Offsets) -> Result<Records, Error> {
+    /// Reads the rows at `offsets` that still exist.
+    pub(crate) async fn reread(&self, offsets: &Offsets) -> Result<Records, Error> {
         let client = &self.database.client;
         let mut found = Gathered::new(SOURCE);
         for (partition, offsets) in offsets {
             let offsets: Vec<i64> = offsets.iter().copied().collect();
             let asked = async {
                 client
-                    .query(AGAIN, &[&self.topic, partition, &offsets])
+                    .query(REREAD, &[&self.topic, partition, &offsets])
                     .await
             };
             for row in Database::within(self.database.options(), READ, asked).await? {
@@ -219,7 +220,8 @@ impl Table {
         Ok(rows.iter().map(extent).collect())
     }
 
-    /// Asks for rows or dead letters of a topic partition; the last parameter is the statement's own.
+    /// Runs a statement for rows or dead letters of a topic partition. `last` is its fifth
+    /// parameter.
     async fn ask(
         &self,
         statement: &Statement,
@@ -239,20 +241,20 @@ const READ: &str = "read messages";
 /// How reading came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// What was there has been read.
+    /// Everything that was there has been read.
     Read,
     /// The topic has partitions that were not there when reading began.
     PartitionsAdded,
 }
 
-/// Reads a table and sends it on in blocks.
+/// Reads a table, and sends it in blocks.
 pub(crate) struct Reader {
     table: Table,
     seen: Seen,
-    /// Where to go on.
+    /// Next offset of each topic partition.
     from: Positions,
-    /// The last rows of the older pipeline that have been read.
-    older: BTreeMap<i32, i64>,
+    /// Offsets of the last rows of the legacy pipeline that were read.
+    legacy: BTreeMap<i32, i64>,
     gathered: Gathered,
     blocks: Blocks,
 }
@@ -263,13 +265,13 @@ impl Reader {
             table,
             seen,
             from,
-            older: BTreeMap::new(),
+            legacy: BTreeMap::new(),
             gathered: Gathered::new(SOURCE),
             blocks,
         }
     }
 
-    /// Messages between where reading begins and where the table ends now, if there is one for each offset.
+    /// Number of offsets between the start of reading and the end of the table.
     pub(crate) fn pending(&self) -> u64 {
         let pending = self.seen.get().into_iter().map(|(partition, extent)| {
             let from = self.from.get(&partition).copied().unwrap_or_default();
@@ -279,7 +281,7 @@ impl Reader {
         pending.sum()
     }
 
-    /// Reads what is there, and unless it is to be read `once` what comes.
+    /// Reads everything that is there, and then, unless `once`, new rows as they come.
     ///
     /// # Errors
     /// When the server refuses, or does not answer.
@@ -306,24 +308,24 @@ impl Reader {
         }
     }
 
-    /// Reads what `extents` say and was not read before.
+    /// Reads the part of `extents` that was not read before.
     async fn pass(&mut self, extents: &Extents) -> Result<(), Error> {
         for (&partition, extent) in extents {
             let from = self.from.get(&partition).copied().unwrap_or_default();
             if from < extent.complete {
                 let offsets = from..=extent.complete - 1;
-                // First, because the position of a row speaks for all that lies before it.
+                // Before the rows, because each row moves the position past them.
                 self.dead_letters(partition, offsets.clone()).await?;
                 self.rows(partition, offsets, extent.complete).await?;
                 self.gathered.reach(partition, extent.complete);
                 self.from.insert(partition, extent.complete);
             }
-            let older = self.older.get(&partition).copied().unwrap_or(-1);
-            let older = older.max(extent.complete - 1);
-            if older < extent.last {
-                self.rows(partition, older + 1..=extent.last, extent.complete)
+            let legacy = self.legacy.get(&partition).copied().unwrap_or(-1);
+            let legacy = legacy.max(extent.complete - 1);
+            if legacy < extent.last {
+                self.rows(partition, legacy + 1..=extent.last, extent.complete)
                     .await?;
-                self.older.insert(partition, extent.last);
+                self.legacy.insert(partition, extent.last);
             }
         }
         if !self.gathered.is_empty() {
@@ -332,7 +334,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Reads rows; those before `complete` bring the position on.
+    /// Reads rows. Those before `complete` move the position on.
     async fn rows(
         &mut self,
         partition: i32,
@@ -359,8 +361,8 @@ impl Reader {
         }
     }
 
-    /// Reads what was refused on its way into the table, but for what only PostgreSQL refuses: a topic lands the same by
-    /// whatever road it comes.
+    /// Reads dead letters of `consume`, except those that only PostgreSQL refuses: a landing from
+    /// another source would accept them.
     async fn dead_letters(
         &mut self,
         partition: i32,
@@ -388,12 +390,12 @@ impl Reader {
 
     async fn send(&mut self) {
         let block = Block::Records(self.gathered.seal());
-        // Nobody receives any more when the landing has failed, which ends the task that this is part of.
+        // Fails only after an error of the landing, which then cancels this task.
         let _ = self.blocks.send(block).await;
     }
 }
 
-/// Adds the message of a row to the others, and tells its offset.
+/// Adds the message of a row, and returns its offset.
 fn gather(partition: i32, row: &Row, into: &mut Gathered) -> i64 {
     let (offset, value): (i64, &str) = (row.get(0), row.get(2));
     into.push(
@@ -405,7 +407,7 @@ fn gather(partition: i32, row: &Row, into: &mut Gathered) -> i64 {
     offset
 }
 
-/// The next of `rows`, which the server has a limited time for. Who takes them may take longer.
+/// The next row. The time limit covers the server, not the caller between two rows.
 async fn next(table: &Table, rows: &mut Pin<&mut RowStream>) -> Result<Option<Row>, Error> {
     Database::within(table.database.options(), READ, rows.try_next()).await
 }

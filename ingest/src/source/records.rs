@@ -1,16 +1,16 @@
-//! Messages with their identity and their time beside them, as Kafka and PostgreSQL have them, in blocks.
+//! Blocks of messages from Kafka and PostgreSQL, with identity and time beside each message.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use bytes::Bytes;
 
-/// Bytes of messages that are decoded together; of what stands beside their values there is no more.
+/// Size of a block: bytes of values, and as many bytes of keys and other fields.
 const BLOCK_BYTES: usize = 2 << 20;
-/// Room for the message that makes a block full: to grow for it would be to copy all others.
+/// Spare capacity for the message that fills a block: growing for it would copy all others.
 const LAST_BYTES: usize = 64 << 10;
 
-/// By topic partition, the offset of the next message to take.
+/// By topic partition, the offset of the next message to read.
 pub(crate) type Positions = BTreeMap<i32, i64>;
 
 /// By topic partition, the offsets of single messages.
@@ -22,13 +22,13 @@ pub(crate) struct Record {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
     pub(crate) timestamp_ms: Option<i64>,
-    /// Where it stands in [`Records::keys`].
+    /// Range in [`Records::keys`].
     pub(crate) key: Option<Range<usize>>,
-    /// Where it stands in [`Records::bytes`].
+    /// Range in [`Records::bytes`].
     pub(crate) value: Option<Range<usize>>,
 }
 
-/// A message that was refused on its way here.
+/// A message that `consume` has refused.
 #[derive(Clone, Debug)]
 pub(crate) struct Refused {
     pub(crate) partition: i32,
@@ -38,23 +38,23 @@ pub(crate) struct Refused {
     pub(crate) value: Range<usize>,
 }
 
-/// Messages that were read together.
+/// A block of messages.
 #[derive(Debug)]
 pub(crate) struct Records {
     /// Name of the source in dead letters.
     pub(crate) source: &'static str,
-    /// Counts from 0 over all that a reader sends.
+    /// Number of the block among those that the reader sends, from 0.
     pub(crate) sequence: u64,
-    /// The values, one after the other: a column of text can be made of them as they are.
+    /// The values, concatenated: a string column can use them without a copy.
     pub(crate) bytes: Bytes,
     pub(crate) keys: Bytes,
     pub(crate) list: Vec<Record>,
     pub(crate) refused: Vec<Refused>,
-    /// Where the source goes on after this block and all before it.
+    /// Positions after this block and all before it.
     pub(crate) positions: Positions,
 }
 
-/// Messages on their way into a block.
+/// Builds a block of messages.
 #[derive(Debug)]
 pub(crate) struct Gathered {
     source: &'static str,
@@ -114,18 +114,18 @@ impl Gathered {
         });
     }
 
-    /// The source goes on here after what has been pushed.
+    /// Sets the position after the pushed messages.
     pub(crate) fn reach(&mut self, partition: i32, next: i64) {
         self.positions.insert(partition, next);
     }
 
-    /// Where the source goes on after what has been pushed of this block, if that is known.
+    /// The position after the pushed messages of this block, if it is known.
     pub(crate) fn reached(&self, partition: i32) -> Option<i64> {
         self.positions.get(&partition).copied()
     }
 
     fn keep(&mut self, value: &[u8]) -> Range<usize> {
-        // Not before something has come: of a quiet topic nothing is held.
+        // Allocated by the first message, so that an idle topic holds no memory.
         if self.bytes.capacity() == 0 {
             self.bytes.reserve_exact(BLOCK_BYTES + LAST_BYTES);
         }
@@ -136,17 +136,17 @@ impl Gathered {
         self.list.is_empty() && self.refused.is_empty() && self.positions.is_empty()
     }
 
-    /// Enough to be decoded together.
+    /// Whether the block has its size.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes.len() >= BLOCK_BYTES || self.bytes_beside() >= BLOCK_BYTES
     }
 
-    /// What is held beside the values. Of messages that have none, or long keys, it is most of all.
+    /// Bytes beside the values. They dominate where values are empty, or keys are long.
     fn bytes_beside(&self) -> usize {
         self.keys.len() + (self.list.len() + self.refused.len()) * size_of::<Record>()
     }
 
-    /// The messages so far; those of the next block follow them.
+    /// Takes the block, and starts the next one.
     pub(crate) fn seal(&mut self) -> Records {
         let next = Self {
             sequence: self.sequence + 1,
@@ -154,7 +154,7 @@ impl Gathered {
         };
         let mut full = std::mem::replace(self, next);
         if full.bytes.len() < BLOCK_BYTES {
-            // Rows keep these bytes for as long as they are not staged.
+            // Rows refer to these bytes until they are flushed.
             full.bytes.shrink_to_fit();
         }
         Records {
@@ -169,7 +169,7 @@ impl Gathered {
     }
 }
 
-/// Where `part` stands in `all` now.
+/// Appends `part` to `all`, and returns its range.
 fn copy(part: &[u8], all: &mut Vec<u8>) -> Range<usize> {
     let start = all.len();
     all.extend_from_slice(part);

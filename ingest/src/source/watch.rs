@@ -1,4 +1,4 @@
-//! Which files of a watched directory are read now.
+//! Chooses the files of a watched directory that are read next.
 
 use std::collections::{HashMap, HashSet};
 
@@ -16,26 +16,26 @@ pub(crate) struct Chosen {
     pub(crate) absence: Absence,
 }
 
-/// What it means when a file is not there any more that was chosen.
+/// What follows when a chosen file no longer exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Absence {
-    /// What was to be read cannot be.
+    /// Reading fails.
     Fails,
-    /// Somebody has taken it away between the look and the reading, as happens where files come and go.
+    /// The file is skipped: another process removed it after the listing.
     Passes,
 }
 
-/// What a last line without a line feed is.
+/// How a last line without a line feed is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ending {
-    /// A line like the others.
+    /// As a complete line.
     Counts,
-    /// Perhaps the beginning of one that is being written.
+    /// Not yet: a writer may still be appending to it.
     MayGrow,
 }
 
 impl Chosen {
-    /// A file that nobody writes any more.
+    /// A file that is complete.
     pub(crate) fn whole(meta: ObjectMeta) -> Self {
         Self {
             meta,
@@ -45,11 +45,11 @@ impl Chosen {
     }
 }
 
-/// Remembers what has been read, from look to look.
+/// Remembers between two listings what has been read.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     seen: HashMap<Path, Seen>,
-    /// Files that are left out, and of which that was said.
+    /// Files that are left out, and reported.
     left_out: HashSet<Path>,
 }
 
@@ -62,8 +62,8 @@ struct Seen {
 }
 
 impl Watch {
-    /// New and changed files, and those that were left unfinished and have not changed since: nobody will finish
-    /// the last line of these.
+    /// Chooses new and changed files, and files whose last line was left out and that have not
+    /// changed since: that line is complete.
     pub(crate) fn choose(&mut self, found: Vec<ObjectMeta>) -> Vec<Chosen> {
         let chosen = found.into_iter().filter_map(|meta| {
             let now = Seen {
@@ -88,7 +88,7 @@ impl Watch {
         chosen.collect()
     }
 
-    /// Says of files with unexpected names that they are left out, of each once.
+    /// Warns once about each file with an unexpected name.
     pub(crate) fn leave_out(&mut self, place: &Location, unexpected: Vec<Path>) {
         for file in unexpected {
             let address = place.address_of(&file);
@@ -101,7 +101,7 @@ impl Watch {
         }
     }
 
-    /// Remembers that the last lines of these files were left out.
+    /// Records that the last lines of these files were left out.
     pub(crate) fn hold(&mut self, files: Vec<Path>) {
         for file in files {
             if let Some(seen) = self.seen.get_mut(&file) {
@@ -110,7 +110,7 @@ impl Watch {
         }
     }
 
-    /// Forgets files that were not there when they were to be read: should they come back, they are new.
+    /// Forgets files that disappeared before they were read: one that returns counts as new.
     pub(crate) fn forget(&mut self, files: &[Path]) {
         for file in files {
             self.seen.remove(file);
@@ -127,7 +127,7 @@ mod tests {
     use super::{Ending, Watch};
 
     #[test]
-    fn a_file_is_read_again_when_it_changed_or_was_left_unfinished() {
+    fn changed_or_unfinished_file_is_read_again() {
         let look = |watch: &mut Watch, size: u64| {
             let meta = ObjectMeta {
                 location: Path::from("a.json"),

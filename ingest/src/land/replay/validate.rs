@@ -127,15 +127,15 @@ impl DeadLetterValidator {
             rows.push(self.validate_lines(&mut lines, &mut found).await?);
         }
         if !records.is_empty() {
-            let again = self.read_kafka(offsets_of(&records)).await?;
+            let reread = self.read_kafka(offsets_of(&records)).await?;
             rows.extend(
-                self.validate_records("Kafka", again, &records, &mut found)
+                self.validate_records("Kafka", reread, &records, &mut found)
                     .await?,
             );
         }
         if !table_rows.is_empty() {
-            let again = Ok(self.read_postgres(&offsets_of(&table_rows)).await?);
-            let validated = self.validate_records("PostgreSQL", again, &table_rows, &mut found);
+            let reread = Ok(self.read_postgres(&offsets_of(&table_rows)).await?);
+            let validated = self.validate_records("PostgreSQL", reread, &table_rows, &mut found);
             rows.extend(validated.await?);
         }
         let validity = (0..letters.len()).map(|index| {
@@ -191,11 +191,11 @@ impl DeadLetterValidator {
     async fn validate_records(
         &self,
         holder: &str,
-        again: Result<Records, &'static str>,
+        reread: Result<Records, &'static str>,
         letters: &[(usize, &DeadLetter)],
         found: &mut Found,
     ) -> Result<Option<Vec<Vec<RecordBatch>>>, Error> {
-        let records = match again {
+        let records = match reread {
             Ok(records) => records,
             Err(why) => {
                 let unknown =
@@ -283,7 +283,7 @@ impl DeadLetterValidator {
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();
         let reading = tokio::task::spawn_blocking(move || {
-            kafka::read_again(&connection, &offsets, &extents, &stop)
+            kafka::reread(&connection, &offsets, &extents, &stop)
         });
         Ok(Ok(reading.await.map_err(Error::Task)??))
     }
@@ -296,7 +296,7 @@ impl DeadLetterValidator {
         }
         let table = self.postgres.as_ref();
         let table = table.expect("it was opened just now");
-        table.read_again(offsets).await
+        table.reread(offsets).await
     }
 
     async fn connect(&self) -> Result<Kafka, Error> {

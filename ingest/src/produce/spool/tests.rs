@@ -97,11 +97,11 @@ async fn it_is_full_at_its_limit_and_counts_what_it_holds() {
         ("more", true),
     ] {
         spool.push(outgoing(1, value)).await;
-        assert_eq!(spool.trouble().is_some(), is_full, "{value}");
+        assert_eq!(spool.problem().is_some(), is_full, "{value}");
     }
     drop(spool);
     let spool = open(directory.path());
-    assert!(spool.trouble().is_some());
+    assert!(spool.problem().is_some());
     assert_eq!(
         (spool.messages_gauge.get(), spool.bytes_gauge.get()),
         (4, 14)
@@ -110,7 +110,7 @@ async fn it_is_full_at_its_limit_and_counts_what_it_holds() {
         remove(&spool, 1).await;
     }
     assert_eq!(
-        (spool.trouble().is_some(), spool.bytes_gauge.get()),
+        (spool.problem().is_some(), spool.bytes_gauge.get()),
         (false, 4)
     );
 }
@@ -145,14 +145,14 @@ async fn a_disk_that_takes_nothing_does_not_lose_the_message() {
     let spool = open(&place);
     fs::remove_dir_all(&place).expect("a directory");
     spool.push(outgoing(1, "a")).await;
-    let trouble = spool.trouble().expect("it is not on disk");
+    let problem = spool.problem().expect("it is not on disk");
     assert!(
-        trouble.contains("cannot be written") && spool.unwritten() == 1,
-        "{trouble}"
+        problem.contains("cannot be written") && spool.unwritten() == 1,
+        "{problem}"
     );
     assert_eq!(next(&spool, 10).await, ["a"]);
     remove(&spool, 10).await;
-    assert_eq!((spool.waiting(), spool.trouble()), (0, None));
+    assert_eq!((spool.waiting(), spool.problem()), (0, None));
 }
 
 #[tokio::test]

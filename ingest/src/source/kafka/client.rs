@@ -1,5 +1,4 @@
-//! The one place where clients of Kafka are set up: where the brokers are and how they are spoken to, for whoever reads,
-//! produces or only asks.
+//! Settings that all clients of Kafka share: addresses of the brokers, TLS and login.
 
 use std::path::Path;
 use std::time::Duration;
@@ -11,38 +10,41 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::metadata::Metadata;
 
-use super::trouble::Trouble;
+use super::connection_failure::ConnectionFailure;
 use crate::error::Error;
 
-/// Limit of one question to the brokers.
+/// Time limit of one request to the brokers.
 pub(crate) const ASK_LIMIT: Duration = Duration::from_secs(10);
-/// Where a broker refuses us, the others are waited for no longer than this.
+/// Time limit for the other brokers once one has refused the connection.
 const REFUSED_LIMIT: Duration = Duration::from_secs(3);
-/// Where OpenSSL is part of the binary, librdkafka looks for the system's certificates itself.
+/// Value with which librdkafka searches the certificates of the system, since OpenSSL is linked
+/// statically.
 const OF_THE_SYSTEM: &str = "probe";
 
-/// How to reach a topic.
+/// A topic, and how to connect to its brokers.
 #[derive(Clone, Debug)]
 pub struct KafkaOptions {
     /// Brokers to begin with, `host:port`.
     pub bootstrap_servers: Vec<String>,
-    /// What the landed positions are committed under, for display.
+    /// Consumer group under which landed positions are committed, for monitoring.
     pub group_id: String,
+    /// Name of the topic.
     pub topic: String,
+    /// TLS and login.
     pub security: KafkaSecurity,
 }
 
 impl KafkaOptions {
-    /// The brokers to begin with, for people and for librdkafka.
+    /// The bootstrap servers, comma-separated.
     pub(crate) fn servers(&self) -> String {
         self.bootstrap_servers.join(",")
     }
 
-    /// What every client needs to be told.
+    /// Settings of every client.
     pub(crate) fn client(&self, client_id: &str) -> ClientConfig {
         let mut client = ClientConfig::new();
         client
-            // From this level on librdkafka tells of connections that brokers close.
+            // The level at which librdkafka logs connections that brokers close.
             .set_log_level(RDKafkaLogLevel::Info)
             .set("bootstrap.servers", self.servers())
             .set("client.id", client_id)
@@ -57,16 +59,20 @@ impl KafkaOptions {
         client
     }
 
-    /// What it means that no answer came: where a broker refused us, that.
-    pub(crate) fn unanswered(&self, trouble: Option<Trouble>, source: KafkaError) -> Error {
-        let refused = trouble.and_then(|trouble| trouble.refusal(self));
+    /// The error for a request without response: the refusal, if a broker has refused.
+    pub(crate) fn unanswered(
+        &self,
+        failure: Option<ConnectionFailure>,
+        source: KafkaError,
+    ) -> Error {
+        let refused = failure.and_then(|failure| failure.refusal(self));
         refused.unwrap_or_else(|| Error::KafkaConnect {
             servers: self.servers(),
             source,
         })
     }
 
-    /// That librdkafka cannot make a client of the settings. It reads the files of TLS for that.
+    /// The error when librdkafka cannot make a client, for which it reads the files of TLS.
     pub(crate) fn unusable(&self, source: KafkaError) -> Error {
         match &self.security.tls {
             Some(_) => Error::KafkaTlsFiles { source },
@@ -80,7 +86,7 @@ fn protect(client: &mut ClientConfig, tls: &KafkaTls) {
     let roots = tls.root_certificate.as_deref();
     client
         .set("ssl.ca.location", roots.map_or(OF_THE_SYSTEM.into(), path))
-        // Never off: whoever is not sure of the other side may as well do without TLS.
+        // Never off: TLS without verification protects against nothing.
         .set("enable.ssl.certificate.verification", "true")
         .set("ssl.endpoint.identification.algorithm", "https");
     if let Some(own) = &tls.client {
@@ -100,7 +106,8 @@ fn authenticate(client: &mut ClientConfig, user: &KafkaUser) {
         .set("sasl.password", user.password.expose());
 }
 
-/// Asks for a topic, or for all. It blocks, but not for long when `refused` says that a broker refused us meanwhile.
+/// Requests the metadata of a topic, or of all. It blocks, for a shorter time if `refused` returns
+/// that a broker has refused the connection.
 pub(crate) fn metadata<C: ClientContext>(
     client: &Client<C>,
     topic: Option<&str>,
@@ -120,7 +127,7 @@ mod tests {
 
     use super::KafkaOptions;
 
-    /// Each line is a setting, and what librdkafka is told of it; nothing is behind a bare name.
+    /// Each line is a setting and its value; a name alone is a setting without a value.
     fn check(tls: Option<KafkaTls>, user: Option<KafkaUser>, expected: &str) {
         let options = KafkaOptions {
             bootstrap_servers: vec!["a:1".into(), "b:2".into()],
@@ -153,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn librdkafka_is_told_how_brokers_are_spoken_to() {
+    fn client_settings_follow_from_security() {
         check(
             None,
             None,

@@ -1,4 +1,5 @@
-//! What librdkafka says on the side: kept for whoever has to say why no answer comes.
+//! Keeps the last failure that librdkafka reports on the side, to explain a request without
+//! response.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,22 +9,22 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::debug;
 
-use super::trouble::Trouble;
+use super::connection_failure::ConnectionFailure;
 
-/// The client library's consumer, which speaks through us.
+/// The consumer of the client library, with our callbacks.
 pub(super) type Consumer = BaseConsumer<Context>;
 
-/// Where lines of the log say that a connection came to nothing.
+/// Facility of log lines about a failed connection.
 const FAILED: &str = "FAIL";
 
-/// What the clients that were made with it and its clones hear. Their words are for those who look closely: what comes of
-/// them we say ourselves.
+/// Callbacks of the clients that are made with it and its clones. They log texts of librdkafka at
+/// level debug, since the errors of this crate say the same in terms of our settings.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Context(Arc<Mutex<Option<Trouble>>>);
+pub(crate) struct Context(Arc<Mutex<Option<ConnectionFailure>>>);
 
 impl Context {
-    /// The latest trouble since brokers answered.
-    pub(crate) fn trouble(&self) -> Option<Trouble> {
+    /// The last failure since brokers answered.
+    pub(crate) fn failure(&self) -> Option<ConnectionFailure> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -31,38 +32,39 @@ impl Context {
     }
 
     pub(crate) fn is_refused(&self) -> bool {
-        self.trouble().is_some_and(|trouble| trouble.is_refusal())
+        self.failure().is_some_and(|failure| failure.is_refusal())
     }
 
-    /// Brokers answer: what was before is over.
+    /// Forgets the failure, because brokers answer.
     pub(crate) fn answered(&self) {
         self.set(None);
     }
 
-    fn set(&self, trouble: Option<Trouble>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+    fn set(&self, failure: Option<ConnectionFailure>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = failure;
     }
 }
 
 impl ClientContext for Context {
-    /// Of what is no error here: a broker that closes a connection may mean us.
+    /// librdkafka logs a connection that a broker closes, and reports no error. It may be a
+    /// refusal.
     fn log(&self, _level: RDKafkaLogLevel, facility: &str, message: &str) {
         debug!(facility, message, "librdkafka");
         if facility == FAILED {
-            let trouble = Trouble::of(None, message);
-            if trouble.is_refusal() {
-                self.set(Some(trouble));
+            let failure = ConnectionFailure::parse(None, message);
+            if failure.is_refusal() {
+                self.set(Some(failure));
             }
         }
     }
 
-    /// An error that ends something comes out of the call that meets it. What is said here passes.
+    /// Errors reported here are retried by librdkafka. A fatal one is returned by the call itself.
     fn error(&self, error: KafkaError, reason: &str) {
         debug!(%error, reason, "librdkafka");
         match error.rdkafka_error_code() {
-            // Not of a connection, or of all of them.
+            // About no connection, or about all of them.
             Some(RDKafkaErrorCode::PartitionEOF | RDKafkaErrorCode::AllBrokersDown) => {}
-            code => self.set(Some(Trouble::of(code, reason))),
+            code => self.set(Some(ConnectionFailure::parse(code, reason))),
         }
     }
 }

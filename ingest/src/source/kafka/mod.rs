@@ -1,16 +1,16 @@
 //! A Kafka topic: its partitions, its records, and how far each partition goes.
 //!
-//! Partitions are assigned by us and not by a consumer group: a table has one landing, and where it goes on
-//! is known from the table. What is committed under `group_id` is for display.
+//! The reader assigns partitions itself and joins no consumer group: each table has one landing,
+//! and the table holds its position. Offsets committed under `group_id` are for monitoring only.
 
-mod again;
-mod beginning;
 mod client;
+mod connection_failure;
 mod context;
 mod probe;
 mod reader;
+mod reread;
+mod start_offsets;
 mod topic_id;
-mod trouble;
 mod watermark;
 
 use std::collections::BTreeMap;
@@ -26,22 +26,23 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use tracing::debug;
 use uuid::Uuid;
 
-pub(crate) use self::again::read_again;
-pub(crate) use self::beginning::{pending, start, start_for_all, why_gone};
 pub use self::client::KafkaOptions;
 pub(crate) use self::client::{ASK_LIMIT, metadata};
+pub use self::connection_failure::LibrdkafkaMessage;
 use self::context::Consumer;
 pub(crate) use self::context::Context;
 pub use self::probe::Probe;
 pub(crate) use self::reader::{Reading, read};
-pub use self::trouble::Words;
+pub(crate) use self::reread::reread;
+pub(crate) use self::start_offsets::{pending, start_offsets, start_offsets_of_tables, why_gone};
 use super::Positions;
 use crate::error::Error;
 
-/// How long what the library tells is listened to. A poll that does not wait ends with the first line of its log.
+/// Length of a poll that drains events of librdkafka. A poll without a wait returns after the first
+/// log line.
 const LISTEN: Duration = Duration::from_millis(20);
 
-/// The offsets that a topic partition holds: from `low` to before `high`.
+/// The offsets that a topic partition holds: `low` and above, below `high`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Extent {
     pub(crate) low: i64,
@@ -53,7 +54,7 @@ pub(crate) struct Extent {
 pub(crate) struct Connection {
     options: Arc<KafkaOptions>,
     consumer: Arc<Consumer>,
-    /// Which topic of that name it was when the connection was made; nil when the brokers do not say.
+    /// Id of the topic when the connection was opened; nil if the brokers do not support ids.
     id: Uuid,
 }
 
@@ -61,7 +62,7 @@ impl Connection {
     /// Connects as `client_id`, and asks for the topic.
     ///
     /// # Errors
-    /// When no broker answers or lets us in, or there is no such topic.
+    /// When no broker answers, the brokers refuse the login, or the topic does not exist.
     pub(crate) async fn open(options: KafkaOptions, client_id: &str) -> Result<Self, Error> {
         let mut connection = Self::new(options, client_id)?;
         connection.reach().await?;
@@ -69,7 +70,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Asks nothing yet.
+    /// Makes a client, without a request.
     fn new(options: KafkaOptions, client_id: &str) -> Result<Self, Error> {
         let consumer: Consumer = reading(&options, client_id)
             .create_with_context(Context::default())
@@ -81,7 +82,7 @@ impl Connection {
         })
     }
 
-    /// The same connection for another topic, of which nothing is known.
+    /// The same connection for another topic, whose id is not known.
     fn of(&self, topic: &str) -> Self {
         let options = KafkaOptions {
             topic: topic.to_owned(),
@@ -110,8 +111,8 @@ impl Connection {
         .await
     }
 
-    /// The same as the first question, or as long as nobody reads: what the library tells meanwhile is heard
-    /// here, since nobody else polls.
+    /// The same as the first request of a connection, and while no reader polls it: it also drains
+    /// the events of librdkafka, which tell why brokers refuse.
     async fn reach(&self) -> Result<Vec<i32>, Error> {
         self.ask("list the partitions of", |consumer, topic| {
             let listen = || while consumer.poll(LISTEN).is_some() {};
@@ -126,7 +127,7 @@ impl Connection {
         .await
     }
 
-    /// What every partition holds now.
+    /// The extent of every partition.
     pub(crate) async fn extents(&self) -> Result<BTreeMap<i32, Extent>, Error> {
         let partitions = self.partitions().await?;
         self.ask("ask for the offsets of", move |consumer, topic| {
@@ -139,12 +140,12 @@ impl Connection {
         .await
     }
 
-    /// Where a partition ended when something of it was last read. Nobody is asked.
+    /// End of a partition when a record of it was last read. Sends no request.
     pub(crate) fn known_end(&self, partition: i32) -> Option<i64> {
         watermark::known_end(&self.consumer, self.topic(), partition)
     }
 
-    /// Which topic of this name there is now.
+    /// The present id of the topic.
     async fn current_id(&self) -> Result<Uuid, Error> {
         self.ask("ask for the identity of", |consumer, topic| {
             topic_id::fetch(consumer, topic, ASK_LIMIT)
@@ -152,8 +153,8 @@ impl Connection {
         .await
     }
 
-    /// Fails when the topic is another one than at the beginning. What cannot be asked at the moment, because no
-    /// broker answers, is asked again later.
+    /// Fails when the topic was deleted or recreated since the connection was opened. Succeeds when
+    /// no broker answers: the caller asks again later.
     ///
     /// # Errors
     /// [`Error::TopicRecreated`], [`Error::NoTopic`].
@@ -171,7 +172,8 @@ impl Connection {
         }
     }
 
-    /// Tells the group how far the topic has landed. Nothing depends on it, so that a failure is only noted.
+    /// Commits the landed positions under the consumer group, for monitoring. Nothing depends on
+    /// it, so a failure is only logged.
     pub(crate) fn display(&self, positions: &Positions) {
         fail::point("group.begun");
         let mut list = TopicPartitionList::new();
@@ -185,7 +187,7 @@ impl Connection {
         }
     }
 
-    /// Runs a question that blocks where blocking is fine.
+    /// Runs a blocking request on a thread that may block.
     async fn ask<T: Send + 'static>(
         &self,
         attempt: &'static str,
@@ -217,12 +219,12 @@ impl Connection {
                 | RDKafkaErrorCode::Resolve
                 | RDKafkaErrorCode::Authentication
                 | RDKafkaErrorCode::SSL
-                // The broker of a partition is away, or does not know yet that it is the one.
+                // The leader of a partition is unavailable, or not yet elected.
                 | RDKafkaErrorCode::LeaderNotAvailable
                 | RDKafkaErrorCode::NotLeaderForPartition,
             ) => {
-                let trouble = self.consumer.context().trouble();
-                self.options.unanswered(trouble, source)
+                let failure = self.consumer.context().failure();
+                self.options.unanswered(failure, source)
             }
             _ => Error::Kafka {
                 attempt,
@@ -233,7 +235,7 @@ impl Connection {
     }
 }
 
-/// The numbers of the partitions that `topic` has by what the brokers said.
+/// The numbers of the partitions of `topic` in the metadata.
 fn partitions_of(topic: &str, metadata: &Metadata) -> Result<Vec<i32>, KafkaError> {
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     if let Some(error) = found.and_then(|found| found.error()) {
@@ -246,24 +248,24 @@ fn partitions_of(topic: &str, metadata: &Metadata) -> Result<Vec<i32>, KafkaErro
     Ok(partitions.collect())
 }
 
-/// What a client that reads needs to be told.
+/// Settings of a client that reads.
 fn reading(options: &KafkaOptions, client_id: &str) -> ClientConfig {
     let mut client = options.client(client_id);
     client
         .set("group.id", &options.group_id)
         .set("enable.auto.commit", "false")
         .set("enable.auto.offset.store", "false")
-        // Offsets that are gone are an error to name, never a place to go on from silently.
+        // Deleted offsets are an error; the reader must never skip them silently.
         .set("auto.offset.reset", "error")
         .set("enable.partition.eof", "true")
         .set("isolation.level", "read_committed")
         .set("allow.auto.create.topics", "false")
-        // What librdkafka reads ahead; the rest of our memory is bounded by blocks and buffers.
+        // Prefetch of librdkafka; permits and the memory budget bound the rest.
         .set("queued.max.messages.kbytes", "32768")
-        // With so little it would often be full, and wait for a second before it reads on.
+        // The small queue is often full, and librdkafka would wait a second before it fetches on.
         .set("fetch.queue.backoff.ms", "10")
-        // A broker answers the requests of a connection in their order: so long a question waits behind one for records
-        // where there are none.
+        // A broker answers the requests of a connection in order, so this is how long another
+        // request waits behind a fetch of an idle partition.
         .set("fetch.wait.max.ms", "100");
     client
 }

@@ -1,4 +1,4 @@
-//! Questions about a topic from whoever does not read it: readiness, and the check of all connections.
+//! Requests about topics without reading them: for readiness, and for `isobar check`.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,8 +8,8 @@ use tokio::sync::OnceCell;
 use super::{Connection, KafkaOptions};
 use crate::error::Error;
 
-/// A connection for asking whether brokers answer and have the topics. It is made when it is first asked: of most processes
-/// that end by themselves nobody asks anything.
+/// A connection that asks whether brokers answer and have the topics. It is opened by the first
+/// request, since most commands that end by themselves are never asked.
 #[derive(Clone)]
 pub struct Probe {
     options: KafkaOptions,
@@ -26,23 +26,23 @@ impl Probe {
         }
     }
 
-    /// Asks for these topics, and no other.
+    /// Sets the topics to ask for.
     #[must_use]
     pub fn of(self, topics: Vec<String>) -> Self {
         Self { topics, ..self }
     }
 
-    /// How many partitions the topics have together.
+    /// The number of partitions of all topics together.
     ///
     /// # Errors
-    /// When no broker answers or lets us in, there is no such topic, or the options are none that the client library
-    /// takes, because of the files of TLS.
+    /// When no broker answers, the brokers refuse the login, a topic does not exist, or the client
+    /// library rejects the options, for example the files of TLS.
     pub async fn partitions(&self) -> Result<usize, Error> {
         let connect = async || Connection::new(self.options.clone(), "isobar");
         let connection = self.connection.get_or_try_init(connect).await?;
         let mut count = 0;
         for topic in &self.topics {
-            // It also takes what the library tells of brokers that come and go, which would pile up: nobody else polls.
+            // It also drains the events of librdkafka, which would pile up without another poll.
             count += connection.of(topic).reach().await?.len();
         }
         Ok(count)

@@ -1,4 +1,4 @@
-//! The thread that reads records and sends them on in blocks.
+//! The thread that reads records, and sends them in blocks.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -16,24 +16,25 @@ use super::Connection;
 use crate::error::Error;
 use crate::source::{Gathered, Positions, Records};
 
-/// How long a record waits for others to be decoded with.
+/// How long a record waits for others of the same block.
 const LINGER: Duration = Duration::from_millis(100);
-/// A landing that is to end gives up when it heard nothing for this long.
+/// A bounded reading fails when it receives nothing for this long.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
-/// What is to be read.
+/// The offsets to read.
 #[derive(Clone, Debug)]
 pub(crate) struct Reading {
     /// The first record to read of each topic partition.
     pub(crate) from: Positions,
-    /// Where to end, if it is to end: before these offsets.
+    /// Reading ends before these offsets; none reads until `stop`.
     pub(crate) until: Option<Positions>,
 }
 
-/// Reads until all is read that was to be, `stop` is cancelled, or `send` says that nobody receives any more. It blocks.
+/// Reads until `reading` is complete, `stop` is cancelled, or `send` returns that the channel is
+/// closed. It blocks.
 ///
 /// # Errors
-/// When records are gone that were to be read, or Kafka refuses.
+/// When Kafka no longer holds a record to read, or returns an error that is not transient.
 pub(crate) fn read(
     connection: &Connection,
     reading: &Reading,
@@ -52,7 +53,7 @@ pub(crate) fn read(
     let mut ends_seen = false;
     let mut silence = Silence::default();
     while !stop.is_cancelled() && !missing.is_empty() {
-        // As long as records are there at once, nobody looks at the clock.
+        // While records are available at once, the loop does not read the clock.
         let mut polled = connection.consumer.poll(Duration::ZERO);
         let at_once = polled.is_some();
         if !at_once {
@@ -61,13 +62,13 @@ pub(crate) fn read(
             }
             polled = connection.consumer.poll(block.patience());
         }
-        let silent = silence.hear(polled.as_ref(), Instant::now);
+        let silent = silence.after(polled.as_ref(), Instant::now);
         match polled {
             Some(Ok(message)) if missing.take(message.partition(), message.offset()) => {
                 block.push(&message);
                 fail::point("kafka.polled");
             }
-            // Nothing came, or what came after the end.
+            // No record, or one after the end.
             None | Some(Ok(_)) => {}
             Some(Err(KafkaError::PartitionEOF(partition))) => {
                 missing.end(partition);
@@ -96,10 +97,10 @@ pub(crate) fn read(
     unassigned.map_err(|source| connection.failed("read", source))
 }
 
-/// Moves positions on to where the library is, after ends of topic partitions were seen: the last offsets may be markers of
-/// transactions, which no consumer is given.
+/// Moves positions to those of librdkafka, after it has reported the end of topic partitions: the
+/// last offsets may be transaction markers, which a consumer never receives.
 fn pass_markers(connection: &Connection, reading: &Reading, block: &mut Lingering) {
-    // The library knows it without asking anybody; should it not answer, it is asked at the next end.
+    // Sends no request; if it fails, the next end of a partition repeats it.
     let Ok(positions) = connection.consumer.position() else {
         return;
     };
@@ -107,7 +108,7 @@ fn pass_markers(connection: &Connection, reading: &Reading, block: &mut Lingerin
         let Offset::Offset(next) = position.offset() else {
             continue;
         };
-        // What came after the end that is asked for was not taken.
+        // Records after the requested end were not read.
         let until = reading.until.as_ref();
         let until = until.map_or(i64::MAX, |until| {
             until
@@ -119,8 +120,9 @@ fn pass_markers(connection: &Connection, reading: &Reading, block: &mut Lingerin
     }
 }
 
-/// Lets pass what librdkafka mends by itself: brokers that are away. Brokers that refuse us let us in before, and may do so
-/// again, but nobody who waits for the end is to wait for that.
+/// Ignores errors that librdkafka retries itself: unavailable brokers. A refused login counts as
+/// such an error only for an unbounded reading: the brokers accepted it before, and may do so
+/// again.
 fn tolerate(connection: &Connection, reading: &Reading, error: KafkaError) -> Result<(), Error> {
     let passing = match error.rdkafka_error_code() {
         Some(
@@ -139,13 +141,13 @@ fn tolerate(connection: &Connection, reading: &Reading, error: KafkaError) -> Re
         _ => false,
     };
     if passing {
-        let trouble = connection.consumer.context().trouble();
-        let said = trouble.map(|trouble| trouble.words().to_string());
+        let failure = connection.consumer.context().failure();
+        let said = failure.map(|failure| failure.message().to_string());
         warn!(%error, said, topic = connection.topic(), "waiting for Kafka");
         return Ok(());
     }
     match error.rdkafka_error_code() {
-        // The landing finds out whether they are lost or the topic is another one.
+        // The landing finds out whether the messages are lost, or the topic was recreated.
         Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
             Err(Error::OffsetsGone {
                 topic: connection.topic().to_owned(),
@@ -155,7 +157,7 @@ fn tolerate(connection: &Connection, reading: &Reading, error: KafkaError) -> Re
     }
 }
 
-/// The topic partitions that have not been read to where they are to be.
+/// The topic partitions that are not read to their end yet.
 struct Missing {
     until: Option<Positions>,
     open: BTreeSet<i32>,
@@ -177,7 +179,7 @@ impl Missing {
         self.open.is_empty()
     }
 
-    /// Whether this record was to be read.
+    /// Whether this record is to be read.
     fn take(&mut self, partition: i32, offset: i64) -> bool {
         let Some(until) = &self.until else {
             return true;
@@ -189,7 +191,7 @@ impl Missing {
         offset < until
     }
 
-    /// The partition has no more records now; its last offsets may be markers, which nobody sees.
+    /// Notes the end of a partition, whose last offsets may be transaction markers.
     fn end(&mut self, partition: i32) {
         if self.until.is_some() {
             self.open.remove(&partition);
@@ -197,13 +199,14 @@ impl Missing {
     }
 }
 
-/// Since when nothing of the topic was heard. That brokers are away, which librdkafka says again and again, is nothing.
+/// Time since the last record or end of a partition. Errors about unavailable brokers, which
+/// librdkafka repeats, do not count.
 #[derive(Default)]
 struct Silence(Option<Instant>);
 
 impl Silence {
-    /// How long it has lasted after this answer. The clock is asked when it lasts.
-    fn hear<T>(
+    /// Its length after this poll. Reads the clock only if the silence goes on.
+    fn after<T>(
         &mut self,
         polled: Option<&Result<T, KafkaError>>,
         now: impl FnOnce() -> Instant,
@@ -221,11 +224,11 @@ impl Silence {
     }
 }
 
-/// Records on their way into a block, which waits for more of them for a moment.
+/// The block that is being filled, which lingers for more records.
 struct Lingering {
     gathered: Gathered,
     since: Option<Instant>,
-    /// Where the source goes on after all blocks before.
+    /// Positions after all blocks before.
     reached: Positions,
 }
 
@@ -238,7 +241,7 @@ impl Lingering {
         }
     }
 
-    /// Says that there is nothing to take before `next`.
+    /// Moves the position to `next`, because there is no record before it.
     fn advance(&mut self, partition: i32, next: i64) {
         let reached = self.gathered.reached(partition);
         let reached = reached.or_else(|| self.reached.get(&partition).copied());
@@ -287,7 +290,7 @@ mod tests {
     use super::{Lingering, Missing, Reading, Silence};
 
     #[test]
-    fn a_position_passes_what_no_consumer_is_given_once() {
+    fn position_passes_transaction_markers_once() {
         let mut block = Lingering::new([(0, 5)].into());
         block.advance(0, 5);
         assert!(block.gathered.is_empty(), "it stands there already");
@@ -305,12 +308,12 @@ mod tests {
     }
 
     #[test]
-    fn brokers_that_are_said_to_be_away_do_not_end_the_silence() {
+    fn errors_of_unavailable_brokers_do_not_end_the_silence() {
         let begin = Instant::now();
         let mut silence = Silence::default();
         let mut check = |polled: Option<Result<(), KafkaError>>, at_s, expected_s| {
             let now = || begin + Duration::from_secs(at_s);
-            let silent = silence.hear(polled.as_ref(), now);
+            let silent = silence.after(polled.as_ref(), now);
             assert_eq!(silent, Duration::from_secs(expected_s), "{polled:?}");
         };
         let away = |code| Some(Err(KafkaError::MessageConsumption(code)));
@@ -326,7 +329,7 @@ mod tests {
     }
 
     #[test]
-    fn a_landing_ends_where_the_topic_ended_when_it_began() {
+    fn bounded_reading_ends_at_the_offsets_of_its_start() {
         let reading = Reading {
             from: [(0, 5), (1, 7), (2, 0)].into(),
             until: Some([(0, 8), (1, 7), (2, 3)].into()),

@@ -1,5 +1,5 @@
-//! Which topic of a name it is: brokers give each topic an id, so that one that was deleted and created again can
-//! be told from the old one. rdkafka does not offer the call, librdkafka does.
+//! The id of a topic, by which a recreated topic differs from the deleted one. librdkafka has the
+//! call, rdkafka does not offer it.
 #![allow(
     unsafe_code,
     reason = "the only way to librdkafka's DescribeTopics; every pointer is checked and freed here"
@@ -15,16 +15,17 @@ use uuid::Uuid;
 
 use super::context::Consumer;
 
-/// The id of `topic`, nil from brokers that know none.
+/// The id of `topic`; nil from brokers without topic ids.
 ///
 /// # Errors
-/// When no broker answers within `limit`, or there is no such topic.
+/// When no broker answers within `limit`, or the topic does not exist.
 pub(super) fn fetch(consumer: &Consumer, topic: &str, limit: Duration) -> Result<Uuid, KafkaError> {
     let name = CString::new(topic).map_err(KafkaError::Nul)?;
     let limit_ms = i32::try_from(limit.as_millis()).unwrap_or(i32::MAX);
     let client = consumer.client().native_ptr();
-    // SAFETY: `client` lives as long as `consumer`. What is created here is destroyed here, after its last use: the
-    // topics and options once the request has its own copies, the event after its parts were read.
+    // SAFETY: `client` lives as long as `consumer`. Everything created here is destroyed here,
+    // after its last use: the topics and options once the request has its own copies, the event
+    // after its parts were read.
     unsafe {
         let queue = ffi::rd_kafka_queue_new(client);
         let options = ffi::rd_kafka_AdminOptions_new(

@@ -1,4 +1,4 @@
-//! Where the reading of a topic begins, and why it cannot.
+//! The offsets that reading starts from, and the errors when they no longer exist.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use super::{Connection, Extent};
 use crate::error::Error;
 use crate::source::Positions;
 
-/// Where to begin to read each topic partition.
+/// The offset that reading starts from, for each topic partition.
 ///
 /// # Errors
-/// When what is to be read next is not there.
-pub(crate) fn start(
+/// When the next message to read no longer exists.
+pub(crate) fn start_offsets(
     topic: &str,
     resume: &Positions,
     extents: &BTreeMap<i32, Extent>,
@@ -22,7 +22,7 @@ pub(crate) fn start(
     for (partition, extent) in extents {
         let next = resume.get(partition).copied();
         let next = match next {
-            // Nothing of it has landed yet: from the first message that there is.
+            // No position: from the first message that Kafka holds.
             None => extent.low,
             Some(next) if next > extent.high => {
                 return Err(Error::OffsetsBeyond {
@@ -57,28 +57,29 @@ pub(crate) fn start(
     Ok(from)
 }
 
-/// Where to begin for tables of which some have not taken anything yet. `taken` is where the others go on: nothing may be gone
-/// from there, though reading begins before.
+/// The offsets that reading starts from for several tables, some of which may have no position. The
+/// tables without one are read for from the first message that Kafka holds; the others must lose
+/// nothing from `min_started` on.
 ///
 /// # Errors
-/// When what those have to take next is not there.
-pub(crate) fn start_for_all(
+/// When a message from `min_started` on no longer exists.
+pub(crate) fn start_offsets_of_tables(
     topic: &str,
-    resume: &Positions,
-    taken: &Positions,
+    resume_from: &Positions,
+    min_started: &Positions,
     extents: &BTreeMap<i32, Extent>,
     accept_loss: bool,
 ) -> Result<Positions, Error> {
-    let mut from = start(topic, taken, extents, accept_loss)?;
+    let mut from = start_offsets(topic, min_started, extents, accept_loss)?;
     for (partition, extent) in extents {
-        if !resume.contains_key(partition) {
+        if !resume_from.contains_key(partition) {
             from.insert(*partition, extent.low);
         }
     }
     Ok(from)
 }
 
-/// Records between where reading begins and where the topic ends now.
+/// Number of offsets between the start of reading and the present end of the topic.
 pub(crate) fn pending(from: &Positions, extents: &BTreeMap<i32, Extent>) -> u64 {
     let pending = extents.iter().map(|(partition, extent)| {
         let from = from.get(partition).copied().unwrap_or(extent.low);
@@ -87,7 +88,7 @@ pub(crate) fn pending(from: &Positions, extents: &BTreeMap<i32, Extent>) -> u64 
     pending.sum()
 }
 
-/// Why what was to be read next is not there.
+/// The error for a next message that no longer exists.
 pub(crate) async fn why_gone(
     connection: &Connection,
     committed: &Positions,
@@ -96,11 +97,11 @@ pub(crate) async fn why_gone(
     let looked = async {
         connection.refuse_recreated().await?;
         let extents = connection.extents().await?;
-        start(connection.topic(), committed, &extents, accept_loss)
+        start_offsets(connection.topic(), committed, &extents, accept_loss)
     };
     match looked.await {
         Err(error) => error,
-        // It has come back meanwhile, or what is gone may be left out: reading can begin anew.
+        // The offsets exist again, or the loss is accepted: this error is retried.
         Ok(_) => Error::OffsetsGone {
             topic: connection.topic().to_owned(),
         },
@@ -110,11 +111,11 @@ pub(crate) async fn why_gone(
 #[cfg(test)]
 mod tests {
     use super::super::Extent;
-    use super::{pending, start, start_for_all};
+    use super::{pending, start_offsets, start_offsets_of_tables};
     use crate::error::Error;
     use crate::source::Positions;
 
-    fn told(found: Result<Positions, Error>) -> Result<i64, &'static str> {
+    fn outcome(found: Result<Positions, Error>) -> Result<i64, &'static str> {
         found.map(|from| from[&0]).map_err(|error| match error {
             Error::OffsetsLost { low: 5, .. } => "lost",
             Error::OffsetsBeyond { high: 9, .. } => "beyond",
@@ -123,12 +124,12 @@ mod tests {
     }
 
     #[test]
-    fn reading_begins_where_the_tables_end_or_says_why_not() {
+    fn start_offsets_follow_positions_or_name_the_loss() {
         let extents = [(0, Extent { low: 5, high: 9 })].into();
         let check = |next: Option<i64>, accept_loss, expected: Result<i64, &str>| {
             let resume = next.map(|next| (0, next)).into_iter().collect();
-            let found = start("t", &resume, &extents, accept_loss);
-            assert_eq!(told(found), expected, "{next:?}");
+            let found = start_offsets("t", &resume, &extents, accept_loss);
+            assert_eq!(outcome(found), expected, "{next:?}");
         };
         check(None, false, Ok(5));
         check(Some(5), false, Ok(5));
@@ -140,21 +141,22 @@ mod tests {
     }
 
     #[test]
-    fn a_table_without_a_position_does_not_hide_what_others_have_lost() {
+    fn table_without_position_does_not_hide_loss_of_others() {
         let extents = [(0, Extent { low: 5, high: 9 })].into();
         let check = |taken: i64, accept_loss, expected: Result<i64, &str>| {
             let none = Positions::new();
-            let found = start_for_all("t", &none, &[(0, taken)].into(), &extents, accept_loss);
-            assert_eq!(told(found), expected, "{taken}");
+            let found =
+                start_offsets_of_tables("t", &none, &[(0, taken)].into(), &extents, accept_loss);
+            assert_eq!(outcome(found), expected, "{taken}");
         };
         check(5, false, Ok(5));
         check(8, false, Ok(5));
         check(4, false, Err("lost"));
         check(4, true, Ok(5));
         check(10, false, Err("beyond"));
-        // All tables have one.
+        // All tables have a position.
         let both = [(0, 7)].into();
-        let found = start_for_all("t", &both, &both, &extents, false);
-        assert_eq!(told(found), Ok(7));
+        let found = start_offsets_of_tables("t", &both, &both, &extents, false);
+        assert_eq!(outcome(found), Ok(7));
     }
 }

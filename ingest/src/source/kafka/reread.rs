@@ -1,4 +1,4 @@
-//! Single records read again by their offsets.
+//! Reads single records again, by their offsets.
 
 use std::collections::BTreeMap;
 
@@ -8,12 +8,13 @@ use super::{Connection, Extent, Reading, read};
 use crate::error::Error;
 use crate::source::{Gathered, Offsets, Positions, Record, Records};
 
-/// Offsets of one topic partition that are at most this far apart are read in one go: what lies between is read and thrown
-/// away, which is quicker than to begin anew.
+/// Offsets of one topic partition that are at most this far apart are read in one round: to read
+/// and drop the records between them is quicker than another seek.
 const GAP_MAX: i64 = 500;
 
-/// Reads the records at `offsets` that are still there. It blocks until `stop` is cancelled.
-pub(crate) fn read_again(
+/// Reads the records at `offsets` that still exist. It blocks until it is done, or `stop` is
+/// cancelled.
+pub(crate) fn reread(
     connection: &Connection,
     offsets: &Offsets,
     extents: &BTreeMap<i32, Extent>,
@@ -34,7 +35,7 @@ pub(crate) fn read_again(
     Ok(found.seal())
 }
 
-/// What is read at the same time: one stretch of each topic partition.
+/// One pass of reading: at most one range of each topic partition.
 #[derive(Debug, PartialEq, Eq)]
 struct Round {
     from: Positions,
@@ -44,12 +45,11 @@ struct Round {
 fn rounds(offsets: &Offsets, extents: &BTreeMap<i32, Extent>) -> Vec<Round> {
     let mut rounds: Vec<Round> = Vec::new();
     for (partition, offsets) in offsets {
-        // What Kafka does not hold any more must not be asked for: it would end all reading.
+        // A request for a deleted offset would end the whole pass.
         let Some(extent) = extents.get(partition).filter(|held| held.low < held.high) else {
             continue;
         };
-        for (round, (first, last)) in stretches(offsets.range(extent.low..extent.high)).enumerate()
-        {
+        for (round, (first, last)) in ranges(offsets.range(extent.low..extent.high)).enumerate() {
             if rounds.len() == round {
                 rounds.push(Round {
                     from: Positions::new(),
@@ -63,19 +63,19 @@ fn rounds(offsets: &Offsets, extents: &BTreeMap<i32, Extent>) -> Vec<Round> {
     rounds
 }
 
-/// First and last offset of each stretch without a wide gap.
-fn stretches<'a>(offsets: impl Iterator<Item = &'a i64>) -> impl Iterator<Item = (i64, i64)> {
-    let mut stretches: Vec<(i64, i64)> = Vec::new();
+/// First and last offset of each range without a wide gap.
+fn ranges<'a>(offsets: impl Iterator<Item = &'a i64>) -> impl Iterator<Item = (i64, i64)> {
+    let mut ranges: Vec<(i64, i64)> = Vec::new();
     for offset in offsets {
-        match stretches.last_mut() {
+        match ranges.last_mut() {
             Some((_, last)) if offset - *last <= GAP_MAX => *last = *offset,
-            _ => stretches.push((*offset, *offset)),
+            _ => ranges.push((*offset, *offset)),
         }
     }
-    stretches.into_iter()
+    ranges.into_iter()
 }
 
-/// Copies the wanted records, with their bytes alone.
+/// Copies the wanted records and their bytes.
 fn keep(records: &Records, offsets: &Offsets, into: &mut Gathered) {
     let is_wanted = |record: &&Record| {
         let offsets = offsets.get(&record.partition);
@@ -96,7 +96,7 @@ mod tests {
     use crate::source::Offsets;
 
     #[test]
-    fn near_offsets_are_read_together_and_gone_ones_not_at_all() {
+    fn rounds_join_near_offsets_and_skip_deleted_ones() {
         let extents = [
             (0, Extent { low: 5, high: 2000 }),
             (1, Extent { low: 0, high: 10 }),

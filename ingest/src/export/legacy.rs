@@ -1,7 +1,7 @@
-//! Taking over from the older exporter: what stands in the files that it left was exported.
+//! Migration from the legacy exporter: rows that are in its files count as exported.
 //!
-//! Its own cursor was a clock, which left rows out. Its files say exactly which rows they have, so that those are not
-//! exported twice and the ones it lost are exported now.
+//! The cursor of the legacy exporter was a time, and skipped rows. Its files tell exactly which
+//! rows were exported, so that no row is exported twice, and the skipped ones are exported now.
 
 use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::Int64Type;
@@ -19,7 +19,7 @@ use crate::message::{Decoder, envelope};
 use crate::postgres::Database;
 use crate::source::files::{self, Content};
 use crate::source::watch::Chosen;
-use crate::source::{Block, Sent, way};
+use crate::source::{Block, InFlight, bounded_channel};
 
 const KNOWN: &str = "SELECT FROM isobar.export_topics WHERE topic = $1";
 
@@ -28,8 +28,8 @@ CREATE TEMPORARY TABLE found (partition BIGINT, msg_offset BIGINT, date_time TIM
 
 const COPY: &str = "COPY found (partition, msg_offset, date_time) FROM STDIN BINARY";
 
-/// A row is the message of a line only if both are of the same second: files may be older than the topic. Who went back to the
-/// older exporter and comes again has exports of both.
+/// A row matches a line only if both have the same second: the files may be older than the topic.
+/// After a return to the legacy exporter and back there are exports of both, which are merged.
 const TAKE_OVER: &str = "
 INSERT INTO isobar.exported (topic, partition, offsets)
 SELECT $1, partition, range_agg(int8range(msg_offset, msg_offset, '[]'))
@@ -48,7 +48,7 @@ const DONE: &str = "INSERT INTO isobar.export_topics (topic, earlier_files) VALU
 type Found = (i64, i64, NaiveDateTime);
 
 impl Cursor {
-    /// Counts the rows that stand in files at `place` as exported, unless that was done before.
+    /// Counts the rows in the files at `place` as exported, unless a start before has done so.
     pub(crate) async fn take_over(&mut self, place: &Location) -> Result<(), Error> {
         let options = self.database.options().clone();
         let client = &self.database.client;
@@ -83,18 +83,18 @@ impl Cursor {
         Ok(())
     }
 
-    /// Notes what stands in one file.
+    /// Copies the identities of one file into the staging table.
     async fn note(&self, place: &Location, file: &Chosen) -> Result<(), Error> {
-        let (sender, mut blocks) = way(2);
+        let (sender, mut blocks) = bounded_channel(2);
         let read = async {
-            // Moved here, so that the receiver hears the end.
+            // Moved into this future, so that the channel closes when reading ends.
             let sender = sender;
             files::read(place, file, &sender).await
         };
         let note = async {
-            while let Some(Sent {
+            while let Some(InFlight {
                 block,
-                place: _place,
+                permit: _permit,
             }) = blocks.recv().await
             {
                 if let Block::Lines(files::Block {

@@ -1,87 +1,90 @@
-//! What librdkafka says of a connection that came to nothing, and whether it means that a broker refuses us.
+//! Failures of connections to brokers, as librdkafka reports them, and which of them are refusals.
 //!
-//! It tries again whatever happens, and says what happened in words alone. The words are those of the librdkafka that is
-//! part of the binary; the system tests meet all of them.
+//! librdkafka retries every failure, and describes it in text only. The patterns below match the
+//! texts of the librdkafka that is linked into the binary; the system tests provoke all of them.
 
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::client::KafkaOptions;
 use crate::error::Error;
 
-/// A broker that wants SASL closes a connection without it once it is asked anything; one that ends does so later.
+/// A broker that requires SASL closes a connection without it at the first request; a broker that
+/// shuts down closes it later than this.
 const SOON_MS: u64 = 2_000;
 
 /// The latest failure of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Trouble {
-    /// `host:port`, if it was said.
+pub(crate) struct ConnectionFailure {
+    /// `host:port`, if the text names it.
     broker: Option<String>,
-    fault: Option<Fault>,
-    words: Words,
+    /// Set if a broker refuses the connection.
+    kind: Option<RefusalKind>,
+    message: LibrdkafkaMessage,
 }
 
-/// What librdkafka said, without the names of its own settings, which are not ours.
+/// The text of librdkafka, without advice about its own settings, which users cannot set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Words(String);
+pub struct LibrdkafkaMessage(String);
 
-/// Why a broker has nothing to do with us.
+/// Why a broker refuses the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
-    /// User or password.
+enum RefusalKind {
+    /// User or password is wrong.
     Denied,
+    /// The broker does not support the SASL mechanism.
     Mechanism,
-    /// The broker's certificate.
+    /// The client does not trust the certificate of the broker.
     Certificate,
-    /// Ours, or that there is none.
+    /// The broker does not trust the certificate of the client, or requires one.
     ClientCertificate,
-    /// It speaks something else.
+    /// The broker expects another protocol.
     Protocol,
-    /// It hung up, as one does that speaks something else, and one that is just ending.
+    /// The broker closed the connection: it expects another protocol, or it is shutting down.
     Closed,
 }
 
-impl Trouble {
-    /// Reads an error event, which has a code, or a line of the log, which has none.
-    pub(super) fn of(code: Option<RDKafkaErrorCode>, text: &str) -> Self {
-        // Lines of the log begin with the name of a thread.
+impl ConnectionFailure {
+    /// Parses an error event, which has a code, or a log line, which has none.
+    pub(super) fn parse(code: Option<RDKafkaErrorCode>, text: &str) -> Self {
+        // Log lines begin with the name of a thread.
         let (_, text) = text.rsplit_once("]: ").unwrap_or(("", text));
         Self {
             broker: broker(text),
-            fault: Fault::of(code, text),
-            words: Words(without_hints(text).to_owned()),
+            kind: RefusalKind::parse(code, text),
+            message: LibrdkafkaMessage(without_hints(text).to_owned()),
         }
     }
 
     pub(crate) fn is_refusal(&self) -> bool {
-        self.fault.is_some()
+        self.kind.is_some()
     }
 
-    pub(super) fn words(&self) -> &Words {
-        &self.words
+    pub(super) fn message(&self) -> &LibrdkafkaMessage {
+        &self.message
     }
 
-    /// The refusal by name, if it is one.
+    /// The error that names the refusal, if the failure is one.
     pub(crate) fn refusal(self, options: &KafkaOptions) -> Option<Error> {
         let broker = self.broker.unwrap_or_else(|| options.servers());
-        let (source, security) = (self.words, &options.security);
+        let (source, security) = (self.message, &options.security);
         let protocol = security.protocol();
         let user = security.user.as_ref();
         let mechanism = user.map_or("", |user| user.mechanism.as_str());
         let own = security.tls.as_ref().and_then(|tls| tls.client.as_ref());
-        Some(match self.fault? {
-            Fault::Denied => Error::KafkaDenied {
+        Some(match self.kind? {
+            RefusalKind::Denied => Error::KafkaDenied {
                 broker,
                 user: user.map(|user| user.name.clone()).unwrap_or_default(),
                 mechanism,
                 source,
             },
-            Fault::Mechanism => Error::KafkaMechanism {
+            RefusalKind::Mechanism => Error::KafkaMechanism {
                 broker,
                 mechanism,
                 source,
             },
-            Fault::Certificate => {
+            RefusalKind::Certificate => {
                 let tls = security.tls.as_ref();
                 let roots = tls.and_then(|tls| tls.root_certificate.as_ref());
                 let roots = roots.map(|path| format!("one of {}", path.display()));
@@ -91,19 +94,19 @@ impl Trouble {
                     source,
                 }
             }
-            Fault::ClientCertificate => Error::KafkaClientCertificate {
+            RefusalKind::ClientCertificate => Error::KafkaClientCertificate {
                 broker,
                 own: own.map_or("a client without a certificate".to_owned(), |own| {
                     format!("the certificate in {}", own.certificate.display())
                 }),
                 source,
             },
-            Fault::Protocol => Error::KafkaProtocol {
+            RefusalKind::Protocol => Error::KafkaProtocol {
                 broker,
                 protocol,
                 source,
             },
-            Fault::Closed => Error::KafkaClosed {
+            RefusalKind::Closed => Error::KafkaClosed {
                 broker,
                 protocol,
                 source,
@@ -112,8 +115,8 @@ impl Trouble {
     }
 }
 
-impl Fault {
-    fn of(code: Option<RDKafkaErrorCode>, text: &str) -> Option<Self> {
+impl RefusalKind {
+    fn parse(code: Option<RDKafkaErrorCode>, text: &str) -> Option<Self> {
         let says = |words: &str| text.contains(words);
         if says("certificate verify failed") {
             return Some(Self::Certificate);
@@ -127,16 +130,16 @@ impl Fault {
         if says("Unsupported SASL mechanism") {
             return Some(Self::Mechanism);
         }
-        if hung_up_early(text) {
+        if closed_early(text) {
             return Some(Self::Closed);
         }
-        // "Local:" is an error of the connection, which broke meanwhile.
+        // "Local:" is an error of the connection, which broke during the login.
         (code == Some(RDKafkaErrorCode::Authentication) && !says("Local: ")).then_some(Self::Denied)
     }
 }
 
-/// Whether the broker ended the connection before it said anything.
-fn hung_up_early(text: &str) -> bool {
+/// Whether the broker closed the connection before its first response.
+fn closed_early(text: &str) -> bool {
     let says = |words: &str| text.contains(words);
     if !(says("Disconnected") || says("Broken pipe") || says("reset by peer")) {
         return false;
@@ -164,7 +167,7 @@ fn broker(text: &str) -> Option<String> {
     found.next().map(str::to_owned)
 }
 
-/// Cuts off advice that names settings of librdkafka.
+/// Removes advice that names settings of librdkafka.
 fn without_hints(text: &str) -> &str {
     let hints = [
         ": broker certificate could not be verified",
@@ -181,22 +184,23 @@ fn without_hints(text: &str) -> &str {
 mod tests {
     use rdkafka::error::RDKafkaErrorCode;
 
-    use super::{Fault, Trouble};
+    use super::{ConnectionFailure, RefusalKind};
 
     const AUTHENTICATION: Option<RDKafkaErrorCode> = Some(RDKafkaErrorCode::Authentication);
     const TRANSPORT: Option<RDKafkaErrorCode> = Some(RDKafkaErrorCode::BrokerTransportFailure);
+    const BROKER: &str = "sasl_ssl://kafka:9093/bootstrap";
 
     #[test]
-    fn a_refusal_is_known_by_what_librdkafka_says() {
-        let check = |code, text: &str, expected: Option<Fault>| {
-            let trouble = Trouble::of(code, &format!("sasl_ssl://kafka:9093/bootstrap: {text}"));
-            assert_eq!(trouble.fault, expected, "{text}");
-            assert_eq!(trouble.broker.as_deref(), Some("kafka:9093"), "{text}");
+    fn refusal_kind_follows_from_librdkafka_text() {
+        let check = |code, text: &str, expected: Option<RefusalKind>| {
+            let failure = ConnectionFailure::parse(code, &format!("{BROKER}: {text}"));
+            assert_eq!(failure.kind, expected, "{text}");
+            assert_eq!(failure.broker.as_deref(), Some("kafka:9093"), "{text}");
         };
         check(
             AUTHENTICATION,
             "SASL authentication error: Authentication failed: Invalid username or password (after 316ms in state AUTH_REQ)",
-            Some(Fault::Denied),
+            Some(RefusalKind::Denied),
         );
         check(
             TRANSPORT,
@@ -211,40 +215,40 @@ mod tests {
         check(
             AUTHENTICATION,
             "SASL PLAIN mechanism handshake failed: Broker: Unsupported SASL mechanism: broker's supported mechanisms: SCRAM-SHA-512 (after 312ms in state AUTH_HANDSHAKE)",
-            Some(Fault::Mechanism),
+            Some(RefusalKind::Mechanism),
         );
         check(
             AUTHENTICATION,
             "SASL PLAIN mechanism handshake failed: Broker: Request not valid in current SASL state: broker's supported mechanisms:  (after 2ms in state AUTH_HANDSHAKE)",
-            Some(Fault::Protocol),
+            Some(RefusalKind::Protocol),
         );
         check(
             TRANSPORT,
             "error:0A000086:SSL routines::certificate verify failed (after 14ms in state SSL_HANDSHAKE)",
-            Some(Fault::Certificate),
+            Some(RefusalKind::Certificate),
         );
         check(
             TRANSPORT,
             "Receive failed: error:0A000412:SSL routines::ssl/tls alert bad certificate: SSL alert number 42 (after 8ms in state APIVERSION_QUERY)",
-            Some(Fault::ClientCertificate),
+            Some(RefusalKind::ClientCertificate),
         );
         check(
             TRANSPORT,
             "Receive failed: error:0A000418:SSL routines::tlsv1 alert unknown ca: SSL alert number 48 (after 8ms in state APIVERSION_QUERY)",
-            Some(Fault::ClientCertificate),
+            Some(RefusalKind::ClientCertificate),
         );
         for (text, expected) in [
             (
                 "SSL handshake failed: Disconnected: SSL connection closed by peer (after 3ms in state SSL_HANDSHAKE)",
-                Some(Fault::Closed),
+                Some(RefusalKind::Closed),
             ),
             (
                 "Disconnected: connection closed by peer: receive 0 after POLLIN (after 4ms in state APIVERSION_QUERY)",
-                Some(Fault::Closed),
+                Some(RefusalKind::Closed),
             ),
             (
                 "Send failed: error:80000020:system library::Broken pipe: tls_retry_write_records failure (after 3ms in state UP)",
-                Some(Fault::Closed),
+                Some(RefusalKind::Closed),
             ),
             (
                 "Disconnected: SSL connection closed by peer (after 86400000ms in state UP)",
@@ -261,11 +265,11 @@ mod tests {
     }
 
     #[test]
-    fn the_broker_is_named_and_settings_of_librdkafka_are_not() {
-        let check = |text: &str, broker: Option<&str>, words: &str| {
-            let trouble = Trouble::of(None, text);
-            assert_eq!(trouble.broker.as_deref(), broker, "{text}");
-            assert_eq!(trouble.words.to_string(), words, "{text}");
+    fn message_keeps_the_broker_and_drops_librdkafka_settings() {
+        let check = |text: &str, broker: Option<&str>, message: &str| {
+            let failure = ConnectionFailure::parse(None, text);
+            assert_eq!(failure.broker.as_deref(), broker, "{text}");
+            assert_eq!(failure.message.to_string(), message, "{text}");
         };
         check(
             "[thrd:ssl://a:1/bootstrap]: ssl://a:1/bootstrap: it: failed: connecting to a PLAINTEXT broker listener?",
