@@ -1,4 +1,4 @@
-//! Health, readiness and metrics over HTTP, beside work that answers nobody itself.
+//! Health, readiness and metrics over HTTP, for services without a server of their own.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// The open address, if there is one, and what is told there.
+/// The open address, if there is one, and the metrics that it serves.
 pub(crate) struct Health {
     listener: Option<TcpListener>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// Ready as long as a service says that it is well.
-pub(crate) fn well(service: &ingest::health::Health) -> Readiness {
+/// Ready while the service is.
+pub(crate) fn service_ready(service: &ingest::health::Health) -> Readiness {
     let service = service.clone();
     Arc::new(move || Box::pin(std::future::ready(service.check())))
 }
@@ -44,7 +44,7 @@ fn answers(probe: Probe) -> Readiness {
     })
 }
 
-/// Ready means that the database lets us in and answers.
+/// Ready means that the database accepts the login and answers.
 pub(crate) fn database_answers(postgres: &PostgresOptions) -> Readiness {
     let postgres = postgres.clone();
     Arc::new(move || {
@@ -75,7 +75,7 @@ impl Health {
         })
     }
 
-    /// Tells nobody.
+    /// Serves nothing.
     pub(crate) fn silent() -> Self {
         Self {
             listener: None,
@@ -89,7 +89,7 @@ impl Health {
         self
     }
 
-    /// Does `work`, and answers as long as it lasts; from `shutdown` on that it is not ready.
+    /// Runs `work`, and serves HTTP until it ends. After `shutdown` the service is not ready.
     pub(crate) async fn beside<T>(
         self,
         ready: Readiness,

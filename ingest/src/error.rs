@@ -379,18 +379,18 @@ impl Error {
     }
 }
 
-/// An error with its causes, on one line. Libraries print their source and have it; nothing is told
-/// twice.
-pub(crate) fn told(error: &dyn StdError) -> String {
-    let mut told = error.to_string();
+/// An error and its causes on one line. A cause that the text has already is left out: some
+/// libraries print the source with the error.
+pub(crate) fn error_chain(error: &dyn StdError) -> String {
+    let mut chain = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         let line = cause.to_string();
-        if !told.contains(&line) {
-            told.push_str(": ");
-            told.push_str(&line);
+        if !chain.contains(&line) {
+            chain.push_str(": ");
+            chain.push_str(&line);
         }
         source = cause.source();
     }
-    told
+    chain
 }

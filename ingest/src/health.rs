@@ -1,8 +1,8 @@
-//! Whether a service can do its work now, for those who ask it over HTTP.
+//! The readiness of a service, which the HTTP server publishes.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The health of a service. Clones are of the same service.
+/// The readiness of a service. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Health(Arc<Mutex<Option<String>>>);
 
@@ -13,18 +13,20 @@ impl Default for Health {
 }
 
 impl Health {
+    /// Whether the service is ready.
+    ///
     /// # Errors
-    /// Why the service cannot do its work.
+    /// The reason why it is not.
     pub fn check(&self) -> Result<(), String> {
         let wrong = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         wrong.clone().map_or(Ok(()), Err)
     }
 
-    pub(crate) fn well(&self) {
+    pub(crate) fn set_ready(&self) {
         self.set(None);
     }
 
-    pub(crate) fn ill(&self, why: &str) {
+    pub(crate) fn set_not_ready(&self, why: &str) {
         self.set(Some(why.to_owned()));
     }
 
@@ -38,12 +40,12 @@ mod tests {
     use super::Health;
 
     #[test]
-    fn a_service_is_well_when_it_says_so() {
+    fn check_returns_the_state_that_was_set_last() {
         let health = Health::default();
         assert!(health.check().is_err());
-        health.clone().well();
+        health.clone().set_ready();
         assert_eq!(health.check(), Ok(()));
-        health.ill("no PostgreSQL");
+        health.set_not_ready("no PostgreSQL");
         assert_eq!(health.check(), Err("no PostgreSQL".to_owned()));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::error::{Error, told};
+use crate::error::{Error, error_chain};
 
 /// Seconds before each next attempt; the last one repeats.
 const PAUSES_S: [u64; 5] = [1, 2, 5, 10, 30];
@@ -51,7 +51,7 @@ pub(crate) async fn retry_transient<T: Default>(
             ended => return ended,
         };
         if shutdown.is_cancelled() {
-            let error = told(&error);
+            let error = error_chain(&error);
             warn!(
                 error,
                 "stopped; what was in hand is not committed, and the next start takes it again"
@@ -63,7 +63,7 @@ pub(crate) async fn retry_transient<T: Default>(
         }
         let longest = PAUSES_S[PAUSES_S.len() - 1];
         let pause = Duration::from_secs(pauses.next().unwrap_or(longest));
-        let error = told(&error);
+        let error = error_chain(&error);
         failed(&error);
         warn!(
             error,

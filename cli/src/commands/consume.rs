@@ -6,7 +6,7 @@ use ingest::consume::{Consumed, Consumption, Counters, Limits, consume};
 use tracing::info;
 
 use crate::app::App;
-use crate::health::{Health, both, brokers_answer, database_answers, well};
+use crate::health::{Health, both, brokers_answer, database_answers, service_ready};
 use crate::output::Output;
 use crate::signals::Signals;
 use crate::text;
@@ -74,7 +74,7 @@ impl Consume {
             brokers_answer(&app.kafka(&kafka.topic)),
             database_answers(&app.postgres()),
         );
-        let ready = both(well(&service), servers);
+        let ready = both(service_ready(&service), servers);
         let work = health.beside(ready, shutdown.clone(), work);
         let work = signals.finishing("consume.shutdown_deadline", config.shutdown_deadline, work);
         let done = Box::pin(work).await?;

@@ -7,7 +7,7 @@ use ingest::export::{Counters, Export as Exporting, Limits, export};
 use tracing::info;
 
 use crate::app::App;
-use crate::health::{Health, both, database_answers, well};
+use crate::health::{Health, both, database_answers, service_ready};
 use crate::output::Output;
 use crate::signals::Signals;
 use crate::text;
@@ -65,7 +65,7 @@ impl Export {
         );
         let counters = Counters::register(&health.metrics);
         let (service, shutdown) = (ingest::health::Health::default(), signals.token());
-        let ready = both(well(&service), servers);
+        let ready = both(service_ready(&service), servers);
         let work =
             async { Ok(Box::pin(export(exporting, shutdown.clone(), &counters, &service)).await?) };
         let work = health.beside(ready, shutdown.clone(), work);

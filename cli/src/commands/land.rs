@@ -20,7 +20,7 @@ use url::Url;
 
 use crate::app::App;
 use crate::failure::Usage;
-use crate::health::{Health, both, brokers_have, database_answers, well};
+use crate::health::{Health, both, brokers_have, database_answers, service_ready};
 use crate::output::Output;
 use crate::progress::Bar;
 use crate::signals::Signals;
@@ -114,7 +114,7 @@ impl Land {
         ))
     }
 
-    /// What the parser of arguments cannot refuse, since it takes an option together with one source and not with another.
+    /// Refuses combinations that clap cannot express: an option of one source, given with another.
     fn refuse_misplaced(&self) -> Result<(), Usage> {
         let misplaced = match (self.from, &self.path) {
             (Source::Kafka, Some(path)) => format!(
@@ -140,7 +140,7 @@ impl Land {
         lake: &Arc<Lake>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Progress> {
-        // Without one it is the configured one, and for Kafka all that are declared.
+        // Only for files and PostgreSQL; from Kafka the default is all declared topics.
         let topic = self.topic.first().unwrap_or(&app.config.kafka.topic);
         match self.from {
             Source::Kafka => self.land_kafka(app, lake, shutdown).await,
@@ -158,11 +158,11 @@ impl Land {
         }
     }
 
-    /// Where this landing tells of itself, and what it counts there.
+    /// Opens the HTTP address of health and metrics, and registers the metrics.
     async fn listen(&self, app: &App, lake: &Lake) -> anyhow::Result<(Health, Counters)> {
         let listening = Health::listen("land.http_listen", app.config.land.http_listen);
         let health = match listening.await {
-            // A service has the address, most likely; that is no reason not to land once beside it.
+            // Most likely a service has the address. A landing with --once works without it.
             Err(error) if self.once => {
                 warn!("{error:#}; landing without telling of it");
                 Health::silent()
@@ -186,7 +186,7 @@ impl Land {
             topics = declared.topics().map(str::to_owned).collect();
         }
         if topics.is_empty() {
-            // Nothing is declared, which is said of this one.
+            // The landing then reports that nothing is declared for this topic.
             topics.push(app.config.kafka.topic.clone());
         }
         topics
@@ -202,13 +202,13 @@ impl Land {
         let into = destination(app, lake, counters).await?;
         let topics = self.topics(app, &into.declarations);
         let kafka = app.kafka(&topics[0]);
-        let going = ingest::health::Health::default();
+        let readiness = ingest::health::Health::default();
         let servers = kafka.bootstrap_servers.join(",");
         info!(from = servers, topics = topics.join(","), into = %lake.root(), "landing");
         let landing = KafkaLanding {
             into,
             topics: topics.iter().map(|topic| app.kafka(topic)).collect(),
-            health: going.clone(),
+            health: readiness.clone(),
             once: self.once,
             accept_loss: self.accept_loss,
         };
@@ -216,9 +216,10 @@ impl Land {
             http::place_answers(lake.root()),
             brokers_have(kafka, topics),
         );
-        let ready = both(well(&going), answering);
-        let landing =
-            async |shutdown, progress: &Hears<'_>| from_kafka(landing, shutdown, progress).await;
+        let ready = both(service_ready(&readiness), answering);
+        let landing = async |shutdown, progress: &ProgressFn<'_>| {
+            from_kafka(landing, shutdown, progress).await
+        };
         land_records(app, health, ready, shutdown, landing).await
     }
 
@@ -243,22 +244,23 @@ impl Land {
             legacy_topic: app.config.kafka.topic.clone(),
             once: self.once,
         };
-        let landing =
-            async |shutdown, progress: &Hears<'_>| from_postgres(landing, shutdown, progress).await;
+        let landing = async |shutdown, progress: &ProgressFn<'_>| {
+            from_postgres(landing, shutdown, progress).await
+        };
         land_records(app, health, ready, shutdown, landing).await
     }
 }
 
-/// Who hears of progress.
-type Hears<'a> = dyn Fn(&Progress) + Sync + 'a;
+/// A function that is called with progress.
+type ProgressFn<'a> = dyn Fn(&Progress) + Sync + 'a;
 
-/// Lands records with progress on the screen, and tells of it to those who ask.
+/// Lands records with a progress bar, and serves health and metrics meanwhile.
 async fn land_records(
     app: &App,
     health: Health,
     ready: Readiness,
     shutdown: CancellationToken,
-    landing: impl AsyncFnOnce(CancellationToken, &Hears<'_>) -> Result<Progress, ingest::Error>,
+    landing: impl AsyncFnOnce(CancellationToken, &ProgressFn<'_>) -> Result<Progress, ingest::Error>,
 ) -> anyhow::Result<Progress> {
     let bar = Bar::new(app.show, "landing", 0, "messages");
     let progress = |progress: &Progress| {
@@ -270,7 +272,7 @@ async fn land_records(
     health.beside(ready, shutdown, landing).await
 }
 
-/// Where landed messages go, as configured.
+/// The configured destination of messages.
 pub(crate) async fn destination(
     app: &App,
     lake: &Arc<Lake>,
@@ -293,9 +295,9 @@ pub(crate) async fn destination(
     })
 }
 
-/// What a landing did, for a person; `unit` is what the source was read in.
+/// A summary of a landing for people; `unit` names what was read.
 pub(crate) fn summary(done: &Progress, unit: &str) -> String {
-    // One of both is nought: files have no records, and others no files.
+    // One of both is zero: files have no records, and other sources no files.
     let source = text::counted(done.files_done as u64 + done.records_done, unit);
     format!(
         "{} landed, {} refused, {} skipped from {source} in {}",
@@ -306,7 +308,7 @@ pub(crate) fn summary(done: &Progress, unit: &str) -> String {
     )
 }
 
-/// Lands the export files of `topic` at `place` with progress on the screen.
+/// Lands the export files of `topic` at `place`, with a progress bar.
 pub(crate) async fn land_files(
     app: &App,
     lake: &Arc<Lake>,
@@ -340,14 +342,14 @@ pub(crate) async fn declarations(app: &App, library: &Library) -> anyhow::Result
     Ok(Declarations::load(library, topic, app.config.time.zone).await?)
 }
 
-/// What a person calls a place: an address if it has a scheme, else a path.
+/// Parses a location: an address if it has a scheme, else a path.
 fn address(text: &str, directory: &Path) -> anyhow::Result<Url> {
     if text.contains("://") {
         return Url::parse(text).with_context(|| format!("\"{text}\" is not an address"));
     }
     let url = Url::from_file_path(directory.join(text))
         .map_err(|()| anyhow!("\"{text}\" is not a path"))?;
-    // Only parsing resolves `..`, which no store takes.
+    // Only parsing resolves `..`, which stores refuse.
     Ok(Url::parse(url.as_str())?)
 }
 

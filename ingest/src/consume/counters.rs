@@ -83,7 +83,7 @@ impl Counters {
     }
 
     /// How far PostgreSQL has the topic.
-    pub(super) fn reached(&self, positions: &Positions) {
+    pub(super) fn show_positions(&self, positions: &Positions) {
         for (partition, next) in positions {
             let label = of_partition(*partition);
             self.next.get_or_create(&label).set(*next);

@@ -105,14 +105,14 @@ pub async fn consume(
 ) -> Result<Consumed, Error> {
     let attempt = async |state: &AttemptState| {
         let consumer = Consumer::open(&consumption, counters, state).await?;
-        health.well();
+        health.set_ready();
         consumer.run(&shutdown, state).await
     };
     if consumption.once {
         return attempt(&AttemptState::default()).await;
     }
     let failed = |why: &str| {
-        health.ill(why);
+        health.set_not_ready(why);
         counters.retries.inc();
     };
     retry_transient(&shutdown, &failed, attempt).await
@@ -270,7 +270,7 @@ async fn watch(
         match connection.extents().await {
             Ok(extents) => {
                 let positions = committed(positions);
-                counters.reached(&positions);
+                counters.show_positions(&positions);
                 counters.behind(kafka::pending(&positions, &extents));
             }
             Err(error) => debug!(%error, "could not ask how far the topic goes"),

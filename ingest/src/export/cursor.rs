@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::ranges::Ranges;
 use super::{Limits, line};
-use crate::error::{Error, told};
+use crate::error::{Error, error_chain};
 use crate::postgres::{Database, PostgresOptions, lock, migrate};
 
 /// Rows that are asked for at once.
@@ -277,7 +277,7 @@ async fn tell(transaction: &mut Transaction<'_>) -> Result<(), tokio_postgres::E
         Ok(()) => attempt.commit().await,
         Err(error) if error.as_db_error().is_some() => {
             warn!(
-                error = told(&error),
+                error = error_chain(&error),
                 "rows were exported, which table ref_date does not say"
             );
             attempt.rollback().await

@@ -22,7 +22,7 @@ use tracing::{debug, info, warn};
 
 pub use self::counters::Counters;
 use self::cursor::{Cursor, Lines};
-use crate::error::{Error, told};
+use crate::error::{Error, error_chain};
 use crate::health::Health;
 use crate::postgres::PostgresOptions;
 use crate::retry::{AttemptState, retry_transient};
@@ -91,7 +91,7 @@ pub async fn export(
         return Ok(sum);
     }
     let failed = |why: &str| {
-        health.ill(why);
+        health.set_not_ready(why);
         counters.retries.inc();
     };
     loop {
@@ -125,7 +125,7 @@ impl Export {
             if began.elapsed() > PATIENCE {
                 return Err(error);
             }
-            warn!(error = told(&error), "waiting for the storage");
+            warn!(error = error_chain(&error), "waiting for the storage");
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(Exported::default()),
                 () = tokio::time::sleep(LOOK_INTERVAL) => {}
@@ -148,12 +148,15 @@ impl Export {
         match cursor.open_rows().await {
             Ok(rows) => counters.is_behind(rows),
             // Nothing but what is shown depends on it.
-            Err(error) => debug!(error = told(&error), "could not count the rows to export"),
+            Err(error) => debug!(
+                error = error_chain(&error),
+                "could not count the rows to export"
+            ),
         }
         let mut done = Exported::default();
         while !shutdown.is_cancelled() {
             let next = self.next(&mut cursor).await?;
-            health.well();
+            health.set_ready();
             let Some((exported, newest)) = next else {
                 break;
             };

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use super::Limits;
 use super::memory_budget::Reservation;
-use super::reached::Reached;
+use super::source_progress::SourceProgress;
 use super::stage::{Stage, StagedFile};
 use crate::error::Error;
 
@@ -25,7 +25,7 @@ pub(crate) struct Buffer {
     unflushed_bytes: u64,
     batches: FlushBatches,
     /// How far the source was read for these rows, if the source has positions.
-    reached: Reached,
+    progress: SourceProgress,
     reservation: Reservation,
     /// When the oldest row or position arrived; none while the buffer is empty.
     pub(crate) since: Option<Instant>,
@@ -42,7 +42,7 @@ type FlushBatches = JoinSet<Result<FlushBatch, Error>>;
 pub(crate) struct Sealed {
     batches: FlushBatches,
     /// How far the source was read for these rows.
-    pub(crate) reached: Reached,
+    pub(crate) progress: SourceProgress,
     /// Charged until the commit is done.
     reservation: Reservation,
 }
@@ -53,7 +53,7 @@ impl Buffer {
             rows: vec![Vec::new(); tables],
             unflushed_bytes: 0,
             batches: JoinSet::new(),
-            reached: Reached::default(),
+            progress: SourceProgress::default(),
             reservation,
             since: None,
         }
@@ -75,9 +75,9 @@ impl Buffer {
     }
 
     /// Records how far the source was read, also where its messages made no rows.
-    pub(crate) fn reach(&mut self, reached: &Reached) {
+    pub(crate) fn advance(&mut self, progress: &SourceProgress) {
         self.since.get_or_insert_with(Instant::now);
-        self.reached.extend(reached);
+        self.progress.extend(progress);
     }
 
     /// Whether the memory budget requires a commit now.
@@ -86,7 +86,7 @@ impl Buffer {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.reservation.rows() == 0 && self.reached.is_empty()
+        self.reservation.rows() == 0 && self.progress.is_empty()
     }
 
     /// Starts to encode and store the rows, once they make a flush batch.
@@ -114,7 +114,7 @@ impl Buffer {
         let full = std::mem::replace(self, empty);
         (!full.is_empty()).then_some(Sealed {
             batches: full.batches,
-            reached: full.reached,
+            progress: full.progress,
             reservation: full.reservation,
         })
     }

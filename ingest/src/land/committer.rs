@@ -3,7 +3,7 @@
 use tokio::task::JoinSet;
 
 use super::buffer::Sealed;
-use super::reached::Reached;
+use super::source_progress::SourceProgress;
 use super::tables::Tables;
 use crate::error::Error;
 
@@ -12,16 +12,16 @@ use crate::error::Error;
 pub(crate) struct Committer {
     /// None while a commit runs: the task has them.
     tables: Option<Tables>,
-    running: JoinSet<Result<(Tables, Reached), Error>>,
+    running: JoinSet<Result<(Tables, SourceProgress), Error>>,
     /// Commits that are done; one counts for all tables of the topic.
     pub(crate) commits: u64,
     /// How far the source was read for everything that is committed.
-    pub(crate) committed: Reached,
+    pub(crate) committed: SourceProgress,
 }
 
 impl Committer {
     /// `committed` is what the tables recorded before this landing.
-    pub(crate) fn new(tables: Tables, committed: Reached) -> Self {
+    pub(crate) fn new(tables: Tables, committed: SourceProgress) -> Self {
         Self {
             tables: Some(tables),
             running: JoinSet::new(),
@@ -39,9 +39,9 @@ impl Committer {
         self.finish().await?;
         let mut tables = self.tables.take().expect("nothing is being committed");
         self.running.spawn(async move {
-            let reached = sealed.reached.clone();
+            let progress = sealed.progress.clone();
             tables.commit(sealed).await?;
-            Ok((tables, reached))
+            Ok((tables, progress))
         });
         Ok(())
     }
@@ -49,10 +49,10 @@ impl Committer {
     /// Waits until no commit runs. Cancel-safe: dropping the future changes nothing.
     pub(crate) async fn finish(&mut self) -> Result<(), Error> {
         if let Some(ended) = self.running.join_next().await {
-            let (tables, reached) = ended.map_err(Error::Task)??;
+            let (tables, progress) = ended.map_err(Error::Task)??;
             self.tables = Some(tables);
             self.commits += 1;
-            self.committed.extend(&reached);
+            self.committed.extend(&progress);
         }
         Ok(())
     }

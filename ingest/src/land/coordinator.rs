@@ -27,8 +27,8 @@ use super::committer::Committer;
 use super::dedup::{DedupState, dedup_mask};
 use super::memory_budget::BudgetShare;
 use super::metrics::Tally;
-use super::reached::Reached;
 use super::source::Source;
+use super::source_progress::SourceProgress;
 use super::stage::Stage;
 use super::tables::Tables;
 use super::workers::Processed;
@@ -90,17 +90,17 @@ impl LandingCoordinator {
         let (budget, counters) = (&into.memory, &into.counters);
         let mut tables = Tables::open(&into.lake, &topic.name, &schemas, budget, counters).await?;
         let partitions = source.partitions();
-        let reached = match source.recording(&topic.name) {
-            None => vec![Reached::default(); schemas.len()],
+        let recorded = match source.recording(&topic.name) {
+            None => vec![SourceProgress::default(); schemas.len()],
             Some(recording) => tables.record(recording, &partitions).await?,
         };
-        let committed = Reached {
-            newest_us: lowest_of_all(reached.iter().map(|reached| &reached.newest_us)),
-            ..Reached::default()
+        let committed = SourceProgress {
+            newest_us: lowest_of_all(recorded.iter().map(|table| &table.newest_us)),
+            ..SourceProgress::default()
         };
-        let resume_from = lowest_of_all(reached.iter().map(|reached| &reached.positions));
-        let min_started = lowest_known(reached.iter().map(|reached| &reached.positions));
-        let positions = reached.into_iter().map(|reached| reached.positions);
+        let resume_from = lowest_of_all(recorded.iter().map(|table| &table.positions));
+        let min_started = lowest_known(recorded.iter().map(|table| &table.positions));
+        let positions = recorded.into_iter().map(|table| table.positions);
         let positions = positions.collect();
         let dedup = DedupState::read(into, topic, &partitions, &resume_from, positions).await?;
         let names: Vec<_> = schemas.into_iter().map(|(name, _)| name).collect();
@@ -240,23 +240,23 @@ impl LandingCoordinator {
         let (committed, counters) = (self.committed(), &self.tally.counters);
         self.source.show_lag(&self.topic, &committed, counters);
         let newest_us = &self.committer.committed.newest_us;
-        counters.show_reached(&self.topic, &committed, newest_us);
+        counters.show_committed(&self.topic, &committed, newest_us);
     }
 
     /// Applies a block once all blocks that were read before it are applied. A block of a source
     /// without positions is applied at once.
     fn reorder(&mut self, processed: Processed) -> Result<(), Error> {
-        let Some(reach) = &processed.reach else {
+        let Some(order) = &processed.order else {
             return self.apply(processed);
         };
-        self.early.insert(reach.sequence, processed);
+        self.early.insert(order.sequence, processed);
         while let Some(mut processed) = self.early.remove(&self.next_sequence) {
-            let reach = processed.reach.take();
+            let order = processed.order.take();
             self.apply(processed)?;
             self.next_sequence += 1;
-            if let Some(reach) = reach {
-                self.dedup.advance(&reach.reached.positions);
-                self.buffer.reach(&reach.reached);
+            if let Some(order) = order {
+                self.dedup.advance(&order.progress.positions);
+                self.buffer.advance(&order.progress);
             }
         }
         Ok(())

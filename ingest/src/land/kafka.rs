@@ -13,7 +13,7 @@ use tracing::info;
 use super::coordinator::LandingCoordinator;
 use super::service::{Ended, StopCondition, run_until};
 use super::source::Source;
-use super::topics::{self, Together};
+use super::topics::{self, AggregateProgress};
 use super::workers::{Decoders, join_all};
 use super::{Destination, Progress};
 use crate::declaration::Topic;
@@ -62,16 +62,16 @@ pub async fn from_kafka(
     let declared = names.iter().map(|name| landing.into.topic(name));
     // Checked before anything is read: an undeclared topic is a mistake of the caller.
     let declared = declared.collect::<Result<Vec<_>, _>>()?;
-    let together = Together::new(names.len(), progress);
+    let aggregate = AggregateProgress::new(names.len(), progress);
     let landings = landing.topics.iter().zip(declared).enumerate();
     let landings = landings.map(|(number, (kafka, topic))| {
-        let (landing, shutdown, together) = (&landing, &shutdown, &together);
+        let (landing, shutdown, aggregate) = (&landing, &shutdown, &aggregate);
         async move {
-            let progress = |progress: &Progress| together.hear(number, progress);
+            let progress = |progress: &Progress| aggregate.report(number, progress);
             land_topic(landing, kafka, &topic, shutdown, &progress).await
         }
     });
-    topics::all(&names, landings, &landing.into.counters, &landing.health).await
+    topics::land_all(&names, landings, &landing.into.counters, &landing.health).await
 }
 
 /// Lands one of the topics.

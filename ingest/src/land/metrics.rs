@@ -108,7 +108,7 @@ impl Counters {
     }
 
     /// Shows the committed positions of a topic, and the newest event times before them.
-    pub(crate) fn show_reached(
+    pub(crate) fn show_committed(
         &self,
         topic: &str,
         committed: &Positions,

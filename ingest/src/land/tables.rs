@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::buffer::Sealed;
 use super::memory_budget::MemoryBudget;
 use super::metrics::Counters;
-use super::reached::Reached;
+use super::source_progress::SourceProgress;
 use super::stage::{Stage, StagedFile, StagedTable};
 use crate::dead_letters;
 use crate::error::Error;
@@ -48,7 +48,7 @@ struct Writer {
     seen: FencingTokens,
     /// How far this table has the source. It may be ahead of the other tables, and reading again
     /// for those does not set it back.
-    reached: Reached,
+    progress: SourceProgress,
     /// Metric of commits that are tried again.
     retries: Counter,
 }
@@ -115,7 +115,7 @@ impl Tables {
                     names: Arc::clone(names),
                     recording: None,
                     seen,
-                    reached: Reached::default(),
+                    progress: SourceProgress::default(),
                     retries: counters.retries(topic, name),
                 })
             })
@@ -138,7 +138,7 @@ impl Tables {
         &mut self,
         recording: Recording,
         partitions: &[i32],
-    ) -> Result<Vec<Reached>, Error> {
+    ) -> Result<Vec<SourceProgress>, Error> {
         let mut all = Vec::new();
         for writer in &mut self.writers {
             let snapshot = writer.table.snapshot();
@@ -152,19 +152,19 @@ impl Tables {
                     topic: self.topic.clone(),
                 });
             }
-            let mut reached = Reached::default();
+            let mut progress = SourceProgress::default();
             for partition in partitions {
                 let name = recording.positions.position(*partition);
                 if let Some(next) = snapshot.transaction(&name).await? {
-                    reached.positions.insert(*partition, next);
+                    progress.positions.insert(*partition, next);
                 }
                 let name = recording.positions.newest_event(*partition);
                 if let Some(newest_us) = snapshot.transaction(&name).await? {
-                    reached.newest_us.insert(*partition, newest_us);
+                    progress.newest_us.insert(*partition, newest_us);
                 }
             }
-            all.push(reached.clone());
-            writer.reached = reached;
+            all.push(progress.clone());
+            writer.progress = progress;
             writer.recording = Some(recording.clone());
         }
         Ok(all)
@@ -180,7 +180,7 @@ impl Tables {
     pub(crate) async fn commit(&mut self, mut sealed: Sealed) -> Result<(), Error> {
         let started = Instant::now();
         let files = sealed.files(self.writers.len()).await?;
-        let (reached, permits) = (&sealed.reached, &self.budget.dead_letters_commit);
+        let (progress, permits) = (&sealed.progress, &self.budget.dead_letters_commit);
         let shared = dead_letters::table_name();
         let shared = &shared;
         // A table without new rows records the position all the same, so that the next landing
@@ -189,7 +189,7 @@ impl Tables {
             .writers
             .iter_mut()
             .zip(files)
-            .filter(|(_, files)| !files.is_empty() || !reached.is_empty())
+            .filter(|(_, files)| !files.is_empty() || !progress.is_empty())
             .map(|(writer, files)| async move {
                 let _permit = match writer.table.name() == shared {
                     true => Some(
@@ -200,7 +200,7 @@ impl Tables {
                     ),
                     false => None,
                 };
-                writer.commit(files, reached).await
+                writer.commit(files, progress).await
             });
         futures::future::try_join_all(commits).await?;
         info!(topic = self.topic, rows = sealed.rows(), elapsed = ?started.elapsed(), "landed");
@@ -221,9 +221,9 @@ impl FencingTokens {
 
 impl Writer {
     /// What one commit records beside its rows. The first one is the fencing token.
-    fn transactions(&self, more: &Reached) -> Vec<Transaction> {
-        let mut reached = self.reached.clone();
-        reached.extend(more);
+    fn transactions(&self, more: &SourceProgress) -> Vec<Transaction> {
+        let mut progress = self.progress.clone();
+        progress.extend(more);
         let mut transactions = vec![Transaction::unique(&self.names.mark())];
         let mut record = |application, version| {
             transactions.push(Transaction {
@@ -236,11 +236,11 @@ impl Writer {
         };
         for partition in more.positions.keys() {
             let name = recording.positions.position(*partition);
-            record(name, reached.positions[partition]);
+            record(name, progress.positions[partition]);
         }
         for partition in more.newest_us.keys() {
             let name = recording.positions.newest_event(*partition);
-            record(name, reached.newest_us[partition]);
+            record(name, progress.newest_us[partition]);
         }
         if let Some(id) = recording.topic_id {
             for (name, half) in self.names.id().into_iter().zip(halves(id)) {
@@ -251,7 +251,11 @@ impl Writer {
     }
 
     /// Adds the files to the table, unless another landing of the topic has committed since.
-    async fn commit(&mut self, mut files: Vec<StagedFile>, more: &Reached) -> Result<(), Error> {
+    async fn commit(
+        &mut self,
+        mut files: Vec<StagedFile>,
+        more: &SourceProgress,
+    ) -> Result<(), Error> {
         let transactions = self.transactions(more);
         let token = transactions[0].version;
         for attempt in 1..=TRIES {
@@ -268,7 +272,7 @@ impl Writer {
             match self.table.commit(&change).await? {
                 Outcome::Committed(version) => {
                     (self.seen.landing, self.seen.version) = (Some(token), version);
-                    self.reached.extend(more);
+                    self.progress.extend(more);
                     info!(table = %self.table.name(), version, files = change.add.len(), "committed");
                     return Ok(());
                 }
@@ -341,7 +345,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::super::stage::StagedFile;
-    use super::{Counters, MemoryBudget, Reached, Recording, Tables, dead_letters};
+    use super::{Counters, MemoryBudget, Recording, SourceProgress, Tables, dead_letters};
     use crate::error::Error;
 
     fn lake(directory: &TempDir) -> Arc<Lake> {
@@ -388,12 +392,12 @@ mod tests {
         assert!(!paths.iter().any(|path| path.exists()), "they were removed");
         let others = staged(&other).await;
         other.writers[0]
-            .commit(vec![others], &Reached::default())
+            .commit(vec![others], &SourceProgress::default())
             .await
             .expect("committed");
         for file in [file, later] {
             one.writers[0]
-                .commit(vec![file], &Reached::default())
+                .commit(vec![file], &SourceProgress::default())
                 .await
                 .expect("committed");
         }
@@ -419,11 +423,11 @@ mod tests {
         let (mut one, mut other) = (open(&lake, "one").await, open(&lake, "one").await);
         let (mine, theirs) = (staged(&one).await, staged(&other).await);
         one.writers[0]
-            .commit(vec![mine], &Reached::default())
+            .commit(vec![mine], &SourceProgress::default())
             .await
             .expect("committed");
         let refused = other.writers[0]
-            .commit(vec![theirs], &Reached::default())
+            .commit(vec![theirs], &SourceProgress::default())
             .await;
         assert!(
             matches!(refused, Err(Error::Superseded { .. })),
@@ -439,16 +443,16 @@ mod tests {
         let postgres = |tables| Recording::postgres("t", tables, Some(id));
         let mut tables = open(&lake, "t").await;
         let found = tables.record(postgres(1), &[0]).await;
-        assert_eq!(found.expect("none yet"), [Reached::default()]);
-        let reached = Reached {
+        assert_eq!(found.expect("none yet"), [SourceProgress::default()]);
+        let progress = SourceProgress {
             positions: [(0, 5)].into(),
             newest_us: [(0, 70)].into(),
         };
         tables.writers[0]
-            .commit(Vec::new(), &reached)
+            .commit(Vec::new(), &progress)
             .await
             .expect("committed");
-        let check = async |recording, expected: Option<Reached>| {
+        let check = async |recording, expected: Option<SourceProgress>| {
             let found = open(&lake, "t").await.record(recording, &[0]).await;
             match (found, expected) {
                 (Ok(found), Some(expected)) => assert_eq!(found, [expected]),
@@ -456,12 +460,12 @@ mod tests {
                 (found, _) => panic!("{found:?}"),
             }
         };
-        check(postgres(1), Some(reached.clone())).await;
-        check(postgres(2), Some(Reached::default())).await;
-        check(Recording::kafka("t", id), Some(Reached::default())).await;
+        check(postgres(1), Some(progress.clone())).await;
+        check(postgres(2), Some(SourceProgress::default())).await;
+        check(Recording::kafka("t", id), Some(SourceProgress::default())).await;
         check(Recording::kafka("t", other), None).await;
         check(Recording::postgres("t", 1, Some(other)), None).await;
         // Without an id the topic cannot be told from another one.
-        check(Recording::postgres("t", 1, None), Some(reached)).await;
+        check(Recording::postgres("t", 1, None), Some(progress)).await;
     }
 }

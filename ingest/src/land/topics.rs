@@ -1,4 +1,4 @@
-//! Several topics side by side: each lands for itself, and what stops one leaves the others alone.
+//! Lands several topics in parallel. An error stops its own topic only.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -8,39 +8,42 @@ use tracing::error;
 
 use super::Progress;
 use super::metrics::Counters;
-use crate::error::{Error, told};
+use crate::error::{Error, error_chain};
 use crate::health::Health;
 
-/// What all landings did by now, of which each tells for itself.
-pub(super) struct Together<'a> {
+/// The sum of the progress of all landings.
+pub(super) struct AggregateProgress<'a> {
+    /// By number of the landing.
     each: Mutex<Vec<Progress>>,
-    tell: &'a (dyn Fn(&Progress) + Sync),
+    /// Called with the sum after each report.
+    report: &'a (dyn Fn(&Progress) + Sync),
 }
 
-impl<'a> Together<'a> {
-    pub(super) fn new(landings: usize, tell: &'a (dyn Fn(&Progress) + Sync)) -> Self {
+impl<'a> AggregateProgress<'a> {
+    pub(super) fn new(landings: usize, report: &'a (dyn Fn(&Progress) + Sync)) -> Self {
         Self {
             each: Mutex::new(vec![Progress::default(); landings]),
-            tell,
+            report,
         }
     }
 
-    /// The landing with this number is so far.
-    pub(super) fn hear(&self, number: usize, progress: &Progress) {
+    /// Reports the progress of the landing with this number.
+    pub(super) fn report(&self, number: usize, progress: &Progress) {
         let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
         each[number] = *progress;
         let sum = each
             .iter()
             .fold(Progress::default(), |sum, one| sum.and(one));
-        (self.tell)(&sum);
+        (self.report)(&sum);
     }
 }
 
-/// Waits until the landings of all `topics` have ended. One that fails says so at once and is shown as stopped.
+/// Waits until the landings of all `topics` have ended. A failure is logged at once, and makes the
+/// process not ready.
 ///
 /// # Errors
-/// When any has failed: of several topics that some have, of one what it was.
-pub(super) async fn all(
+/// When any landing has failed: [`Error::Topics`] if there are several, else its own error.
+pub(super) async fn land_all(
     topics: &[&str],
     landings: impl Iterator<Item = impl Future<Output = Result<Progress, Error>>>,
     counters: &Counters,
@@ -53,7 +56,7 @@ pub(super) async fn all(
     for topic in topics {
         counters.show_stopped(topic, false);
     }
-    health.well();
+    health.set_ready();
     let mut sum = Progress::default();
     let (mut first, mut stopped) = (None, Vec::new());
     while let Some((number, ended)) = running.next().await {
@@ -65,13 +68,13 @@ pub(super) async fn all(
             Err(failure) if topics.len() == 1 => return Err(failure),
             Err(failure) => failure,
         };
-        let (topic, why) = (topics[number], told(&failure));
+        let (topic, why) = (topics[number], error_chain(&failure));
         counters.show_stopped(topic, true);
         error!(topic, why, "stopped; other topics go on");
         stopped.push(format!(
             "the landing of topic \"{topic}\" has stopped: {why}"
         ));
-        health.ill(&stopped.join("; "));
+        health.set_not_ready(&stopped.join("; "));
         first.get_or_insert(failure);
     }
     match first {
@@ -88,7 +91,7 @@ pub(super) async fn all(
 mod tests {
     use std::future::ready;
 
-    use super::{Counters, Health, Progress, Together, all};
+    use super::{AggregateProgress, Counters, Health, Progress, land_all};
     use crate::error::Error;
 
     fn landed(landed: u64) -> Progress {
@@ -105,11 +108,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_stops_one_topic_is_told_at_the_end_and_leaves_the_others_alone() {
+    async fn failed_topics_are_returned_after_the_others_have_ended() {
         let health = Health::default();
         let landings = [Err(recreated("a")), Ok(landed(7)), Err(recreated("c"))];
         let landings = landings.into_iter().map(ready);
-        let ended = all(&["a", "b", "c"], landings, &Counters::default(), &health).await;
+        let ended = land_all(&["a", "b", "c"], landings, &Counters::default(), &health).await;
         let Err(Error::Topics {
             stopped: 2,
             topics: 3,
@@ -118,30 +121,34 @@ mod tests {
         else {
             panic!("{ended:?}");
         };
-        let ill = health.check().expect_err("two have stopped");
-        assert!(ill.contains("\"a\"") && ill.contains("\"c\""), "{ill}");
+        let reason = health.check().expect_err("two have stopped");
+        assert!(
+            reason.contains("\"a\"") && reason.contains("\"c\""),
+            "{reason}"
+        );
     }
 
     #[tokio::test]
-    async fn the_one_topic_fails_as_itself() {
+    async fn single_topic_returns_its_own_error() {
         let landings = [Err(recreated("a"))].into_iter().map(ready);
         let health = Health::default();
-        let ended = all(&["a"], landings, &Counters::default(), &health).await;
+        let ended = land_all(&["a"], landings, &Counters::default(), &health).await;
         assert!(matches!(ended, Err(Error::TopicRecreated { .. })));
     }
 
     #[tokio::test]
-    async fn what_all_did_is_told() {
-        let heard = std::sync::Mutex::new(0);
-        let tell = |progress: &Progress| *heard.lock().expect("not poisoned") = progress.landed;
-        let together = Together::new(2, &tell);
+    async fn progress_of_all_topics_is_summed() {
+        let reported = std::sync::Mutex::new(0);
+        let report =
+            |progress: &Progress| *reported.lock().expect("not poisoned") = progress.landed;
+        let aggregate = AggregateProgress::new(2, &report);
         for (number, count) in [(0, 5), (1, 2), (0, 6)] {
-            together.hear(number, &landed(count));
+            aggregate.report(number, &landed(count));
         }
-        assert_eq!(*heard.lock().expect("not poisoned"), 8);
+        assert_eq!(*reported.lock().expect("not poisoned"), 8);
         let landings = [Ok(landed(6)), Ok(landed(2))].into_iter().map(ready);
         let counters = Counters::default();
-        let ended = all(&["a", "b"], landings, &counters, &Health::default()).await;
+        let ended = land_all(&["a", "b"], landings, &counters, &Health::default()).await;
         assert_eq!(ended.expect("all landed"), landed(8));
     }
 }

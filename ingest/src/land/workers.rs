@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::decode;
-use super::reached::Reached;
+use super::source_progress::SourceProgress;
 use super::transform::{Transform, Transformed};
 use crate::dead_letters::{self, NewDeadLetter};
 use crate::declaration::Topic;
@@ -46,17 +46,19 @@ pub(crate) struct Processed {
     pub(crate) ends_file: bool,
     /// Newest event time of its messages.
     pub(crate) newest_event_us: Option<i64>,
-    pub(crate) reach: Option<Reach>,
+    /// For a source with positions.
+    pub(crate) order: Option<BlockOrder>,
     /// Permit of the block, held until the coordinator has applied it.
     pub(crate) permit: Option<Permit>,
 }
 
-/// How far a source with an order of its own was read.
+/// Order of a block of a source with positions.
 #[derive(Debug)]
-pub(crate) struct Reach {
-    /// The place of the block among all that were read.
+pub(crate) struct BlockOrder {
+    /// Number of the block in the order of reading, from 0.
     pub(crate) sequence: u64,
-    pub(crate) reached: Reached,
+    /// Progress of the source after the block.
+    pub(crate) progress: SourceProgress,
 }
 
 /// The tasks that decode and transform. A source waits while they are behind, and they wait while
@@ -226,11 +228,11 @@ async fn process(topic: &Topic, transform: &Transform, block: Block) -> Result<P
             processed.bytes = records.bytes.len() as u64;
             processed.records = (records.list.len() + records.refused.len()) as u64;
             let decoded = decode::records::decode(topic, &records, Utc::now());
-            processed.reach = Some(Reach {
+            processed.order = Some(BlockOrder {
                 sequence: records.sequence,
-                reached: Reached {
+                progress: SourceProgress {
                     positions: records.positions,
-                    ..Reached::default()
+                    ..SourceProgress::default()
                 },
             });
             decoded
@@ -241,8 +243,8 @@ async fn process(topic: &Topic, transform: &Transform, block: Block) -> Result<P
         source: source.into(),
     })?;
     processed.newest_event_us = decoded.newest_event_us();
-    if let Some(reach) = &mut processed.reach {
-        reach.reached.newest_us = decoded.newest_before(&reach.reached.positions);
+    if let Some(order) = &mut processed.order {
+        order.progress.newest_us = decoded.newest_before(&order.progress.positions);
     }
     let Transformed { rows, refused } = transform.apply(&decoded.messages).await;
     let mut dead_letters = std::mem::take(&mut decoded.refused);

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use super::spool::{Outgoing, Spool, Waiting};
 use super::status::Status;
 use super::topic::Topic;
-use crate::error::{Error, told};
+use crate::error::{Error, error_chain};
 use crate::source::kafka::Context;
 
 /// Most messages that are sent together.
@@ -86,9 +86,9 @@ pub(super) async fn connect_and_send(
 }
 
 fn away(spool: &Spool, status: &Status, error: &Error) {
-    if status.kafka_went(told(error)) {
+    if status.kafka_went(error_chain(error)) {
         let (waiting, spool) = (spool.waiting(), spool.directory().display());
-        let error = told(error);
+        let error = error_chain(error);
         warn!(error, waiting, %spool, "no messages can be sent; they wait in the spool");
     }
 }

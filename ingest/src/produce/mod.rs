@@ -28,7 +28,7 @@ use self::schedule::Schedule;
 use self::spool::{Outgoing, Spool};
 use self::status::Status;
 pub use self::topic::Topic;
-use crate::error::{Error, told};
+use crate::error::{Error, error_chain};
 use crate::openweather::{self, City, Client, Observation};
 
 /// What a poll of a city costs, once it is located.
@@ -245,7 +245,7 @@ impl Producer {
                 }
                 Err(failure) => {
                     self.status.city_failed();
-                    let error = told(&failure);
+                    let error = error_chain(&failure);
                     let is_key = matches!(failure, openweather::Error::InvalidKey { .. });
                     polled.failures.push(failure);
                     if is_key {
@@ -262,7 +262,8 @@ impl Producer {
             "polled"
         );
         let problem = polled.failures.first().filter(|_| polled.observed == 0);
-        self.status.polled(problem.map(|failure| told(failure)));
+        self.status
+            .polled(problem.map(|failure| error_chain(failure)));
         polled
     }
 

@@ -317,7 +317,7 @@ impl Reader {
                 // Before the rows, because each row moves the position past them.
                 self.dead_letters(partition, offsets.clone()).await?;
                 self.rows(partition, offsets, extent.complete).await?;
-                self.gathered.reach(partition, extent.complete);
+                self.gathered.set_position(partition, extent.complete);
                 self.from.insert(partition, extent.complete);
             }
             let legacy = self.legacy.get(&partition).copied().unwrap_or(-1);
@@ -349,7 +349,7 @@ impl Reader {
             while let Some(row) = next(&self.table, &mut page).await? {
                 last = gather(partition, &row, &mut self.gathered);
                 if last < complete {
-                    self.gathered.reach(partition, last + 1);
+                    self.gathered.set_position(partition, last + 1);
                 }
                 count += 1;
                 self.send_if_full().await;

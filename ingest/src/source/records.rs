@@ -115,12 +115,12 @@ impl Gathered {
     }
 
     /// Sets the position after the pushed messages.
-    pub(crate) fn reach(&mut self, partition: i32, next: i64) {
+    pub(crate) fn set_position(&mut self, partition: i32, next: i64) {
         self.positions.insert(partition, next);
     }
 
     /// The position after the pushed messages of this block, if it is known.
-    pub(crate) fn reached(&self, partition: i32) -> Option<i64> {
+    pub(crate) fn position(&self, partition: i32) -> Option<i64> {
         self.positions.get(&partition).copied()
     }
 
@@ -186,7 +186,7 @@ mod tests {
         assert!(gathered.is_empty());
         gathered.push((0, 7), Some(1), Some(b"key"), Some(b"value"));
         gathered.push_refused((0, 8), "empty".to_owned(), String::new(), b"bad");
-        gathered.reach(0, 9);
+        gathered.set_position(0, 9);
         let first = gathered.seal();
         assert!(gathered.is_empty());
         let record = &first.list[0];

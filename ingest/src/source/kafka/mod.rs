@@ -65,7 +65,7 @@ impl Connection {
     /// When no broker answers, the brokers refuse the login, or the topic does not exist.
     pub(crate) async fn open(options: KafkaOptions, client_id: &str) -> Result<Self, Error> {
         let mut connection = Self::new(options, client_id)?;
-        connection.reach().await?;
+        connection.partitions_polling().await?;
         connection.id = connection.current_id().await?;
         Ok(connection)
     }
@@ -113,7 +113,7 @@ impl Connection {
 
     /// The same as the first request of a connection, and while no reader polls it: it also drains
     /// the events of librdkafka, which tell why brokers refuse.
-    async fn reach(&self) -> Result<Vec<i32>, Error> {
+    async fn partitions_polling(&self) -> Result<Vec<i32>, Error> {
         self.ask("list the partitions of", |consumer, topic| {
             let listen = || while consumer.poll(LISTEN).is_some() {};
             let refused = || {

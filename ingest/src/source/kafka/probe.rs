@@ -43,7 +43,7 @@ impl Probe {
         let mut count = 0;
         for topic in &self.topics {
             // It also drains the events of librdkafka, which would pile up without another poll.
-            count += connection.of(topic).reach().await?.len();
+            count += connection.of(topic).partitions_polling().await?.len();
         }
         Ok(count)
     }

@@ -229,7 +229,7 @@ struct Lingering {
     gathered: Gathered,
     since: Option<Instant>,
     /// Positions after all blocks before.
-    reached: Positions,
+    positions: Positions,
 }
 
 impl Lingering {
@@ -237,16 +237,16 @@ impl Lingering {
         Self {
             gathered: Gathered::new("kafka"),
             since: None,
-            reached: from,
+            positions: from,
         }
     }
 
     /// Moves the position to `next`, because there is no record before it.
     fn advance(&mut self, partition: i32, next: i64) {
-        let reached = self.gathered.reached(partition);
-        let reached = reached.or_else(|| self.reached.get(&partition).copied());
-        if reached.is_none_or(|reached| reached < next) {
-            self.gathered.reach(partition, next);
+        let position = self.gathered.position(partition);
+        let position = position.or_else(|| self.positions.get(&partition).copied());
+        if position.is_none_or(|position| position < next) {
+            self.gathered.set_position(partition, next);
             self.since.get_or_insert_with(Instant::now);
         }
     }
@@ -259,7 +259,7 @@ impl Lingering {
             message.key(),
             message.payload(),
         );
-        self.gathered.reach(partition, offset + 1);
+        self.gathered.set_position(partition, offset + 1);
         self.since.get_or_insert_with(Instant::now);
     }
 
@@ -276,7 +276,7 @@ impl Lingering {
     fn seal(&mut self) -> Records {
         self.since = None;
         let sealed = self.gathered.seal();
-        self.reached.extend(&sealed.positions);
+        self.positions.extend(&sealed.positions);
         sealed
     }
 }
