@@ -25,9 +25,9 @@ use tokio::time::MissedTickBehavior;
 use super::buffer::Buffer;
 use super::committer::Committer;
 use super::dedup::{DedupState, dedup_mask};
+use super::landing_source::LandingSource;
 use super::memory_budget::BudgetShare;
 use super::metrics::Tally;
-use super::source::Source;
 use super::source_progress::SourceProgress;
 use super::stage::Stage;
 use super::tables::Tables;
@@ -45,7 +45,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(3);
 /// Owns the deduplication state, and is the only task that commits.
 pub(crate) struct LandingCoordinator {
     topic: String,
-    source: Source,
+    source: LandingSource,
     /// Where reading starts: the lowest position of all tables. A topic partition is absent when
     /// any table has no position for it.
     pub(crate) resume_from: Positions,
@@ -76,7 +76,7 @@ impl LandingCoordinator {
     pub(crate) async fn open(
         into: &Destination,
         topic: &Topic,
-        source: Source,
+        source: LandingSource,
     ) -> Result<Self, Error> {
         let mut schemas: Vec<_> = topic
             .tables

@@ -1,7 +1,8 @@
 //! The instant of an export line's local time.
 //!
-//! Export lines say when Kafka took a message as Europe/Paris local time, whatever zone is configured. One
-//! hour each autumn that text stands for two instants; the message's own moment tells which.
+//! Export lines say when Kafka took a message as Europe/Paris local time, whatever zone is
+//! configured. One hour each autumn that text stands for two instants; the message's own moment
+//! tells which.
 
 use chrono::{DateTime, LocalResult, NaiveDateTime, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::Europe::Paris;

@@ -10,13 +10,14 @@ mod coordinator;
 mod decode;
 mod dedup;
 mod event_time;
-mod kafka;
+mod from_files;
+mod from_kafka;
+mod from_postgres;
+mod landing_source;
 mod memory_budget;
 mod metrics;
-mod postgres;
 mod replay;
-mod service;
-mod source;
+mod run_until;
 mod source_progress;
 mod stage;
 mod tables;
@@ -29,27 +30,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono_tz::Tz;
-use engine::lake::{Lake, Location};
+use engine::lake::Lake;
 use engine::session::Session;
-use tokio_util::sync::CancellationToken;
 
-use self::coordinator::LandingCoordinator;
-pub use self::kafka::{KafkaLanding, from_kafka};
+pub use self::from_files::{FileLanding, from_files};
+pub use self::from_kafka::{KafkaLanding, from_kafka};
+pub use self::from_postgres::{PostgresLanding, from_postgres};
 pub use self::memory_budget::MemoryBudget;
 pub use self::metrics::Counters;
-pub use self::postgres::{PostgresLanding, from_postgres};
 pub use self::replay::{Replay, ReplaySources, Replayed, replay};
-use self::service::{Ended, StopCondition, run_until};
-use self::source::Source;
-use self::workers::{Decoders, read_files};
 use crate::declaration::{Declarations, Topic};
 use crate::error::Error;
-use crate::retry::AttemptState;
-use crate::source::files;
-use crate::source::watch::{Chosen, Watch};
-
-/// How often a watched directory is looked at.
-const WATCH_INTERVAL: Duration = Duration::from_secs(10);
 
 /// When a landing commits: at the first of these limits that is reached.
 #[derive(Clone, Copy, Debug)]
@@ -81,19 +72,6 @@ pub struct Destination {
     pub memory: MemoryBudget,
     /// Metrics of the landings.
     pub counters: Counters,
-}
-
-/// A landing from export files.
-#[derive(Debug)]
-pub struct FileLanding<'a> {
-    /// Where the messages go.
-    pub into: Destination,
-    /// The topic that the files were exported from.
-    pub topic: &'a str,
-    /// A file, or a directory of files.
-    pub place: Location,
-    /// Whether to keep looking for new files once the present ones have landed.
-    pub watch: bool,
 }
 
 /// What a landing has done so far.
@@ -136,75 +114,6 @@ impl Progress {
             skipped: self.skipped + other.skipped,
             commits: self.commits + other.commits,
         }
-    }
-}
-
-/// Lands export files until all are read, or until `shutdown` when the directory is watched. On
-/// `shutdown` the landing commits its buffer and ends. It calls `progress` after each block. A
-/// watching landing retries while the storage is unavailable.
-///
-/// # Errors
-/// When no table is declared for the topic, there is nothing to read, or the storage fails. Earlier
-/// commits stay, and a repeated landing skips their messages.
-pub async fn from_files(
-    files: FileLanding<'_>,
-    shutdown: CancellationToken,
-    progress: &(dyn Fn(&Progress) + Sync),
-) -> Result<Progress, Error> {
-    let topic = files.into.topic(files.topic)?;
-    let stop = if files.watch {
-        StopCondition::Shutdown
-    } else {
-        StopCondition::SourceExhausted
-    };
-    let attempt = async |_: &AttemptState, progress: &(dyn Fn(&Progress) + Sync)| {
-        let done = land(&files, &topic, &shutdown, progress).await?;
-        Ok(Ended::Done(done))
-    };
-    let counters = &files.into.counters;
-    run_until(stop, &topic.name, counters, &shutdown, progress, attempt).await
-}
-
-async fn land(
-    files: &FileLanding<'_>,
-    topic: &Arc<Topic>,
-    shutdown: &CancellationToken,
-    progress: &(dyn Fn(&Progress) + Sync),
-) -> Result<Progress, Error> {
-    let mut watch = Watch::default();
-    // Listed before any table is created, so that a mistyped path creates none.
-    let mut listing = files::list(&files.place).await?;
-    if listing.files.is_empty() && !files.watch {
-        return Err(Error::NoFiles {
-            path: files.place.to_string(),
-        });
-    }
-    let mut coordinator = LandingCoordinator::open(&files.into, topic, Source::Files).await?;
-    loop {
-        watch.leave_out(&files.place, listing.unexpected);
-        let chosen = if files.watch {
-            watch.choose(listing.files)
-        } else {
-            listing.files.into_iter().map(Chosen::whole).collect()
-        };
-        if !chosen.is_empty() {
-            coordinator.expect_files(&chosen);
-            let (decoders, processed) = Decoders::start(topic).await?;
-            let readers = read_files(decoders, &files.place, chosen, shutdown);
-            coordinator.run(processed, progress).await?;
-            let left = readers.finish().await?;
-            watch.hold(left.held);
-            watch.forget(&left.gone);
-            coordinator.finish(progress).await?;
-        }
-        if !files.watch || shutdown.is_cancelled() {
-            return Ok(coordinator.progress());
-        }
-        tokio::select! {
-            () = shutdown.cancelled() => return Ok(coordinator.progress()),
-            () = tokio::time::sleep(WATCH_INTERVAL) => {}
-        }
-        listing = files::list(&files.place).await?;
     }
 }
 

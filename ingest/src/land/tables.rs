@@ -133,7 +133,8 @@ impl Tables {
     /// recorded already: none for a table that holds nothing of the source.
     ///
     /// # Errors
-    /// [`Error::TopicRecreated`] when a table has messages of another Kafka topic with the same name.
+    /// [`Error::TopicRecreated`] when a table has messages of another Kafka topic with the same
+    /// name.
     pub(crate) async fn record(
         &mut self,
         recording: Recording,

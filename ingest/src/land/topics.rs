@@ -38,8 +38,8 @@ impl<'a> AggregateProgress<'a> {
     }
 }
 
-/// Waits until the landings of all `topics` have ended. A failure is logged at once, and makes the
-/// process not ready.
+/// Waits until the landings of all `topics` have ended. The failure of one of several topics is
+/// logged at once, and makes the process not ready.
 ///
 /// # Errors
 /// When any landing has failed: [`Error::Topics`] if there are several, else its own error.

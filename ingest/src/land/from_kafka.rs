@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::coordinator::LandingCoordinator;
-use super::service::{Ended, StopCondition, run_until};
-use super::source::Source;
+use super::landing_source::LandingSource;
+use super::run_until::{Ended, StopCondition, run_until};
 use super::topics::{self, AggregateProgress};
 use super::workers::{Decoders, join_all};
 use super::{Destination, Progress};
@@ -133,7 +133,7 @@ async fn land(
     let connection = Connection::open(options.clone(), "isobar-land").await?;
     state.authenticated();
     let before = connection.extents().await?;
-    let source = Source::Kafka {
+    let source = LandingSource::Kafka {
         connection: connection.clone(),
         extents: before.clone(),
     };

@@ -1,16 +1,16 @@
-//! The one contract of all sources: what a landing asks of where its messages come from.
+//! What a landing requires of its source, the same for all sources.
 //!
-//! Each message has its identity, topic, topic partition and offset, the same on every road, and what a table has is
-//! skipped, whoever brought it. A source that has an order of its own also records positions, in the commits of the
-//! rows. A position says: the table has everything that *this source* has, or will ever have, before it. It says nothing
-//! about other sources, each of which may have what the others have lost, and so it spares reading and decides nothing
-//! else.
+//! Each message has an identity: topic, topic partition and offset. It is the same from every
+//! source, so a landing skips messages that another source has brought. An ordered source also
+//! records positions, in the commits of the rows. A position states: the table holds every message
+//! that *this source* has, or will ever have, before it. It states nothing about other sources, any
+//! of which may have messages that this one has lost. A position therefore only saves reading.
 //!
-//! | source | its order | what it records |
+//! | source | order | what it records |
 //! | --- | --- | --- |
-//! | files | none | nothing: what is in them is looked for in the tables |
-//! | Kafka | offsets, from the first that it still has | the next offset of each topic partition |
-//! | PostgreSQL | offsets, up to where `consume` has been | the same; rows behind are looked for in the tables |
+//! | files | none | nothing: the landing looks for each message in the tables |
+//! | Kafka | offsets, from the first that still exists | the next offset of each topic partition |
+//! | PostgreSQL | offsets, up to the position of `consume` | the same; later rows are looked for in the tables |
 
 use std::collections::BTreeMap;
 
@@ -20,22 +20,23 @@ use crate::error::Error;
 use crate::source::kafka::{Connection, Extent};
 use crate::source::{Positions, postgres};
 
-/// Where the messages of a landing come from.
-pub(crate) enum Source {
+/// The source of a landing.
+pub(crate) enum LandingSource {
     Files,
     Kafka {
         connection: Connection,
-        /// What the topic held when the landing began.
+        /// Offsets that the topic held when the landing opened.
         extents: BTreeMap<i32, Extent>,
     },
     Postgres {
         recording: Recording,
+        /// Extents of the table, updated by the reader.
         seen: postgres::Seen,
     },
 }
 
-impl Source {
-    /// How it records its positions, if it has any.
+impl LandingSource {
+    /// How positions are recorded; none for files.
     pub(crate) fn recording(&self, topic: &str) -> Option<Recording> {
         match self {
             Self::Files => None,
@@ -44,7 +45,7 @@ impl Source {
         }
     }
 
-    /// The topic partitions that it may yield messages of, of one that has positions.
+    /// The topic partitions of an ordered source.
     pub(crate) fn partitions(&self) -> Vec<i32> {
         match self {
             Self::Files => Vec::new(),
@@ -53,16 +54,16 @@ impl Source {
         }
     }
 
-    /// Fails when the source is another one than at the beginning.
+    /// Fails when the topic was deleted or recreated since the landing opened.
     pub(crate) async fn refuse_another(&self) -> Result<(), Error> {
         match self {
-            // While a connection lasts, nobody puts another database in its place.
+            // An open connection stays with the same database.
             Self::Files | Self::Postgres { .. } => Ok(()),
             Self::Kafka { connection, .. } => connection.refuse_recreated().await,
         }
     }
 
-    /// Shows others how far it has landed.
+    /// Publishes the landed positions in the consumer group.
     pub(crate) fn display(&self, positions: &Positions) {
         match self {
             Self::Kafka { connection, .. } if !positions.is_empty() => {
@@ -72,7 +73,7 @@ impl Source {
         }
     }
 
-    /// Shows what it has of `topic` behind what is committed.
+    /// Publishes the lag: offsets of the source beyond the committed positions.
     pub(crate) fn show_lag(&self, topic: &str, committed: &Positions, counters: &Counters) {
         let next = |number: &i32| committed.get(number).copied();
         match self {

@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use super::coordinator::LandingCoordinator;
-use super::service::{Ended, StopCondition, run_until};
-use super::source::Source;
+use super::landing_source::LandingSource;
+use super::run_until::{Ended, StopCondition, run_until};
 use super::tables::Recording;
 use super::workers::{Decoders, join_all};
 use super::{Destination, Progress};
@@ -70,7 +70,7 @@ async fn land(
 ) -> Result<Ended, Error> {
     let table = Table::migrated(&landing.postgres, &topic.name, &landing.legacy_topic).await?;
     let seen = table.look().await?;
-    let source = Source::Postgres {
+    let source = LandingSource::Postgres {
         recording: Recording::postgres(&topic.name, table.id(), table.topic_id()),
         seen: seen.clone(),
     };
