@@ -188,12 +188,12 @@ mod tests {
 
     const AUTHENTICATION: Option<RDKafkaErrorCode> = Some(RDKafkaErrorCode::Authentication);
     const TRANSPORT: Option<RDKafkaErrorCode> = Some(RDKafkaErrorCode::BrokerTransportFailure);
+    const BROKER: &str = "sasl_ssl://kafka:9093/bootstrap";
 
     #[test]
     fn refusal_kind_follows_from_librdkafka_text() {
         let check = |code, text: &str, expected: Option<RefusalKind>| {
-            let failure =
-                ConnectionFailure::parse(code, &format!("sasl_ssl://kafka:9093/bootstrap: {text}"));
+            let failure = ConnectionFailure::parse(code, &format!("{BROKER}: {text}"));
             assert_eq!(failure.kind, expected, "{text}");
             assert_eq!(failure.broker.as_deref(), Some("kafka:9093"), "{text}");
         };
