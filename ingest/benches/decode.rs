@@ -1,6 +1,8 @@
-//! How fast are messages decoded on one thread, against arrow-json reading the same ones into the same type?
+//! How fast are messages decoded on one thread, against arrow-json reading the same ones into the
+//! same type?
 //!
-//! The decoder is strict where its peer is not: it checks every string, number and key, also of fields nobody reads.
+//! The decoder is strict where its peer is not: it checks every string, number and key, also of
+//! fields that no table reads.
 
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
 
@@ -16,7 +18,8 @@ use ingest::message::{Decoder, Shape};
 /// Messages that one batch is made of.
 const BATCH_ROWS: usize = 4096;
 
-/// Rounds over the same messages; the fastest is told, because everything else on the machine only slows one down.
+/// Rounds over the same messages; the fastest one counts, because everything else on the machine only
+/// slows one down.
 const ROUNDS: usize = 15;
 
 /// What the tables of a weather topic declare together.

@@ -1,8 +1,8 @@
 //! Declarations of landed tables: the files below `queries/tables/`.
 //!
-//! A table is a SELECT over the messages of a topic; its header names the topic, the type of the messages
-//! and what is implausible in them. The tables of one topic share one type, the union of theirs, so that a
-//! message is decoded and validated once for all of them.
+//! A table is a SELECT over the messages of a topic; its header names the topic, the type of the
+//! messages and what is implausible in them. The tables of one topic share one type, the union of
+//! theirs, so that a message is decoded and validated once for all of them.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -32,9 +32,13 @@ pub struct Declarations {
 /// One declared table.
 #[derive(Clone, Debug)]
 pub struct Declaration {
+    /// Name of the table in the lake.
     pub name: TableName,
+    /// Topic whose messages become its rows.
     pub topic: String,
+    /// Path of the table file.
     pub path: PathBuf,
+    /// Columns, partition columns and description.
     pub schema: TableSchema,
     pub(crate) refusals: Vec<Refuse>,
     pub(crate) text: String,
@@ -42,14 +46,14 @@ pub struct Declaration {
     observed_at: Option<String>,
 }
 
-/// What a topic's messages are, and the tables they become rows of.
+/// A topic: the type of its messages, and its tables.
 #[derive(Clone, Debug)]
 pub(crate) struct Topic {
     pub(crate) name: String,
     pub(crate) shape: Shape,
     pub(crate) tables: Vec<Declaration>,
-    /// Steps to the field of a message that holds its moment in epoch seconds; it tells the two passes of
-    /// the repeated autumn hour apart.
+    /// Path to the field of a message that has its own time in epoch seconds, which resolves the
+    /// repeated hour in autumn.
     pub(crate) observed_at: Option<Vec<String>>,
     pub(crate) zone: Tz,
 }
@@ -58,7 +62,7 @@ pub(crate) struct Topic {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Refuse {
-    /// What dead letters say: a word in snake case.
+    /// Reason in dead letters: a word in snake case.
     pub(crate) reason: String,
     /// A condition over the columns of `messages`.
     pub(crate) when: String,
@@ -113,7 +117,7 @@ impl Declarations {
         self.tables.iter()
     }
 
-    /// Everything declared of `name`, or `None` when no table is.
+    /// The declaration of topic `name`; none without a table.
     pub(crate) fn topic(&self, name: &str, zone: Tz) -> Result<Option<Topic>, Error> {
         let tables: Vec<_> = self
             .tables
@@ -145,7 +149,7 @@ impl Declarations {
     }
 }
 
-/// Refuses a name that stands for another table already.
+/// Refuses a name that another table has.
 fn refuse_taken(table: &Declaration, others: &[Declaration]) -> Result<(), Error> {
     let owner = if table.name.as_str() == DEAD_LETTERS {
         "is that of the refused messages".to_owned()
@@ -160,7 +164,7 @@ fn refuse_taken(table: &Declaration, others: &[Declaration]) -> Result<(), Error
     })
 }
 
-/// Refuses a path to the messages' moment that leads nowhere.
+/// Refuses a path to the time of a message that names no field.
 fn check_observed_at(header: &Header, path: &Path, shape: &Shape) -> Result<(), Error> {
     let Some(steps) = &header.observed_at else {
         return Ok(());
@@ -199,7 +203,7 @@ fn read(path: &Path, kafka_topic: &str) -> Result<Read, Error> {
     Ok((path.to_owned(), topic, described.header, described.text))
 }
 
-/// The union of what all tables of `topic` declare.
+/// The union of the types that all tables of `topic` declare.
 fn shape_of<'a>(
     topic: &str,
     headers: impl Iterator<Item = (&'a PathBuf, &'a String, &'a Header)>,
@@ -330,7 +334,7 @@ SELECT event_day(kafka_timestamp) AS dt, message['x'] AS x, kafka_topic, kafka_p
     }
 
     #[tokio::test]
-    async fn a_name_stands_for_one_table() {
+    async fn table_name_is_declared_once() {
         assert_eq!(load(&["a.sql", "more/b.sql"]).await, Ok(2));
         let twice = load(&["a.sql", "more/a.sql"]).await.expect_err("twice");
         assert!(
@@ -343,7 +347,7 @@ SELECT event_day(kafka_timestamp) AS dt, message['x'] AS x, kafka_topic, kafka_p
     }
 
     #[tokio::test]
-    async fn what_a_header_says_of_messages_is_checked_when_it_is_read() {
+    async fn header_of_messages_is_checked_on_load() {
         let said = async |line: &str| {
             let text = FILE.replace("SELECT", &format!("{line}\nSELECT"));
             load_written(&[("a.sql", text)]).await.map_err(|error| {

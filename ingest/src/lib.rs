@@ -1,10 +1,10 @@
 //! Sources of messages and the pipeline that lands them.
 //!
-//! The modules follow a message: [`openweather`] makes it, [`produce`] sends it to Kafka, `source`
-//! reads it back from where it waits, [`message`] validates and decodes it, [`declaration`] says
-//! which tables it becomes rows of, and [`land`] commits those rows. Beside that way, [`consume`]
-//! copies messages to PostgreSQL and [`export`] writes them from there into files, which `source`
-//! reads as well.
+//! The modules in the order of a message: [`openweather`] makes it, [`produce`] sends it to Kafka,
+//! `source` reads it from there, [`message`] validates and decodes it, [`declaration`] names the
+//! tables whose rows it becomes, and [`land`] commits those rows. Besides, [`consume`] copies
+//! messages to PostgreSQL, and [`export`] writes them from there into files, which `source` reads
+//! as well.
 
 pub mod consume;
 pub mod dead_letters;

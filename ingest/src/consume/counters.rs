@@ -1,4 +1,4 @@
-//! What a consumption counts, for those who watch it.
+//! Metrics of a consumption.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use engine::metrics::{ByLabel, ByName, Counter, Gauge, Metrics, Unit};
 use super::Consumed;
 use crate::source::Positions;
 
-/// Counters of a consumption. Clones count together.
+/// Metrics of a consumption. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     messages: ByLabel<Counter>,
@@ -21,7 +21,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Shows them as `isobar_consume_…`.
+    /// Registers them as `isobar_consume_…`.
     pub fn register(metrics: &Metrics) -> Self {
         let counters = Self::default();
         metrics.register(
@@ -82,7 +82,7 @@ impl Counters {
         }
     }
 
-    /// How far PostgreSQL has the topic.
+    /// Shows the positions in PostgreSQL.
     pub(super) fn show_positions(&self, positions: &Positions) {
         for (partition, next) in positions {
             let label = of_partition(*partition);

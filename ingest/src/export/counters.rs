@@ -1,11 +1,11 @@
-//! What an export counts, for those who watch it.
+//! Metrics of an export.
 
 use chrono::{DateTime, Utc};
 use engine::metrics::{Counter, Gauge, Metrics, Unit};
 
 use super::Exported;
 
-/// Counters of an export. Clones count together.
+/// Metrics of an export. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
     rows: Counter,
@@ -17,7 +17,7 @@ pub struct Counters {
 }
 
 impl Counters {
-    /// Shows them as `isobar_export_…`.
+    /// Registers them as `isobar_export_…`.
     pub fn register(metrics: &Metrics) -> Self {
         let counters = Self::default();
         metrics.register(

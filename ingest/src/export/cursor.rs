@@ -1,7 +1,8 @@
-//! What was exported, and what is being exported.
+//! The cursor of the export: which rows are exported, and which are being exported.
 //!
-//! An export is recorded before its files are written, with the offsets that it takes and the name of its files. Whoever
-//! finds one that was begun, after a crash, writes the same files again; only then is it counted as exported.
+//! The database records an export before its files are written: the offsets that it takes, and the
+//! name of its files. After a crash, the next start finds the record and writes the same files
+//! again; only then does it count as exported.
 
 use std::collections::BTreeMap;
 
@@ -17,17 +18,19 @@ use super::{Limits, line};
 use crate::error::{Error, error_chain};
 use crate::postgres::{Database, PostgresOptions, lock, migrate};
 
-/// Rows that are asked for at once.
+/// Rows of one statement.
 const PAGE: i32 = 1000;
 
 const BEGUN: &str = "SELECT file, zone FROM isobar.exports WHERE topic = $1 LIMIT 1";
 
-/// As the older exporter called its files: local time of Europe/Paris to the microsecond.
+/// Format of file names, that of the legacy exporter: local time of Europe/Paris to the
+/// microsecond.
 const NAME: &str = "
 SELECT 'weather_' || to_char(clock_timestamp() AT TIME ZONE 'Europe/Paris', 'YYYYMMDD\"T\"HH24MISSUS') || '.json'";
 
-/// Of each topic partition that has rows: what was exported, where its first gap begins, and how far it was consumed. The partitions
-/// are found one after the other in the key, since DISTINCT would read all rows.
+/// For each topic partition with rows: the exported ranges, the start of their first gap, and the
+/// position of `consume`. The recursion looks up one partition after the other in the key, since
+/// DISTINCT would read all rows.
 const PARTITIONS: &str = "
 WITH RECURSIVE numbers AS (
     SELECT min(partition) AS partition FROM weather WHERE topic = $1
@@ -46,14 +49,15 @@ LEFT JOIN isobar.positions ON positions.topic = $1 AND positions.partition = num
 WHERE numbers.partition IS NOT NULL
 ORDER BY numbers.partition";
 
-/// The greatest offset of all has none behind it, where a range could end; no message of Kafka has it.
+/// The greatest possible offset is left out: a range could not end after it, and no message of
+/// Kafka has it.
 const OPEN_ROWS: &str = "
 SELECT msg_offset, octet_length(value::TEXT)::BIGINT FROM weather
 WHERE topic = $1 AND partition = $2 AND msg_offset >= $3 AND msg_offset < 9223372036854775807
     AND NOT $4::TEXT::INT8MULTIRANGE @> msg_offset
 ORDER BY msg_offset";
 
-/// Nobody waits for the count of a large backlog: it ends here.
+/// Limit of a count, so that a large backlog takes no time.
 pub(crate) const COUNTED_MAX: i64 = 1_000_000;
 
 const OPEN_ROWS_COUNT: &str = "
@@ -68,8 +72,9 @@ const BEGIN: &str = "
 INSERT INTO isobar.exports (topic, partition, offsets, file, zone)
 VALUES ($1, $2, $3::TEXT::INT8MULTIRANGE, $4, $5)";
 
-/// The ranges of an export may hold what was exported before. Only a time of the years that lines and
-/// directories can say is one: `consume` writes no other, but PostgreSQL has more, and `infinity`.
+/// The ranges of an export may contain exported rows. Rows with a time outside the years that lines
+/// and directories can express are left out: `consume` writes none, but PostgreSQL allows them, and
+/// `infinity`.
 const ROWS: &str = "
 SELECT
     partition,
@@ -93,8 +98,9 @@ ON CONFLICT (topic, partition) DO UPDATE SET offsets = exported.offsets + exclud
 
 const FORGET: &str = "DELETE FROM isobar.exports WHERE topic = $1";
 
-/// For those who read it: when rows were exported last, as the older exporter told it. It is no cursor. That exporter added a
-/// row each time, of which the newest said how far it was; its key may be the time itself, so that one row changes.
+/// Time of the last export, for readers of the table of the legacy exporter. It is no cursor. That
+/// exporter added a row for each export, and the newest one counted; its key may be the time
+/// itself, so one row is updated.
 const REF_DATE: &str = "
 UPDATE ref_date SET ref_date = now() AT TIME ZONE 'Europe/Paris', application_name = 'HDFS'
 WHERE ctid = (
@@ -106,12 +112,12 @@ WHERE ctid = (
 const FIRST_REF_DATE: &str = "
 INSERT INTO ref_date (application_name, ref_date) VALUES ('HDFS', now() AT TIME ZONE 'Europe/Paris')";
 
-/// An export that was begun.
+/// An export that is recorded and not finished.
 #[derive(Clone, Debug)]
 pub(crate) struct Begun {
-    /// Of its files, in the directory of each day.
+    /// Name of its files, the same in the directory of each day.
     pub(crate) file: String,
-    /// Whose calendar the days are of.
+    /// Time zone of the days.
     pub(crate) zone: Tz,
 }
 
@@ -120,11 +126,11 @@ pub(crate) struct Begun {
 pub(crate) struct Lines {
     pub(crate) by_day: BTreeMap<NaiveDate, String>,
     pub(crate) rows: u64,
-    /// Of their event times.
+    /// The newest event time.
     pub(crate) newest: Option<DateTime<Utc>>,
 }
 
-/// What is known of the exports of a topic.
+/// The exports of a topic.
 #[derive(Debug)]
 pub(crate) struct Cursor {
     pub(super) database: Database,
@@ -132,7 +138,7 @@ pub(crate) struct Cursor {
 }
 
 impl Cursor {
-    /// Connects, and brings the tables to the newest version.
+    /// Connects, and migrates the tables to the newest version.
     ///
     /// # Errors
     /// When the server refuses, or another export of the topic runs.
@@ -164,7 +170,7 @@ impl Cursor {
         Database::within(self.database.options(), "count rows to export", count).await
     }
 
-    /// The export that was begun and not finished.
+    /// The export that is recorded and not finished.
     pub(crate) async fn begun(&self) -> Result<Option<Begun>, Error> {
         let client = &self.database.client;
         let asked = async { client.query_opt(BEGUN, &[&self.topic]).await };
@@ -178,13 +184,13 @@ impl Cursor {
         }))
     }
 
-    /// Records that the next rows are going to be exported; none when all are.
+    /// Records an export of the next rows; none when all rows are exported.
     pub(crate) async fn begin(&mut self, zone: Tz, limits: Limits) -> Result<Option<Begun>, Error> {
         let options = self.database.options().clone();
         let topic = self.topic.as_str();
         let client = &mut self.database.client;
         let begin = async {
-            // Rows and positions of one moment.
+            // Rows and positions in one snapshot.
             let transaction = client
                 .build_transaction()
                 .isolation_level(IsolationLevel::RepeatableRead)
@@ -209,7 +215,7 @@ impl Cursor {
         Database::within(&options, "choose rows to export", begin).await
     }
 
-    /// The lines of the export that was begun.
+    /// The lines of the recorded export.
     pub(crate) async fn lines(&self, zone: Tz) -> Result<Lines, Error> {
         let client = &self.database.client;
         let read = async {
@@ -240,7 +246,7 @@ impl Cursor {
         Database::within(self.database.options(), "read rows to export", read).await
     }
 
-    /// Counts the export that was begun as exported.
+    /// Counts the recorded export as exported.
     pub(crate) async fn finish(&mut self) -> Result<(), Error> {
         let options = self.database.options().clone();
         let client = &mut self.database.client;
@@ -254,7 +260,7 @@ impl Cursor {
         Database::within(&options, "record an export", finish).await
     }
 
-    /// Gives up the export that was begun, before anything of it was written.
+    /// Drops the recorded export, of which nothing is written yet.
     pub(crate) async fn forget(&self) -> Result<(), Error> {
         let client = &self.database.client;
         let forget = async { client.execute(FORGET, &[&self.topic]).await };
@@ -264,7 +270,8 @@ impl Cursor {
     }
 }
 
-/// Tells in `ref_date` that rows were exported. No export fails because somebody has changed that table.
+/// Writes the time of the export to `ref_date`. A failure is only logged, since that table may have
+/// been altered.
 async fn tell(transaction: &mut Transaction<'_>) -> Result<(), tokio_postgres::Error> {
     let attempt = transaction.savepoint("ref_date").await?;
     let write = async {
@@ -286,7 +293,7 @@ async fn tell(transaction: &mut Transaction<'_>) -> Result<(), tokio_postgres::E
     }
 }
 
-/// Which offsets are exported next, by topic partition.
+/// The offsets to export next, by topic partition.
 async fn choose(
     transaction: &Transaction<'_>,
     topic: &str,

@@ -161,7 +161,7 @@ mod tests {
     use super::found;
 
     #[test]
-    fn lines_say_what_they_are() {
+    fn lines_yield_identity_and_local_time() {
         let line = |offset: i64, time: &str| {
             format!(
                 "{{\"kafka_partition\": 1, \"kafka_offset\": {offset}, \"event_time\": \"{time}\", \"value\": {{\"a\": 1}}}}\n"

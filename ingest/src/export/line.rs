@@ -1,4 +1,5 @@
-//! Lines of export files, byte for byte as the older exporter wrote them: those are what Python makes of a dictionary.
+//! Lines of export files, byte for byte as the legacy exporter wrote them with Python's
+//! `json.dumps`.
 
 use std::fmt::Write as _;
 
@@ -24,8 +25,8 @@ pub(crate) fn push(
     lines.push_str("}\n");
 }
 
-/// The text of a JSONB has the spaces, the escapes and the order of keys of the older lines. Only its numbers differ: it
-/// keeps the digits that were sent, of which Python made a double.
+/// The text of a JSONB has the spaces, the escapes and the order of keys of the legacy lines. Only
+/// numbers differ: JSONB keeps the digits that were sent, and Python made a double of them.
 fn push_value(lines: &mut String, value: &str) {
     let bytes = value.as_bytes();
     let (mut copied, mut at) = (0, 0);
@@ -52,7 +53,7 @@ fn push_value(lines: &mut String, value: &str) {
     lines.push_str(&value[copied..]);
 }
 
-/// Behind the quote that ends the string which `from` is in.
+/// The index after the quote that ends the string at `from`.
 fn end_of_string(bytes: &[u8], from: usize) -> usize {
     let mut at = from;
     while let Some(found) = memchr::memchr2(b'"', b'\\', &bytes[at..]) {
@@ -64,11 +65,12 @@ fn end_of_string(bytes: &[u8], from: usize) -> usize {
     bytes.len()
 }
 
-/// A number with a point as Python writes a double: the fewest digits, and an exponent of two digits with its sign.
+/// A number with a point as Python writes a double: the fewest digits, and an exponent of two
+/// digits with its sign.
 fn push_number(lines: &mut String, number: &str) {
     let double = number.parse::<f64>().unwrap_or(f64::INFINITY);
     if !double.is_finite() {
-        // Python would write what is no JSON.
+        // Python would write `Infinity`, which is not JSON.
         return lines.push_str(number);
     }
     // Both languages change to exponents below 1e-4 and from 1e16 on.
@@ -98,7 +100,7 @@ mod tests {
         assert_eq!(lines, expected);
     }
 
-    /// What stands on the right was printed by CPython 3.11.
+    /// The expected texts were printed by CPython 3.11.
     #[test]
     fn numbers_are_those_of_python() {
         let check = |value: &str, expected: &str| {

@@ -1,8 +1,8 @@
 //! Exporting: rows of table `weather` in PostgreSQL become lines of files, each once, in the
 //! directory of their day.
 //!
-//! What was exported is known by offsets and by no clock. A file is named and its rows are chosen
-//! in the database before it is written, so that a crash in between writes the same file again.
+//! The cursor is a set of offsets and not a time. The database records the name and the rows of a
+//! file before the file is written, so that a start after a crash writes the same file again.
 
 mod counters;
 mod cursor;
@@ -27,39 +27,45 @@ use crate::health::Health;
 use crate::postgres::PostgresOptions;
 use crate::retry::{AttemptState, retry_transient};
 
-/// An export that is to end waits for a storage that is away for so long.
+/// How long an export with `once` waits for an unavailable storage.
 const PATIENCE: Duration = Duration::from_secs(300);
-/// And looks so often.
+/// How often it tries the storage meanwhile.
 const LOOK_INTERVAL: Duration = Duration::from_secs(2);
 
 /// An export of a topic's rows.
 #[derive(Debug)]
 pub struct Export {
+    /// Server, database and login.
     pub postgres: PostgresOptions,
+    /// The topic whose rows are exported.
     pub topic: String,
-    /// Where the `dt=` directories are.
+    /// The directory with the `dt=` directories.
     pub into: Location,
-    /// Whose calendar decides the day of a row.
+    /// Time zone of the days.
     pub zone: Tz,
+    /// Size of one export.
     pub limits: Limits,
-    /// From one export to the next.
+    /// Time between two exports.
     pub interval: Duration,
-    /// Whether to end when the rows that are there are exported.
+    /// Whether to end when all present rows are exported.
     pub once: bool,
 }
 
-/// What is taken at once.
+/// Size of one export.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// Rows of one export.
     pub rows_max: usize,
-    /// Bytes of messages.
+    /// Bytes of the messages of one export.
     pub bytes_max: u64,
 }
 
 /// What an export did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Exported {
+    /// Rows written.
     pub rows: u64,
+    /// Files written.
     pub files: u64,
 }
 
@@ -105,7 +111,7 @@ pub async fn export(
     }
 }
 
-/// What was exported at once, and the newest event time of it.
+/// The result of one export, and its newest event time.
 type Next = (Exported, Option<DateTime<Utc>>);
 
 impl Export {
@@ -133,7 +139,7 @@ impl Export {
         }
     }
 
-    /// Exports all rows that are there.
+    /// Exports all present rows.
     async fn all(
         &self,
         shutdown: &CancellationToken,
@@ -141,13 +147,13 @@ impl Export {
         counters: &Counters,
         health: &Health,
     ) -> Result<Exported, Error> {
-        // Before anything is begun in the database.
+        // Checked before the database records an export.
         self.into.directories().await?;
         let mut cursor = Cursor::open(&self.postgres, &self.topic).await?;
         cursor.take_over(&self.into).await?;
         match cursor.open_rows().await {
             Ok(rows) => counters.is_behind(rows),
-            // Nothing but what is shown depends on it.
+            // Only a metric depends on it.
             Err(error) => debug!(
                 error = error_chain(&error),
                 "could not count the rows to export"
@@ -167,7 +173,8 @@ impl Export {
         Ok(done)
     }
 
-    /// Finishes the export that was begun, else the next one; none when all is exported.
+    /// Finishes the recorded export if there is one, else starts the next one. None when all rows
+    /// are exported.
     async fn next(&self, cursor: &mut Cursor) -> Result<Option<Next>, Error> {
         let (begun, is_new) = match cursor.begun().await? {
             Some(begun) => (begun, false),
@@ -203,8 +210,7 @@ impl Export {
         Ok(Some((exported, newest)))
     }
 
-    /// Whether somebody else's file has the name already: a clock that was set back names one
-    /// twice.
+    /// Whether another file has this name already: after the clock was set back, a name may repeat.
     async fn is_taken(&self, lines: &Lines, name: &str) -> Result<bool, Error> {
         for day in lines.by_day.keys() {
             let file = self.into.join(&format!("dt={day}")).join(name);

@@ -1,17 +1,17 @@
-//! Ranges of offsets that an export takes of one topic partition.
+//! Ranges of offsets of one topic partition that an export takes.
 
 use std::fmt;
 
-/// Offsets in their order, as ranges from the first to before the last.
+/// Builds half-open ranges of ascending offsets.
 ///
-/// What was consumed holds no row any more that is not there already. So a gap below that position is closed: it
-/// will stay one, and the cursor need not remember it.
+/// Below the position of `consume` no row can appear any more. A gap there is permanent, so a range
+/// may cover it, and the cursor stays small.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Ranges {
     list: Vec<(i64, i64)>,
-    /// Where the first gap of what was exported before begins.
+    /// Start of the first gap in the exported ranges.
     from: i64,
-    /// How far the topic partition was consumed.
+    /// Position of `consume`.
     consumed: i64,
 }
 
@@ -38,7 +38,7 @@ impl Ranges {
         }
     }
 
-    /// Says that there are no more rows now.
+    /// Ends the ranges: there are no more rows at present.
     pub(crate) fn end(&mut self) {
         if let Some(last) = self.list.last_mut() {
             last.1 = last.1.max(self.consumed);
@@ -46,7 +46,7 @@ impl Ranges {
     }
 }
 
-/// As PostgreSQL writes a multirange.
+/// The text of a multirange in PostgreSQL.
 impl fmt::Display for Ranges {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("{")?;
@@ -63,7 +63,7 @@ mod tests {
     use super::Ranges;
 
     #[test]
-    fn gaps_below_what_was_consumed_are_closed() {
+    fn gaps_below_position_are_closed() {
         let check = |from, consumed, offsets: &[i64], expected: &str, ended: &str| {
             let mut ranges = Ranges::new(from, consumed);
             offsets.iter().for_each(|offset| ranges.push(*offset));
@@ -73,9 +73,9 @@ mod tests {
         };
         check(0, 100, &[], "{}", "{}");
         check(0, 10, &[2, 3, 7], "{[0,8)}", "{[0,10)}");
-        // Nobody has consumed it yet: rows may still come between.
+        // Not consumed yet: rows may still appear in between.
         check(0, -1, &[2, 3, 7], "{[2,4),[7,8)}", "{[2,4),[7,8)}");
-        // Rows of the older pipeline beyond.
+        // Rows of the legacy pipeline above the position.
         check(
             4,
             6,

@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn local_times_stand_for_instants() {
+    fn local_time_resolves_to_instant() {
         let check = |text: &str, expected: &str| {
             assert_eq!(resolve(text, None), Ok(instant(expected)), "{text}")
         };
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_repeated_hour_is_told_apart_by_the_messages_moment() {
+    fn repeated_hour_is_resolved_by_observation_time() {
         let check = |observed: &str, expected: &str| {
             let observed = instant(observed).timestamp();
             assert_eq!(

@@ -466,7 +466,7 @@ mod tests {
         check(Recording::kafka("t", id), Some(SourceProgress::default())).await;
         check(Recording::kafka("t", other), None).await;
         check(Recording::postgres("t", 1, Some(other)), None).await;
-        // Without an id the topic cannot be told from another one.
+        // Without an id a recreated topic is not detected.
         check(Recording::postgres("t", 1, None), Some(progress)).await;
     }
 }

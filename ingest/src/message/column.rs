@@ -1,7 +1,8 @@
 //! The buffers that decoded messages grow into.
 //!
-//! A column is written at a row and fills the rows before it with nulls by itself, so a field that a message does not
-//! have costs nothing, and to undo a message is to truncate every column to the rows before it.
+//! A column is written at a row and fills the rows before it with nulls by itself, so a field that
+//! a message does not have costs nothing, and to undo a message is to truncate every column to the
+//! rows before it.
 
 use std::mem;
 use std::sync::Arc;
@@ -229,7 +230,8 @@ impl Texts {
     }
 }
 
-/// Where in the values of a list, or in the bytes of a text column, each row begins and the last one ends.
+/// Where in the values of a list, or in the bytes of a text column, each row begins and the last
+/// one ends.
 #[derive(Debug)]
 struct Offsets(Vec<i32>);
 
@@ -292,7 +294,8 @@ pub(super) struct Member {
     pub(super) spelling: Spelling,
     /// The member that came after this one in the last object.
     pub(super) next: usize,
-    /// The number of the object that had this member last: each object that is read has its own number.
+    /// The number of the object that had this member last: each object that is read has its own
+    /// number.
     pub(super) seen_in: u64,
     pub(super) slot: Slot,
 }
@@ -423,7 +426,8 @@ impl List {
     }
 }
 
-/// Takes what a vector holds and leaves it with room for as much again: the next batch is likely to be as large.
+/// Takes what a vector holds and leaves it with room for as much again: the next batch is likely to
+/// be as large.
 fn take_vec<T>(values: &mut Vec<T>) -> Vec<T> {
     let room = Vec::with_capacity(values.len());
     mem::replace(values, room)

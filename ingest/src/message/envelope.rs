@@ -27,10 +27,11 @@ pub(crate) fn identity() -> Shape {
     ])
 }
 
-/// The partition and offset of a line that was refused, so that its dead letter carries an identity.
+/// The partition and offset of a line that was refused, so that its dead letter carries an
+/// identity.
 ///
-/// A broken line is trusted with that only as far as it is certain: it begins with both fields, in either order, and
-/// a comma follows each number, so that none is the beginning of a longer one.
+/// A broken line is trusted with that only as far as it is certain: it begins with both fields, in
+/// either order, and a comma follows each number, so that none is the beginning of a longer one.
 pub fn salvage(line: &[u8]) -> Option<(i32, i64)> {
     let rest = token(line, b"{")?;
     let (first, rest) = field(rest)?;

@@ -3,7 +3,8 @@
 use super::refusal::{Fault, Reason};
 use super::scan::{Raw, STRING_BYTES_MAX, Scanner};
 
-/// Objects with up to this many undeclared keys are checked by comparing all pairs, larger ones by sorting.
+/// Objects with up to this many undeclared keys are checked by comparing all pairs, larger ones by
+/// sorting.
 const PAIRWISE_MAX: usize = 16;
 
 /// Keys remembered between messages; what a larger message needed is given back.
@@ -49,11 +50,13 @@ pub(super) fn fingerprint(key: &[u8]) -> u64 {
     (head ^ (tail.rotate_left(23)).wrapping_mul(MIX) ^ key.len() as u64).wrapping_mul(MIX)
 }
 
-/// A declared name as it stands in a message between its opening quote and, inclusive, its closing one.
+/// A declared name as it stands in a message between its opening quote and, inclusive, its closing
+/// one.
 #[derive(Debug)]
 pub(super) struct Spelling {
     text: Vec<u8>,
-    /// The first bytes of the text, and which of them count: most names are compared by these alone.
+    /// The first bytes of the text, and which of them count: most names are compared by these
+    /// alone.
     head: u128,
     mask: u128,
 }
@@ -64,7 +67,8 @@ impl Spelling {
         let text = if name.len() <= STRING_BYTES_MAX && name.as_bytes().iter().all(plain) {
             format!("{name}\"").into_bytes()
         } else {
-            // Such a name never stands in a message as it is. No message has this byte, so it is found by its text.
+            // Such a name never stands in a message as it is. No message has this byte, so it is
+            // found by its text.
             vec![0xff]
         };
         let (mut head, mut mask) = ([0; 16], [0; 16]);
@@ -164,8 +168,8 @@ impl Undeclared {
         None
     }
 
-    /// Sorting keeps an object made of very many keys, or of keys made to share a fingerprint, from costing more than
-    /// its size; a hash table would need a secret for that.
+    /// Sorting keeps an object made of very many keys, or of keys made to share a fingerprint, from
+    /// costing more than its size; a hash table would need a secret for that.
     fn repeated_sorted(&mut self, mark: Mark, message: &[u8]) -> Option<Key> {
         let mut keys = self.keys.split_off(mark.keys);
         keys.sort_unstable_by(|one, other| {

@@ -26,18 +26,20 @@ const EXACT_MANTISSA_MAX: u64 = 1 << 53;
 /// As many digits as a `u64` holds whatever they are.
 const MANTISSA_DIGITS_MAX: usize = 19;
 
-/// More significant digits than any two neighbouring doubles and the value halfway between them need (767).
+/// More significant digits than any two neighbouring doubles and the value halfway between them
+/// need (767).
 const DECIDING_DIGITS_MAX: usize = 800;
 
-/// The standard library stops counting an exponent at about 65,000. Only a number longer than this can bring so large
-/// an exponent back into the range of a double.
+/// The standard library stops counting an exponent at about 65,000. Only a number longer than this
+/// can bring so large an exponent back into the range of a double.
 const PLAIN_BYTES_MAX: usize = 10_000;
 
 /// A number that follows the grammar, and what was learned of its value on the way.
 pub(super) struct Number<'m> {
     text: &'m str,
     negative: bool,
-    /// All digits before the exponent as one integer; meaningless if they are more than [`MANTISSA_DIGITS_MAX`].
+    /// All digits before the exponent as one integer; meaningless if they are more than
+    /// [`MANTISSA_DIGITS_MAX`].
     mantissa: u64,
     digits: usize,
     /// The power of ten that the mantissa is to be multiplied with.
@@ -45,7 +47,8 @@ pub(super) struct Number<'m> {
 }
 
 impl<'m> Number<'m> {
-    /// Reads the number that starts at `from`, and tells where it ends or, as an error, where the grammar is broken.
+    /// Reads the number that starts at `from`, and tells where it ends or, as an error, where the
+    /// grammar is broken.
     #[inline(always)]
     pub(super) fn read(message: &'m str, from: usize) -> Result<(Self, usize), usize> {
         let bytes = message.as_bytes();
@@ -99,14 +102,15 @@ impl<'m> Number<'m> {
         self.parsed()
     }
 
-    /// Whether [`Self::double`] would be some, for numbers nobody reads.
+    /// Whether [`Self::double`] would be some, for numbers that no table reads.
     #[inline(always)]
     pub(super) fn fits_double(&self) -> bool {
         let plainly = self.digits <= MANTISSA_DIGITS_MAX && (-300..=280).contains(&self.scale);
         plainly || self.parsed().is_some()
     }
 
-    /// The value if it is an integer of 64 bits, however it is written: `4`, `4.0` and `0.4e1` are the same.
+    /// The value if it is an integer of 64 bits, however it is written: `4`, `4.0` and `0.4e1` are
+    /// the same.
     #[inline(always)]
     pub(super) fn bigint(&self) -> Option<i64> {
         if self.scale == 0 && self.digits < MANTISSA_DIGITS_MAX {
@@ -129,11 +133,13 @@ impl<'m> Number<'m> {
     }
 }
 
-/// Adds the digits from `at` on to `mantissa`, and tells where they end: eight at a time, without a branch for each.
+/// Adds the digits from `at` on to `mantissa`, and tells where they end: eight at a time, without a
+/// branch for each.
 #[inline(always)]
 fn digits(bytes: &[u8], mut at: usize, mut mantissa: u64) -> (u64, usize) {
     while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        // Digits become 0 to 9, and the first byte that is none becomes one with a bit of its high half set.
+        // Digits become 0 to 9, and the first byte that is none becomes one with a bit of its high
+        // half set.
         let word = u64::from_le_bytes(*chunk) ^ 0x3030_3030_3030_3030;
         let above = (word & 0x7f7f_7f7f_7f7f_7f7f) + 0x7676_7676_7676_7676;
         let others = (above | word) & 0x8080_8080_8080_8080;
@@ -164,7 +170,8 @@ fn eight_digits(digits: u64) -> u64 {
     fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff
 }
 
-/// The exponent after its letter, and where it ends. It stops growing where no number of digits could make up for it.
+/// The exponent after its letter, and where it ends. It stops growing where no number of digits
+/// could make up for it.
 fn exponent(bytes: &[u8], mut at: usize) -> Result<(i64, usize), usize> {
     let negative = bytes.get(at) == Some(&b'-');
     if negative || bytes.get(at) == Some(&b'+') {
@@ -184,7 +191,8 @@ fn exponent(bytes: &[u8], mut at: usize) -> Result<(i64, usize), usize> {
     Ok((if negative { -exponent } else { exponent }, at))
 }
 
-/// A number taken apart exactly, at any length: `±digits × 10^scale`, no zero at either end of the digits.
+/// A number taken apart exactly, at any length: `±digits × 10^scale`, no zero at either end of the
+/// digits.
 struct Decimal {
     negative: bool,
     digits: Vec<u8>,
@@ -243,7 +251,8 @@ impl Decimal {
         let sign = if self.negative { "-" } else { "" };
         let kept = self.digits.len().min(DECIDING_DIGITS_MAX);
         let dropped = self.digits.len() - kept;
-        // What was dropped is not zero: a last digit of 1 keeps the number off the halfway point it may begin like.
+        // What was dropped is not zero: a last digit of 1 keeps the number off the halfway point it
+        // may begin like.
         let sticky = if dropped > 0 { "1" } else { "" };
         let scale = self.scale + dropped as i64 - sticky.len() as i64;
         let digits = if kept == 0 {
@@ -306,7 +315,8 @@ mod tests {
         check("1\u{b1}", Ok(1));
     }
 
-    /// The standard library rounds correctly, so what it says of a number of ordinary length is the measure.
+    /// The standard library rounds correctly, so what it says of a number of ordinary length is the
+    /// measure.
     #[test]
     fn doubles_are_the_nearest() {
         let check = |text: &str| {

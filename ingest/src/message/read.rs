@@ -1,4 +1,5 @@
-//! One pass over one message: every byte is checked, declared fields are written to their columns on the way.
+//! One pass over one message: every byte is checked, declared fields are written to their columns
+//! on the way.
 
 use std::ops::Range;
 
@@ -24,7 +25,8 @@ pub(super) struct Scratch {
 pub(super) struct Reader<'a, 'm> {
     scanner: Scanner<'m>,
     scratch: &'a mut Scratch,
-    /// The top-level field whose place is wanted. Its value is a message of its own: levels are counted from there.
+    /// The top-level field whose place is wanted. Its value is a message of its own: levels are
+    /// counted from there.
     captured_field: Option<usize>,
     captured: Option<Range<usize>>,
 }
@@ -147,8 +149,9 @@ impl<'a, 'm> Reader<'a, 'm> {
         Ok(())
     }
 
-    /// Passes the key here and its colon, and tells which member it names. The members of the messages of one topic
-    /// come in one order, nearly always: the one that followed last time is tried before the key is even read.
+    /// Passes the key here and its colon, and tells which member it names. The members of the
+    /// messages of one topic come in one order, nearly always: the one that followed last time is
+    /// tried before the key is even read.
     #[inline(always)]
     fn key(
         &mut self,
@@ -301,7 +304,7 @@ impl<'a, 'm> Reader<'a, 'm> {
         Ok(())
     }
 
-    /// Passes the value here, which nobody reads.
+    /// Skips the value here, which no table reads.
     fn skip(&mut self, depth: usize) -> Result<(), Box<Fault>> {
         let at = self.scanner.at;
         match self.scanner.peek() {

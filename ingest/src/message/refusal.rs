@@ -12,11 +12,14 @@ const PATH_BYTES_MAX: usize = 80;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {detail}")]
 pub struct Refusal {
+    /// Kind of the fault.
     pub reason: Reason,
+    /// Place and cause, for people.
     pub detail: String,
 }
 
-/// The kinds of malformed messages. Their texts are stored in `dead_letters.reason` and never change.
+/// The kinds of malformed messages. Their texts are stored in `dead_letters.reason` and never
+/// change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Reason {
     /// Nothing but white space.
@@ -94,7 +97,8 @@ impl Fault {
         })
     }
 
-    /// Says that the fault lies in the field of this name, as it stands in the message or in the declaration.
+    /// Says that the fault lies in the field of this name, as it stands in the message or in the
+    /// declaration.
     pub(super) fn in_field(mut self: Box<Self>, name: &[u8]) -> Box<Self> {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         self.steps.push(match name {
@@ -120,7 +124,7 @@ impl Fault {
         }
     }
 
-    /// The steps from the outside in. Of a long path only the outer end is told.
+    /// The steps from the outside in. Of a long path only the outer end is shown.
     fn path(&self) -> String {
         let mut path = String::new();
         for step in self.steps.iter().rev() {
@@ -148,7 +152,8 @@ pub(super) fn quoted(piece: &[u8]) -> String {
                 _ => text.extend(char.escape_debug()),
             }
         }
-        // The cut may split a character; its half is left out rather than shown as bytes that look broken.
+        // The cut may split a character; its half is left out rather than shown as bytes that look
+        // broken.
         if shown.len() == piece.len() {
             for byte in chunk.invalid() {
                 write!(text, "\\x{byte:02x}").expect("writing to a string never fails");

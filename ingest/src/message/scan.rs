@@ -1,4 +1,5 @@
-//! The lexical level of RFC 8259: white space, literals, strings and numbers, each checked as it is passed.
+//! The lexical level of RFC 8259: white space, literals, strings and numbers, each checked as it is
+//! passed.
 
 use super::number::Number;
 use super::refusal::{Fault, Reason, quoted};
@@ -12,7 +13,8 @@ pub(super) struct Scanner<'m> {
     pub(super) at: usize,
 }
 
-/// A string that was passed: what lies between its quotes, and whether escapes in it are still to be resolved.
+/// A string that was passed: what lies between its quotes, and whether escapes in it are still to
+/// be resolved.
 #[derive(Clone, Copy)]
 pub(super) struct Raw {
     pub(super) from: usize,
@@ -38,7 +40,8 @@ impl<'m> Scanner<'m> {
         Ok(Self { message, at: 0 })
     }
 
-    /// The byte here, or 0 at the end of the message: nothing in JSON outside of a string starts with it.
+    /// The byte here, or 0 at the end of the message: nothing in JSON outside of a string starts
+    /// with it.
     #[inline]
     pub(super) fn peek(&self) -> u8 {
         self.bytes().get(self.at).copied().unwrap_or(0)
@@ -120,8 +123,8 @@ impl<'m> Scanner<'m> {
         }
     }
 
-    /// Passes a string that starts with the quote here. Control characters are refused and a string without escapes
-    /// is measured; [`Self::unescape`] checks the rest of a string with escapes.
+    /// Passes a string that starts with the quote here. Control characters are refused and a string
+    /// without escapes is measured; [`Self::unescape`] checks the rest of a string with escapes.
     #[inline(always)]
     pub(super) fn string(&mut self) -> Result<Raw, Box<Fault>> {
         let from = self.at + 1;
@@ -200,7 +203,8 @@ impl<'m> Scanner<'m> {
     }
 }
 
-/// Resolves the escape at the backslash `at`, and tells where it ends. The string ends where `bytes` do.
+/// Resolves the escape at the backslash `at`, and tells where it ends. The string ends where
+/// `bytes` do.
 fn unescape_one(bytes: &[u8], at: usize, text: &mut Vec<u8>) -> Result<usize, Box<Fault>> {
     let byte = match bytes.get(at + 1) {
         Some(&byte @ (b'"' | b'\\' | b'/')) => byte,

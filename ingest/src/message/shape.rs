@@ -1,4 +1,5 @@
-//! The declared type of a message: a tree of fields, read from the `[message]` part of a table file.
+//! The declared type of a message: a tree of fields, read from the `[message]` part of a table
+//! file.
 //!
 //! ```toml
 //! [message]
@@ -18,9 +19,10 @@
 //! raw = "json"                            # any value, kept as its text
 //! ```
 //!
-//! `not null` on a path means that every message holds a value there, or every element of the innermost list
-//! around it. So the objects on the way to it are required too, and need no mark of their own; a list or an object
-//! that is required for itself carries `!` after its name. A field whose own name ends in `!` cannot be declared.
+//! `not null` on a path means that every message holds a value there, or every element of the
+//! innermost list around it. So the objects on the way to it are required too, and need no mark of
+//! their own; a list or an object that is required for itself carries `!` after its name. A field
+//! whose own name ends in `!` cannot be declared.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -31,7 +33,8 @@ use toml::{Table, Value};
 /// What a scalar may be declared as, in the words of the error messages.
 const SCALARS: &str = "\"boolean\", \"bigint\", \"double\", \"text\" and \"json\", each with or without \" not null\"";
 
-/// The declared type of a message. Fields are in the order of their names, whatever the order of their declaration.
+/// The declared type of a message. Fields are in the order of their names, whatever the order of
+/// their declaration.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shape {
     pub(super) fields: BTreeMap<String, Declared>,
@@ -89,13 +92,15 @@ impl Shape {
         parse_object(message, &Path::Root)
     }
 
-    /// What two tables of one topic declare together: every field of either, required if either requires it.
+    /// What two tables of one topic declare together: every field of either, required if either
+    /// requires it.
     pub fn merge(one: &Self, other: &Self) -> Result<Self, ShapeError> {
         merge_objects(one, other, &Path::Root)
     }
 
-    /// The Arrow type of the decoded message. All fields are nullable in it: what `not null` promises is kept by the
-    /// decoder, and SQL over the message is planned alike whether or not a table insists on a field.
+    /// The Arrow type of the decoded message. All fields are nullable in it: what `not null`
+    /// promises is kept by the decoder, and SQL over the message is planned alike whether or not a
+    /// table insists on a field.
     pub fn data_type(&self) -> DataType {
         DataType::Struct(self.arrow_fields())
     }
@@ -118,7 +123,8 @@ impl Shape {
 }
 
 impl Declared {
-    /// Whether null is refused here: said so, or an object that holds a field for which null is refused.
+    /// Whether null is refused here: said so, or an object that holds a field for which null is
+    /// refused.
     pub(super) fn is_required(&self) -> bool {
         self.marked
             || match &self.kind {

@@ -69,7 +69,8 @@ pub struct SunInfo {
     pub day_length_seconds: Option<i64>,
 }
 
-/// Amounts of the last one and three hours in mm; 0 where the API omits them, and none where what it says is no amount.
+/// Amounts of the last one and three hours in mm; 0 where the API omits them, and none where what
+/// it says is no amount.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PrecipitationsInfo {
     pub city: Option<String>,
@@ -164,7 +165,8 @@ fn precipitations_info(weather: &Weather, observed_at: DateTime<Utc>) -> Precipi
     }
 }
 
-/// One of the amounts: 0 where it is absent, as when it is dry, and none where something else than an amount stands there.
+/// One of the amounts: 0 where it is absent, as when it is dry, and none where something else than
+/// an amount stands there.
 fn amount(amounts: Option<&Value>, hours: &str) -> Option<f64> {
     match amounts {
         None | Some(Value::Null) => Some(0.0),

@@ -141,8 +141,8 @@ impl Client {
         })
     }
 
-    /// As the user named the city: at the coordinates of Paris the API knows Palais-Royal by another id, and its series are
-    /// by id. A name that only the geocoder knows leaves no choice.
+    /// As the user named the city: at the coordinates of Paris the API knows Palais-Royal by
+    /// another id, and its series are by id. A name that only the geocoder knows leaves no choice.
     async fn weather(&self, city: &City, at: Coordinates) -> Result<Section, Error> {
         match &city.0 {
             Form::Id(id) => self.current(city, by_id(*id)).await,

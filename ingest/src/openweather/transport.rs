@@ -143,7 +143,8 @@ impl Transport {
         }
     }
 
-    /// The body says whether the city or the whole address is unknown; a gateway's page says nothing.
+    /// The body says whether the city or the whole address is unknown; a gateway's page says
+    /// nothing.
     async fn refused(&self, call: Call, response: Response) -> Error {
         let status = response.status();
         let text = self.text(&call, response).await.unwrap_or_default();

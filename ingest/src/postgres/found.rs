@@ -1,13 +1,15 @@
-//! What stands in a database, whoever put it there: nothing, the older pipeline's table, ours, or a dump of the older one that
-//! was restored in the place of ours. Looking changes nothing, and a user who may only read can do it.
+//! Inspects a database: it may have no table, that of the legacy pipeline, ours, or a restored dump
+//! of the legacy table in place of ours. Inspection changes nothing, and needs the right to read
+//! only.
 
 use tokio_postgres::{GenericClient, Row};
 
 use super::PostgresOptions;
 use crate::error::Error;
 
-/// What the catalogue knows: our schema, where `search_path` finds table `weather`, where others of that name are, and the
-/// columns by which ours are told from those of the older pipeline.
+/// Reads the catalogue: our schema, the schema in which `search_path` finds table `weather`, other
+/// schemas with that name, and the columns that distinguish our tables from those of the legacy
+/// pipeline.
 const CATALOGUE: &str = "
 WITH tables AS (
     SELECT pg_class.oid, nspname::TEXT AS schema
@@ -33,31 +35,31 @@ const HOME: &str = "SELECT max(weather_schema) FROM isobar.schema_version";
 /// The version from which on it is known.
 const HAS_HOME: i32 = 4;
 
-/// The version that takes over the rows of the older pipeline, and the one that has `ref_date`.
+/// The version that migrates the rows of the legacy pipeline, and the one that adds `ref_date`.
 pub(super) const TAKES_OVER: i32 = 2;
 const HAS_REF_DATE: i32 = 3;
 
-/// The columns of the older pipeline's table, and those that ours has besides.
+/// The columns of the legacy table, and those that our version adds.
 const OLDER: [&str; 4] = ["date_time", "msg_offset", "partition", "value"];
 const OURS: [&str; 2] = ["topic", "event_time"];
 
-/// What was found.
+/// The result of the inspection.
 #[derive(Debug, Default)]
 pub(crate) struct Found {
-    /// The newest version of our tables; 0 where there are none.
+    /// Version of our tables; 0 without any.
     pub(super) version: i32,
     /// The schema in which `search_path` finds table `weather`.
     schema: Option<String>,
-    /// All schemas that have one.
+    /// All schemas with a table of that name.
     schemas: Vec<String>,
-    /// The schema whose table was taken over.
+    /// The schema whose table was migrated.
     home: Option<String>,
     columns: Vec<String>,
     ref_date_is_ours: bool,
 }
 
 impl Found {
-    /// Looks at the database.
+    /// Inspects the database.
     ///
     /// # Errors
     /// When the server refuses.
@@ -93,7 +95,7 @@ impl Found {
         OURS.iter().all(|name| self.has(name))
     }
 
-    /// Whether the older table stands where ours was.
+    /// Whether the legacy table is in place of ours.
     pub(super) fn was_restored(&self) -> bool {
         self.version >= TAKES_OVER && !self.is_ours()
     }
@@ -107,10 +109,10 @@ impl Found {
         others.map(String::as_str)
     }
 
-    /// Makes sure that table `weather`, if there is one, is the one that is meant, and can be taken over or read.
+    /// Checks that table `weather`, if it exists, is the right one, and can be migrated or read.
     ///
     /// # Errors
-    /// When it is not, with the schema that has it.
+    /// When it is another one; the error names the schema with the right one.
     pub(super) fn check(&self, options: &PostgresOptions) -> Result<(), Error> {
         let home = self.home.as_ref();
         let home = home.filter(|home| self.schemas.contains(home));
@@ -136,7 +138,7 @@ impl Found {
         }
     }
 
-    /// That `search_path` leads to another table than the one that is meant.
+    /// The error that `search_path` leads to another table.
     pub(super) fn elsewhere(&self, options: &PostgresOptions) -> Error {
         let home = match &self.home {
             Some(home) => home.clone(),
@@ -154,7 +156,7 @@ impl Found {
         }
     }
 
-    /// In words, for people.
+    /// A description for people.
     pub(super) fn told(&self) -> String {
         if self.was_restored() && self.schema.is_some() {
             return "table weather is the older pipeline's again, and is taken over again by the first command that uses it".to_owned();

@@ -1,21 +1,22 @@
-//! One service of a kind for each topic: a lock that PostgreSQL holds for as long as the connection lives.
+//! A lock that allows one service of a kind for each topic. PostgreSQL holds it while the
+//! connection is open.
 
 use tokio_postgres::error::SqlState;
 
 use super::Database;
 use crate::error::Error;
 
-/// How long a killed predecessor is given to be noticed by the server.
+/// How long to wait until the server notices the end of a killed process.
 const WAIT: &str = "SET lock_timeout = '10s'";
 const GO_ON: &str = "RESET lock_timeout";
 
 /// Takes the lock of `service` on `topic` for the rest of the connection.
 ///
-/// Nothing depends on it for what is stored: rows have a key, and positions only grow. Two services would undo each
-/// other's work, and two exports name each other's files.
+/// Stored rows are correct without it: they have a key, and positions only grow. But two services
+/// would repeat each other's work, and two exports would use the same file names.
 ///
 /// # Errors
-/// [`Error::Occupied`] when another one holds it.
+/// [`Error::Occupied`] when another process holds it.
 pub(crate) async fn lock(
     database: &Database,
     service: &'static str,

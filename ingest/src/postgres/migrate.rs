@@ -1,7 +1,9 @@
-//! The versions of our tables: each a file of SQL, run once, in one transaction with the ones before it.
+//! Migrations of our tables. Each version is a file of SQL that runs once, in one transaction with
+//! the versions before it.
 //!
-//! Version 1 is what the older pipeline left, so that its table is taken over where it stands. Whoever goes back to that pipeline
-//! restores its table, and comes again: what stands there counts, and not only which versions were brought in.
+//! Version 1 is the table of the legacy pipeline, which is migrated in place. A user may return to
+//! that pipeline, restore its table and come back. Migration therefore inspects the tables, and
+//! does not rely on the recorded version alone.
 
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use super::Database;
 use super::found::{Found, TAKES_OVER};
 use crate::error::Error;
 
-/// A version of the tables, by its place in [`VERSIONS`], from 1.
+/// A version of the tables. Its number is its index in [`VERSIONS`], from 1.
 struct Version {
     name: &'static str,
     statements: &'static str,
@@ -46,7 +48,7 @@ const VERSIONS: [Version; 4] = [
     },
 ];
 
-/// Takes over a dump of the older table that was restored in the place of ours.
+/// Migrates a dump of the legacy table that was restored in place of ours.
 const AGAIN: &str = concat!(
     include_str!("migrations/0001_older_table.sql"),
     include_str!("migrations/weather_rows.sql"),
@@ -56,12 +58,13 @@ const AGAIN: &str = concat!(
 /// The same for `ref_date`.
 const REF_DATE: &str = include_str!("migrations/ref_date.sql");
 
-/// Tables are rewritten once, which takes its time where there are many rows.
+/// Time limit of a migration, which rewrites tables with many rows.
 const LIMIT: Duration = Duration::from_secs(6 * 3600);
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock(hashtextextended('isobar migrate', 0))";
 
-/// By itself this would ask for the right to create schemas also where an administrator has made ours.
+/// Conditional: CREATE SCHEMA IF NOT EXISTS needs the right to create schemas even where an
+/// administrator has created ours.
 const SCHEMA: &str = "
 DO $$ BEGIN
     IF to_regnamespace('isobar') IS NULL THEN
@@ -76,12 +79,12 @@ CREATE TABLE IF NOT EXISTS isobar.schema_version (
 
 const HAS_ROWS: &str = "SELECT EXISTS (SELECT FROM weather)";
 
-/// Brings the tables to the newest version; who finds them there needs no more than the right to read. Rows that are
-/// there without a topic are of `topic`.
+/// Migrates the tables to the newest version. If they have it, the right to read is enough. Rows
+/// without a topic become rows of `topic`.
 ///
 /// # Errors
-/// When they are of a version that is newer than this program, table `weather` is another one than the one that is meant,
-/// or the server refuses.
+/// When the tables are newer than this program, table `weather` is another one, or the server
+/// refuses.
 pub(crate) async fn migrate(database: &mut Database, topic: &str) -> Result<(), Error> {
     let server = database.options().server();
     let migrated = tokio::time::timeout(LIMIT, bring_forward(database, topic)).await;
@@ -112,7 +115,7 @@ async fn bring_forward(database: &mut Database, topic: &str) -> Result<(), Error
     }
     let transaction = client.transaction().await.map_err(failed)?;
     transaction.execute(LOCK, &[]).await.map_err(failed)?;
-    // Somebody else may have been first.
+    // Another process may have migrated meanwhile.
     let found = Found::look(&transaction).await.map_err(failed)?;
     if found.version > known {
         return Err(Error::SchemaNewer {
@@ -128,8 +131,8 @@ async fn bring_forward(database: &mut Database, topic: &str) -> Result<(), Error
     transaction.commit().await.map_err(failed)
 }
 
-/// Whether the table that would be taken over is empty, while another schema has one of the name: then `search_path` leads
-/// astray more likely than not.
+/// Whether the table to migrate is empty while another schema has one of the same name: then
+/// `search_path` is probably wrong.
 async fn is_shadowed(
     transaction: &Transaction<'_>,
     found: &Found,
@@ -149,14 +152,14 @@ async fn is_shadowed(
     Ok(!has_rows)
 }
 
-/// Takes over what stands there, and brings in the versions that are missing.
+/// Migrates a restored legacy table, and applies the missing versions.
 async fn take(
     transaction: &Transaction<'_>,
     found: &Found,
     topic: &str,
 ) -> Result<(), tokio_postgres::Error> {
     transaction.batch_execute(SCHEMA).await?;
-    // The one value that a file of statements needs, bound and not pasted.
+    // The only value that the SQL files need, bound and not formatted into them.
     transaction
         .execute("SELECT set_config('isobar.topic', $1, true)", &[&topic])
         .await?;
@@ -171,7 +174,7 @@ async fn take(
     Ok(())
 }
 
-/// Takes over what was restored in the place of ours.
+/// Migrates what was restored in place of our tables.
 async fn take_again(
     transaction: &Transaction<'_>,
     found: &Found,
@@ -210,7 +213,7 @@ async fn apply(
     Ok(())
 }
 
-/// Says what became of the rows that were there before.
+/// Logs what the migration did with the present rows.
 async fn report_taken_over(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
     let kept = transaction
         .query_one("SELECT count(*) FROM weather", &[])

@@ -1,5 +1,5 @@
-//! PostgreSQL: connections that are given up when the server is silent, the versions of our tables, and what an error
-//! means for who asked. What is asked is not decided here.
+//! PostgreSQL: connections with time limits, migrations of our tables, and the classification of
+//! errors. The statements of the services are in their own modules.
 
 mod found;
 mod lock;
@@ -19,27 +19,33 @@ pub(crate) use self::migrate::migrate;
 pub use self::tls::{Protection, RootFault};
 use crate::error::Error;
 
-/// Reasons for which PostgreSQL alone refuses a message, and no table of the lake does: an escaped NUL, and whatever else
-/// JSONB cannot hold.
+/// Reasons of refusals by PostgreSQL only, which tables of the lake accept: an escaped NUL, and
+/// everything else that JSONB cannot hold.
 pub(crate) const NOT_HELD: [&str; 2] = [NUL_CHARACTER, REFUSED];
 pub(crate) const NUL_CHARACTER: &str = "nul_character";
 pub(crate) const REFUSED: &str = "refused_by_postgresql";
 
-/// Longest time that a connection takes.
+/// Time limit of connecting.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// A server that is silent for so long while nothing is asked is looked for, and for as long again given up.
+/// TCP keepalive: an idle connection is probed after this time, and given up after as much again.
 const ALIVE_EVERY: Duration = Duration::from_secs(15);
 
-/// How to reach a database.
+/// A database, and how to connect to it.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
+    /// Host name, address, or directory of a Unix socket.
     pub host: String,
+    /// Port of the server.
     pub port: u16,
+    /// Name of the database.
     pub database: String,
+    /// User of the login.
     pub user: String,
+    /// Password of the login, if it needs one.
     pub password: Option<Secret>,
+    /// Whether and how TLS protects the connection.
     pub protection: Protection,
-    /// Longest time of one transaction.
+    /// Time limit of one transaction.
     pub timeout: Duration,
 }
 
@@ -70,12 +76,12 @@ impl PostgresOptions {
     }
 }
 
-/// A connection to a database. It ends when it is dropped, and what was not committed is undone.
+/// A connection to a database. Dropping it closes it, and rolls back an open transaction.
 #[derive(Debug)]
 pub(crate) struct Database {
     pub(crate) client: Client,
     options: PostgresOptions,
-    /// Moves bytes between the client and the server.
+    /// The task that moves bytes between client and server.
     traffic: JoinHandle<()>,
 }
 
@@ -86,10 +92,10 @@ impl Drop for Database {
 }
 
 impl Database {
-    /// Connects as `application`, which tools show beside the connection.
+    /// Connects with `application` as application name, which tools show.
     ///
     /// # Errors
-    /// When no server answers, or it lets us not in.
+    /// When no server answers, or it refuses the login.
     pub(crate) async fn connect(
         options: &PostgresOptions,
         application: &str,
@@ -106,7 +112,7 @@ impl Database {
         let (client, connection) = connected.map_err(|source| refused(options, source))?;
         let traffic = tokio::spawn(async move {
             if let Err(error) = connection.await {
-                // Who waits for an answer hears of it too.
+                // The waiting statement fails with it too.
                 debug!(%error, "the connection to PostgreSQL ended");
             }
         });
@@ -117,7 +123,7 @@ impl Database {
         })
     }
 
-    /// Awaits `work`, which is to `attempt` something, for as long as one transaction may take.
+    /// Awaits `work` within the time limit of a transaction. `attempt` names it in errors.
     pub(crate) async fn within<T>(
         options: &PostgresOptions,
         attempt: &'static str,
@@ -159,7 +165,7 @@ pub async fn version(options: &PostgresOptions) -> Result<String, Error> {
 /// Of which version the database is, and what stands in it, in words.
 ///
 /// # Errors
-/// When it does not answer, or table `weather` cannot be the one that is meant.
+/// When the database does not answer, or table `weather` is another one.
 pub async fn look(options: &PostgresOptions) -> Result<String, Error> {
     let database = Database::connect(options, "isobar check").await?;
     let asked = async {
@@ -188,8 +194,8 @@ fn refused(options: &PostgresOptions, source: tokio_postgres::Error) -> Error {
     }
 }
 
-/// Whether both sides did not agree on TLS. The kind of an error is known by its text alone. A connection that broke
-/// meanwhile is no disagreement; rustls says its own as invalid data.
+/// Whether the TLS handshake failed. Only the text of an error tells its kind. A broken connection
+/// is not such a failure; rustls reports its errors as invalid data.
 fn is_of_tls(error: &tokio_postgres::Error) -> bool {
     let cause = std::error::Error::source(error);
     let broke = cause
@@ -202,11 +208,12 @@ fn is_of_tls(error: &tokio_postgres::Error) -> bool {
 /// stopping or short of a resource, or another session holds a lock.
 pub(crate) fn is_transient(error: &tokio_postgres::Error) -> bool {
     let Some(code) = error.code() else {
-        // Not an answer of the server.
+        // Not a response of the server.
         return error.is_closed() || std::error::Error::source(error).is_some_and(is_io);
     };
     let class = code.code().get(..2).unwrap_or_default();
-    // Connection, resources, operator intervention, rollback, lock not available, a stand-by that is being promoted.
+    // Connection, resources, operator intervention, rollback, lock not available, a stand-by that
+    // is being promoted.
     matches!(class, "08" | "53" | "57" | "40") || matches!(code.code(), "55P03" | "25006")
 }
 
@@ -214,7 +221,7 @@ fn is_io(error: &(dyn std::error::Error + 'static)) -> bool {
     error.is::<std::io::Error>()
 }
 
-/// Whether the server refused values, and not the statement: of these the rest may be fine.
+/// Whether the server refused a value and not the statement, so that other rows may succeed.
 pub(crate) fn is_of_data(error: &tokio_postgres::Error) -> bool {
     let class = error.code().and_then(|code| code.code().get(..2));
     // Data exception, program limit exceeded (nesting, size of a field).

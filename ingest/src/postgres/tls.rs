@@ -1,4 +1,4 @@
-//! TLS to PostgreSQL, by rustls like everywhere in the house.
+//! TLS to PostgreSQL, by rustls.
 
 use std::fmt;
 use std::io;
@@ -22,14 +22,15 @@ use tokio_rustls::rustls::{
     self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 
-/// How a connection is protected, in the words of PostgreSQL's own clients.
+/// How a connection is protected; the names are those of libpq's `sslmode`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Protection {
     Disable,
-    /// TLS if the server has it. Neither this nor `Require` knows who the server is.
+    /// TLS if the server supports it. Neither this nor `Require` verifies the server.
     Prefer,
     Require,
-    /// The server's certificate must be signed by one of `roots`, or of the system's without, and name the host.
+    /// The server's certificate must be signed by one of `roots`, or of the system's without, and
+    /// name the host.
     VerifyFull {
         roots: Option<PathBuf>,
     },
@@ -90,7 +91,8 @@ fn read(path: Option<&Path>) -> Result<RootCertStore, RootFault> {
             path.display().to_string()
         }
         None => {
-            // One that cannot be read may not be the one that is needed.
+            // Skips certificates of the system that cannot be read; the server may need another
+            // one.
             roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
             "the system's store".to_owned()
         }
@@ -101,7 +103,7 @@ fn read(path: Option<&Path>) -> Result<RootCertStore, RootFault> {
     Ok(roots)
 }
 
-/// Takes any certificate, but insists that the server has its key.
+/// Accepts any certificate, but verifies that the server has its key.
 #[derive(Debug)]
 struct Anybody(Arc<CryptoProvider>);
 

@@ -1,5 +1,5 @@
-//! From the spool to Kafka: what waits is sent oldest first, and forgotten when Kafka has confirmed
-//! it.
+//! Sends messages from the spool to Kafka, oldest first, and removes them when Kafka has confirmed
+//! them.
 
 use std::time::Duration;
 
@@ -18,20 +18,20 @@ use super::topic::Topic;
 use crate::error::{Error, error_chain};
 use crate::source::kafka::Context;
 
-/// Most messages that are sent together.
+/// Messages of one batch.
 const BATCH_MAX: usize = 500;
-/// Kafka counts as away when it has confirmed nothing for so long.
+/// Kafka counts as unavailable when it has confirmed nothing for this long.
 const AWAY_AFTER: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(1);
-/// Before a new connection is tried, from the first time to the longest.
+/// Pauses before a new connection, from the first to the longest.
 const PAUSES_S: [u64; 3] = [1, 2, 5];
 
-/// Sends what comes into the spool until it is closed and empty. Outlives a Kafka that is away;
-/// only once `ending` is cancelled it does not wait for one: what is in the spool is safe there.
+/// Sends the messages of the spool until it is closed and empty. Retries while Kafka is
+/// unavailable, until `ending` is cancelled: the messages stay in the spool.
 ///
 /// # Errors
-/// What does not pass by itself, until the first message has been delivered: a topic that cannot be
-/// created, brokers that let us not in.
+/// Until the first message is delivered, errors that are not transient: a topic that cannot be
+/// created, brokers that refuse the login.
 pub(super) async fn deliver(
     spool: &Spool,
     topic: &Topic,
@@ -77,7 +77,7 @@ pub(super) async fn connect_and_send(
     while let Some(batch) = spool.batch(most).await {
         match opened.send(spool, status, &batch, ending).await? {
             Sent::All => most = BATCH_MAX,
-            // Brokers refuse what is sent together as a whole; alone it shows which message it was.
+            // Brokers refuse a batch as a whole. Sent one by one, the refused message is known.
             Sent::Refused => most = 1,
             Sent::Interrupted => return Ok(()),
         }
@@ -93,13 +93,13 @@ fn away(spool: &Spool, status: &Status, error: &Error) {
     }
 }
 
-/// What became of a batch.
+/// The result of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sent {
     All,
-    /// Some were refused for good.
+    /// Kafka refused some messages permanently.
     Refused,
-    /// The service is to end and Kafka is away.
+    /// The service is shutting down, and Kafka is unavailable.
     Interrupted,
 }
 
@@ -114,15 +114,14 @@ impl<'a> Connection<'a> {
         let context = Context::default();
         let mut client: ClientConfig = topic.client();
         client
-            // Brokers know a message that is sent again, and keep the order in which messages came
-            // first.
+            // Brokers recognise a message that is sent twice, and keep the order of the first
+            // sending.
             .set("enable.idempotence", "true")
             .set("acks", "all")
-            // A message waits for Kafka as long as it takes: giving one up and sending it anew is
-            // how it stands twice.
+            // No time limit: a message that is given up and sent again could be stored twice.
             .set("message.timeout.ms", "0")
             .set("compression.type", topic.compression)
-            // As the clients in other languages choose a partition for a key.
+            // The partitioner of the clients in other languages.
             .set("partitioner", "murmur2_random");
         let producer = client
             .create_with_context(context.clone())
@@ -135,8 +134,8 @@ impl<'a> Connection<'a> {
         })
     }
 
-    /// Sends a batch, and waits until Kafka has said of each message what became of it: one that is
-    /// still under way must not be sent a second time.
+    /// Sends a batch, and waits until Kafka has confirmed or refused each message: one that is
+    /// still in flight must not be sent again.
     async fn send(
         &self,
         spool: &Spool,
@@ -215,7 +214,7 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// The messages of a batch, without those that somebody has removed.
+/// The messages of a batch, without those whose files were removed.
 async fn load<'a>(
     spool: &Spool,
     batch: &'a [Waiting],
@@ -234,7 +233,7 @@ async fn load<'a>(
     Ok(loaded)
 }
 
-/// Gives up a message that Kafka will never take, so that those behind it are not held up.
+/// Drops a message that Kafka will never accept, so that it does not block those behind it.
 fn refuse(spool: &Spool, status: &Status, waiting: &Waiting, error: &KafkaError) {
     let (city_id, bytes) = (waiting.city_id, waiting.bytes);
     error!(%error, city_id, bytes, "Kafka refused a message for good; it is lost");
@@ -242,7 +241,7 @@ fn refuse(spool: &Spool, status: &Status, waiting: &Waiting, error: &KafkaError)
     spool.remove(waiting);
 }
 
-/// Whether the message is at fault, and not its way.
+/// Whether Kafka refuses the message itself.
 fn is_refusal(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),

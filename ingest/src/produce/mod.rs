@@ -1,12 +1,12 @@
 //! The producer: polls OpenWeather for each city, once an interval, and sends a message a city to
 //! Kafka.
 //!
-//! [`Producer`] polls; what it fetched goes to `spool` and from there, by `delivery`, to the
-//! `topic`. `schedule` says when a poll is due, and `status` what there is to see of all that.
+//! [`Producer`] polls. What it fetches goes to the `spool`, and `delivery` sends it from there to
+//! the `topic`. `schedule` computes when a poll is due; `status` holds metrics and readiness.
 //!
-//! A message is on disk before it is sent and stays there until Kafka has confirmed it: whatever is
-//! killed or away, what was fetched arrives. It arrives twice only if the process is killed between
-//! the confirmation and the removal of its file.
+//! A message is on disk before it is sent, until Kafka has confirmed it. A fetched message
+//! therefore arrives even if the process is killed or Kafka is unavailable. It arrives twice only
+//! if the process is killed between the confirmation and the removal of its file.
 
 mod delivery;
 mod schedule;
@@ -31,22 +31,25 @@ pub use self::topic::Topic;
 use crate::error::{Error, error_chain};
 use crate::openweather::{self, City, Client, Observation};
 
-/// What a poll of a city costs, once it is located.
+/// Calls of the API for one poll of a city whose location is known.
 const CALLS_PER_CITY: u64 = 3;
 
-/// What a producer is told.
+/// Options of a producer.
 #[derive(Debug)]
 pub struct Options {
+    /// Address and account of the API.
     pub openweather: openweather::Options,
+    /// The cities to poll.
     pub cities: Vec<City>,
-    /// From one poll to the next.
+    /// Time between two polls.
     pub interval: Duration,
+    /// Brokers and topic to send to.
     pub topic: Topic,
     /// Directory of the messages that wait for Kafka.
     pub spool: PathBuf,
-    /// A poll is left out when so much waits already.
+    /// Size of the spool from which on polls are skipped.
     pub spool_bytes_max: u64,
-    /// How long what is in hand may take when the producer is to end.
+    /// Time limit after `shutdown` for cities being polled and messages being sent.
     pub shutdown_deadline: Duration,
 }
 
@@ -65,13 +68,13 @@ pub struct Producer {
 /// What a producer did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Produced {
-    /// Messages that Kafka confirmed, those of an earlier process included.
+    /// Messages that Kafka confirmed, including those of an earlier process.
     pub delivered: u64,
     /// Messages that are left in the spool.
     pub waiting: usize,
 }
 
-/// What a poll of all cities came to.
+/// The result of a poll of all cities.
 #[derive(Debug, Default)]
 struct Polled {
     observed: usize,
@@ -79,7 +82,7 @@ struct Polled {
 }
 
 impl Producer {
-    /// Opens the spool, and calls nobody yet.
+    /// Opens the spool. Sends no request yet.
     ///
     /// # Errors
     /// When the spool or the base address cannot be used.
@@ -96,24 +99,24 @@ impl Producer {
         })
     }
 
-    /// Shows what it counts.
+    /// Registers its metrics.
     pub fn register(&self, metrics: &Metrics) {
         self.status
             .register(metrics, &self.spool, self.client.counters());
     }
 
-    /// What keeps it from its work now, if anything does.
+    /// The reason why it is not ready, if it is not.
     pub fn problem(&self) -> Option<String> {
         self.status.problem()
     }
 
-    /// Polls at once and then each interval, and sends what it fetched, until `shutdown`. Then it
-    /// begins with no more cities, and ends when those in hand have been sent, or at the deadline;
-    /// what was not sent stays in the spool.
+    /// Polls at once and then each interval, and sends what it fetches, until `shutdown`. Then it
+    /// starts no more cities, and ends when the messages of the running poll are sent, or at the
+    /// deadline. Messages that were not sent stay in the spool.
     ///
     /// # Errors
     /// When the first poll shows that the key or a city is wrong, or the topic cannot be created.
-    /// Everything later it outlives.
+    /// Later errors are retried.
     pub async fn run(&self, shutdown: CancellationToken) -> Result<Produced, Error> {
         let ending = shutdown.child_token();
         let polling = async {
@@ -136,7 +139,7 @@ impl Producer {
         Ok(self.produced())
     }
 
-    /// What waits and is not on disk goes with this process.
+    /// Messages that wait and are not on disk are lost when this process ends.
     fn refuse_unwritten(&self) -> Result<(), Error> {
         let lost = self.spool.unwritten();
         if lost > 0 {
@@ -146,8 +149,7 @@ impl Producer {
         Ok(())
     }
 
-    /// Drops `work` when the deadline has passed since `ending`. That loses nothing that is in the
-    /// spool.
+    /// Drops `work` at the deadline after `ending`. Messages in the spool are kept.
     async fn by_deadline<T>(
         &self,
         ending: &CancellationToken,
@@ -163,11 +165,11 @@ impl Producer {
         }
     }
 
-    /// Polls once, and sends what it fetched and what was left in the spool.
+    /// Polls once, and sends what it fetched and everything in the spool.
     ///
     /// # Errors
-    /// When a city could not be polled, though the others were sent, or when Kafka did not take
-    /// everything. What it did not answer to stays in the spool.
+    /// When a city could not be polled, though the others were sent, or when Kafka did not confirm
+    /// everything. Unconfirmed messages stay in the spool.
     pub async fn once(&self, shutdown: &CancellationToken) -> Result<Produced, Error> {
         let polled = self.poll_if_room(shutdown).await;
         self.spool.close();
@@ -220,8 +222,8 @@ impl Producer {
         }
     }
 
-    /// Polls, unless the spool is full or cannot be written: what was fetched is never thrown away,
-    /// instead nothing more is fetched.
+    /// Polls, unless the spool is full or cannot be written: fetched messages are never dropped, so
+    /// nothing more is fetched then.
     async fn poll_if_room(&self, ending: &CancellationToken) -> Polled {
         if let Some(why) = self.spool.problem() {
             self.skip(&why);
@@ -230,8 +232,8 @@ impl Producer {
         self.poll(ending).await
     }
 
-    /// Polls every city. No more are begun with after `ending`, or when the key is refused: it is
-    /// the same for all.
+    /// Polls every city. Starts no more after `ending`, or when the key is refused, which is the
+    /// same for all.
     async fn poll(&self, ending: &CancellationToken) -> Polled {
         let mut polled = Polled::default();
         let cities = self.cities.iter().take_while(|_| !ending.is_cancelled());
@@ -267,7 +269,7 @@ impl Producer {
         polled
     }
 
-    /// Leaves a poll out.
+    /// Skips a poll.
     fn skip(&self, why: &str) {
         let waiting = self.spool.waiting();
         if self.status.skipped(why) {
@@ -286,8 +288,8 @@ impl Producer {
     }
 }
 
-/// The message as Kafka gets it. Its time is that of the poll and not of the sending: a day of
-/// messages that waited for Kafka must not fall on the day on which Kafka came back.
+/// The message for Kafka. Its time is that of the poll and not of the sending: messages that waited
+/// for Kafka belong to the day on which they were polled.
 fn outgoing(observation: &Observation) -> Outgoing {
     Outgoing {
         city_id: observation.city_id,
@@ -296,7 +298,7 @@ fn outgoing(observation: &Observation) -> Outgoing {
     }
 }
 
-/// Whether it is the user who has to mend it.
+/// Whether only the user can correct it.
 fn is_mistake(error: &openweather::Error) -> bool {
     matches!(
         error,

@@ -1,5 +1,5 @@
-//! When polls are due: at whole multiples of the interval, so that installations, restarts and
-//! cities keep one beat, and a little after, so that not all clients of the API come in the same
+//! Computes when polls are due: at whole multiples of the interval, so that the times do not depend
+//! on the start of the process, plus jitter, so that not all clients call the API in the same
 //! second.
 
 use std::time::Duration;
@@ -9,13 +9,13 @@ use tokio::time::sleep;
 
 use crate::jitter::jitter;
 
-/// The wall clock may be set and a machine may sleep, of which timers know nothing: look at it this
-/// often.
+/// How often the wall clock is read: timers do not notice that it was set, or that the machine
+/// slept.
 const LOOK: Duration = Duration::from_secs(20);
-/// No poll is later than that for the sake of the others.
+/// Limit of the jitter.
 const JITTER_MAX: Duration = Duration::from_secs(10);
 
-/// The beat of a poller.
+/// The schedule of a poller.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Schedule {
     interval: Duration,
@@ -26,8 +26,8 @@ impl Schedule {
         Self { interval }
     }
 
-    /// Waits until the first poll that is due after `last`, which is a time of this schedule's own
-    /// or that of the start. Returns when it was due.
+    /// Waits until the first poll that is due after `last`: the time of the last poll, or of the
+    /// start. Returns the time at which it was due.
     pub(crate) async fn next(&self, last: DateTime<Utc>) -> DateTime<Utc> {
         let jitter = (self.interval / 20).min(JITTER_MAX).mul_f64(jitter());
         loop {
@@ -39,14 +39,14 @@ impl Schedule {
         }
     }
 
-    /// The multiple to poll at when the last poll was that of `last` and it is `now`. Those that
-    /// were missed stay missed, but for the latest: what the API says now is of now.
+    /// The multiple to poll at `now`, after the poll of `last`. Of missed ones only the latest is
+    /// polled: the API returns present weather only.
     fn due(&self, last: DateTime<Utc>, now: DateTime<Utc>) -> DateTime<Utc> {
         let latest = self.multiple(now);
         if last < latest {
             return latest;
         }
-        // A clock that was set back must not keep us waiting until it is `last` again.
+        // After the clock was set back, the poll must not wait until `last` comes again.
         latest + TimeDelta::from_std(self.interval).unwrap_or_default()
     }
 
@@ -84,11 +84,10 @@ mod tests {
             let found = Schedule::new(interval).due(at(last), at(now));
             assert_eq!(found, at(due), "{interval:?} {last} {now}");
         };
-        // Started off the beat: the first one after that.
+        // Started between two multiples: the next one.
         check("10m", "12:03:20", "12:03:25", "12:10:00");
         check("10m", "12:10:00", "12:10:00.001", "12:20:00");
-        // A poll that took longer than the interval: the one that is due now, and none for those it
-        // ran over.
+        // A poll took longer than the interval: the one that is due now, and none of those before.
         check("10m", "12:10:00", "12:45:00", "12:40:00");
         check("10m", "12:10:00", "12:20:00", "12:20:00");
         // The clock was set back.

@@ -1,7 +1,7 @@
-//! Messages on their way to Kafka, each in a file of its own until Kafka has it.
+//! The spool: messages that wait for Kafka, each in a file of its own.
 //!
-//! Every message passes here, not only while Kafka is away: then nothing has to notice in time that
-//! Kafka went, and a process that is killed between the API and Kafka has lost nothing.
+//! Every message goes through the spool, not only while Kafka is unavailable. The process need not
+//! notice in time that Kafka is gone, and a kill between the API and Kafka loses nothing.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File, TryLockError};
@@ -16,7 +16,7 @@ use tracing::{error, warn};
 
 use crate::error::Error;
 
-/// Most bytes that are sent together.
+/// Bytes of one batch.
 const BATCH_BYTES_MAX: u64 = 4 << 20;
 const LOCK: &str = "lock";
 /// What a write that was cut short leaves behind.
@@ -30,15 +30,15 @@ pub(crate) struct Outgoing {
     pub(crate) value: Bytes,
 }
 
-/// A message that waits. The name of its file says all but the value.
+/// A message that waits. The name of its file has everything but the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Waiting {
-    /// Counts up in the order of the messages.
+    /// Number in the order of the messages.
     number: u64,
     pub(crate) city_id: i64,
     pub(crate) event_time_ms: i64,
     pub(crate) bytes: u64,
-    /// The value itself, where the disk did not take it.
+    /// The value, if it could not be written to disk.
     unwritten: Option<Bytes>,
 }
 
@@ -66,18 +66,18 @@ impl Waiting {
     }
 }
 
-/// A queue on disk with one writer and one reader, of this process alone.
+/// A queue on disk with one writer and one reader, used by one process.
 #[derive(Debug)]
 pub(crate) struct Spool {
     directory: Arc<Path>,
     bytes_max: u64,
     state: Mutex<State>,
-    /// Something came, or nothing will come any more.
+    /// Notified when a message arrives, or the spool is closed.
     changed: Notify,
     /// What waits, as metrics show it.
     pub(crate) messages_gauge: Gauge,
     pub(crate) bytes_gauge: Gauge,
-    /// The operating system lets go of it with the process, however that ends.
+    /// The operating system releases the lock when the process ends, in whatever way.
     _lock: File,
 }
 
@@ -90,8 +90,8 @@ struct State {
 }
 
 impl Spool {
-    /// Opens the spool in `directory`, which is made if it is missing, with what an earlier process
-    /// left in it.
+    /// Opens the spool in `directory`, with the messages of an earlier process. Creates the
+    /// directory if it is missing.
     ///
     /// # Errors
     /// When the directory cannot be used, or another process uses it.
@@ -131,13 +131,13 @@ impl Spool {
         &self.directory
     }
 
-    /// How many messages wait.
+    /// The number of waiting messages.
     pub(crate) fn waiting(&self) -> usize {
         self.lock().waiting.len()
     }
 
-    /// Why no more should come, if that is so. What comes nevertheless is taken: it was fetched
-    /// already.
+    /// The reason why no more messages should be fetched, if there is one. The spool still accepts
+    /// messages that were fetched before.
     pub(crate) fn problem(&self) -> Option<String> {
         let spool = self.directory.display();
         if self.unwritten() > 0 {
@@ -149,7 +149,7 @@ impl Spool {
         is_full.then(|| format!("the spool at {spool} is full (produce.spool_bytes_max)"))
     }
 
-    /// How many of those that wait are not on disk.
+    /// The number of waiting messages that are not on disk.
     pub(crate) fn unwritten(&self) -> usize {
         let state = self.lock();
         let waiting = state.waiting.iter();
@@ -158,8 +158,8 @@ impl Spool {
             .count()
     }
 
-    /// Takes a message. It is on disk when this returns; only if the disk fails it waits in memory,
-    /// since Kafka may well take it.
+    /// Adds a message. It is on disk when this returns. If the disk fails, the message waits in
+    /// memory, since Kafka may still accept it.
     pub(crate) async fn push(&self, message: Outgoing) {
         let number = self.change(|state| {
             state.next += 1;
@@ -190,17 +190,17 @@ impl Spool {
         self.changed.notify_one();
     }
 
-    /// Says that nothing more will come.
+    /// Closes the spool: no more messages will be added.
     pub(crate) fn close(&self) {
         self.change(|state| state.is_closed = true);
         self.changed.notify_one();
     }
 
-    /// The next messages to send, at most `count`, as soon as there are some; none when nothing
-    /// waits or will come.
+    /// Waits for the next messages to send, at most `count`. None when the spool is closed and
+    /// empty.
     ///
-    /// They are the oldest, and of each city one at most: whichever of them fails and is sent
-    /// again, no city's messages change places.
+    /// They are the oldest, with at most one of each city, so that a retry cannot reorder the
+    /// messages of a city.
     pub(crate) async fn batch(&self, count: usize) -> Option<Vec<Waiting>> {
         loop {
             let (batch, is_closed) = {
@@ -217,7 +217,7 @@ impl Spool {
         }
     }
 
-    /// Returns when nothing waits or will come.
+    /// Waits until the spool is closed and empty.
     pub(crate) async fn finished(&self) {
         loop {
             {
@@ -230,7 +230,7 @@ impl Spool {
         }
     }
 
-    /// The message itself; none if somebody removed its file.
+    /// The message; none if its file was removed.
     pub(crate) async fn load(&self, waiting: &Waiting) -> Result<Option<Outgoing>, Error> {
         let value = match &waiting.unwritten {
             Some(value) => value.clone(),
@@ -250,7 +250,7 @@ impl Spool {
         }))
     }
 
-    /// Forgets a message: Kafka has it.
+    /// Removes a message that Kafka has confirmed.
     pub(crate) fn remove(&self, waiting: &Waiting) {
         let path = self.directory.join(waiting.file_name());
         match fs::remove_file(&path) {
@@ -271,7 +271,7 @@ impl Spool {
         });
     }
 
-    /// Changes the state, and then what is shown of it.
+    /// Changes the state, and updates the metrics.
     fn change<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
         let done = work(&mut state);
@@ -300,7 +300,7 @@ fn first_of_each_city(waiting: &VecDeque<Waiting>, count: usize) -> Vec<Waiting>
         .collect()
 }
 
-/// What is in the directory, oldest first. Files that are none of ours stay where they are.
+/// The messages in the directory, oldest first. Other files are ignored.
 fn left_over(directory: &Path) -> io::Result<VecDeque<Waiting>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
@@ -324,7 +324,7 @@ fn left_over(directory: &Path) -> io::Result<VecDeque<Waiting>> {
     Ok(found.into())
 }
 
-/// Under its name a file is whole, also after a power failure.
+/// Writes a file atomically: under its name it is complete, also after a power failure.
 fn write(directory: &Path, name: &str, value: &[u8]) -> io::Result<()> {
     let aside: PathBuf = directory.join(name).with_extension(ASIDE);
     let mut file = File::create(&aside)?;

@@ -1,4 +1,4 @@
-//! How the producer is: what it counts, and whether it can do its work now.
+//! Metrics and readiness of the producer.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,7 +8,7 @@ use engine::metrics::{ByLabel, Counter, Gauge, Metrics, Unit};
 use super::spool::Spool;
 use crate::openweather;
 
-/// Counted since the start, and shown as metrics if somebody registers them.
+/// Counters since the start. They are metrics once they are registered.
 #[derive(Debug, Default)]
 pub(super) struct Status {
     delivered: Counter,
@@ -22,7 +22,7 @@ pub(super) struct Status {
     problems: Mutex<Problems>,
 }
 
-/// What is wrong now, in words for people.
+/// Present problems, as texts for people.
 #[derive(Debug, Default)]
 struct Problems {
     kafka: Option<String>,
@@ -40,14 +40,14 @@ impl Status {
         self.problems().kafka.is_some()
     }
 
-    /// Notes that Kafka is away; returns whether that is news.
+    /// Records that Kafka is unavailable. Returns whether it was available before.
     pub(super) fn kafka_went(&self, why: String) -> bool {
         self.kafka_up.set(0);
         self.problems().kafka.replace(why).is_none()
     }
 
-    /// Counts a message that Kafka has confirmed; returns whether Kafka was away before, or this is
-    /// the first.
+    /// Counts a message that Kafka has confirmed. Returns whether Kafka was unavailable before, or
+    /// this is the first one.
     pub(super) fn message_delivered(&self) -> bool {
         self.kafka_up.set(1);
         let now = SystemTime::now()
@@ -59,7 +59,7 @@ impl Status {
         self.delivered.inc() == 0 || was_away
     }
 
-    /// Messages that Kafka will never take.
+    /// Messages that Kafka will never accept.
     pub(super) fn refused(&self) -> u64 {
         self.refused.get()
     }
@@ -76,7 +76,7 @@ impl Status {
         self.cities.get_or_create(&[("outcome", "failed")]).inc();
     }
 
-    /// A poll has ended; `problem` says why no city could be polled.
+    /// Records the end of a poll; `problem` says why no city could be polled.
     pub(super) fn polled(&self, problem: Option<String>) {
         self.polls.inc();
         let mut problems = self.problems();
@@ -84,13 +84,14 @@ impl Status {
         problems.spool = None;
     }
 
-    /// A poll was left out because the spool is full; returns whether that is news.
+    /// Records that a poll was skipped because the spool is full. Returns whether this is the first
+    /// one.
     pub(super) fn skipped(&self, why: &str) -> bool {
         self.skipped.inc();
         self.problems().spool.replace(why.to_owned()).is_none()
     }
 
-    /// What keeps the producer from its work now.
+    /// The reason why the producer is not ready.
     pub(super) fn problem(&self) -> Option<String> {
         let problems = self.problems();
         let all = [&problems.kafka, &problems.spool, &problems.poll];
@@ -174,7 +175,7 @@ mod tests {
     use super::Status;
 
     #[test]
-    fn a_change_is_news_once_and_what_is_wrong_is_told_together() {
+    fn each_change_is_reported_once_and_problems_are_joined() {
         let status = Status::default();
         let at_first = "no message has reached Kafka yet";
         assert_eq!(status.problem().as_deref(), Some(at_first));

@@ -1,4 +1,4 @@
-//! The topic that is produced to: how its brokers are reached, and that it is there.
+//! The topic that the producer sends to: its brokers, and its creation.
 
 use std::time::Duration;
 
@@ -11,18 +11,21 @@ use tracing::info;
 use crate::error::Error;
 use crate::source::kafka::{ASK_LIMIT, Context, KafkaOptions, metadata};
 
-/// What brokers read as "your own default".
+/// The value that makes brokers use their own default.
 const BROKERS_DEFAULT: i32 = -1;
 
-/// The topic, what it is created with if it is absent, and how messages travel to it.
+/// The topic, and its settings.
 #[derive(Debug, Clone)]
 pub struct Topic {
+    /// Brokers and name.
     pub kafka: KafkaOptions,
-    /// Of a topic that is created, these three; where none, the brokers' default.
+    /// Number of partitions of a topic that is created; none for the default of the brokers.
     pub partitions: Option<i32>,
+    /// Replication factor of a topic that is created; none for the default of the brokers.
     pub replication: Option<i32>,
+    /// Retention of a topic that is created; none for the default of the brokers.
     pub retention: Option<Duration>,
-    /// As Kafka names it.
+    /// The name that Kafka uses.
     pub compression: &'static str,
 }
 
@@ -31,10 +34,10 @@ impl Topic {
         self.kafka.client("isobar-produce")
     }
 
-    /// Creates the topic unless it is there. `producer` hears what `context` hears.
+    /// Creates the topic unless it exists. `producer` must have been made with `context`.
     ///
     /// # Errors
-    /// When no broker answers or lets us in, or they refuse to create it.
+    /// When no broker answers, the brokers refuse the login, or they refuse to create the topic.
     pub(super) async fn ensure(
         &self,
         producer: &FutureProducer<Context>,
@@ -43,7 +46,8 @@ impl Topic {
         let (name, asking) = (self.kafka.topic.clone(), producer.clone());
         let heard = context.clone();
         let asked = tokio::task::spawn_blocking(move || {
-            // Asking for one topic by name makes some brokers create it, by their own defaults.
+            // All topics are requested: a request for one topic makes some brokers create it with
+            // their defaults.
             let all = metadata(asking.client(), None, || heard.is_refused())?;
             Ok(all.topics().iter().any(|topic| topic.name() == name))
         });
@@ -102,7 +106,7 @@ impl Topic {
     }
 }
 
-/// Whether the brokers will say the same the next time.
+/// Whether the refusal is permanent.
 fn is_refusal(code: RDKafkaErrorCode) -> bool {
     matches!(
         code,

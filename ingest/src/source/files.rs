@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[test]
-    fn export_files_are_told_by_their_names() {
+    fn file_kind_follows_from_name() {
         let check = |path: &str, expected: Name| {
             assert_eq!(Name::of(&Path::from(path), 1), expected, "{path}");
         };

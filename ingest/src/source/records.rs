@@ -181,7 +181,7 @@ mod tests {
     use super::{BLOCK_BYTES, Gathered};
 
     #[test]
-    fn what_is_gathered_is_sealed_in_its_order() {
+    fn sealed_blocks_keep_order_of_pushes() {
         let mut gathered = Gathered::new("kafka");
         assert!(gathered.is_empty());
         gathered.push((0, 7), Some(1), Some(b"key"), Some(b"value"));
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_that_long_keys_have_filled_holds_no_room_for_values() {
+    fn block_filled_by_keys_allocates_no_values() {
         let mut gathered = Gathered::new("kafka");
         let key = vec![b'k'; BLOCK_BYTES];
         gathered.push((0, 0), None, Some(&key), Some(b"value"));

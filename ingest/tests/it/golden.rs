@@ -1,12 +1,13 @@
-//! Golden tests: beside each query and table file lies a script that makes the few rows it needs, runs the
-//! real file and says what is in the lake afterwards.
+//! Golden tests: beside each query and table file lies a script that makes the few rows it needs,
+//! runs the real file and says what is in the lake afterwards.
 //!
 //! Besides SQL a script has three statements of its own:
 //!
 //! - `LAND`, followed by export lines: lands them, and answers what became of them.
-//! - `INSERT INTO table (columns) VALUES …` puts rows into a declared table; columns not named are null.
-//! - `RUN name parameter=value …` runs a query, for all days unless one is given, and answers what it
-//!   published.
+//! - `INSERT INTO table (columns) VALUES …` puts rows into a declared table; columns not named are
+//!   null.
+//! - `RUN name parameter=value …` runs a query, for all days unless one is given, and answers what
+//!   it published.
 //!
 //! `make bless` rewrites the answers.
 
@@ -130,7 +131,8 @@ impl Golden {
         ]])
     }
 
-    /// Lets DataFusion insert into an empty table of the declared columns, and moves its rows to the lake.
+    /// Lets DataFusion insert into an empty table of the declared columns, and moves its rows to
+    /// the lake.
     async fn insert(&self, statement: &str) -> Result<Rows, Box<dyn Error>> {
         let name = statement.split_whitespace().nth(2).unwrap_or_default();
         let mut declared = self.world.declarations.tables();

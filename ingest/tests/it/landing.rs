@@ -24,7 +24,8 @@ async fn rows(world: &World, sql: &str) -> String {
     lines.join("\n")
 }
 
-/// An export line of Paris with this temperature, taken by Kafka at this local time; `observed` is UTC.
+/// An export line of Paris with this temperature, taken by Kafka at this local time; `observed` is
+/// UTC.
 fn line(offset: i64, event_time: &str, observed: &str, temp: f64) -> String {
     let observed: chrono::DateTime<chrono::Utc> = observed.parse().expect("an instant");
     let observed = observed.timestamp();

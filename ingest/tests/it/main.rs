@@ -1,4 +1,5 @@
-//! Landing and running in a lake in a local directory, with the repository's own declarations and queries.
+//! Landing and running in a lake in a local directory, with the repository's own declarations and
+//! queries.
 
 mod golden;
 mod landing;

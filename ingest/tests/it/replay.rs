@@ -14,8 +14,8 @@ const MESSAGE: &str = concat!(
     r#""forecast": {"list": [{"dt": 1768471200, "main": {"temp": 1.5}}, {"dt": 1768474800}]}}"#
 );
 
-/// A line that is good, one too hot, a broken one, and twice one whose temperature is text and which does not begin with
-/// its identity.
+/// A line that is good, one too hot, a broken one, and twice one whose temperature is text and
+/// which does not begin with its identity.
 fn lines() -> Vec<String> {
     let identity = |offset| {
         format!(
@@ -114,7 +114,7 @@ async fn replayed_dead_letter_becomes_rows_and_is_removed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_a_killed_replay_has_landed_is_not_landed_twice() {
+async fn rows_of_killed_replay_are_landed_once() {
     let world = world().await;
     world.replay(Filter::default(), false).await;
     // The state after a crash: the rows are committed, and their dead letters are still there.

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_record_is_refused_with_its_line() {
+    fn malformed_record_is_refused_with_its_line() {
         for wrong in [
             "query\nSELECT 1",
             "query\n----\n1",

@@ -1,4 +1,4 @@
-//! Messages made to do harm: each must be judged in a time that follows from its size.
+//! Messages made to do harm: each must be validated in time proportional to its size.
 
 use super::{reason, shape};
 use crate::message::{Decoder, Reason, Shape};

@@ -1,7 +1,9 @@
-//! What a message means by other means: `serde_json` reads it, and a few plain rules judge what was read.
+//! What a message means by other means: `serde_json` reads it, and a few plain rules judge what was
+//! read.
 //!
-//! `serde_json` alone is laxer than the decoder: it takes duplicate keys (here they are seen, because members are kept
-//! as a list), 128 levels, strings of any length, and numbers that vanish to zero.
+//! `serde_json` alone is laxer than the decoder: it takes duplicate keys (here they are seen,
+//! because members are kept as a list), 128 levels, strings of any length, and numbers that vanish
+//! to zero.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Random messages, sound and damaged, always the same ones: the decoder must agree with the oracle on each, and what
-//! it refuses must leave no trace.
+//! Random messages, sound and damaged, always the same ones: the decoder must agree with the oracle
+//! on each, and what it refuses must leave no trace.
 
 use arrow::array::{Array, ArrayData, StructArray};
 

@@ -5,7 +5,8 @@ use arrow::array::Array;
 use super::{decode, reason, row, shape};
 use crate::message::{Decoder, Reason, Shape};
 
-/// Whether the message is refused for the reason, alike when the value is read and when nobody reads it.
+/// Whether the message is refused for the reason, alike when the value is read and when nobody
+/// reads it.
 fn check_value(value: &str, expected: Option<Reason>) {
     let message = format!("{{\"a\": {value}}}");
     for declaration in ["", "a = 'json'"] {
@@ -158,7 +159,8 @@ fn duplicate_keys() {
     check_value(r#"{"b":{"c":1},"c":{"b":1,"c":1}}"#, None);
     check_value(r#"[{"b":1},{"b":1}]"#, None);
     check_value(r#"{"b":1,"B":1,"b ":1,"b\u0000":1,"\\u0062":1}"#, None);
-    // Equal in length, in their first and in their last eight bytes, so only their texts tell them apart.
+    // Equal in length, in their first and in their last eight bytes, so only their texts tell them
+    // apart.
     check_value(r#"{"01234567a01234567":1,"01234567b01234567":1}"#, None);
     check_value(
         r#"{"01234567a01234567":1,"01234567b01234567":1,"01234567a01234567":1}"#,

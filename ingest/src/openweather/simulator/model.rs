@@ -1,7 +1,8 @@
 //! A small atmosphere: seasons and days from the sun, weather from passing fronts.
 //!
-//! It is no forecast model. It has to look right to a person, to obey the API's value ranges, and to
-//! be quick: everything is a handful of smooth random waves around what sun and latitude dictate.
+//! It is no forecast model. It has to look right to a person, to obey the API's value ranges, and
+//! to be quick: everything is a handful of smooth random waves around what sun and latitude
+//! dictate.
 
 use std::f64::consts::TAU;
 

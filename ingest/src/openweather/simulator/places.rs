@@ -28,8 +28,8 @@ pub(crate) struct Place {
     pub(crate) climate: Climate,
 }
 
-/// A part of a place that the API knows by an id and a name of its own: asked for Paris at the coordinates that the geocoder
-/// gives, it answers with Palais-Royal.
+/// A part of a place that the API knows by an id and a name of its own: asked for Paris at the
+/// coordinates that the geocoder gives, it answers with Palais-Royal.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct District {
     pub(crate) id: u64,
@@ -312,7 +312,8 @@ impl Place {
         PLACES.iter().find(is_near)
     }
 
-    /// Whether the API knows the place itself there, and not its district: within about a kilometre of the middle.
+    /// Whether the API knows the place itself there, and not its district: within about a kilometre
+    /// of the middle.
     pub(crate) fn has_its_middle_at(&self, lat: f64, lon: f64) -> bool {
         (self.lat - lat).abs() <= 0.01 && (self.lon - lon).abs() <= 0.01
     }

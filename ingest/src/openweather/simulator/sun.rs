@@ -41,7 +41,8 @@ pub(crate) fn sun(place: &Place, seconds: i64) -> Sun {
     }
 }
 
-/// Sunrise and sunset in UTC epoch seconds on the place's calendar day; none in polar day and night.
+/// Sunrise and sunset in UTC epoch seconds on the place's calendar day; none in polar day and
+/// night.
 pub(crate) fn rise_and_set(place: &Place, seconds: i64) -> Option<(i64, i64)> {
     let local_day = (seconds + place.utc_offset_s(seconds)).div_euclid(DAY_S);
     let noon = local_day * DAY_S + DAY_S / 2;

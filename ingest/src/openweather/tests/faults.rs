@@ -250,7 +250,8 @@ async fn the_weather_of_a_city_is_asked_for_as_the_user_named_it() {
 
 #[tokio::test]
 async fn a_name_that_only_the_geocoder_knows_is_asked_for_by_its_coordinates() {
-    // The geocoder answers, then one of the three calls is for the weather by name, which the API may not know.
+    // The geocoder answers, then one of the three calls is for the weather by name, which the API
+    // may not know.
     let not_found = || {
         Fault::json(
             "404 Not Found",

@@ -87,7 +87,7 @@ async fn a_batch_holds_each_city_once_and_is_bounded() {
 }
 
 #[tokio::test]
-async fn it_is_full_at_its_limit_and_counts_what_it_holds() {
+async fn spool_is_full_at_its_limit() {
     let directory = tempfile::tempdir().expect("a directory");
     let spool = open(directory.path());
     for (value, is_full) in [
@@ -156,7 +156,7 @@ async fn a_disk_that_takes_nothing_does_not_lose_the_message() {
 }
 
 #[tokio::test]
-async fn what_was_cut_short_or_is_none_of_ours_is_no_message() {
+async fn partial_and_foreign_files_are_ignored() {
     let directory = tempfile::tempdir().expect("a directory");
     let cut_short = "00000000000000000007_1_2.tmp";
     for name in [
@@ -173,7 +173,7 @@ async fn what_was_cut_short_or_is_none_of_ours_is_no_message() {
 }
 
 #[tokio::test]
-async fn a_file_that_somebody_removed_is_no_failure() {
+async fn removed_file_is_skipped() {
     let directory = tempfile::tempdir().expect("a directory");
     let spool = open(directory.path());
     spool.push(outgoing(1, "a")).await;
@@ -195,7 +195,7 @@ fn a_place_that_cannot_be_used_is_named() {
 }
 
 #[test]
-fn names_of_files_say_what_they_hold() {
+fn file_name_has_number_city_and_time() {
     for (number, city_id, name) in [
         (0, 2_988_507, "00000000000000000000_2988507_12.json"),
         (u64::MAX, -1, "18446744073709551615_-1_12.json"),
