@@ -32,9 +32,13 @@ pub struct Declarations {
 /// One declared table.
 #[derive(Clone, Debug)]
 pub struct Declaration {
+    /// Name of the table in the lake.
     pub name: TableName,
+    /// Topic whose messages become its rows.
     pub topic: String,
+    /// Path of the table file.
     pub path: PathBuf,
+    /// Columns, partition columns and description.
     pub schema: TableSchema,
     pub(crate) refusals: Vec<Refuse>,
     pub(crate) text: String,

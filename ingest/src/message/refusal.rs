@@ -12,7 +12,9 @@ const PATH_BYTES_MAX: usize = 80;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {detail}")]
 pub struct Refusal {
+    /// Kind of the fault.
     pub reason: Reason,
+    /// Place and cause, for people.
     pub detail: String,
 }
 

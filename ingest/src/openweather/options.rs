@@ -16,7 +16,9 @@ use crate::jitter::jitter;
 pub struct Options {
     /// `https://api.openweathermap.org`, or where a simulator or a gateway listens.
     pub base_url: Url,
+    /// Key of the account.
     pub api_key: ApiKey,
+    /// Units of the values in the messages.
     pub units: Units,
     /// Of the forecast's descriptions and place name; the current weather stays English, because
     /// its texts are what the landed tables show.
@@ -25,6 +27,7 @@ pub struct Options {
     pub timeout: Duration,
     /// What the plan allows, over all cities and endpoints; `None` is unlimited.
     pub calls_per_minute: Option<NonZeroU32>,
+    /// Pauses and number of attempts after transient failures.
     pub retry: Retry,
     /// How many cities [`observe_all`](super::Client::observe_all) works on side by side.
     pub cities_at_once: usize,

@@ -33,11 +33,17 @@ const ALIVE_EVERY: Duration = Duration::from_secs(15);
 /// A database, and how to connect to it.
 #[derive(Clone, Debug)]
 pub struct PostgresOptions {
+    /// Host name, address, or directory of a Unix socket.
     pub host: String,
+    /// Port of the server.
     pub port: u16,
+    /// Name of the database.
     pub database: String,
+    /// User of the login.
     pub user: String,
+    /// Password of the login, if it needs one.
     pub password: Option<Secret>,
+    /// Whether and how TLS protects the connection.
     pub protection: Protection,
     /// Time limit of one transaction.
     pub timeout: Duration,

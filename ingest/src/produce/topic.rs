@@ -17,10 +17,13 @@ const BROKERS_DEFAULT: i32 = -1;
 /// The topic, and its settings.
 #[derive(Debug, Clone)]
 pub struct Topic {
+    /// Brokers and name.
     pub kafka: KafkaOptions,
-    /// Settings of a topic that is created; for none the default of the brokers applies.
+    /// Number of partitions of a topic that is created; none for the default of the brokers.
     pub partitions: Option<i32>,
+    /// Replication factor of a topic that is created; none for the default of the brokers.
     pub replication: Option<i32>,
+    /// Retention of a topic that is created; none for the default of the brokers.
     pub retention: Option<Duration>,
     /// The name that Kafka uses.
     pub compression: &'static str,
