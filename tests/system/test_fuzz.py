@@ -1,6 +1,6 @@
 """Random statements over random tables, with a fixed seed: seconds here, minutes with the full counts. `make fuzz-sql` has any.
 
-docs/adr/0025-random-statements-judge-sql.md says how they are judged.
+docs/adr/0025-random-statements-test-sql.md says how they are judged.
 """
 
 import json
