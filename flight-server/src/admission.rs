@@ -1,7 +1,7 @@
-//! The statements that run now: how many may, which can be cancelled, and that all end before the process does.
+//! Admission: limits how many statements run, finds those to cancel, and tracks all until shutdown.
 //!
-//! Some places are kept for statements that the planner estimates to be small, so that a look at a table is answered
-//! also when large ones have taken all others. A place is free when its statement has really ended, which is later than
+//! With `serve.queries_max` of 8 or more, one place in eight is reserved for statements that the planner estimates to be
+//! small, so that a look at a table is answered while large ones have taken all others. A place is free when its statement has really ended, which is later than
 //! the client's answer if a function or a join computes that cannot be interrupted.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ use crate::metrics::{Counters, Outcome};
 #[derive(Debug)]
 pub(crate) struct Running {
     places: Arc<Semaphore>,
-    /// Fewer than places: what is left is for small statements.
+    /// A second permit for large statements; there are fewer of these, so some places stay free for small ones.
     large: Arc<Semaphore>,
     /// Statements that are planned without being run.
     planning: Arc<Semaphore>,
@@ -61,7 +61,7 @@ pub(crate) struct Place {
     _permit: Arc<OwnedSemaphorePermit>,
 }
 
-/// Of this many places one is kept for small statements.
+/// One of this many places is reserved for small statements.
 const PLACES_PER_RESERVED: usize = 8;
 
 impl Running {
@@ -153,7 +153,7 @@ impl Query {
         self.place.clone()
     }
 
-    /// Lets a statement run whose plan is known: a large one if others leave a place for it.
+    /// Admits a planned statement. A large one needs a permit for large statements.
     pub(crate) fn admit(&mut self, size: StatementSize) -> Result<(), Status> {
         if size == StatementSize::Small {
             return Ok(());

@@ -1,7 +1,7 @@
 //! The connections of clients: how many are served, and that one more is told so.
 //!
-//! A connection takes its place with its first request and keeps it until it is closed. Who finds none is
-//! refused, and may ask again on the same connection.
+//! A connection takes its place with its first request and keeps it until it is closed. A connection without
+//! a free place is refused, and its client may ask again on it.
 
 use std::io;
 use std::pin::Pin;

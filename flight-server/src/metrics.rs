@@ -17,7 +17,7 @@ pub(crate) enum Outcome {
     Ok,
     /// The client's mistake.
     Refused,
-    /// Ours, or the storage's.
+    /// A failure of the service or of the storage, or no free place for the statement.
     Failed,
     TimedOut,
     /// Cancelled, or the client went away.

@@ -1,7 +1,7 @@
 //! Plans that requests for one statement share.
 //!
 //! A driver asks for one statement up to three times (Prepare, GetFlightInfo, DoGet) and a dashboard asks for it again
-//! and again. While no table that it reads has a newer version, the plan would be the same one each time.
+//! and again. While no table that it reads has a newer version, the logical plan would be the same one each time.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::parameters;
 
-/// One that nobody used for so long is forgotten.
+/// Idle time after which a prepared statement is dropped.
 const AGE_MAX: Duration = Duration::from_secs(60 * 60);
 /// Most bytes of all texts and values together.
 const BYTES_MAX: usize = 64 << 20;

@@ -30,14 +30,14 @@ use crate::sql_info::About;
 
 /// Largest message that a client may send: a statement, or values of its parameters.
 const REQUEST_BYTES_MAX: usize = 2 << 20;
-/// Results of one connection that are fetched at once, and requests that are.
+/// Concurrent HTTP/2 streams of one connection, and concurrent requests among them.
 const STREAMS_MAX: u32 = 128;
 const REQUESTS_MAX: usize = 32;
-/// A connection whose other side answers nothing for so long is dead.
-const ALIVE_EVERY: Duration = Duration::from_secs(30);
-const ALIVE_WITHIN: Duration = Duration::from_secs(20);
-/// What cancelled statements are given to tell their clients so.
-const FAREWELL: Duration = Duration::from_secs(2);
+/// Interval of keep-alive pings, and how long the client may take to answer one.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Grace period in which cancelled statements report to their clients.
+const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
 /// What is served.
 #[derive(Clone, Debug)]
@@ -53,10 +53,11 @@ pub struct Server {
     pub version: &'static str,
 }
 
-/// What clients can ask for has an end.
+/// The limits of one server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// From the request for a result to its last row.
+    /// All requests of one statement together, from planning to the last row. The wait for memory, two seconds at most,
+    /// does not count.
     pub query_timeout: Duration,
     pub connections_max: usize,
     pub queries_max: usize,
@@ -165,8 +166,8 @@ async fn serve(
     let serving = tonic::transport::Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .concurrency_limit_per_connection(REQUESTS_MAX)
-        .http2_keepalive_interval(Some(ALIVE_EVERY))
-        .http2_keepalive_timeout(Some(ALIVE_WITHIN))
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(InterceptedService::new(service, admit))
         .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     let mut serving = Box::pin(serving);
@@ -181,10 +182,10 @@ async fn serve(
             let statements = running.cancel_all();
             warn!(statements, ?deadline, "cancelled what did not end in time");
             // Connections that do not even close then are left to the end of the process.
-            let _ = tokio::time::timeout(FAREWELL, serving).await;
+            let _ = tokio::time::timeout(CANCEL_GRACE, serving).await;
         }
     }
     running.tasks.close();
-    let _ = tokio::time::timeout(FAREWELL, running.tasks.wait()).await;
+    let _ = tokio::time::timeout(CANCEL_GRACE, running.tasks.wait()).await;
     Ok(())
 }

@@ -1,5 +1,4 @@
-//! What a request asks for, done: statements are announced, run and given values; everything else that can be
-//! asked for is answered by [`Answers`].
+//! Executes requests: describes, runs and binds statements. Questions about the lake go to [`Answers`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -77,7 +76,7 @@ impl Service {
         Ok((schema, run))
     }
 
-    /// Why `update`, which a client sent as one, is none: SQL only reads.
+    /// The error for a statement that a client sent as an update. All SQL here is read-only.
     pub(crate) async fn refuse_update(&self, update: &Prepared) -> Status {
         match self.plan(update, &self.budget(update.spent)).await {
             Err(refusal) => refusal,
@@ -97,7 +96,7 @@ impl Service {
         let asked = asked.clone();
         self.wait_for_memory().await?;
         let place = self.running.begin_planning()?;
-        let planning = apart(async move {
+        let planning = on_planning_thread(async move {
             let planned = plans.plan(&session, &asked.text, &asked.parameters).await;
             drop(place);
             planned
@@ -118,7 +117,7 @@ impl Service {
         let (session, plans) = (self.session.clone(), Arc::clone(&self.plans));
         let preparing = prepare(session, plans, run, query.place());
         let prepared = tokio::select! {
-            prepared = apart(preparing) => prepared,
+            prepared = on_planning_thread(preparing) => prepared,
             () = query.token.cancelled() => Err(Status::cancelled("the statement was cancelled")),
             () = tokio::time::sleep_until(budget.deadline()) => Err(budget.exhausted()),
         };
@@ -156,7 +155,7 @@ impl Service {
         }
         let sealed = parameters::sealed(sent);
         let looked_at = sealed.clone();
-        let row = apart(async move { parameters::open(&looked_at) }).await?;
+        let row = on_planning_thread(async move { parameters::open(&looked_at) }).await?;
         let bound = row.map_or_else(Bytes::new, |_| sealed);
         self.prepared.bind(&handle, bound, Instant::now())?;
         Ok(DoPutPreparedStatementResult {
@@ -165,8 +164,8 @@ impl Service {
     }
 }
 
-/// Plans what a ticket asks for, down to what will run. The statement keeps its `place` as long as this goes on, also when
-/// its client has got its answer.
+/// Plans what a ticket asks for, down to the physical plan. Planning holds `place` until it ends, also after the client
+/// has been answered (time limit, cancellation).
 async fn prepare(
     session: Session,
     plans: Arc<Plans>,
@@ -193,12 +192,13 @@ async fn prepare(
     })
 }
 
-/// Plans on a thread of its own. The planner computes as long as a statement is large, without looking up, and must
-/// keep no connection waiting; nor must it wait for statements that run.
-async fn apart<T: Send + 'static>(
+/// Runs `work` on a blocking thread. Planning is CPU-bound, never yields, and takes longer for larger statements: here it
+/// stalls no connection, and does not queue behind statements that run.
+async fn on_planning_thread<T: Send + 'static>(
     work: impl Future<Output = Result<T, Status>> + Send + 'static,
 ) -> Result<T, Status> {
     let runtime = Handle::current();
     let task = tokio::task::spawn_blocking(move || runtime.block_on(work));
-    task.await.unwrap_or_else(|_panic| Err(rows::broke_off()))
+    task.await
+        .unwrap_or_else(|_panic| Err(rows::task_panicked()))
 }

@@ -1,10 +1,9 @@
-//! The way of rows to a client: one task makes and encodes them, a little ahead of the connection; another ends it
-//! when client, time or patience do.
+//! Streams rows to a client. One task computes and encodes them, a little ahead of the connection; another stops it when
+//! the client disconnects, the time limit passes, or the statement is cancelled or exceeds its memory.
 //!
-//! Rows are made on a runtime of their own: an operator may compute for seconds without looking up, and what
-//! keeps time, connections and health must not wait for it. That time is kept by a task and not by the
-//! connection has a reason too: one whose client does not read is never asked for more, and would hold the
-//! statement for ever.
+//! Rows are computed on a runtime of their own: an operator may compute for seconds without yielding, and the time
+//! limits, connections and health of the service must not wait for it. A separate task enforces the time limit, because
+//! a stream whose client stops reading is never polled and could not time itself out.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -34,10 +33,10 @@ use crate::wire::Wire;
 /// What leaves for a client.
 pub(crate) type Messages = BoxStream<'static, Result<FlightData, Status>>;
 
-/// Aimed at; clients take 4 MB by default, and rows differ in size.
+/// Target size of a message. gRPC clients accept 4 MB by default, and rows differ in size.
 const MESSAGE_BYTES: usize = 2 << 20;
 /// Messages that wait for the connection.
-const AHEAD: usize = 2;
+const PREFETCH_MESSAGES: usize = 2;
 
 /// Sends rows that are there already.
 pub(crate) fn of_batch(batch: RecordBatch) -> Messages {
@@ -64,7 +63,7 @@ pub(crate) struct Rows {
     pub(crate) wire: Wire,
 }
 
-/// What ends a statement although it could go on.
+/// Limits that stop a running statement.
 #[derive(Debug)]
 struct Limits {
     budget: Budget,
@@ -82,7 +81,7 @@ impl Limits {
 
 /// Sends the rows of `made`, which runs on the runtime `queries`, as long as `budget` lasts.
 pub(crate) fn of_query(query: Query, made: Made, budget: Budget, queries: &Handle) -> Messages {
-    let (sender, messages) = mpsc::channel(AHEAD);
+    let (sender, messages) = mpsc::channel(PREFETCH_MESSAGES);
     let Made { rows, memory } = made;
     let work = hand_over(rows, sender.clone(), query.counters().clone());
     let work = AbortOnDropHandle::new(queries.spawn(memory.count(work)));
@@ -97,7 +96,7 @@ pub(crate) fn of_query(query: Query, made: Made, budget: Budget, queries: &Handl
     outgoing.boxed()
 }
 
-/// Runs a statement and hands over all its rows, unless nobody takes them.
+/// Runs a statement and hands over its rows until the receiver is dropped.
 async fn hand_over(
     rows: Rows,
     sender: mpsc::Sender<FlightData>,
@@ -108,7 +107,7 @@ async fn hand_over(
         context,
         wire,
     } = rows;
-    // Here and not before: what it starts runs on the runtime that it is started on.
+    // Called here and not before: DataFusion spawns its tasks on the current runtime.
     let rows = execute_stream(plan, context).map_err(status::of_rows)?;
     let schema = Arc::clone(wire.schema());
     let counted = counters.rows.clone();
@@ -143,7 +142,7 @@ async fn watch(
 ) {
     let outcome = tokio::select! {
         biased;
-        done = &mut work => done.unwrap_or_else(|_panic| Err(broke_off())),
+        done = &mut work => done.unwrap_or_else(|_panic| Err(task_panicked())),
         () = query.token.cancelled() => Err(Status::cancelled("the statement was cancelled")),
         () = sender.closed() => Err(gone()),
         exceeded = limits.exceeded() => Err(exceeded),
@@ -184,15 +183,15 @@ impl Stream for Outgoing {
                 return Poll::Ready(None);
             };
             let end = ready!(Pin::new(ended).poll(context));
-            // What came between the two looks is sent before the end.
-            self.end = Some(end.unwrap_or_else(|_gone| Err(broke_off())));
+            // Messages that arrived since the poll above are sent before the end.
+            self.end = Some(end.unwrap_or_else(|_gone| Err(task_panicked())));
             self.ended = None;
         }
     }
 }
 
 /// The status of a statement whose task is gone: it panicked, or the process ends.
-pub(crate) fn broke_off() -> Status {
+pub(crate) fn task_panicked() -> Status {
     Status::internal("the statement broke off")
 }
 

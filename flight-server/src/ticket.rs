@@ -1,4 +1,4 @@
-//! What a client is given to fetch a result with. It holds all that is needed, so that the server remembers
+//! The ticket that a client fetches a result with. It holds everything that the server needs, so the server keeps
 //! nothing between the two requests.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -11,7 +11,7 @@ use prost::Message;
 use tonic::Status;
 use uuid::Uuid;
 
-/// A statement to run. A client could as well have sent what it holds, so it is not sealed.
+/// A statement to run. It is neither signed nor encrypted: it holds nothing that a client could not send itself.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct Ticket {
     /// Names the run, so that it can be cancelled.
@@ -46,7 +46,7 @@ impl Ticket {
         Duration::from_millis(self.spent_ms)
     }
 
-    /// As it travels.
+    /// The ticket as Flight sends it.
     pub(crate) fn sealed(&self) -> arrow_flight::Ticket {
         let statement_handle = self.encode_to_vec().into();
         let statement = TicketStatementQuery { statement_handle };

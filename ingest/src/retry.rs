@@ -54,7 +54,7 @@ pub(crate) async fn retry_transient<T: Default>(
             let error = error_chain(&error);
             warn!(
                 error,
-                "stopped; what was in hand is not committed, and the next start takes it again"
+                "stopped; the next start reads uncommitted messages again"
             );
             return Ok(T::default());
         }

@@ -17,8 +17,10 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
+from support import handmade
 from support.fixtures import LONG
 from support.flight import Server
+from support.handmade import File
 
 CHANGES, TABLES = (50, 6) if LONG else (12, 1)
 SEED = 20260115
@@ -213,3 +215,17 @@ def test_no_change_of_another_writer_makes_an_answer_wrong(lakes, seed, record_p
                     assert as_told(found) == as_told(expected), f"{statement} after {dict(made)}"
     record_property("changes", dict(made))
     assert len(made) > (8 if LONG else 4)
+
+
+def test_table_recreated_with_another_partition_type_is_read(lakes):
+    """The log of the new table has entries after the version that was read, whose partition values do not fit the old type."""
+    lake = lakes.new("local")
+    rows = pyarrow.table({"id": pyarrow.array([1, 2], pyarrow.int64())})
+    statement = "SELECT p, count(*) AS n FROM recreated GROUP BY p ORDER BY p"
+    with Server(lake.isobar) as server:
+        handmade.write(lake.place, "recreated", [File(rows, values={"p": "2026-01-15"})], partition={"p": "date"})
+        assert server.rows(statement) == [{"p": date(2026, 1, 15), "n": 2}]
+        shutil.rmtree(f"{lake.place.lake_url}/recreated".removeprefix("file://"))
+        files = [File(rows, values={"p": place}) for place in ("Oslo", "Paris", "Rome")]
+        handmade.write(lake.place, "recreated", files, partition={"p": "string"})
+        assert server.rows(statement) == [{"p": place, "n": 2} for place in ("Oslo", "Paris", "Rome")]

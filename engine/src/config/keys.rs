@@ -398,8 +398,8 @@ pub(crate) const KEYS: &[Key] = &[
         Unset("1h"),
         "Longest time of one run, of all its partitions together. Unless it is set, there is no limit.",
     ),
-    Key::new("land.rows_max", COUNT, Value("500000"), "Most messages in one commit."),
-    Key::new("land.bytes_max", Kind::Size, Value("256MiB"), "Most bytes of messages in one commit."),
+    Key::new("land.rows_max", COUNT, Value("500000"), "Rows that all topics of a process hold together before those with their share of them are committed."),
+    Key::new("land.bytes_max", Kind::Size, Value("256MiB"), "Bytes of messages that all topics of a process hold together before those with their share are committed."),
     Key::new(
         "land.interval",
         Kind::Duration,

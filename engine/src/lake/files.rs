@@ -6,15 +6,14 @@ use std::sync::Arc;
 
 use super::snapshot_file::SnapshotFile;
 
-/// How many recent files a version keeps apart before they are merged into a new base: this number,
-/// or in a large table one eighth of the base.
+/// Recent files are merged into a new base when they exceed this number and this share of the base.
 const RECENT_MIN: usize = 64;
 const RECENT_SHARE: usize = 8;
 
 /// The data files of one version: a short list of recent files over a base that versions share.
 ///
-/// A commit copies the recent files only. The base is copied when the recent files outgrow their
-/// share or a file of the base is removed, so the cost of a commit does not grow with the table.
+/// A commit copies the list of recent files, one sixteenth of the table on average. It copies the
+/// base when the recent files outgrow their share, or when it removes a file of the base.
 #[derive(Debug)]
 pub(super) struct Files {
     /// The newest first, all newer than the files of the base.

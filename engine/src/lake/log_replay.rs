@@ -1,11 +1,11 @@
 //! Log replay: from one version of a table to the newest, by the log entries between the two.
 //!
-//! The library would read what it knows of all files again for each version, so a commit would
-//! become more expensive with the size of the table. A replay costs one read per new commit.
+//! delta-rs reads the metadata of all files again for every version, so a refresh would cost as
+//! much as the table is large. A replay costs one read per new commit, and two or three lookups.
 //!
 //! Replay handles commits that add and remove plain data files. Everything else, such as new
 //! metadata, another protocol or a deletion vector, changes how files are read: the caller then
-//! opens the table again through the library.
+//! opens the table again through delta-rs.
 
 use std::collections::HashSet;
 
@@ -19,7 +19,7 @@ const REPLAY_COMMITS_MAX: u64 = 100;
 
 /// What the commits after a version did to the data files of a table.
 ///
-/// The later version has the files of the earlier one without `removed`, and `added` before them.
+/// The later version has `added`, and behind them the files of the earlier one without `removed`.
 #[derive(Debug, Default)]
 pub(super) struct LogDelta {
     /// The version of the last replayed commit.
@@ -37,8 +37,8 @@ pub(super) struct LogDelta {
 /// data files, its entry cannot be parsed, or there are too many commits.
 ///
 /// The entries do not prove that the table is still the same one: a table that was dropped and
-/// recreated may have entries of the same versions. The caller checks that afterwards, see
-/// `Snapshot::refreshed`.
+/// recreated may have entries of the same versions. `Snapshot::refreshed` checks
+/// that with `is_same_log`.
 pub(super) async fn replay_log(table: &Location, version: u64) -> Result<Option<LogDelta>, Error> {
     let mut delta = LogDelta {
         version,
@@ -54,8 +54,8 @@ pub(super) async fn replay_log(table: &Location, version: u64) -> Result<Option<
             }) => return Ok(Some(delta)),
             Err(error) => return Err(error),
         };
-        let is_far = delta.version == version + REPLAY_COMMITS_MAX;
-        let actions = actions(&content).filter(|_| !is_far);
+        let has_too_many = delta.version == version + REPLAY_COMMITS_MAX;
+        let actions = actions(&content).filter(|_| !has_too_many);
         if !actions.is_some_and(|actions| delta.apply(actions)) {
             return Ok(None);
         }

@@ -1,9 +1,10 @@
-//! Removal of orphan files: data files that no commit names, and temporary files of killed writers.
+//! Removal of orphan files: data files that no commit names, or whose tombstone has expired, and
+//! temporary files of killed writers.
 //!
 //! An uncommitted data file looks the same whether its writer was killed or is about to commit it.
 //! The table's log decides, not a clock: before such a file is deleted, a [`FencingToken`] is
-//! committed. A writer that still runs loses its commit to the token, or finds the token in the
-//! version that it commits on, and uploads its files again under new names.
+//! committed. A running writer either conflicts with the commit of the token, or finds the token
+//! in the version that it commits on. Both ways it uploads its files again under new names.
 
 use std::collections::HashSet;
 
@@ -42,11 +43,12 @@ impl FencingToken {
 /// What the removal does with a file in the table's directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Disposition {
-    /// The file is part of the table, or another tool wrote it.
+    /// The file is part of the table, a tombstone still names it, or another tool wrote it.
     Keep,
     /// A running writer may be about to commit the file: it is deleted only behind a fence.
     DeleteOnceFenced,
-    /// No writer can commit the file any more, or none depends on it.
+    /// Needs no fence: no writer can commit the file any more, or its writer tolerates the loss, as
+    /// of a checkpoint.
     Delete,
 }
 
@@ -72,9 +74,9 @@ impl Table {
         if !unfenced.is_empty() {
             self.commit_fence().await?;
             // A writer may have committed some of these files between our listing and the fence;
-            // the log names them now. Temporary log entries need no second look: a writer always
-            // tries the version after the newest, so behind the fence every version exists that a
-            // listed entry can stand for.
+            // the log names them now. Temporary log entries need no second look: writers only try
+            // the version after the newest, so once the fence is committed every listed entry
+            // targets a version that exists, and its rename must fail.
             let named = self.named_files().await?;
             unfenced.retain(|file| !named.contains(&file.path));
             orphans.append(&mut unfenced);
@@ -84,8 +86,8 @@ impl Table {
 
     /// Commits a fencing token: a concurrent writer that sees it re-uploads its staged files.
     ///
-    /// A token that another removal committed after our listing fences as well as ours, so removals
-    /// that start together do not compete for one.
+    /// The token of another removal that was committed after our listing serves as well, so
+    /// concurrent removals need only one.
     async fn commit_fence(&mut self) -> Result<(), Error> {
         // Reload first, so that any later token is known to be newer than the listing.
         self.reload().await?;

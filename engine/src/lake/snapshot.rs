@@ -104,8 +104,7 @@ impl Snapshot {
                 table: name.clone(),
                 fault,
             })?;
-        // The state knows the time of the entry that it was read from, but not that of an entry
-        // which a checkpoint stood in for.
+        // delta-rs has no time for a version that it has read from a checkpoint.
         let entry_ms = match state.version_timestamp(state.version()) {
             Some(written) => Some(written),
             None => written_ms(&log_entry(&location, state.version())).await?,
@@ -133,14 +132,15 @@ impl Snapshot {
     /// two calls of the NameNode.
     pub(super) async fn refreshed(self: &Arc<Self>) -> Result<Option<Arc<Self>>, Error> {
         let newer = match replay_log(&self.location, self.version).await? {
-            Some(delta) => Some(self.apply(delta).await?),
+            Some(delta) => Some(self.apply(delta).await),
             None => None,
         };
-        // Checked after the replay, which also succeeds on the log of a recreated table.
+        // The replay may have read the log of a recreated table, whose files may not fit the schema
+        // of this snapshot: an error counts only if our own entry is still the one that we read.
         if let Some(newer) = newer
-            && self.is_in_place().await?
+            && self.is_same_log().await?
         {
-            return Ok(Some(newer));
+            return newer.map(Some);
         }
         let reopened = Self::open(&self.name, &self.location).await?;
         Ok(reopened.map(Arc::new))
@@ -185,7 +185,7 @@ impl Snapshot {
     }
 
     /// Whether the log still has the entry of this version that the snapshot was read from.
-    pub(super) async fn is_in_place(&self) -> Result<bool, Error> {
+    pub(super) async fn is_same_log(&self) -> Result<bool, Error> {
         let present = written_ms(&log_entry(&self.location, self.version)).await?;
         Ok(present.is_some() && present == self.entry_ms)
     }

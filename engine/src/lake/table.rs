@@ -109,7 +109,7 @@ impl Table {
     /// When the storage fails, the table was dropped or recreated, or its columns have changed.
     pub async fn commit(&mut self, actions: &CommitActions) -> Result<CommitOutcome, Error> {
         let seen = self.snapshot.version();
-        if !self.snapshot.is_in_place().await? {
+        if !self.snapshot.is_same_log().await? {
             // In the log of a recreated table our entry would follow a gap. In a log whose old
             // entries were cleaned up it would follow commits that the caller has not seen.
             self.reload().await?;

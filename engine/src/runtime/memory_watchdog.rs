@@ -21,7 +21,7 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// How long the tasks of a statement may take to free a few GiB after its end.
 const SETTLING: Duration = Duration::from_secs(2);
 
-/// How long a statement that was told to end may compute in one step before another one is ended.
+/// Grace period for an ended statement before the watchdog picks a second one.
 const ENDING: Duration = Duration::from_secs(10);
 /// A statement that holds less than this share of the limit is never ended: the memory is in caches or in a running step.
 const SMALL_SHARE: u64 = 32;

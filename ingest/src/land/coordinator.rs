@@ -5,9 +5,9 @@
 //! Every commit records the position of its source beside the rows. Tables commit one by one, so
 //! that a crash may leave some behind others. The next landing therefore reads from the lowest
 //! position of all tables (`resume_from`), and tables that are ahead skip what they hold (`dedup`).
-//! A table that was declared later has no position, and makes the topic be read from its
-//! beginning. Kafka may have deleted that beginning, and only the tables that had started before
-//! would lose data by it: `min_started` is where their messages must still exist.
+//! A newly declared table has no position, so the landing reads the topic from its earliest
+//! retained offset. Offsets that Kafka has already deleted are no loss for that table. For tables
+//! that already hold data they are: every offset from `min_started` on must still exist.
 //!
 //! # Order
 //!
@@ -39,8 +39,8 @@ use crate::error::Error;
 use crate::source::Positions;
 use crate::source::watch::Chosen;
 
-/// How often the coordinator asks the source whether it is still the same one.
-const LOOK_INTERVAL: Duration = Duration::from_secs(3);
+/// How often the coordinator checks that the topic was not deleted and created again.
+const RECREATION_CHECK_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Owns the deduplication state, and is the only task that commits.
 pub(crate) struct LandingCoordinator {
@@ -58,7 +58,7 @@ pub(crate) struct LandingCoordinator {
     next_sequence: u64,
     /// Of all tables, in the topic's order, and then of `dead_letters`.
     names: Vec<TableName>,
-    /// Number of `dead_letters` in `names`, the buffer and the tally.
+    /// Index of `dead_letters` in `names`, in the buffer and in the tally.
     dead_letters: usize,
     stage: Stage,
     committer: Committer,
@@ -85,8 +85,8 @@ impl LandingCoordinator {
             .collect();
         let dead_letters = schemas.len();
         schemas.push((dead_letters::table_name(), dead_letters::schema()));
-        // Opened before the deduplication state is read: the first commit then conflicts with
-        // every commit that another process makes in between.
+        // The tables are opened before the deduplication state is read: when another landing commits
+        // in between, the first commit of this one conflicts and adds no row twice.
         let (budget, counters) = (&into.memory, &into.counters);
         let mut tables = Tables::open(&into.lake, &topic.name, &schemas, budget, counters).await?;
         let partitions = source.partitions();
@@ -148,7 +148,7 @@ impl LandingCoordinator {
         self.with_commits(&self.resume_from)
     }
 
-    /// Positions from which messages must still exist in Kafka by now: see the field.
+    /// `min_started`, advanced by what this landing has committed.
     pub(crate) fn min_started(&self) -> Positions {
         self.with_commits(&self.min_started)
     }
@@ -166,9 +166,9 @@ impl LandingCoordinator {
         mut processed: mpsc::Receiver<Result<Processed, Error>>,
         progress: &(dyn Fn(&Progress) + Sync),
     ) -> Result<(), Error> {
-        let mut look = tokio::time::interval(LOOK_INTERVAL);
-        // A broker that does not answer must not be asked again at once while rows wait for their
-        // commit.
+        let mut look = tokio::time::interval(RECREATION_CHECK_INTERVAL);
+        // After a slow call of a broker the missed ticks are delayed: in a burst they would keep a
+        // commit that is due waiting.
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let due = self.buffer.since.map(|since| since + self.limits.interval);

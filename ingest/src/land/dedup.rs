@@ -10,10 +10,11 @@
 //!   message in it adds no rows to the table.
 //! - `dead_letters`: offsets below the lowest position, and offsets or lines of its rows. A message
 //!   in it is not refused twice.
-//! - `committed_at_start`: offsets of rows in any table. A message in it is not refused at all.
+//! - `committed_at_start`: offsets, at or above the lowest position, that had rows in any table when
+//!   the landing opened. A message in it is not refused at all.
 //!
-//! Positions keep the sets small: below the lowest position no offset is kept, and every applied
-//! block of an ordered source raises that position.
+//! Positions keep the sets small: no set keeps single offsets below its position, and every applied
+//! block of an ordered source advances the positions of all sets.
 
 use std::collections::{HashMap, HashSet};
 
@@ -59,10 +60,10 @@ impl DedupState {
                 positions.entry(*number).or_default();
             }
         }
-        // Dead letters count from `from` and not from the position of `dead_letters`: a table that
-        // was declared later may refuse messages that the other tables have accepted. They are
-        // read before the rows: a replay turns dead letters into rows meanwhile, and in this order
-        // such a message is found at least once.
+        // They start at `from` and not at the position of `dead_letters`: a newly declared table may
+        // refuse messages that the other tables have accepted. Dead letters are read before rows: a
+        // concurrent replay turns dead letters into rows, and in this order each message is seen as
+        // one or the other.
         let dead_letters =
             DeadLetterSet::read_committed(&into.session, &topic.name, from.clone()).await?;
         let (mut tables, mut committed_at_start) = (Vec::new(), OffsetSet::default());

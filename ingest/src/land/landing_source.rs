@@ -4,7 +4,7 @@
 //! source, so a landing skips messages that another source has brought. An ordered source also
 //! records positions, in the commits of the rows. A position states: the table holds every message
 //! that *this source* has, or will ever have, before it. It states nothing about other sources, any
-//! of which may have messages that this one has lost. A position therefore only saves reading.
+//! of which may have messages that this one has lost.
 //!
 //! | source | order | what it records |
 //! | --- | --- | --- |

@@ -2,7 +2,7 @@
 //! memory than one.
 //!
 //! It counts rows and bytes of messages between their arrival in a buffer and the end of their
-//! commit. It does not count blocks that are still being decoded: `source::blocks` bounds those.
+//! commit. It does not count blocks that are still being decoded: `source::channel` bounds those.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -51,7 +51,8 @@ impl MemoryBudget {
     }
 }
 
-/// A landing's share of the budget: the limit divided by the number of registered landings.
+/// The registration of one landing, until it is dropped. Each landing's share of the budget is the
+/// limit divided by the number of registrations.
 #[derive(Debug)]
 pub(super) struct BudgetShare(MemoryBudget);
 
@@ -72,8 +73,8 @@ impl Drop for BudgetShare {
     }
 }
 
-/// What one landing holds for one commit. Dropping it returns it to the budget: then the rows are
-/// committed, or the source will send them again.
+/// What one landing holds for one commit. Dropping it returns it to the budget: by then the rows
+/// are committed, or the attempt has failed and the source is read again.
 #[derive(Debug)]
 pub(super) struct Reservation {
     used: Arc<Used>,
@@ -106,9 +107,10 @@ impl Reservation {
         }
     }
 
-    /// True when the shared budget is used up *and* this topic holds at least its fair share
-    /// (limit ÷ active topics). One busy topic may use the whole budget. Batches stay charged
-    /// until their commit finishes, so peak use is twice the limit.
+    /// True when the shared budget is used up *and* this landing holds at least its share (limit ÷
+    /// landings). One busy landing may use the whole budget. Rows stay charged until their commit
+    /// ends while the next buffer fills: the charge peaks at twice the limit for one landing, and
+    /// below three times the limit for several.
     pub(super) fn should_commit(&self, limits: &Limits) -> bool {
         let landings = self.used.landings.load(Ordering::Relaxed).max(1);
         let (rows, bytes) = (

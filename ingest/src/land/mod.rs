@@ -42,7 +42,8 @@ pub use self::replay::{Replay, ReplaySources, Replayed, replay};
 use crate::declaration::{Declarations, Topic};
 use crate::error::Error;
 
-/// When a landing commits: at the first of these limits that is reached.
+/// When a landing commits: when its oldest row is old enough, or when all landings together reach a
+/// limit of which it holds its share.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Rows of all topics together that wait for a commit.

@@ -22,7 +22,7 @@ const FILES_CONCURRENCY: usize = 8;
 #[derive(Debug)]
 pub(crate) struct Stage {
     targets: Arc<[StagedTable]>,
-    /// Of the memory budget: one permit for each flush batch that may be encoded.
+    /// The encoder permits of the process, see `MemoryBudget`.
     encoders: Arc<Semaphore>,
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct StagedTable {
     table: Table,
     /// Partition columns.
     partition: Vec<String>,
-    /// How often another process has removed orphan files since the table was opened.
+    /// How often another writer has removed orphan files since the table was opened.
     removals: Arc<AtomicU64>,
 }
 

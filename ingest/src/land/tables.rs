@@ -22,7 +22,8 @@ use crate::error::Error;
 
 /// Tables that are opened at the same time.
 const OPEN_CONCURRENCY: usize = 8;
-/// Attempts at a commit while other processes, no landings of this topic, commit to the same table.
+/// Attempts at a commit while other writers (removals of orphan files, landings of other topics)
+/// commit to the same table.
 /// It is high because a removal of orphan files makes the writer upload its staged files again, and
 /// the next removal may begin during that upload.
 const TRIES: usize = 50;
@@ -83,15 +84,16 @@ impl Recording {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct FencingTokens {
     version: u64,
-    /// Token of the last landing of this topic that committed.
+    /// Token of the last commit of any landing of this topic: each commit draws a new one.
     landing: Option<i64>,
     /// Token of the last process that removed orphan files.
     removal: Option<FencingToken>,
 }
 
 impl Tables {
-    /// Opens the tables of `topic`, creates those that are absent, and removes files that killed
-    /// landings left uncommitted.
+    /// Opens the tables of `topic`, creates those that are absent, and removes orphan files.
+    /// In `dead_letters` these may belong to running landings of other topics, which then upload
+    /// theirs again.
     pub(crate) async fn open(
         lake: &Arc<Lake>,
         topic: &str,
@@ -106,7 +108,7 @@ impl Tables {
                 let mut table = lake.open_or_create(name, schema).await?;
                 let swept = table.remove_orphan_files().await?;
                 if swept != RemovedFiles::default() {
-                    info!(table = %name, files = swept.files, bytes = swept.bytes, "removed what a killed writer left");
+                    info!(table = %name, files = swept.files, bytes = swept.bytes, "removed orphan files");
                 }
                 let seen = FencingTokens::of(&table, names).await?;
                 Ok::<_, Error>(Writer {
@@ -257,7 +259,7 @@ impl Writer {
         let transactions = self.transactions(more);
         let token = transactions[0].version;
         for attempt in 1..=TRIES {
-            if self.orphan_files_were_removed().await? {
+            if self.check_fencing_tokens().await? {
                 warn!(table = %self.table.name(), "orphan files were removed concurrently; re-uploading staged files");
                 self.staged.note_removal();
             }
@@ -287,15 +289,16 @@ impl Writer {
         })
     }
 
-    /// Whether another process has removed orphan files, and with them perhaps our staged files.
+    /// Compares the fencing tokens of the newest version with those that this writer saw last. True
+    /// when orphan files were removed since, and with them perhaps our staged files.
     ///
-    /// Checked before every attempt and not only after a conflict: a commit that another process
-    /// makes right after ours is part of the version that our next commit starts from, and
-    /// conflicts with nothing.
+    /// Checked before every attempt and not only after a conflict: `commit` reloads the table, so a
+    /// removal that committed right after our last commit is part of our snapshot, and causes no
+    /// conflict.
     ///
     /// # Errors
     /// When another landing of the topic has committed since: it may have landed the same messages.
-    async fn orphan_files_were_removed(&mut self) -> Result<bool, Error> {
+    async fn check_fencing_tokens(&mut self) -> Result<bool, Error> {
         if self.table.snapshot().version() == self.seen.version {
             return Ok(false);
         }

@@ -36,7 +36,8 @@ pub(crate) struct Permit {
 pub(crate) struct Closed;
 
 /// Held by each task that receives blocks. Dropping it, also by a panic, closes the channel: the
-/// permit of the task's block may never be returned, and a source must not wait for it.
+/// block of that task is never applied, blocks that were read after it keep their permits while they
+/// wait for it, and the source would wait for a permit for ever.
 #[derive(Debug)]
 pub(crate) struct ConsumerGuard {
     permits: Arc<Semaphore>,
@@ -76,7 +77,7 @@ impl Blocks {
         sent.map_err(|_| Closed)
     }
 
-    /// The same from a thread of the runtime that may block.
+    /// [`Self::send`] from a thread of `spawn_blocking`.
     pub(crate) fn send_blocking(&self, block: Block) -> Result<(), Closed> {
         Handle::current().block_on(self.send(block))
     }

@@ -1,77 +1,206 @@
-//! Decodes columns of a data file for the cache.
+//! Decodes columns of a data file into the cache, one row group at a time.
 
+use std::collections::VecDeque;
+use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::ArrayRef;
-use datafusion::datasource::physical_plan::parquet::apply_file_schema_type_coercions;
+use datafusion::datasource::physical_plan::parquet::{
+    ParquetAccessPlan, ParquetFileMetrics, RowGroupAccessPlanFilter,
+    apply_file_schema_type_coercions,
+};
 use datafusion::error::Result;
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion_datasource::PartitionedFile;
+use datafusion_datasource::morsel::{MorselPlan, MorselPlanner, Morselizer};
 use futures::TryStreamExt as _;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
+use parquet::basic::Compression;
 use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
 
 use super::super::provider::FOOTER_BYTES;
-use super::scan::CachedScan;
-use super::{ColumnId, DecodedColumn, NeededColumn, RowGroupOffsets};
+use super::scan::{CachedScan, Rows};
+use super::{DecodedColumn, FileId, NeededColumn, RowGroupOffsets, STEP, SharedMemory};
 
-/// Rows of one array: those of a batch of DataFusion, so that batches are cut from arrays without a copy.
+/// Rows of one array: those of a batch of DataFusion, so that arrays are handed out as batches.
 pub(super) const ROWS: usize = 8_192;
 
 /// Of a text, beside its characters.
 const VIEW_BYTES: usize = 16;
 
+/// Plans a file whose columns are worth keeping: row group after row group, and the rest without the cache when there is no
+/// more room.
+pub(super) struct Fill {
+    inner: Arc<dyn Morselizer>,
+    scan: Arc<CachedScan>,
+    file: PartitionedFile,
+    /// None until the footer is read.
+    groups: Option<RowGroups>,
+}
+
+/// The row groups of a file that are still to be read.
+struct RowGroups {
+    metadata: ArrowReaderMetadata,
+    offsets: RowGroupOffsets,
+    rest: VecDeque<usize>,
+}
+
+/// The rows of one row group, and the planner of those behind it.
+struct Filled {
+    rows: Rows,
+    rest: Fill,
+}
+
+impl Fill {
+    pub(super) fn new(
+        inner: &Arc<dyn Morselizer>,
+        scan: &Arc<CachedScan>,
+        file: PartitionedFile,
+    ) -> Self {
+        Self {
+            inner: Arc::clone(inner),
+            scan: Arc::clone(scan),
+            file,
+            groups: None,
+        }
+    }
+
+    async fn next(mut self) -> Result<Box<dyn MorselPlanner>> {
+        let mut groups = match self.groups.take() {
+            Some(groups) => groups,
+            // The usual reader says best why a file cannot be read.
+            None => match self.scan.row_groups(&self.file).await {
+                Ok(Some(groups)) => groups,
+                Ok(None) | Err(_) => return self.inner.plan_file(self.file),
+            },
+        };
+        let Some(row_group) = groups.rest.pop_front() else {
+            return Ok(Box::new(End));
+        };
+        match self.scan.columns_of(&self.file, &groups, row_group).await {
+            Ok(Some(columns)) => {
+                let rows = self.scan.rows(&self.file, vec![columns])?;
+                self.groups = Some(groups);
+                Ok(Box::new(Filled { rows, rest: self }))
+            }
+            Ok(None) | Err(_) => {
+                let end = self.file.range.as_ref().map_or(i64::MAX, |range| range.end);
+                let file = self.file.with_range(groups.offsets[row_group], end);
+                self.inner.plan_file(file)
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Fill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Fill").finish_non_exhaustive()
+    }
+}
+
+impl MorselPlanner for Fill {
+    fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
+        Ok(Some(MorselPlan::new().with_pending_planner(self.next())))
+    }
+}
+
+impl fmt::Debug for Filled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Filled").finish_non_exhaustive()
+    }
+}
+
+impl MorselPlanner for Filled {
+    fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
+        let Self { rows, rest } = *self;
+        let plan = MorselPlan::new().with_morsels(vec![Box::new(rows)]);
+        Ok(Some(plan.with_planners(vec![Box::new(rest)])))
+    }
+}
+
+/// Behind the last row group.
+#[derive(Debug)]
+struct End;
+
+impl MorselPlanner for End {
+    fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
+        Ok(None)
+    }
+}
+
 impl CachedScan {
-    /// The columns of the row groups of `file` in its range, decoded into the cache. None when there is no room for them,
-    /// or when the file has them in other types than the table.
-    pub(super) async fn fill(
-        &self,
-        file: &PartitionedFile,
-    ) -> Result<Option<Vec<Vec<Arc<DecodedColumn>>>>> {
+    /// The row groups that begin in the range of `file` and may have rows for the scan. None when a column is not there in
+    /// the type of the table.
+    async fn row_groups(&self, file: &PartitionedFile) -> Result<Option<RowGroups>> {
         let Some(metadata) = self.metadata(file).await? else {
             return Ok(None);
         };
-        let id = self.id_of(file);
         let row_groups = metadata.metadata().row_groups();
         let offsets: RowGroupOffsets = row_groups.iter().map(offset).collect();
-        let mut groups = Vec::new();
-        for (row_group, offset) in offsets.iter().enumerate() {
-            if file
-                .range
-                .as_ref()
-                .is_some_and(|range| !range.contains(*offset))
-            {
-                continue;
+        let range = file.range.as_ref();
+        let kept = self.kept_row_groups(file, &metadata)?;
+        let rest = kept
+            .into_iter()
+            .filter(|group| range.is_none_or(|range| range.contains(offsets[*group])))
+            .collect();
+        Ok(Some(RowGroups {
+            metadata,
+            offsets,
+            rest,
+        }))
+    }
+
+    /// Row groups that the statistics of the file do not rule out.
+    fn kept_row_groups(
+        &self,
+        file: &PartitionedFile,
+        metadata: &ArrowReaderMetadata,
+    ) -> Result<Vec<usize>> {
+        let row_groups = metadata.metadata().row_groups();
+        let all = ParquetAccessPlan::new_all(row_groups.len());
+        let mut kept = RowGroupAccessPlanFilter::new(all);
+        if let Some(predicate) = self.predicate_of(file)? {
+            let pruning = PruningPredicateBuilder::new()
+                .with_file_schema(Arc::clone(&self.schema))
+                .build(predicate);
+            if let Some(pruning) = pruning {
+                let path = file.object_meta.location.as_ref();
+                let metrics = ParquetFileMetrics::new(self.partition, path, &self.metrics);
+                let (schema, parquet) = (metadata.schema(), metadata.parquet_schema());
+                kept.prune_by_statistics(schema, parquet, row_groups, &pruning, &metrics);
             }
-            let found = self.columns.iter().map(|needed| {
-                let column = ColumnId {
-                    row_group,
-                    column: needed.index,
-                };
-                self.cache.get(&id, column, &needed.data_type)
-            });
-            let found: Vec<Option<Arc<DecodedColumn>>> = found.collect();
-            let missing = self.columns.iter().zip(&found);
-            let missing = missing.filter(|(_, found)| found.is_none());
-            let missing: Vec<&NeededColumn> = missing.map(|(needed, _)| needed).collect();
-            let Some(decoded) = self.decode(file, &metadata, row_group, &missing).await? else {
-                return Ok(None);
-            };
-            for (needed, decoded) in missing.iter().zip(&decoded) {
-                let column = ColumnId {
-                    row_group,
-                    column: needed.index,
-                };
-                self.cache.insert(&id, &offsets, column, decoded);
-            }
-            let mut decoded = decoded.into_iter();
-            let columns = found
-                .into_iter()
-                .map(|found| found.or_else(|| decoded.next()));
-            groups.extend(columns.collect::<Option<Vec<_>>>());
         }
-        Ok(Some(groups))
+        Ok(kept.row_group_indexes().collect())
+    }
+
+    /// The columns of one row group. None when there is no room for those that are missing.
+    async fn columns_of(
+        &self,
+        file: &PartitionedFile,
+        groups: &RowGroups,
+        row_group: usize,
+    ) -> Result<Option<Vec<Arc<DecodedColumn>>>> {
+        let id = self.id_of(file);
+        let found = self.columns.iter();
+        let found = found.map(|needed| self.cache.get(&id, row_group, needed));
+        let found: Vec<Option<Arc<DecodedColumn>>> = found.collect();
+        let missing = self.columns.iter().zip(&found);
+        let missing = missing.filter(|(_, found)| found.is_none());
+        let missing: Vec<&NeededColumn> = missing.map(|(needed, _)| needed).collect();
+        let decoded = self.decode(file, &id, groups, row_group, &missing).await?;
+        let Some(decoded) = decoded else {
+            return Ok(None);
+        };
+        let kept = missing.iter().zip(decoded).map(|(needed, decoded)| {
+            let column = needed.of(row_group);
+            self.cache.insert(&id, &groups.offsets, column, decoded)
+        });
+        let mut kept = kept.collect::<Vec<_>>().into_iter();
+        let columns = found.into_iter().map(|found| found.or_else(|| kept.next()));
+        Ok(columns.collect())
     }
 
     fn reader(&self, file: &PartitionedFile) -> Result<Box<dyn AsyncFileReader>> {
@@ -103,19 +232,22 @@ impl CachedScan {
     async fn decode(
         &self,
         file: &PartitionedFile,
-        metadata: &ArrowReaderMetadata,
+        id: &FileId,
+        groups: &RowGroups,
         row_group: usize,
         columns: &[&NeededColumn],
     ) -> Result<Option<Vec<Arc<DecodedColumn>>>> {
         if columns.is_empty() {
             return Ok(Some(Vec::new()));
         }
+        let metadata = &groups.metadata;
         let schema = metadata.schema();
         let roots = columns.iter().map(|column| schema.index_of(&column.name));
         let roots = roots.collect::<Result<Vec<_>, _>>()?;
         let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
         let group = metadata.metadata().row_group(row_group);
-        if !self.cache.make_room(decoded_bytes(group, columns, &mask)) {
+        let mut expected = decoded_bytes(group, columns, &mask);
+        if is_uncompressed(group, &mask) || !self.cache.make_room(expected) {
             return Ok(None);
         }
         let reader = self.reader(file)?;
@@ -125,23 +257,36 @@ impl CachedScan {
             .with_batch_size(ROWS)
             .build()?;
         let mut arrays: Vec<Vec<ArrayRef>> = vec![Vec::new(); columns.len()];
+        let mut memory = SharedMemory::default();
         let mut batches = batches.into_stream();
+        let mut since = Instant::now();
         while let Some(batch) = batches.try_next().await? {
             for (column, arrays) in columns.iter().zip(&mut arrays) {
                 let index = batch.schema_ref().index_of(&column.name)?;
+                memory.add(batch.column(index));
                 arrays.push(Arc::clone(batch.column(index)));
             }
-            // Decoding does not wait for anything, and other statements have their turns too.
-            tokio::task::consume_budget().await;
+            // Values that a file stores once and rows have many times may be far larger than it says.
+            if memory.bytes > expected.saturating_mul(2) {
+                expected = memory.bytes;
+                if !self.cache.make_room(expected.saturating_mul(2)) {
+                    self.cache.refuse(id, columns);
+                    return Ok(None);
+                }
+            }
+            // Decoding waits for nothing, and other statements have their turns too.
+            if since.elapsed() > STEP {
+                tokio::task::yield_now().await;
+                since = Instant::now();
+            }
         }
         // Columns that are decoded at different times are served side by side.
         let rows = group.num_rows();
         if !arrays.iter().all(|arrays| is_cut_evenly(arrays, rows)) {
             return Ok(None);
         }
-        let decoded = arrays
-            .into_iter()
-            .map(|arrays| Arc::new(DecodedColumn::new(arrays)));
+        let decoded = arrays.into_iter();
+        let decoded = decoded.map(|arrays| Arc::new(DecodedColumn::new(arrays)));
         Ok(Some(decoded.collect()))
     }
 }
@@ -154,13 +299,20 @@ fn offset(group: &RowGroupMetaData) -> i64 {
         .unwrap_or_else(|| first.data_page_offset())
 }
 
+/// Whether pages are not compressed. Views of texts then point into all that was read at once, other columns included, and
+/// would keep it in memory.
+fn is_uncompressed(group: &RowGroupMetaData, mask: &ProjectionMask) -> bool {
+    let leaves = group.columns().iter().enumerate();
+    let mut read = leaves.filter(|(leaf, _)| mask.leaf_included(*leaf));
+    read.any(|(_, chunk)| chunk.compression() == Compression::UNCOMPRESSED)
+}
+
 /// Whether `arrays` have [`ROWS`] rows each but for the last one, and `rows` together.
 fn is_cut_evenly(arrays: &[ArrayRef], rows: i64) -> bool {
-    let lengths = arrays.iter().map(|array| array.len());
     let (mut sum, mut is_even) = (0, true);
-    for length in lengths {
+    for array in arrays {
         is_even &= sum % ROWS == 0;
-        sum += length;
+        sum += array.len();
     }
     is_even && i64::try_from(sum) == Ok(rows)
 }

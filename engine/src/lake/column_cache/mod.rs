@@ -2,6 +2,7 @@
 //!
 //! The unit is one column of one row group. Data files never change, so a cached column is never stale. A column is kept
 //! when a second statement asks for it: the first one reads it as without a cache, with all pruning of pages and rows.
+//! A column is known by its name: in a later version of the table it may stand at another place.
 //!
 //! A column that a statement has just used is not evicted, and others are evicted in the order of their hashes. Evicted by
 //! their last use, the columns of a scan that is larger than the cache would each go just before the next such scan reads
@@ -20,6 +21,7 @@ use std::time::{Duration, Instant};
 use arrow::array::{Array as _, ArrayData, ArrayRef};
 use arrow::datatypes::DataType;
 use object_store::path::Path;
+use tokio::runtime::Handle;
 
 use crate::allocations;
 pub(crate) use source::ReadThroughCache;
@@ -27,8 +29,14 @@ pub(crate) use source::ReadThroughCache;
 /// How long a column counts as just used.
 const KEPT_FOR: Duration = Duration::from_secs(2);
 
-/// Of so many columns the cache remembers that a statement has asked for them; above it forgets all, and learns anew.
+/// How long no eviction is tried after one that has found too little: each looks at all columns.
+const EVICTION_INTERVAL: Duration = Duration::from_millis(200);
+
+/// How many columns that statements have asked for are remembered, and as many before them.
 const ASKED_MAX: usize = 100_000;
+
+/// How long a step computes before it yields.
+const STEP: Duration = Duration::from_millis(10);
 
 /// One version of the bytes of a data file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -40,11 +48,25 @@ struct FileId {
 }
 
 /// One column of one row group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct ColumnId {
     row_group: usize,
-    /// Of the top-level columns of the table, without those of its partition.
-    column: usize,
+    /// Of a top-level column.
+    name: Arc<str>,
+}
+
+/// A column that a scan reads.
+#[derive(Clone, Debug)]
+struct NeededColumn {
+    name: Arc<str>,
+    data_type: DataType,
+}
+
+impl NeededColumn {
+    fn of(&self, row_group: usize) -> ColumnId {
+        let name = Arc::clone(&self.name);
+        ColumnId { row_group, name }
+    }
 }
 
 /// Where row groups begin in their file, in bytes. A scan of a range of the file reads those that begin in it.
@@ -58,10 +80,12 @@ struct DecodedColumn {
 }
 
 impl DecodedColumn {
-    /// From now on the memory of `arrays` is the cache's, and not that of the statement that has decoded them.
     fn new(arrays: Vec<ArrayRef>) -> Self {
-        let bytes = bytes_of(&arrays);
-        allocations::discharge(bytes);
+        let mut memory = SharedMemory::default();
+        for array in &arrays {
+            memory.add(array);
+        }
+        let bytes = memory.bytes;
         Self { arrays, bytes }
     }
 
@@ -71,32 +95,33 @@ impl DecodedColumn {
     }
 }
 
-/// A statement may be the last to drop a column. What it frees then was not counted as its own.
-impl Drop for DecodedColumn {
-    fn drop(&mut self) {
-        allocations::charge(self.bytes);
-    }
+/// Bytes of arrays, each buffer counted once: views of texts in several arrays share the buffers of a page.
+#[derive(Debug, Default)]
+struct SharedMemory {
+    buffers: HashSet<usize>,
+    bytes: u64,
 }
 
 /// What an array takes beside its buffers, about: small files have small ones.
 const ARRAY_BYTES: u64 = 512;
 
-/// Bytes of `arrays`, each buffer counted once: views of texts in several arrays share the buffers of a page.
-fn bytes_of(arrays: &[ArrayRef]) -> u64 {
-    fn add(data: &ArrayData, seen: &mut HashSet<usize>) -> usize {
-        let buffers = data.buffers().iter();
-        let nulls = data.nulls().map(|nulls| nulls.inner().inner());
-        let own = buffers.chain(nulls).map(|buffer| {
-            let is_new = seen.insert(buffer.data_ptr().as_ptr() as usize);
-            if is_new { buffer.capacity() } else { 0 }
-        });
-        let own = own.sum::<usize>();
-        let children = data.child_data().iter();
-        own + children.map(|child| add(child, seen)).sum::<usize>()
+impl SharedMemory {
+    fn add(&mut self, array: &ArrayRef) {
+        self.bytes += ARRAY_BYTES;
+        self.add_data(&array.to_data());
     }
-    let mut seen = HashSet::new();
-    let bytes = arrays.iter().map(|array| add(&array.to_data(), &mut seen));
-    bytes.sum::<usize>() as u64 + ARRAY_BYTES * arrays.len() as u64
+
+    fn add_data(&mut self, data: &ArrayData) {
+        let nulls = data.nulls().map(|nulls| nulls.inner().inner());
+        for buffer in data.buffers().iter().chain(nulls) {
+            if self.buffers.insert(buffer.data_ptr().as_ptr() as usize) {
+                self.bytes += buffer.capacity() as u64;
+            }
+        }
+        for child in data.child_data() {
+            self.add_data(child);
+        }
+    }
 }
 
 /// The decoded columns that the statements of a process share.
@@ -107,6 +132,7 @@ pub(crate) struct ColumnCache {
     state: Mutex<State>,
     /// For the columns in [`State::asked`]: their hashes are enough.
     hasher: RandomState,
+    statements: AtomicU64,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -115,9 +141,24 @@ pub(crate) struct ColumnCache {
 struct State {
     files: HashMap<FileId, CachedFile>,
     bytes: u64,
-    /// Hashes of the columns that a statement has asked for, and that are not cached yet.
-    asked: HashSet<u64>,
+    /// By the hash of a column that is not cached: which statement was the first to ask for it.
+    asked: HashMap<u64, Asked>,
+    /// The entries of `asked` before it was full the last time.
+    asked_before: HashMap<u64, Asked>,
+    /// When an eviction has found too little.
+    full_since: Option<Instant>,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Asked {
+    By(StatementNumber),
+    /// The column takes more memory than it is worth.
+    TooLarge,
+}
+
+/// Tells statements apart: one may scan a file several times, for ranges of it or in a join with itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct StatementNumber(u64);
 
 #[derive(Debug)]
 struct CachedFile {
@@ -131,11 +172,18 @@ struct CachedColumn {
     used: Instant,
 }
 
+impl CachedColumn {
+    /// Whether its memory is free once the cache forgets it, but for slices that a statement keeps.
+    fn is_unpinned(&self) -> bool {
+        Arc::strong_count(&self.decoded) == 1
+    }
+}
+
 /// What the cache has of the columns that a scan needs of a file.
 enum Found {
     /// All of them, a list for each row group.
     All(Vec<Vec<Arc<DecodedColumn>>>),
-    /// Not all, and each has been asked for before: they are worth keeping.
+    /// Not all, and earlier statements have asked for each: they are worth keeping.
     Worthwhile,
     Unknown,
 }
@@ -157,6 +205,7 @@ impl ColumnCache {
             limit,
             state: Mutex::default(),
             hasher: RandomState::new(),
+            statements: AtomicU64::new(0),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         }
@@ -170,86 +219,128 @@ impl ColumnCache {
         }
     }
 
-    /// Gives all of its memory up; false if it has none.
+    /// Gives up the memory of all columns that no scan reads now; false if there are none.
     pub(crate) fn clear(&self) -> bool {
-        // Dropped without the lock: there may be GiB of it.
-        let cleared = std::mem::take(&mut *self.lock());
-        cleared.bytes > 0
+        let cleared = self.lock().evict(0, None);
+        !cleared.is_empty()
+    }
+
+    fn next_statement(&self) -> StatementNumber {
+        StatementNumber(self.statements.fetch_add(1, Ordering::Relaxed))
     }
 
     /// Looks up `columns` of the row groups of `file` that begin in `range`.
-    fn find(&self, file: &FileId, range: impl Fn(i64) -> bool, columns: &[NeededColumn]) -> Found {
+    fn find(
+        &self,
+        file: &FileId,
+        range: impl Fn(i64) -> bool,
+        columns: &[NeededColumn],
+        statement: StatementNumber,
+    ) -> Found {
         let mut state = self.lock();
         if let Some(found) = state.all(file, range, columns) {
             self.hits.fetch_add(1, Ordering::Relaxed);
             return Found::All(found);
         }
         self.misses.fetch_add(1, Ordering::Relaxed);
-        if state.asked.len() > ASKED_MAX {
-            state.asked.clear();
-        }
-        let mut is_first = false;
+        let mut is_worthwhile = true;
         for column in columns {
-            is_first |= state
-                .asked
-                .insert(self.hasher.hash_one((file, column.index)));
+            let asked = state.ask(self.hash_of(file, column), statement);
+            is_worthwhile &= matches!(asked, Asked::By(first) if first != statement);
         }
-        if is_first {
-            Found::Unknown
-        } else {
+        if is_worthwhile {
             Found::Worthwhile
+        } else {
+            Found::Unknown
         }
     }
 
-    fn get(&self, file: &FileId, id: ColumnId, data_type: &DataType) -> Option<Arc<DecodedColumn>> {
+    fn get(
+        &self,
+        file: &FileId,
+        row_group: usize,
+        needed: &NeededColumn,
+    ) -> Option<Arc<DecodedColumn>> {
         let state = self.lock();
-        let column = state.files.get(file)?.columns.get(&id)?;
+        let column = state.files.get(file)?.columns.get(&needed.of(row_group))?;
         let decoded = &column.decoded;
-        decoded.is_of(data_type).then(|| Arc::clone(decoded))
+        decoded
+            .is_of(&needed.data_type)
+            .then(|| Arc::clone(decoded))
     }
 
     /// Whether there is room for `bytes` more, after the eviction of what nobody uses any more.
     fn make_room(&self, bytes: u64) -> bool {
-        let mut evicted = None;
+        let mut evicted = Vec::new();
         let mut state = self.lock();
-        if state.bytes + bytes > self.limit && bytes <= self.limit {
-            let unused_since = Instant::now().checked_sub(KEPT_FOR);
+        if state.bytes + bytes > self.limit && bytes <= self.limit && state.may_evict() {
             // More than is needed, since each eviction looks at all files.
             let target = (self.limit - bytes) / 16 * 15;
-            evicted = unused_since.map(|since| state.evict(target, since));
+            evicted = state.evict(target, Instant::now().checked_sub(KEPT_FOR));
+            if state.bytes + bytes > self.limit {
+                state.full_since = Some(Instant::now());
+            }
         }
         let has_room = state.bytes + bytes <= self.limit;
         drop(state);
-        // Without the lock: there may be GiB of it.
-        drop(evicted);
+        free(evicted);
         has_room
     }
 
+    /// Forgets that `columns` of `file` were asked for: they take more memory than they are worth.
+    fn refuse(&self, file: &FileId, columns: &[&NeededColumn]) {
+        let mut state = self.lock();
+        for column in columns {
+            let hash = self.hash_of(file, column);
+            state.asked.insert(hash, Asked::TooLarge);
+        }
+    }
+
+    /// Keeps `decoded` if there is room, and returns the column to read: another statement may have been faster.
     fn insert(
         &self,
         file: &FileId,
         offsets: &RowGroupOffsets,
         id: ColumnId,
-        decoded: &Arc<DecodedColumn>,
-    ) {
+        decoded: Arc<DecodedColumn>,
+    ) -> Arc<DecodedColumn> {
         let mut state = self.lock();
-        if state.bytes + decoded.bytes > self.limit {
-            return;
+        let cached = state
+            .files
+            .get(file)
+            .and_then(|cached| cached.columns.get(&id));
+        if let Some(cached) = cached {
+            let is_same = decoded
+                .arrays
+                .first()
+                .is_none_or(|array| cached.decoded.is_of(array.data_type()));
+            return if is_same {
+                Arc::clone(&cached.decoded)
+            } else {
+                decoded
+            };
         }
-        let column = CachedColumn {
-            decoded: Arc::clone(decoded),
-            used: Instant::now(),
-        };
+        if state.bytes + decoded.bytes > self.limit {
+            return decoded;
+        }
+        // From now on the memory is the cache's, and not that of the statement that has decoded it.
+        allocations::discharge(decoded.bytes);
+        state.bytes += decoded.bytes;
         let cached = state.files.entry(file.clone());
         let cached = cached.or_insert_with(|| CachedFile {
             offsets: Arc::clone(offsets),
             columns: HashMap::new(),
         });
-        let replaced = cached.columns.insert(id, column);
-        state.bytes += decoded.bytes;
-        if let Some(replaced) = &replaced {
-            state.bytes -= replaced.decoded.bytes;
-        }
+        let column = CachedColumn {
+            decoded: Arc::clone(&decoded),
+            used: Instant::now(),
+        };
+        cached.columns.insert(id, column);
+        decoded
+    }
+
+    fn hash_of(&self, file: &FileId, column: &NeededColumn) -> u64 {
+        self.hasher.hash_one((file, &column.name))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -257,13 +348,14 @@ impl ColumnCache {
     }
 }
 
-/// A column that a scan reads.
-#[derive(Clone, Debug)]
-struct NeededColumn {
-    /// See [`ColumnId::column`].
-    index: usize,
-    name: String,
-    data_type: DataType,
+/// Frees columns on another thread: there may be GiB of them, and no statement is to be counted as the one that frees them.
+fn free(columns: Vec<CachedColumn>) {
+    if columns.is_empty() {
+        return;
+    }
+    if let Ok(runtime) = Handle::try_current() {
+        drop(runtime.spawn_blocking(move || drop(columns)));
+    }
 }
 
 impl State {
@@ -274,19 +366,17 @@ impl State {
         columns: &[NeededColumn],
     ) -> Option<Vec<Vec<Arc<DecodedColumn>>>> {
         let cached = self.files.get_mut(file)?;
-        let groups: Vec<usize> = (0..cached.offsets.len())
-            .filter(|group| range(cached.offsets[*group]))
+        let groups = cached.offsets.iter().enumerate();
+        let groups: Vec<usize> = groups
+            .filter(|(_, offset)| range(**offset))
+            .map(|(group, _)| group)
             .collect();
         let now = Instant::now();
         let mut found = Vec::with_capacity(groups.len());
         for row_group in groups {
             let mut of_group = Vec::with_capacity(columns.len());
             for needed in columns {
-                let id = ColumnId {
-                    row_group,
-                    column: needed.index,
-                };
-                let column = cached.columns.get_mut(&id)?;
+                let column = cached.columns.get_mut(&needed.of(row_group))?;
                 if !column.decoded.is_of(&needed.data_type) {
                     return None;
                 }
@@ -298,11 +388,30 @@ impl State {
         Some(found)
     }
 
-    /// Removes columns that no statement has used since `since`, until `target` bytes are left.
-    fn evict(&mut self, target: u64, since: Instant) -> Vec<CachedColumn> {
+    /// Which statement was the first to ask for the column with this hash.
+    fn ask(&mut self, column: u64, statement: StatementNumber) -> Asked {
+        if self.asked.len() >= ASKED_MAX {
+            self.asked_before = std::mem::take(&mut self.asked);
+        }
+        let before = self.asked_before.get(&column).copied();
+        *self
+            .asked
+            .entry(column)
+            .or_insert(before.unwrap_or(Asked::By(statement)))
+    }
+
+    fn may_evict(&self) -> bool {
+        let full_since = self.full_since.map(|since| since.elapsed());
+        full_since.is_none_or(|elapsed| elapsed > EVICTION_INTERVAL)
+    }
+
+    /// Removes columns that no scan reads, and that none has used since `since`, until `target` bytes are left.
+    fn evict(&mut self, target: u64, since: Option<Instant>) -> Vec<CachedColumn> {
         let mut evicted = Vec::new();
         for cached in self.files.values_mut() {
-            let mut unused = cached.columns.extract_if(|_, column| column.used < since);
+            let mut unused = cached.columns.extract_if(|_, column| {
+                column.is_unpinned() && since.is_none_or(|since| column.used < since)
+            });
             while self.bytes > target
                 && let Some((_, column)) = unused.next()
             {
@@ -321,6 +430,9 @@ mod tests {
 
     use super::*;
 
+    const FIRST: StatementNumber = StatementNumber(1);
+    const SECOND: StatementNumber = StatementNumber(2);
+
     fn file(name: &str) -> FileId {
         FileId {
             store: "file:///".into(),
@@ -330,21 +442,16 @@ mod tests {
         }
     }
 
-    fn id(row_group: usize, column: usize) -> ColumnId {
-        ColumnId { row_group, column }
+    fn needed(name: &str) -> NeededColumn {
+        NeededColumn {
+            name: name.into(),
+            data_type: DataType::Int64,
+        }
     }
 
     fn column(rows: i64) -> Arc<DecodedColumn> {
         let array: ArrayRef = Arc::new((0..rows).collect::<Int64Array>());
         Arc::new(DecodedColumn::new(vec![array]))
-    }
-
-    fn needed(index: usize) -> NeededColumn {
-        NeededColumn {
-            index,
-            name: format!("c{index}"),
-            data_type: DataType::Int64,
-        }
     }
 
     fn row_groups_of(found: &Found) -> Option<usize> {
@@ -355,17 +462,19 @@ mod tests {
     }
 
     #[test]
-    fn column_is_worthwhile_when_it_is_asked_for_again() {
+    fn column_is_worthwhile_when_another_statement_asks_for_it() {
         let cache = ColumnCache::new(1 << 20);
-        let find = |columns: &[NeededColumn]| cache.find(&file("a"), |_| true, columns);
-        assert!(matches!(find(&[needed(0)]), Found::Unknown));
-        assert!(matches!(find(&[needed(0), needed(1)]), Found::Unknown));
-        assert!(matches!(find(&[needed(0), needed(1)]), Found::Worthwhile));
-        assert!(matches!(
-            cache.find(&file("b"), |_| true, &[needed(0)]),
-            Found::Unknown
-        ));
-        assert_eq!(cache.usage().misses, 4);
+        let find = |names: &[&str], statement| {
+            let columns: Vec<_> = names.iter().map(|name| needed(name)).collect();
+            cache.find(&file("a"), |_| true, &columns, statement)
+        };
+        assert!(matches!(find(&["x"], FIRST), Found::Unknown));
+        assert!(matches!(find(&["x"], FIRST), Found::Unknown));
+        assert!(matches!(find(&["x", "y"], SECOND), Found::Unknown));
+        assert!(matches!(find(&["x"], SECOND), Found::Worthwhile));
+        cache.refuse(&file("a"), &[&needed("x")]);
+        assert!(matches!(find(&["x"], SECOND), Found::Unknown));
+        assert_eq!(cache.usage().misses, 5);
     }
 
     #[test]
@@ -373,18 +482,21 @@ mod tests {
         let cache = ColumnCache::new(1 << 20);
         let offsets: RowGroupOffsets = [4, 100, 200].into();
         for group in 0..2 {
-            cache.insert(&file("a"), &offsets, id(group, 0), &column(10));
+            cache.insert(&file("a"), &offsets, needed("x").of(group), column(10));
         }
-        let find = |below: i64| cache.find(&file("a"), |offset| offset < below, &[needed(0)]);
-        assert_eq!(row_groups_of(&find(4)), Some(0));
-        assert_eq!(row_groups_of(&find(101)), Some(2));
-        assert_eq!(row_groups_of(&find(201)), None, "the third is not there");
+        let find = |below: i64, needed: NeededColumn| {
+            let found = cache.find(&file("a"), |offset| offset < below, &[needed], FIRST);
+            row_groups_of(&found)
+        };
+        assert_eq!(find(4, needed("x")), Some(0));
+        assert_eq!(find(101, needed("x")), Some(2));
+        assert_eq!(find(201, needed("x")), None, "the third is not there");
+        assert_eq!(find(101, needed("y")), None, "another column");
         let text = NeededColumn {
             data_type: DataType::Utf8View,
-            ..needed(0)
+            ..needed("x")
         };
-        let of_another_type = cache.find(&file("a"), |offset| offset < 101, &[text]);
-        assert_eq!(row_groups_of(&of_another_type), None);
+        assert_eq!(find(101, text), None, "another type");
     }
 
     #[test]
@@ -392,27 +504,40 @@ mod tests {
         let held = column(1000).bytes;
         let cache = ColumnCache::new(2 * held);
         let offsets: RowGroupOffsets = [4].into();
-        for index in 0..3 {
-            cache.insert(&file("a"), &offsets, id(0, index), &column(1000));
-        }
+        let insert =
+            |name: &str| cache.insert(&file("a"), &offsets, needed(name).of(0), column(1000));
+        let pinned = insert("x");
+        drop((insert("y"), insert("z")));
         assert_eq!(cache.usage().bytes, 2 * held, "the third has no room");
-        assert!(!cache.make_room(held));
-        let evicted = cache.lock().evict(held, Instant::now());
-        assert_eq!(evicted.len(), 1);
+        assert!(!cache.make_room(held), "both were used just now");
+        let evicted = cache.lock().evict(0, Some(Instant::now()));
+        assert_eq!(evicted.len(), 1, "a scan reads the other one");
         assert_eq!(cache.usage().bytes, held);
-        assert!(cache.make_room(held));
-        assert!(cache.clear() && !cache.clear());
+        assert!(cache.make_room(held) && !cache.clear());
+        drop(pinned);
+        assert!(cache.clear() && cache.usage().bytes == 0);
+    }
+
+    #[test]
+    fn column_that_two_statements_decode_is_kept_once() {
+        let cache = ColumnCache::new(1 << 20);
+        let offsets: RowGroupOffsets = [4].into();
+        let insert = || cache.insert(&file("a"), &offsets, needed("x").of(0), column(10));
+        assert!(Arc::ptr_eq(&insert(), &insert()));
+        assert_eq!(cache.usage().bytes, column(10).bytes);
     }
 
     #[test]
     fn buffers_that_arrays_share_count_once() {
         let long = "a text that does not fit into its view";
         let texts: ArrayRef = Arc::new(StringViewArray::from(vec![long; 1000]));
-        let whole = bytes_of(&[Arc::clone(&texts)]);
-        assert_eq!(
-            bytes_of(&[texts.slice(0, 500), texts.slice(500, 500)]),
-            whole
-        );
+        let bytes = |arrays: Vec<ArrayRef>| {
+            let count = arrays.len() as u64;
+            DecodedColumn::new(arrays).bytes - count * ARRAY_BYTES
+        };
+        let halves = vec![texts.slice(0, 500), texts.slice(500, 500)];
+        let whole = bytes(vec![texts]);
+        assert_eq!(bytes(halves), whole);
         assert!(whole >= 16 * 1000);
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arrow::array::ArrayRef;
 use arrow::compute::filter_record_batch;
-use arrow::datatypes::{FieldRef, SchemaRef};
+use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::ScalarValue;
 use datafusion::common::cast::as_boolean_array;
@@ -15,17 +16,20 @@ use datafusion::datasource::physical_plan::{
     FileScanConfig, FileSource as _, ParquetFileReaderFactory, ParquetSource,
 };
 use datafusion::error::Result;
+use datafusion::physical_expr::expressions::DynamicFilterTracking;
 use datafusion::physical_expr::projection::ProjectionExprs;
 use datafusion::physical_expr::utils::{collect_columns, reassign_expr_columns};
 use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr, split_conjunction};
 use datafusion::physical_expr_adapter::replace_columns_with_literals;
-use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
+use datafusion::physical_optimizer::pruning::FilePruner;
+use datafusion::physical_plan::metrics::{Count, ExecutionPlanMetricsSet};
 use datafusion_datasource::PartitionedFile;
 use datafusion_datasource::morsel::{Morsel, MorselPlan, MorselPlanner, Morselizer};
 use futures::StreamExt as _;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, unfold};
 
-use super::{ColumnCache, DecodedColumn, FileId, Found, NeededColumn};
+use super::fill::Fill;
+use super::{ColumnCache, DecodedColumn, FileId, Found, NeededColumn, STEP, StatementNumber};
 
 /// Functions of DataFusion that only its own reader evaluates.
 const OF_THE_READER: [&str; 2] = ["input_file_name", "file_row_index"];
@@ -34,18 +38,23 @@ const OF_THE_READER: [&str; 2] = ["input_file_name", "file_row_index"];
 pub(super) struct CachedScan {
     pub(super) cache: Arc<ColumnCache>,
     pub(super) columns: Vec<NeededColumn>,
-    /// `columns` as rows.
+    /// `columns` as rows. All may be null: what the table says of that holds for its rows, and these are not filtered yet.
     pub(super) schema: SchemaRef,
     pub(super) readers: Arc<dyn ParquetFileReaderFactory>,
     pub(super) metrics: ExecutionPlanMetricsSet,
     pub(super) partition: usize,
+    statement: StatementNumber,
     store: Arc<str>,
+    of_files: SchemaRef,
     partitioned_by: Vec<FieldRef>,
     projection: ProjectionExprs,
+    /// Rules files and row groups out. The rows are filtered by the plan above, or by `filters`.
+    predicate: Option<Arc<dyn PhysicalExpr>>,
     /// Each is evaluated on the rows that the ones before it keep.
     filters: Vec<Arc<dyn PhysicalExpr>>,
     output: SchemaRef,
-    batch_size: usize,
+    /// Whether the plan takes few rows: then columns are read from the cache and not into it.
+    is_limited: bool,
 }
 
 impl CachedScan {
@@ -54,8 +63,8 @@ impl CachedScan {
         source: &ParquetSource,
         config: &FileScanConfig,
         partition: usize,
-        batch_size: usize,
         cache: &Arc<ColumnCache>,
+        statement: StatementNumber,
     ) -> Result<Option<Arc<Self>>> {
         let table = source.table_schema();
         let (Some(projection), Some(readers)) =
@@ -65,8 +74,9 @@ impl CachedScan {
         };
         // DataFusion leaves the rows to the plan above unless the source filters them, see `lake::late`.
         let filters_rows = source.table_parquet_options().global.pushdown_filters;
-        let predicate = source.filter().filter(|_| filters_rows);
-        let filters = predicate.iter().flat_map(split_conjunction).cloned();
+        let predicate = source.filter();
+        let filters = predicate.iter().filter(|_| filters_rows);
+        let filters = filters.flat_map(split_conjunction).cloned();
         let filters: Vec<Arc<dyn PhysicalExpr>> = filters.collect();
         let projected = projection.iter().map(|projected| &projected.expr);
         let all: Vec<&Arc<dyn PhysicalExpr>> = projected.chain(&filters).collect();
@@ -84,27 +94,30 @@ impl CachedScan {
         if indices.is_empty() {
             return Ok(None);
         }
-        let columns = indices.iter().map(|index| {
-            let field = of_files.field(*index);
-            NeededColumn {
-                index: *index,
-                name: field.name().clone(),
-                data_type: field.data_type().clone(),
-            }
+        let fields = indices.iter().map(|index| of_files.field(*index));
+        let columns = fields.clone().map(|field| NeededColumn {
+            name: field.name().as_str().into(),
+            data_type: field.data_type().clone(),
         });
+        let nullable = fields
+            .clone()
+            .map(|field| field.clone().with_nullable(true));
         Ok(Some(Arc::new(Self {
             cache: Arc::clone(cache),
             columns: columns.collect(),
-            schema: Arc::new(of_files.project(&indices)?),
+            schema: Arc::new(Schema::new(nullable.collect::<Vec<Field>>())),
             readers: Arc::clone(readers),
             metrics: source.metrics().clone(),
             partition,
+            statement,
             store: config.object_store_url.as_str().into(),
+            of_files: Arc::clone(of_files),
             partitioned_by: table.table_partition_cols().to_vec(),
             output: Arc::new(projection.project_schema(table.table_schema())?),
             projection: projection.clone(),
+            predicate,
             filters,
-            batch_size,
+            is_limited: config.limit.is_some(),
         })))
     }
 
@@ -117,35 +130,75 @@ impl CachedScan {
         }
     }
 
+    /// Rules row groups of `file` out, in terms of its own columns.
+    pub(super) fn predicate_of(
+        &self,
+        file: &PartitionedFile,
+    ) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+        let constants = self.constants(file);
+        let predicate = self.predicate.clone();
+        let predicate =
+            predicate.map(|predicate| replace_columns_with_literals(predicate, &constants));
+        predicate.transpose()
+    }
+
+    /// Whether a filter that other operators tighten while they run, of a join or of ORDER BY with LIMIT, rules `file` out.
+    fn is_ruled_out(&self, file: &PartitionedFile) -> Result<bool> {
+        let Some(predicate) = self.predicate_of(file)? else {
+            return Ok(false);
+        };
+        if !DynamicFilterTracking::classify(&predicate).contains_dynamic_filter() {
+            return Ok(false);
+        }
+        let pruner = FilePruner::try_new(predicate, &self.of_files, file, Count::new());
+        pruner.map_or(Ok(false), |mut pruner| pruner.should_prune())
+    }
+
+    /// The values of the partition columns of `file`.
+    fn constants<'a>(&'a self, file: &'a PartitionedFile) -> HashMap<&'a str, &'a ScalarValue> {
+        let names = self
+            .partitioned_by
+            .iter()
+            .map(|field| field.name().as_str());
+        names.zip(&file.partition_values).collect()
+    }
+
     /// The rows of a file of which the columns are there.
     pub(super) fn rows(
         &self,
         file: &PartitionedFile,
         groups: Vec<Vec<Arc<DecodedColumn>>>,
-    ) -> Result<BoxStream<'static, Result<RecordBatch>>> {
+    ) -> Result<Rows> {
         let adapter = self.adapter(file)?;
-        let batch_size = self.batch_size;
-        let batches = groups.into_iter().flat_map(move |columns| {
+        let batches = groups.into_iter().flat_map(|columns| {
             let arrays = columns.first().map_or(0, |column| column.arrays.len());
-            (0..arrays).flat_map(move |at| {
-                let columns: Vec<ArrayRef> = columns
-                    .iter()
+            (0..arrays).map(move |at| {
+                let columns = columns.iter();
+                columns
                     .map(|column| Arc::clone(&column.arrays[at]))
-                    .collect();
-                slices(columns, batch_size)
+                    .collect()
             })
         });
-        let rows = batches.filter_map(move |columns| adapter.adapt(columns).transpose());
-        Ok(futures::stream::iter(rows).boxed())
+        let start = (batches, adapter, Instant::now());
+        let rows = unfold(start, |(mut batches, adapter, mut since)| async move {
+            loop {
+                // Batches of which the filters keep no row would be one long step.
+                if since.elapsed() > STEP {
+                    tokio::task::yield_now().await;
+                    since = Instant::now();
+                }
+                let columns: Vec<ArrayRef> = batches.next()?;
+                if let Some(rows) = adapter.adapt(columns).transpose() {
+                    return Some((rows, (batches, adapter, since)));
+                }
+            }
+        });
+        Ok(Rows(rows.boxed()))
     }
 
     /// What makes rows of the table of the columns of `file`.
     fn adapter(&self, file: &PartitionedFile) -> Result<Adapter> {
-        let names = self
-            .partitioned_by
-            .iter()
-            .map(|field| field.name().as_str());
-        let constants: HashMap<&str, &ScalarValue> = names.zip(&file.partition_values).collect();
+        let constants = self.constants(file);
         let adapted = |expr: Arc<dyn PhysicalExpr>| {
             let expr = replace_columns_with_literals(expr, &constants)?;
             reassign_expr_columns(expr, &self.schema)
@@ -158,16 +211,6 @@ impl CachedScan {
             output: Arc::clone(&self.output),
         })
     }
-}
-
-/// `columns` in pieces of at most `batch_size` rows.
-fn slices(columns: Vec<ArrayRef>, batch_size: usize) -> impl Iterator<Item = Vec<ArrayRef>> {
-    let rows = columns.first().map_or(0, |column| column.len());
-    (0..rows).step_by(batch_size).map(move |from| {
-        let length = batch_size.min(rows - from);
-        let columns = columns.iter();
-        columns.map(|column| column.slice(from, length)).collect()
-    })
 }
 
 fn is_of_the_reader(expr: &Arc<dyn PhysicalExpr>) -> bool {
@@ -241,23 +284,27 @@ impl fmt::Debug for CachedMorselizer {
 impl Morselizer for CachedMorselizer {
     fn plan_file(&self, file: PartitionedFile) -> Result<Box<dyn MorselPlanner>> {
         let scan = &self.scan;
+        if scan.is_ruled_out(&file)? {
+            return self.inner.plan_file(file);
+        }
         let range = file.range.clone();
         let begins_in = |offset| range.as_ref().is_none_or(|range| range.contains(offset));
         let id = scan.id_of(&file);
-        match scan.cache.find(&id, begins_in, &scan.columns) {
-            Found::All(groups) => Ok(Box::new(Rows(scan.rows(&file, groups)?))),
-            Found::Unknown => self.inner.plan_file(file),
-            Found::Worthwhile => Ok(Box::new(Fill {
-                inner: Arc::clone(&self.inner),
-                scan: Arc::clone(scan),
-                file,
-            })),
+        match scan
+            .cache
+            .find(&id, begins_in, &scan.columns, scan.statement)
+        {
+            Found::All(groups) => Ok(Box::new(scan.rows(&file, groups)?)),
+            Found::Worthwhile if !scan.is_limited => {
+                Ok(Box::new(Fill::new(&self.inner, scan, file)))
+            }
+            Found::Worthwhile | Found::Unknown => self.inner.plan_file(file),
         }
     }
 }
 
 /// Rows that are in memory, as a planner and as what it plans.
-struct Rows(BoxStream<'static, Result<RecordBatch>>);
+pub(super) struct Rows(BoxStream<'static, Result<RecordBatch>>);
 
 impl fmt::Debug for Rows {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -274,33 +321,5 @@ impl MorselPlanner for Rows {
 impl Morsel for Rows {
     fn into_stream(self: Box<Self>) -> BoxStream<'static, Result<RecordBatch>> {
         self.0
-    }
-}
-
-/// Decodes the columns of a file into the cache, or lets it be read without one.
-struct Fill {
-    inner: Arc<dyn Morselizer>,
-    scan: Arc<CachedScan>,
-    file: PartitionedFile,
-}
-
-impl fmt::Debug for Fill {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Fill").finish_non_exhaustive()
-    }
-}
-
-impl MorselPlanner for Fill {
-    fn plan(self: Box<Self>) -> Result<Option<MorselPlan>> {
-        Ok(Some(MorselPlan::new().with_pending_planner(async move {
-            // The usual reader says best why a file cannot be read.
-            match self.scan.fill(&self.file).await {
-                Ok(Some(groups)) => {
-                    let rows = self.scan.rows(&self.file, groups)?;
-                    Ok(Box::new(Rows(rows)) as Box<dyn MorselPlanner>)
-                }
-                Ok(None) | Err(_) => self.inner.plan_file(self.file),
-            }
-        })))
     }
 }

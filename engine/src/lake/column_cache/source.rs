@@ -22,8 +22,9 @@ use datafusion_datasource::PartitionedFile;
 use datafusion_datasource::morsel::Morselizer;
 use object_store::ObjectStore;
 
-use super::ColumnCache;
+use super::fill::ROWS;
 use super::scan::{CachedMorselizer, CachedScan};
+use super::{ColumnCache, StatementNumber};
 
 /// Lets the scans of a plan read through the cache. It runs when no other rule looks for a [`ParquetSource`] any more.
 #[derive(Debug)]
@@ -40,8 +41,9 @@ impl PhysicalOptimizerRule for ReadThroughCache {
         if self.cache.limit == 0 {
             return Ok(plan);
         }
+        let statement = self.cache.next_statement();
         plan.transform_up(|node| {
-            Ok(match cached(&node, &self.cache) {
+            Ok(match cached(&node, &self.cache, statement) {
                 Some(scan) => Transformed::yes(scan),
                 None => Transformed::no(node),
             })
@@ -61,6 +63,7 @@ impl PhysicalOptimizerRule for ReadThroughCache {
 fn cached(
     node: &Arc<dyn ExecutionPlan>,
     cache: &Arc<ColumnCache>,
+    statement: StatementNumber,
 ) -> Option<Arc<dyn ExecutionPlan>> {
     let scan = node.downcast_ref::<DataSourceExec>()?;
     let config = scan.data_source().downcast_ref::<FileScanConfig>()?;
@@ -68,6 +71,7 @@ fn cached(
     let source = CachedSource {
         inner: Arc::clone(&config.file_source),
         cache: Arc::clone(cache),
+        statement,
         batch_size: None,
     };
     let config = FileScanConfigBuilder::from(config.clone())
@@ -81,6 +85,7 @@ fn cached(
 struct CachedSource {
     inner: Arc<dyn FileSource>,
     cache: Arc<ColumnCache>,
+    statement: StatementNumber,
     batch_size: Option<usize>,
 }
 
@@ -101,12 +106,12 @@ impl FileSource for CachedSource {
         partition: usize,
     ) -> Result<Box<dyn Morselizer>> {
         let inner = self.inner.create_morselizer(store, config, partition)?;
+        // Arrays are handed out whole: a plan with smaller batches has large constants for each row.
+        let takes_whole_arrays = self.batch_size.is_some_and(|rows| rows >= ROWS);
         let source = self.inner.downcast_ref::<ParquetSource>();
-        let scan = match (source, self.batch_size) {
-            (Some(source), Some(batch_size)) => {
-                CachedScan::of(source, config, partition, batch_size, &self.cache)?
-            }
-            _ => None,
+        let scan = match source.filter(|_| takes_whole_arrays) {
+            Some(source) => CachedScan::of(source, config, partition, &self.cache, self.statement)?,
+            None => None,
         };
         Ok(match scan {
             Some(scan) => Box::new(CachedMorselizer::new(inner, scan)),
@@ -122,6 +127,7 @@ impl FileSource for CachedSource {
         Arc::new(Self {
             inner: self.inner.with_batch_size(batch_size),
             cache: Arc::clone(&self.cache),
+            statement: self.statement,
             batch_size: Some(batch_size),
         })
     }
