@@ -6,12 +6,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::array::ArrayRef;
-use datafusion::datasource::physical_plan::parquet::{
-    ParquetAccessPlan, ParquetFileMetrics, RowGroupAccessPlanFilter,
-    apply_file_schema_type_coercions,
-};
+use datafusion::datasource::physical_plan::parquet::apply_file_schema_type_coercions;
 use datafusion::error::Result;
-use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion_datasource::PartitionedFile;
 use datafusion_datasource::morsel::{MorselPlan, MorselPlanner, Morselizer};
 use futures::TryStreamExt as _;
@@ -132,7 +128,7 @@ impl MorselPlanner for End {
 }
 
 impl CachedScan {
-    /// The row groups that begin in the range of `file` and may have rows for the scan. None when a column is not there in
+    /// The row groups that begin in the range of `file`. None when a column is not there in
     /// the type of the table.
     async fn row_groups(&self, file: &PartitionedFile) -> Result<Option<RowGroups>> {
         let Some(metadata) = self.metadata(file).await? else {
@@ -141,9 +137,7 @@ impl CachedScan {
         let row_groups = metadata.metadata().row_groups();
         let offsets: RowGroupOffsets = row_groups.iter().map(offset).collect();
         let range = file.range.as_ref();
-        let kept = self.kept_row_groups(file, &metadata)?;
-        let rest = kept
-            .into_iter()
+        let rest = (0..offsets.len())
             .filter(|group| range.is_none_or(|range| range.contains(offsets[*group])))
             .collect();
         Ok(Some(RowGroups {
@@ -151,29 +145,6 @@ impl CachedScan {
             offsets,
             rest,
         }))
-    }
-
-    /// Row groups that the statistics of the file do not rule out.
-    fn kept_row_groups(
-        &self,
-        file: &PartitionedFile,
-        metadata: &ArrowReaderMetadata,
-    ) -> Result<Vec<usize>> {
-        let row_groups = metadata.metadata().row_groups();
-        let all = ParquetAccessPlan::new_all(row_groups.len());
-        let mut kept = RowGroupAccessPlanFilter::new(all);
-        if let Some(predicate) = self.predicate_of(file)? {
-            let pruning = PruningPredicateBuilder::new()
-                .with_file_schema(Arc::clone(&self.schema))
-                .build(predicate);
-            if let Some(pruning) = pruning {
-                let path = file.object_meta.location.as_ref();
-                let metrics = ParquetFileMetrics::new(self.partition, path, &self.metrics);
-                let (schema, parquet) = (metadata.schema(), metadata.parquet_schema());
-                kept.prune_by_statistics(schema, parquet, row_groups, &pruning, &metrics);
-            }
-        }
-        Ok(kept.row_group_indexes().collect())
     }
 
     /// The columns of one row group. None when there is no room for those that are missing.

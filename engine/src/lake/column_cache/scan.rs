@@ -48,7 +48,7 @@ pub(super) struct CachedScan {
     of_files: SchemaRef,
     partitioned_by: Vec<FieldRef>,
     projection: ProjectionExprs,
-    /// Rules files and row groups out. The rows are filtered by the plan above, or by `filters`.
+    /// Rules files out. The rows are filtered by the plan above, or by `filters`.
     predicate: Option<Arc<dyn PhysicalExpr>>,
     /// Each is evaluated on the rows that the ones before it keep.
     filters: Vec<Arc<dyn PhysicalExpr>>,
@@ -130,11 +130,8 @@ impl CachedScan {
         }
     }
 
-    /// Rules row groups of `file` out, in terms of its own columns.
-    pub(super) fn predicate_of(
-        &self,
-        file: &PartitionedFile,
-    ) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+    /// The predicate in terms of the columns of `file` alone.
+    fn predicate_of(&self, file: &PartitionedFile) -> Result<Option<Arc<dyn PhysicalExpr>>> {
         let constants = self.constants(file);
         let predicate = self.predicate.clone();
         let predicate =
