@@ -83,7 +83,7 @@ impl Metrics {
     }
 }
 
-/// The counters of the stores, read when somebody asks.
+/// The counters of the stores, read when Prometheus asks.
 #[derive(Debug)]
 struct Storage(Arc<Stores>);
 
@@ -116,11 +116,21 @@ impl Collector for Storage {
                 &counters.bytes_written,
             ),
         ] {
-            let metric = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
-            ConstCounter::new(value.get()).encode(metric)?;
+            encode_counter(&mut encoder, name, help, unit, value.get())?;
         }
         Ok(())
     }
+}
+
+fn encode_counter(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    value: u64,
+) -> Result<(), fmt::Error> {
+    let metric = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
+    ConstCounter::new(value).encode(metric)
 }
 
 /// What the cache of columns counts, read when Prometheus asks.
@@ -149,8 +159,7 @@ impl Collector for Columns {
                 columns.misses,
             ),
         ] {
-            let metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            ConstCounter::new(value).encode(metric)?;
+            encode_counter(&mut encoder, name, help, None, value)?;
         }
         Ok(())
     }

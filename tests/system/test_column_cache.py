@@ -1,6 +1,5 @@
 """The cache of decoded columns: whatever is in it, a statement has the answer that it has without one."""
 
-import json
 from datetime import UTC, date, datetime, timedelta
 
 import deltalake
@@ -132,23 +131,11 @@ def test_reordered_columns_are_read_by_their_names(lakes):
     with Server(lake.isobar) as server:
         for _ in range(3):
             assert server.rows("SELECT sum(a) AS a FROM moving") == [{"a": 3}]
-        handmade.commit(lake.place, "moving", 2, [{"metaData": metadata_of("moving", "b", "c", "a")}])
+        fields = [handmade.field_of(column, pyarrow.int64()) for column in "bca"]
+        handmade.commit(lake.place, "moving", 2, [{"metaData": handmade.metadata_of("moving", fields, [])}])
         for _ in range(3):
             found = server.rows("SELECT sum(b) AS b, count(c) AS c, sum(a) AS a FROM moving")
             assert found == [{"b": 30, "c": 0, "a": 3}]
-
-
-def metadata_of(name: str, *columns: str) -> dict:
-    """Of a table with these BIGINT columns."""
-    fields = [handmade.field_of(column, pyarrow.int64()) for column in columns]
-    return {
-        "id": name,
-        "format": {"provider": "parquet", "options": {}},
-        "schemaString": json.dumps({"type": "struct", "fields": fields}),
-        "partitionColumns": [],
-        "configuration": {},
-        "createdTime": 1,
-    }
 
 
 def test_scan_with_a_limit_reads_no_columns_into_the_cache(lake):

@@ -1,7 +1,6 @@
 """Aggregates in HBase, as a foreign client reads them: what is documented, the same after a second run, right after a
 changed one, and completed by the next run where HBase failed."""
 
-import contextlib
 import re
 import select
 import socket
@@ -9,24 +8,17 @@ import threading
 import time
 import uuid
 
-import happybase
 import pytest
 
 from support import delta
 from support.fixtures import everything
+from support.hbase import connected
 from support.lake import DAILY, DAILY_TABLE, Lake
 from support.weather_data import CITIES, Record, build, date, day_range, message, paris_midnight
 
 DAYS = day_range(date(2026, 1, 15), 3)
 LIMIT_S = 30
 on_hdfs = pytest.mark.parametrize("lake", ["hdfs"], indirect=True)
-
-
-@contextlib.contextmanager
-def connected(hbase):
-    port = int(hbase["HBASE_PORT"])
-    with contextlib.closing(happybase.Connection(hbase["HBASE_HOST"], port, timeout=30_000)) as connection:
-        yield connection
 
 
 def cells(hbase, name: str) -> dict[str, dict[str, list[tuple[str, int]]]]:

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from confluent_kafka.admin import NewTopic
 
+from support import produced
 from support.binary import CANARIES, PATIENCE_S, Isobar
 from support.fixtures import LONG
 from support.openweather import OpenWeather
-from support.produced import ProducedTopic, must_be_in_order, must_be_what_was_served
+from support.produced import NOWHERE, ProducedTopic, must_be_in_order, must_be_what_was_served
 from support.roads import lake_of
 from support.service import Service
 from support.weather_data import CITIES, many_cities
@@ -24,9 +25,6 @@ from test_kafka import end
 
 KILLS = 20 if LONG else 3
 DAY_S = 86_400
-FAST = {"ISOBAR__OPENWEATHER__INTERVAL": "500ms", "ISOBAR__OPENWEATHER__CALLS_PER_MINUTE": "100000"}
-# Nobody listens there.
-NOWHERE = "127.0.0.1:1"
 
 
 @pytest.fixture
@@ -39,15 +37,11 @@ def producer(isobar, tmp_path):
     """Makes a configured binary: the API, where to, and which cities."""
 
     def configured(api: OpenWeather, topic: ProducedTopic | None, cities=None, **variables: str) -> Isobar:
-        own = {
-            "BOOTSTRAP_SERVERS": topic.servers if topic else NOWHERE,
-            "TOPIC_NAME": topic.name if topic else "nowhere",
-            "CITY": ";".join(str(city.id) for city in cities or api.cities),
-            "ISOBAR__OPENWEATHER__BASE_URL": api.url,
-            "ISOBAR__PRODUCE__HTTP_LISTEN": "127.0.0.1:0",
-            "ISOBAR__PRODUCE__SPOOL_PATH": str(tmp_path / "spool"),
-        }
-        return Isobar(str(isobar), tmp_path / "work", own | FAST | variables)
+        servers, name = (topic.servers, topic.name) if topic else (NOWHERE, "nowhere")
+        own = produced.variables(api, servers, name, tmp_path / "spool")
+        if cities:
+            own["CITY"] = ";".join(str(city.id) for city in cities)
+        return Isobar(str(isobar), tmp_path / "work", own | variables)
 
     return configured
 

@@ -1,8 +1,8 @@
 //! The OpenWeather producer's library part: one city in, one message out.
 //!
 //! [`Client`] asks the API for the three bodies of a city, [`assemble()`] makes the message of
-//! them. [`simulator`] is a deterministic stand-in for the API, so that nobody needs a key or a
-//! network to see the product work. Nothing here knows Kafka: where a message goes is the caller's
+//! them. [`simulator`] is a deterministic stand-in for the API, so that the product
+//! runs without a key and a network. Nothing here knows Kafka: where a message goes is the caller's
 //! choice.
 
 mod assemble;

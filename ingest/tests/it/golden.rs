@@ -157,7 +157,7 @@ impl Golden {
         }
         match table.commit(&change).await? {
             CommitOutcome::Committed(_) => Ok(Vec::new()),
-            CommitOutcome::Conflict => Err("somebody else committed".into()),
+            CommitOutcome::Conflict => Err("another writer committed the version first".into()),
         }
     }
 

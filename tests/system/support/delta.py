@@ -64,7 +64,7 @@ def version(place: Place, name: str) -> int:
 
 def versions_seen(place: Place, name: str) -> int:
     """How many commits stand in the log, by its file names alone: cheap enough to ask all the time."""
-    return sum(1 for file in place.names(f"lake/{name}/_delta_log") if file.endswith(".json") and file[0].isdigit())
+    return len(_versions(place, name))
 
 
 def live_files(place: Place, name: str) -> set[str]:
@@ -81,6 +81,16 @@ def actions(place: Place, name: str, of_version: int) -> list[dict]:
     """What one commit did."""
     text = place.read(f"lake/{name}/_delta_log/{of_version:020d}.json")
     return [json.loads(line) for line in text.splitlines()]
+
+
+def all_actions(place: Place, name: str) -> list[dict]:
+    """What the plain entries of the log say, the oldest first."""
+    return [action for version in _versions(place, name) for action in actions(place, name, version)]
+
+
+def _versions(place: Place, name: str) -> list[int]:
+    names = place.names(f"lake/{name}/_delta_log")
+    return sorted(int(name.removesuffix(".json")) for name in names if name.endswith(".json") and name[0].isdigit())
 
 
 def read_parquet(place: Place, path: str) -> pyarrow.Table:

@@ -50,18 +50,24 @@ def write(
     if fields is None:
         columns = [*partition.items(), *((of.name, of.type) for of in files[0].rows.schema)]
         fields = [field_of(column, kind) for column, kind in columns]
-    metadata = {
-        "id": name,
-        "format": {"provider": "parquet", "options": {}},
-        "schemaString": json.dumps({"type": "struct", "fields": fields}),
-        "partitionColumns": list(partition),
-        "configuration": configuration or {},
-        "createdTime": 1,
-    }
+    metadata = metadata_of(name, fields, list(partition), configuration)
     protocol = protocol or {"minReaderVersion": 1, "minWriterVersion": 2}
     commit(place, name, 0, [{"protocol": protocol}, {"metaData": metadata}])
     for number, file in enumerate(files, start=1):
         commit(place, name, number, [add(place, name, f"part-{number}.parquet", file)])
+
+
+def metadata_of(
+    name: str, fields: list[dict], partitioned_by: list[str], configuration: dict[str, str] | None = None
+) -> dict:
+    return {
+        "id": name,
+        "format": {"provider": "parquet", "options": {}},
+        "schemaString": json.dumps({"type": "struct", "fields": fields}),
+        "partitionColumns": partitioned_by,
+        "configuration": configuration or {},
+        "createdTime": 1,
+    }
 
 
 def add(place: LocalPlace, name: str, path: str, file: File) -> dict:

@@ -17,14 +17,13 @@ from pathlib import Path
 
 import pyarrow.parquet
 
-from support import delta
+from support import delta, produced
 from support.binary import CANARIES, Isobar
 from support.database import Database
 from support.flight import Server
 from support.lake import DAILY, DAILY_TABLE, Lake
 from support.openweather import OpenWeather
 from support.places import LocalPlace
-from support.produced import ProducedTopic
 from support.service import Service
 from support.topic import Topic, weather
 from support.weather_data import CITIES, build
@@ -282,8 +281,7 @@ def persisted(subject: Subject) -> Iterator[str]:
 
 
 def _of_log(place: LocalPlace, table: str) -> Iterator[str]:
-    versions = delta.versions_seen(place, table)
-    actions = [action for version in range(versions) for action in delta.actions(place, table, version)]
+    actions = delta.all_actions(place, table)
     for transaction in sorted({_pattern(action["txn"]["appId"]) for action in actions if "txn" in action}):
         yield f"{table} transaction {transaction}"
     [metadata] = [action["metaData"] for action in actions if "metaData" in action]
@@ -408,17 +406,10 @@ def _told(name: str, web: Web) -> Iterator[str]:
 
 
 def _produced(isobar: Isobar, kafka: dict[str, str]) -> Iterator[str]:
-    topic = ProducedTopic(kafka)
+    topic = produced.ProducedTopic(kafka)
     with OpenWeather(CITIES[:1]) as api:
-        isobar = isobar.having(
-            TOPIC_NAME=topic.name,
-            CITY=str(CITIES[0].id),
-            ISOBAR__OPENWEATHER__BASE_URL=api.url,
-            ISOBAR__OPENWEATHER__INTERVAL="500ms",
-            ISOBAR__OPENWEATHER__CALLS_PER_MINUTE="100000",
-            ISOBAR__PRODUCE__HTTP_LISTEN="127.0.0.1:0",
-            ISOBAR__PRODUCE__SPOOL_PATH=str(isobar.directory / "spool"),
-        )
+        spool = isobar.directory / "spool"
+        isobar = isobar.having(**produced.variables(api, topic.servers, topic.name, spool))
         with Service(isobar, "produce") as service:
             eventually(lambda: service.metric("isobar_produced_messages_total") > 0, "it has produced")
             service.wait_until_ready()

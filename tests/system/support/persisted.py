@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-import happybase
 from confluent_kafka import TopicCollection
 
-from support import delta
+from support import delta, produced
 from support.binary import Isobar
 from support.database import ROLE, SECRET, Database
+from support.hbase import connected
 from support.lake import DAILY, DAILY_TABLE, Lake
 from support.malformed import KINDS
 from support.openweather import OpenWeather
@@ -49,8 +49,6 @@ TOPIC = "persisted-weather"
 EXPORTED, CONSUMED = 16, 20
 HBASE_TABLE = "weather:persisted"
 SPOOLED = 4
-# Nobody listens there.
-NOWHERE = "127.0.0.1:1"
 
 
 @dataclass(frozen=True)
@@ -125,16 +123,9 @@ def mirrored(hbase: dict[str, str]) -> dict[str, str]:
     return {"HBASE_ENABLED": "true", "ISOBAR__HBASE__TABLE": HBASE_TABLE, **hbase}
 
 
-@contextlib.contextmanager
-def connected(hbase: dict[str, str]) -> Iterator[happybase.Connection]:
-    port = int(hbase["HBASE_PORT"])
-    with contextlib.closing(happybase.Connection(hbase["HBASE_HOST"], port, timeout=60_000)) as connection:
-        yield connection
-
-
 def cells(hbase: dict[str, str]) -> dict[str, dict[str, list]]:
     """Rows by key, columns by name: the newest value and its time in ms."""
-    with connected(hbase) as connection:
+    with connected(hbase, limit_s=60) as connection:
         scanned = connection.table(HBASE_TABLE).scan(include_timestamp=True)
         return {
             key.decode(): {column.decode(): [value.decode(), at] for column, (value, at) in columns.items()}
@@ -145,7 +136,7 @@ def cells(hbase: dict[str, str]) -> dict[str, dict[str, list]]:
 @contextlib.contextmanager
 def loaded_cells(hbase: dict[str, str], rows: dict[str, dict[str, list]]) -> Iterator[None]:
     """HBase with the table as it was kept, until the end of the block."""
-    with connected(hbase) as connection:
+    with connected(hbase, limit_s=60) as connection:
         drop_cells(hbase)
         connection.create_table(HBASE_TABLE, {"agg": {}})
         table = connection.table(HBASE_TABLE)
@@ -159,7 +150,7 @@ def loaded_cells(hbase: dict[str, str], rows: dict[str, dict[str, list]]) -> Ite
 
 
 def drop_cells(hbase: dict[str, str]) -> None:
-    with connected(hbase) as connection:
+    with connected(hbase, limit_s=60) as connection:
         if HBASE_TABLE.encode() in connection.tables():
             connection.delete_table(HBASE_TABLE, disable=True)
 
@@ -258,7 +249,7 @@ def write_spool(release: Release, kept: Path, scratch: Path) -> None:
     """Messages that wait for Kafka, which is away, when the process is killed."""
     spool = scratch / "spool"
     with OpenWeather(CITIES[:2], forecasts={city.id: 1 for city in CITIES[:2]}) as api:
-        isobar = producer(release, LocalPlace(scratch / "produced"), spool, scratch / "work", api, NOWHERE, "nowhere")
+        isobar = producer(release, LocalPlace(scratch / "produced"), spool, scratch / "work", api, produced.NOWHERE, "nowhere")
         with Service(isobar, "produce") as service:
             eventually(lambda: len(waiting(spool)) >= SPOOLED, "messages wait")
             service.kill()
@@ -268,18 +259,7 @@ def write_spool(release: Release, kept: Path, scratch: Path) -> None:
 def producer(
     release: Release, place: Place, spool: Path, directory: Path, api: OpenWeather, servers: str, topic: str
 ) -> Isobar:
-    return release.at(
-        place,
-        directory,
-        BOOTSTRAP_SERVERS=servers,
-        TOPIC_NAME=topic,
-        CITY=";".join(str(city.id) for city in api.cities),
-        ISOBAR__OPENWEATHER__BASE_URL=api.url,
-        ISOBAR__OPENWEATHER__INTERVAL="500ms",
-        ISOBAR__OPENWEATHER__CALLS_PER_MINUTE="100000",
-        ISOBAR__PRODUCE__HTTP_LISTEN="127.0.0.1:0",
-        ISOBAR__PRODUCE__SPOOL_PATH=str(spool),
-    )
+    return release.at(place, directory, **produced.variables(api, servers, topic, spool))
 
 
 def waiting(spool: Path) -> list[Path]:
@@ -351,7 +331,4 @@ def halves(topic: uuid.UUID) -> list[int]:
 
 def transactions(place: Place, table: str) -> set[str]:
     """The names under which the plain entries of a table's log have recorded something."""
-    log = f"lake/{table}/_delta_log"
-    entries = [name for name in place.names(log) if name.endswith(".json") and name[0].isdigit()]
-    actions = [json.loads(line) for name in entries for line in place.read(f"{log}/{name}").splitlines()]
-    return {action["txn"]["appId"] for action in actions if "txn" in action}
+    return {action["txn"]["appId"] for action in delta.all_actions(place, table) if "txn" in action}

@@ -4,6 +4,7 @@ import itertools
 import json
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource
@@ -11,6 +12,23 @@ from confluent_kafka.admin import AdminClient, ConfigResource
 from support.openweather import OpenWeather
 from support.topic import extent
 from support.weather_data import iso, precipitations_info, sun_info
+
+# An address at which no server listens.
+NOWHERE = "127.0.0.1:1"
+
+
+def variables(api: OpenWeather, servers: str, topic: str, spool: Path) -> dict[str, str]:
+    """What makes a producer poll all cities of `api` every half second, and send to this topic through this spool."""
+    return {
+        "BOOTSTRAP_SERVERS": servers,
+        "TOPIC_NAME": topic,
+        "CITY": ";".join(str(city.id) for city in api.cities),
+        "ISOBAR__OPENWEATHER__BASE_URL": api.url,
+        "ISOBAR__OPENWEATHER__INTERVAL": "500ms",
+        "ISOBAR__OPENWEATHER__CALLS_PER_MINUTE": "100000",
+        "ISOBAR__PRODUCE__HTTP_LISTEN": "127.0.0.1:0",
+        "ISOBAR__PRODUCE__SPOOL_PATH": str(spool),
+    }
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arrow::array::ArrayRef;
 use datafusion::datasource::physical_plan::parquet::apply_file_schema_type_coercions;
@@ -15,11 +14,12 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
 use parquet::arrow::async_reader::{AsyncFileReader, ParquetRecordBatchStreamBuilder};
 use parquet::basic::Compression;
-use parquet::file::metadata::{PageIndexPolicy, RowGroupMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, RowGroupMetaData};
 
 use super::super::provider::FOOTER_BYTES;
+use super::decoded::{ColumnBuilder, DecodedColumn};
 use super::scan::{CachedScan, Rows};
-use super::{DecodedColumn, FileId, NeededColumn, RowGroupOffsets, STEP, SharedMemory};
+use super::{FileId, NeededColumn, RowGroupOffsets, Steps};
 
 /// Rows of one array: those of a batch of DataFusion, so that arrays are handed out as batches.
 pub(super) const ROWS: usize = 8_192;
@@ -193,11 +193,16 @@ impl CachedScan {
             metadata = ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)?;
         }
         let of_file = metadata.schema();
-        let is_there = self.columns.iter().all(|needed| {
+        let is_there = |needed: &&NeededColumn| {
             let field = of_file.field_with_name(&needed.name);
             field.is_ok_and(|field| field.data_type() == &needed.data_type)
-        });
-        Ok(is_there.then_some(metadata))
+        };
+        if self.columns.iter().all(|needed| is_there(&needed)) {
+            return Ok(Some(metadata));
+        }
+        let others = self.columns.iter().filter(|needed| !is_there(needed));
+        self.cache.refuse(&self.id_of(file), others);
+        Ok(None)
     }
 
     async fn decode(
@@ -218,7 +223,11 @@ impl CachedScan {
         let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
         let group = metadata.metadata().row_group(row_group);
         let mut expected = decoded_bytes(group, columns, &mask);
-        if is_uncompressed(group, &mask) || !self.cache.make_room(expected) {
+        if is_uncompressed(group, &mask) {
+            self.cache.refuse(id, columns.iter().copied());
+            return Ok(None);
+        }
+        if !self.cache.make_room(expected) {
             return Ok(None);
         }
         let reader = self.reader(file)?;
@@ -227,37 +236,35 @@ impl CachedScan {
             .with_row_groups(vec![row_group])
             .with_batch_size(ROWS)
             .build()?;
-        let mut arrays: Vec<Vec<ArrayRef>> = vec![Vec::new(); columns.len()];
-        let mut memory = SharedMemory::default();
+        let new = |_: &&NeededColumn| ColumnBuilder::default();
+        let mut decoded: Vec<ColumnBuilder> = columns.iter().map(new).collect();
         let mut batches = batches.into_stream();
-        let mut since = Instant::now();
+        let mut steps = Steps::begin();
         while let Some(batch) = batches.try_next().await? {
-            for (column, arrays) in columns.iter().zip(&mut arrays) {
+            for (column, decoded) in columns.iter().zip(&mut decoded) {
                 let index = batch.schema_ref().index_of(&column.name)?;
-                memory.add(batch.column(index));
-                arrays.push(Arc::clone(batch.column(index)));
+                decoded.push(Arc::clone(batch.column(index)));
             }
             // Values that a file stores once and rows have many times may be far larger than it says.
-            if memory.bytes > expected.saturating_mul(2) {
-                expected = memory.bytes;
+            let bytes = decoded.iter().map(ColumnBuilder::bytes).sum();
+            if bytes > expected.saturating_mul(2) {
+                expected = bytes;
                 if !self.cache.make_room(expected.saturating_mul(2)) {
-                    self.cache.refuse(id, columns);
+                    self.cache.refuse(id, columns.iter().copied());
                     return Ok(None);
                 }
             }
-            // Decoding waits for nothing, and other statements have their turns too.
-            if since.elapsed() > STEP {
-                tokio::task::yield_now().await;
-                since = Instant::now();
-            }
+            steps.yield_if_long().await;
         }
         // Columns that are decoded at different times are served side by side.
         let rows = group.num_rows();
-        if !arrays.iter().all(|arrays| is_cut_evenly(arrays, rows)) {
+        if !decoded
+            .iter()
+            .all(|column| is_cut_evenly(column.arrays(), rows))
+        {
             return Ok(None);
         }
-        let decoded = arrays.into_iter();
-        let decoded = decoded.map(|arrays| Arc::new(DecodedColumn::new(arrays)));
+        let decoded = decoded.into_iter().map(|column| Arc::new(column.finish()));
         Ok(Some(decoded.collect()))
     }
 }
@@ -273,9 +280,18 @@ fn offset(group: &RowGroupMetaData) -> i64 {
 /// Whether pages are not compressed. Views of texts then point into all that was read at once, other columns included, and
 /// would keep it in memory.
 fn is_uncompressed(group: &RowGroupMetaData, mask: &ProjectionMask) -> bool {
+    let mut read = chunks(group, mask);
+    read.any(|chunk| chunk.compression() == Compression::UNCOMPRESSED)
+}
+
+/// What the columns of `mask` are stored as in `group`.
+fn chunks<'a>(
+    group: &'a RowGroupMetaData,
+    mask: &'a ProjectionMask,
+) -> impl Iterator<Item = &'a ColumnChunkMetaData> {
     let leaves = group.columns().iter().enumerate();
-    let mut read = leaves.filter(|(leaf, _)| mask.leaf_included(*leaf));
-    read.any(|(_, chunk)| chunk.compression() == Compression::UNCOMPRESSED)
+    let read = leaves.filter(|(leaf, _)| mask.leaf_included(*leaf));
+    read.map(|(_, chunk)| chunk)
 }
 
 /// Whether `arrays` have [`ROWS`] rows each but for the last one, and `rows` together.
@@ -294,11 +310,8 @@ fn decoded_bytes(
     columns: &[&NeededColumn],
     mask: &ProjectionMask,
 ) -> u64 {
-    let leaves = group.columns().iter().enumerate();
-    let stored = leaves.filter(|(leaf, _)| mask.leaf_included(*leaf));
-    let stored: u64 = stored
-        .map(|(_, chunk)| chunk.uncompressed_size().unsigned_abs())
-        .sum();
+    let stored = chunks(group, mask).map(|chunk| chunk.uncompressed_size().unsigned_abs());
+    let stored: u64 = stored.sum();
     let widths = columns
         .iter()
         .map(|column| column.data_type.primitive_width());

@@ -8,22 +8,23 @@
 //! their last use, the columns of a scan that is larger than the cache would each go just before the next such scan reads
 //! them; so the same part of them stays.
 
+mod decoded;
 mod fill;
 mod scan;
 mod source;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array as _, ArrayData, ArrayRef};
 use arrow::datatypes::DataType;
 use object_store::path::Path;
 use tokio::runtime::Handle;
 
 use crate::allocations;
+use decoded::DecodedColumn;
 pub(crate) use source::ReadThroughCache;
 
 /// How long a column counts as just used.
@@ -38,6 +39,26 @@ const ASKED_MAX: usize = 100_000;
 /// How long a step computes before it yields.
 const STEP: Duration = Duration::from_millis(10);
 
+/// Lets other statements have their turns while work waits for nothing.
+struct Steps {
+    since: Instant,
+}
+
+impl Steps {
+    fn begin() -> Self {
+        let since = Instant::now();
+        Self { since }
+    }
+
+    /// Yields if the step has taken long, and begins the next one.
+    async fn yield_if_long(&mut self) {
+        if self.since.elapsed() > STEP {
+            tokio::task::yield_now().await;
+            *self = Self::begin();
+        }
+    }
+}
+
 /// One version of the bytes of a data file.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct FileId {
@@ -47,82 +68,31 @@ struct FileId {
     modified_ms: i64,
 }
 
-/// One column of one row group.
+/// A column that a scan reads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct ColumnId {
-    row_group: usize,
+struct NeededColumn {
     /// Of a top-level column.
     name: Arc<str>,
-}
-
-/// A column that a scan reads.
-#[derive(Clone, Debug)]
-struct NeededColumn {
-    name: Arc<str>,
+    /// In the table. A file may have the column in another type, and is not cached then.
     data_type: DataType,
 }
 
 impl NeededColumn {
     fn of(&self, row_group: usize) -> ColumnId {
-        let name = Arc::clone(&self.name);
-        ColumnId { row_group, name }
+        let column = self.clone();
+        ColumnId { row_group, column }
     }
+}
+
+/// One column of one row group.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ColumnId {
+    row_group: usize,
+    column: NeededColumn,
 }
 
 /// Where row groups begin in their file, in bytes. A scan of a range of the file reads those that begin in it.
 type RowGroupOffsets = Arc<[i64]>;
-
-/// The rows of one row group of one column, in order, as arrays of [`fill::ROWS`] rows.
-#[derive(Debug)]
-struct DecodedColumn {
-    arrays: Vec<ArrayRef>,
-    bytes: u64,
-}
-
-impl DecodedColumn {
-    fn new(arrays: Vec<ArrayRef>) -> Self {
-        let mut memory = SharedMemory::default();
-        for array in &arrays {
-            memory.add(array);
-        }
-        let bytes = memory.bytes;
-        Self { arrays, bytes }
-    }
-
-    fn is_of(&self, data_type: &DataType) -> bool {
-        let mut arrays = self.arrays.iter();
-        arrays.all(|array| array.data_type() == data_type)
-    }
-}
-
-/// Bytes of arrays, each buffer counted once: views of texts in several arrays share the buffers of a page.
-#[derive(Debug, Default)]
-struct SharedMemory {
-    buffers: HashSet<usize>,
-    bytes: u64,
-}
-
-/// What an array takes beside its buffers, about: small files have small ones.
-const ARRAY_BYTES: u64 = 512;
-
-impl SharedMemory {
-    fn add(&mut self, array: &ArrayRef) {
-        self.bytes += ARRAY_BYTES;
-        self.add_data(&array.to_data());
-    }
-
-    fn add_data(&mut self, data: &ArrayData) {
-        let nulls = data.nulls().map(|nulls| nulls.inner().inner());
-        for buffer in data.buffers().iter().chain(nulls) {
-            if self.buffers.insert(buffer.data_ptr().as_ptr() as usize) {
-                self.bytes += buffer.capacity() as u64;
-            }
-        }
-        for child in data.child_data() {
-            self.add_data(child);
-        }
-    }
-}
 
 /// The decoded columns that the statements of a process share.
 #[derive(Debug)]
@@ -152,8 +122,8 @@ struct State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Asked {
     By(StatementNumber),
-    /// The column takes more memory than it is worth.
-    TooLarge,
+    /// The column is not to be kept, see [`ColumnCache::refuse`].
+    Refused,
 }
 
 /// Tells statements apart: one may scan a file several times, for ranges of it or in a join with itself.
@@ -263,13 +233,10 @@ impl ColumnCache {
     ) -> Option<Arc<DecodedColumn>> {
         let state = self.lock();
         let column = state.files.get(file)?.columns.get(&needed.of(row_group))?;
-        let decoded = &column.decoded;
-        decoded
-            .is_of(&needed.data_type)
-            .then(|| Arc::clone(decoded))
+        Some(Arc::clone(&column.decoded))
     }
 
-    /// Whether there is room for `bytes` more, after the eviction of what nobody uses any more.
+    /// Whether there is room for `bytes` more, after the eviction of columns that no statement has just used.
     fn make_room(&self, bytes: u64) -> bool {
         let mut evicted = Vec::new();
         let mut state = self.lock();
@@ -287,12 +254,13 @@ impl ColumnCache {
         has_room
     }
 
-    /// Forgets that `columns` of `file` were asked for: they take more memory than they are worth.
-    fn refuse(&self, file: &FileId, columns: &[&NeededColumn]) {
+    /// Keeps `columns` of `file` out from now on: the file has none of that type, or they take more memory than they are worth.
+    /// So the next statement does not try again.
+    fn refuse<'a>(&self, file: &FileId, columns: impl IntoIterator<Item = &'a NeededColumn>) {
         let mut state = self.lock();
         for column in columns {
             let hash = self.hash_of(file, column);
-            state.asked.insert(hash, Asked::TooLarge);
+            state.asked.insert(hash, Asked::Refused);
         }
     }
 
@@ -305,20 +273,9 @@ impl ColumnCache {
         decoded: Arc<DecodedColumn>,
     ) -> Arc<DecodedColumn> {
         let mut state = self.lock();
-        let cached = state
-            .files
-            .get(file)
-            .and_then(|cached| cached.columns.get(&id));
-        if let Some(cached) = cached {
-            let is_same = decoded
-                .arrays
-                .first()
-                .is_none_or(|array| cached.decoded.is_of(array.data_type()));
-            return if is_same {
-                Arc::clone(&cached.decoded)
-            } else {
-                decoded
-            };
+        let cached = state.files.get(file);
+        if let Some(cached) = cached.and_then(|cached| cached.columns.get(&id)) {
+            return Arc::clone(&cached.decoded);
         }
         if state.bytes + decoded.bytes > self.limit {
             return decoded;
@@ -340,7 +297,7 @@ impl ColumnCache {
     }
 
     fn hash_of(&self, file: &FileId, column: &NeededColumn) -> u64 {
-        self.hasher.hash_one((file, &column.name))
+        self.hasher.hash_one((file, column))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -377,9 +334,6 @@ impl State {
             let mut of_group = Vec::with_capacity(columns.len());
             for needed in columns {
                 let column = cached.columns.get_mut(&needed.of(row_group))?;
-                if !column.decoded.is_of(&needed.data_type) {
-                    return None;
-                }
                 column.used = now;
                 of_group.push(Arc::clone(&column.decoded));
             }
@@ -426,7 +380,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use arrow::array::{Int64Array, StringViewArray};
+    use arrow::array::{ArrayRef, Int64Array};
 
     use super::*;
 
@@ -451,7 +405,7 @@ mod tests {
 
     fn column(rows: i64) -> Arc<DecodedColumn> {
         let array: ArrayRef = Arc::new((0..rows).collect::<Int64Array>());
-        Arc::new(DecodedColumn::new(vec![array]))
+        Arc::new([array].into_iter().collect())
     }
 
     fn row_groups_of(found: &Found) -> Option<usize> {
@@ -472,7 +426,7 @@ mod tests {
         assert!(matches!(find(&["x"], FIRST), Found::Unknown));
         assert!(matches!(find(&["x", "y"], SECOND), Found::Unknown));
         assert!(matches!(find(&["x"], SECOND), Found::Worthwhile));
-        cache.refuse(&file("a"), &[&needed("x")]);
+        cache.refuse(&file("a"), [&needed("x")]);
         assert!(matches!(find(&["x"], SECOND), Found::Unknown));
         assert_eq!(cache.usage().misses, 5);
     }
@@ -525,19 +479,5 @@ mod tests {
         let insert = || cache.insert(&file("a"), &offsets, needed("x").of(0), column(10));
         assert!(Arc::ptr_eq(&insert(), &insert()));
         assert_eq!(cache.usage().bytes, column(10).bytes);
-    }
-
-    #[test]
-    fn buffers_that_arrays_share_count_once() {
-        let long = "a text that does not fit into its view";
-        let texts: ArrayRef = Arc::new(StringViewArray::from(vec![long; 1000]));
-        let bytes = |arrays: Vec<ArrayRef>| {
-            let count = arrays.len() as u64;
-            DecodedColumn::new(arrays).bytes - count * ARRAY_BYTES
-        };
-        let halves = vec![texts.slice(0, 500), texts.slice(500, 500)];
-        let whole = bytes(vec![texts]);
-        assert_eq!(bytes(halves), whole);
-        assert!(whole >= 16 * 1000);
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
 
 use arrow::array::ArrayRef;
 use arrow::compute::filter_record_batch;
@@ -11,7 +10,7 @@ use arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion::common::ScalarValue;
 use datafusion::common::cast::as_boolean_array;
-use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNode as _;
 use datafusion::datasource::physical_plan::{
     FileScanConfig, FileSource as _, ParquetFileReaderFactory, ParquetSource,
 };
@@ -29,7 +28,7 @@ use futures::StreamExt as _;
 use futures::stream::{BoxStream, unfold};
 
 use super::fill::Fill;
-use super::{ColumnCache, DecodedColumn, FileId, Found, NeededColumn, STEP, StatementNumber};
+use super::{ColumnCache, DecodedColumn, FileId, Found, NeededColumn, StatementNumber, Steps};
 
 /// Functions of DataFusion that only its own reader evaluates.
 const OF_THE_READER: [&str; 2] = ["input_file_name", "file_row_index"];
@@ -48,8 +47,9 @@ pub(super) struct CachedScan {
     of_files: SchemaRef,
     partitioned_by: Vec<FieldRef>,
     projection: ProjectionExprs,
-    /// Rules files out. The rows are filtered by the plan above, or by `filters`.
-    predicate: Option<Arc<dyn PhysicalExpr>>,
+    /// A predicate that other operators tighten while they run, of a join or of ORDER BY with LIMIT. It rules files out; what
+    /// it holds from the start has done so in planning.
+    dynamic: Option<Arc<dyn PhysicalExpr>>,
     /// Each is evaluated on the rows that the ones before it keep.
     filters: Vec<Arc<dyn PhysicalExpr>>,
     output: SchemaRef,
@@ -115,7 +115,7 @@ impl CachedScan {
             partitioned_by: table.table_partition_cols().to_vec(),
             output: Arc::new(projection.project_schema(table.table_schema())?),
             projection: projection.clone(),
-            predicate,
+            dynamic: predicate.filter(is_dynamic),
             filters,
             is_limited: config.limit.is_some(),
         })))
@@ -130,23 +130,12 @@ impl CachedScan {
         }
     }
 
-    /// The predicate in terms of the columns of `file` alone.
-    fn predicate_of(&self, file: &PartitionedFile) -> Result<Option<Arc<dyn PhysicalExpr>>> {
-        let constants = self.constants(file);
-        let predicate = self.predicate.clone();
-        let predicate =
-            predicate.map(|predicate| replace_columns_with_literals(predicate, &constants));
-        predicate.transpose()
-    }
-
-    /// Whether a filter that other operators tighten while they run, of a join or of ORDER BY with LIMIT, rules `file` out.
+    /// Whether other operators have ruled `file` out by now.
     fn is_ruled_out(&self, file: &PartitionedFile) -> Result<bool> {
-        let Some(predicate) = self.predicate_of(file)? else {
+        let Some(predicate) = self.dynamic.clone() else {
             return Ok(false);
         };
-        if !DynamicFilterTracking::classify(&predicate).contains_dynamic_filter() {
-            return Ok(false);
-        }
+        let predicate = replace_columns_with_literals(predicate, &self.constants(file))?;
         let pruner = FilePruner::try_new(predicate, &self.of_files, file, Count::new());
         pruner.map_or(Ok(false), |mut pruner| pruner.should_prune())
     }
@@ -176,17 +165,14 @@ impl CachedScan {
                     .collect()
             })
         });
-        let start = (batches, adapter, Instant::now());
-        let rows = unfold(start, |(mut batches, adapter, mut since)| async move {
+        let start = (batches, adapter, Steps::begin());
+        let rows = unfold(start, |(mut batches, adapter, mut steps)| async move {
             loop {
                 // Batches of which the filters keep no row would be one long step.
-                if since.elapsed() > STEP {
-                    tokio::task::yield_now().await;
-                    since = Instant::now();
-                }
+                steps.yield_if_long().await;
                 let columns: Vec<ArrayRef> = batches.next()?;
                 if let Some(rows) = adapter.adapt(columns).transpose() {
-                    return Some((rows, (batches, adapter, since)));
+                    return Some((rows, (batches, adapter, steps)));
                 }
             }
         });
@@ -210,18 +196,16 @@ impl CachedScan {
     }
 }
 
+fn is_dynamic(predicate: &Arc<dyn PhysicalExpr>) -> bool {
+    DynamicFilterTracking::classify(predicate).contains_dynamic_filter()
+}
+
 fn is_of_the_reader(expr: &Arc<dyn PhysicalExpr>) -> bool {
-    let mut is_found = false;
-    let walked = expr.apply(|expr| {
+    let is_function = |expr: &Arc<dyn PhysicalExpr>| {
         let function = expr.downcast_ref::<ScalarFunctionExpr>();
-        is_found |= function.is_some_and(|function| OF_THE_READER.contains(&function.fun().name()));
-        Ok(if is_found {
-            TreeNodeRecursion::Stop
-        } else {
-            TreeNodeRecursion::Continue
-        })
-    });
-    is_found || walked.is_err()
+        Ok(function.is_some_and(|function| OF_THE_READER.contains(&function.fun().name())))
+    };
+    expr.exists(is_function).unwrap_or(true)
 }
 
 struct Adapter {

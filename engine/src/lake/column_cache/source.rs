@@ -126,9 +126,8 @@ impl FileSource for CachedSource {
     fn with_batch_size(&self, batch_size: usize) -> Arc<dyn FileSource> {
         Arc::new(Self {
             inner: self.inner.with_batch_size(batch_size),
-            cache: Arc::clone(&self.cache),
-            statement: self.statement,
             batch_size: Some(batch_size),
+            ..self.clone()
         })
     }
 

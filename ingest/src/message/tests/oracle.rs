@@ -1,5 +1,5 @@
-//! What a message means by other means: `serde_json` reads it, and a few plain rules judge what was
-//! read.
+//! An oracle for what a message means: `serde_json` reads it, and a few plain rules validate the
+//! result.
 //!
 //! `serde_json` alone is laxer than the decoder: it takes duplicate keys (here they are seen,
 //! because members are kept as a list), 128 levels, strings of any length, and numbers that vanish

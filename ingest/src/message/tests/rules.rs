@@ -5,8 +5,8 @@ use arrow::array::Array;
 use super::{decode, reason, row, shape};
 use crate::message::{Decoder, Reason, Shape};
 
-/// Whether the message is refused for the reason, alike when the value is read and when nobody
-/// reads it.
+/// Whether the decoder refuses the message for the reason, alike when a table reads the value and
+/// when none does.
 fn check_value(value: &str, expected: Option<Reason>) {
     let message = format!("{{\"a\": {value}}}");
     for declaration in ["", "a = 'json'"] {
