@@ -1,7 +1,7 @@
-//! How fast are messages decoded on one thread, against arrow-json reading the same ones into the
-//! same type?
+//! Decodes messages on one thread, and compares the rate with arrow-json, which reads the same
+//! messages into the same type.
 //!
-//! The decoder is strict where its peer is not: it checks every string, number and key, also of
+//! The decoder is stricter than arrow-json: it validates every string, number and key, also of
 //! fields that no table reads.
 
 #![allow(clippy::print_stdout, reason = "a bench prints its figures")]
@@ -15,14 +15,14 @@ use arrow::datatypes::{DataType, Schema};
 use arrow::json::ReaderBuilder;
 use ingest::message::{Decoder, Shape};
 
-/// Messages that one batch is made of.
+/// Messages of one batch.
 const BATCH_ROWS: usize = 4096;
 
-/// Rounds over the same messages; the fastest one counts, because everything else on the machine only
-/// slows one down.
+/// Rounds over the same messages; the fastest one counts, because everything else on the machine
+/// only slows one down.
 const ROUNDS: usize = 15;
 
-/// What the tables of a weather topic declare together.
+/// The shape of a weather topic: the union of its declarations.
 const SHAPE: &str = r#"
 weather.dt = "bigint not null"
 weather.id = "bigint not null"
@@ -144,7 +144,7 @@ fn decode_peer(shape: &Shape, messages: &[String]) -> usize {
     rows
 }
 
-/// A message of the weather topic, its figures moving with the row.
+/// A message of the weather topic. Its numbers depend on the row.
 fn message(row: u32, forecasts: u32) -> String {
     let tenth = |from: u32, span: u32| f64::from(from + row * 7 % span) / 10.0;
     let (temp, wind, time) = (tenth(10, 300), tenth(0, 200), 1_768_431_100 + row * 600);

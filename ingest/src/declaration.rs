@@ -48,7 +48,7 @@ pub struct Declaration {
 
 /// A topic: the type of its messages, and its tables.
 #[derive(Clone, Debug)]
-pub(crate) struct Topic {
+pub(crate) struct TopicDeclaration {
     pub(crate) name: String,
     pub(crate) shape: Shape,
     pub(crate) tables: Vec<Declaration>,
@@ -118,7 +118,7 @@ impl Declarations {
     }
 
     /// The declaration of topic `name`; none without a table.
-    pub(crate) fn topic(&self, name: &str, zone: Tz) -> Result<Option<Topic>, Error> {
+    pub(crate) fn topic(&self, name: &str, zone: Tz) -> Result<Option<TopicDeclaration>, Error> {
         let tables: Vec<_> = self
             .tables
             .iter()
@@ -139,7 +139,7 @@ impl Declarations {
             .iter()
             .find_map(|table| table.observed_at.as_ref())
             .map(|path| path.split('.').map(str::to_owned).collect());
-        Ok(Some(Topic {
+        Ok(Some(TopicDeclaration {
             name: name.to_owned(),
             shape,
             tables,
@@ -314,7 +314,7 @@ mod tests {
 --! message     = { x = "double" }
 SELECT event_day(kafka_timestamp) AS dt, message['x'] AS x, kafka_topic, kafka_partition, kafka_offset FROM messages"#;
 
-    /// What is said of a library with these table files.
+    /// Loads a library with these table files. Returns the number of tables, or the error.
     async fn load(files: &[&str]) -> Result<usize, String> {
         let files: Vec<_> = files.iter().map(|file| (*file, FILE.to_owned())).collect();
         load_written(&files).await
@@ -377,7 +377,7 @@ SELECT event_day(kafka_timestamp) AS dt, message['x'] AS x, kafka_topic, kafka_p
     }
 
     #[tokio::test]
-    async fn a_select_that_cannot_be_planned_is_named_by_its_file() {
+    async fn unplannable_select_is_reported_with_its_file() {
         let text = FILE.replace("message['x']", "message['y']");
         let error = load_written(&[("a.sql", text)]).await.expect_err("no y");
         assert!(error.contains("tables/a.sql: the SELECT"), "{error}");

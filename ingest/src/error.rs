@@ -108,7 +108,7 @@ pub enum Error {
     )]
     KafkaCertificate {
         broker: String,
-        /// Who may have signed it.
+        /// The certificates that may have signed it.
         roots: String,
         #[source]
         source: kafka::LibrdkafkaMessage,
@@ -118,7 +118,7 @@ pub enum Error {
     )]
     KafkaClientCertificate {
         broker: String,
-        /// What we showed.
+        /// The certificate that the client presents, in words.
         own: String,
         #[source]
         source: kafka::LibrdkafkaMessage,
@@ -186,9 +186,10 @@ pub enum Error {
         next: i64,
         high: i64,
     },
-    /// What is read next is not there; the reader looks why.
-    #[error("offsets of topic \"{topic}\" are gone")]
-    OffsetsGone { topic: String },
+    /// Kafka does not hold the next offset to read. `source::kafka::explain_out_of_range` turns it
+    /// into the error that names the reason.
+    #[error("offsets of topic \"{topic}\" are out of range")]
+    OffsetsOutOfRange { topic: String },
     #[error("could not read {path}")]
     ReadSource {
         path: String,
@@ -283,7 +284,7 @@ pub enum Error {
     #[error("no root certificate is known; check postgres.root_certificate")]
     RootCertificates {
         #[source]
-        source: postgres::RootFault,
+        source: postgres::RootCertificateError,
     },
     #[error("could not {attempt} in PostgreSQL at {server}")]
     Postgres {
@@ -313,7 +314,7 @@ pub enum Error {
         server: String,
         user: String,
         home: String,
-        /// What is found instead.
+        /// The table that `search_path` finds instead, in words.
         seen: String,
     },
     #[error(
@@ -351,7 +352,7 @@ impl Error {
         match self {
             Self::KafkaConnect { .. }
             | Self::KafkaClosed { .. }
-            | Self::OffsetsGone { .. }
+            | Self::OffsetsOutOfRange { .. }
             | Self::Superseded { .. }
             | Self::Contended { .. }
             | Self::PostgresConnect { .. }

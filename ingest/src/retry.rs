@@ -91,7 +91,7 @@ mod tests {
     #[tokio::test]
     async fn transient_error_is_retried_and_permanent_error_returned() {
         let (tries, heard) = (Cell::new(0), Mutex::new(Vec::new()));
-        let gone = || Error::OffsetsGone { topic: "t".into() };
+        let gone = || Error::OffsetsOutOfRange { topic: "t".into() };
         let failed = |error: &str| heard.lock().expect("not poisoned").push(error.to_owned());
         let shutdown = CancellationToken::new();
         let ended = retry_transient(&shutdown, &failed, async |_| {
@@ -140,7 +140,7 @@ mod tests {
     async fn shutdown_ends_the_pause() {
         let shutdown = CancellationToken::new();
         shutdown.cancel();
-        let gone = || Error::OffsetsGone { topic: "t".into() };
+        let gone = || Error::OffsetsOutOfRange { topic: "t".into() };
         let ended = retry_transient(&shutdown, &|_| {}, async |_| Err::<u8, _>(gone()));
         assert!(matches!(ended.await, Ok(0)));
     }

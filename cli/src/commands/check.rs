@@ -204,11 +204,11 @@ async fn postgres(app: &App) -> Option<Finding> {
     };
     app.settings.iter().find(|setting| says_where(setting))?;
     let options = app.postgres();
-    let look = async { Ok(postgres::look(&options).await?) };
+    let look = async { Ok(postgres::describe(&options).await?) };
     Some(probe("postgres", &options.server(), look).await)
 }
 
-/// Whether the NameNode serves, asked over HTTP as the older pipeline did; only where an address is set.
+/// Whether the NameNode serves, asked over HTTP as the legacy pipeline did; only where an address is set.
 async fn web_hdfs(app: &App) -> Option<Finding> {
     let base = app.config.hdfs.url.as_ref()?;
     if !base.scheme().starts_with("http") {

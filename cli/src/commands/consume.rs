@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ingest::consume::{Consumed, Consumption, Counters, Limits, consume};
+use ingest::consume::{BatchLimits, ConsumeCounters, Consumed, Consumption, consume};
 use tracing::info;
 
 use crate::app::App;
@@ -13,7 +13,7 @@ use crate::text;
 
 /// Copy messages from Kafka into table `weather` in PostgreSQL, each exactly once
 ///
-/// What is no JSON, or none that PostgreSQL can hold, goes to isobar.dead_letters. A table of the older pipeline is taken
+/// What is no JSON, or none that PostgreSQL can hold, goes to isobar.dead_letters. A table of the legacy pipeline is taken
 /// over with its rows. Health, readiness and metrics are served over HTTP: /healthz, /readyz, /metrics.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
@@ -44,7 +44,7 @@ impl Consume {
         let consumption = Consumption {
             kafka: app.kafka(&kafka.topic),
             postgres: app.postgres(),
-            limits: Limits {
+            limits: BatchLimits {
                 rows_max: config.rows_max,
                 bytes_max: config.bytes_max.0,
                 interval: config.interval,
@@ -65,7 +65,7 @@ impl Consume {
         } else {
             Health::listen("consume.http_listen", config.http_listen).await?
         };
-        let counters = Counters::register(&health.metrics);
+        let counters = ConsumeCounters::register(&health.metrics);
         let (service, shutdown) = (ingest::health::Health::default(), signals.token());
         let work = async {
             Ok(Box::pin(consume(consumption, shutdown.clone(), &counters, &service)).await?)

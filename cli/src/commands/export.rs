@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use flight_server::http;
-use ingest::export::{Counters, Export as Exporting, Limits, export};
+use ingest::export::{Export as Exporting, ExportCounters, ExportLimits, export};
 use tracing::info;
 
 use crate::app::App;
@@ -44,7 +44,7 @@ impl Export {
             topic: app.config.kafka.topic.clone(),
             into: app.base_path(&lake)?,
             zone: app.config.time.zone,
-            limits: Limits {
+            limits: ExportLimits {
                 rows_max: config.rows_max,
                 bytes_max: config.bytes_max.0,
             },
@@ -63,7 +63,7 @@ impl Export {
             http::place_answers(&exporting.into),
             database_answers(&exporting.postgres),
         );
-        let counters = Counters::register(&health.metrics);
+        let counters = ExportCounters::register(&health.metrics);
         let (service, shutdown) = (ingest::health::Health::default(), signals.token());
         let ready = both(service_ready(&service), servers);
         let work =

@@ -11,8 +11,8 @@ use engine::query::Library;
 use flight_server::http::{self, Readiness};
 use ingest::declaration::Declarations;
 use ingest::land::{
-    Counters, Destination, FileLanding, KafkaLanding, Limits, MemoryBudget, PostgresLanding,
-    Progress, from_files, from_kafka, from_postgres,
+    CommitLimits, Destination, FileLanding, KafkaLanding, LandingCounters, MemoryBudget,
+    PostgresLanding, Progress, from_files, from_kafka, from_postgres,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -68,7 +68,7 @@ pub(crate) enum Source {
     Files,
     /// The topic itself, at kafka.bootstrap_servers (BOOTSTRAP_SERVERS)
     Kafka,
-    /// Table `weather` in PostgreSQL, at postgres.host (POSTGRES_HOST), as `isobar consume` or the older pipeline filled it
+    /// Table `weather` in PostgreSQL, at postgres.host (POSTGRES_HOST), as `isobar consume` or the legacy pipeline filled it
     Postgres,
 }
 
@@ -159,7 +159,7 @@ impl Land {
     }
 
     /// Opens the HTTP address of health and metrics, and registers the metrics.
-    async fn listen(&self, app: &App, lake: &Lake) -> anyhow::Result<(Health, Counters)> {
+    async fn listen(&self, app: &App, lake: &Lake) -> anyhow::Result<(Health, LandingCounters)> {
         let listening = Health::listen("land.http_listen", app.config.land.http_listen);
         let health = match listening.await {
             // Most likely a service has the address. A landing with --once works without it.
@@ -170,7 +170,7 @@ impl Land {
             listening => listening?,
         };
         let health = health.watching(lake);
-        let counters = Counters::register(&health.metrics);
+        let counters = LandingCounters::register(&health.metrics);
         Ok((health, counters))
     }
 
@@ -276,7 +276,7 @@ async fn land_records(
 pub(crate) async fn destination(
     app: &App,
     lake: &Arc<Lake>,
-    counters: Counters,
+    counters: LandingCounters,
 ) -> anyhow::Result<Destination> {
     let library = app.library()?;
     Ok(Destination {
@@ -285,7 +285,7 @@ pub(crate) async fn destination(
         declarations: declarations(app, &library).await?,
         tables: library.root().join("tables"),
         zone: app.config.time.zone,
-        limits: Limits {
+        limits: CommitLimits {
             rows_max: app.config.land.rows_max,
             bytes_max: app.config.land.bytes_max.0,
             interval: app.config.land.interval,
@@ -315,7 +315,7 @@ pub(crate) async fn land_files(
     topic: &str,
     place: Location,
     watch: bool,
-    counters: Counters,
+    counters: LandingCounters,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Progress> {
     let landing = FileLanding {

@@ -13,7 +13,7 @@ use crate::source::Positions;
 
 /// A message that becomes a row or a dead letter.
 #[derive(Clone, Debug)]
-pub(crate) struct Message {
+pub(crate) struct ValidatedMessage {
     pub(crate) partition: i32,
     pub(crate) offset: i64,
     pub(crate) value: Bytes,
@@ -40,7 +40,7 @@ pub(crate) fn local(event_time: DateTime<Utc>) -> NaiveDateTime {
 /// Messages of one transaction, in the order of reading.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
-    pub(crate) messages: Vec<Message>,
+    pub(crate) messages: Vec<ValidatedMessage>,
     /// Next offset of each topic partition after the batch.
     pub(crate) positions: Positions,
     /// Bytes of the values.

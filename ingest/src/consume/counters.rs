@@ -10,7 +10,7 @@ use crate::source::Positions;
 
 /// Metrics of a consumption. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Counters {
+pub struct ConsumeCounters {
     messages: ByLabel<Counter>,
     transactions: Counter,
     pub(super) retries: Counter,
@@ -20,13 +20,13 @@ pub struct Counters {
     event_time: ByName<Gauge>,
 }
 
-impl Counters {
+impl ConsumeCounters {
     /// Registers them as `isobar_consume_…`.
     pub fn register(metrics: &Metrics) -> Self {
         let counters = Self::default();
         metrics.register(
             "consume_messages",
-            "Messages by what became of them: a row, a dead letter, or nothing, being there already",
+            "Messages by outcome: a row, a dead letter, or none because PostgreSQL has it already",
             counters.messages.clone(),
         );
         metrics.register(
@@ -36,12 +36,12 @@ impl Counters {
         );
         metrics.register(
             "consume_retries",
-            "How often the service began anew, because PostgreSQL or Kafka was away",
+            "Restarts of the service, because PostgreSQL or Kafka was unavailable",
             counters.retries.clone(),
         );
         metrics.register(
             "consume_behind_messages",
-            "Offsets that Kafka has and PostgreSQL has not",
+            "Offsets in Kafka beyond the positions in PostgreSQL",
             counters.behind.clone(),
         );
         metrics.register(
@@ -51,7 +51,7 @@ impl Counters {
         );
         metrics.register_with_unit(
             "consume_committed_timestamp",
-            "When the last transaction was committed",
+            "Time of the last commit",
             Unit::Seconds,
             counters.committed.clone(),
         );
@@ -64,7 +64,7 @@ impl Counters {
         counters
     }
 
-    pub(super) fn wrote(&self, written: &Consumed, newest: &BTreeMap<i32, DateTime<Utc>>) {
+    pub(super) fn record_written(&self, written: &Consumed, newest: &BTreeMap<i32, DateTime<Utc>>) {
         for (outcome, count) in [
             ("inserted", written.inserted),
             ("repeated", written.repeated),
@@ -90,7 +90,7 @@ impl Counters {
         }
     }
 
-    pub(super) fn behind(&self, messages: u64) {
+    pub(super) fn set_lag(&self, messages: u64) {
         self.behind.set(i64::try_from(messages).unwrap_or(i64::MAX));
     }
 }

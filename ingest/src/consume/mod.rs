@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 
 use self::batch::Batch;
-pub use self::counters::Counters;
+pub use self::counters::ConsumeCounters;
 use self::store::Store;
 use self::validate::{RecordValidator, Validated};
 use crate::error::Error;
@@ -28,14 +28,14 @@ use crate::health::Health;
 use crate::postgres::{Database, PostgresOptions, is_of_data};
 use crate::retry::{AttemptState, retry_transient};
 use crate::source::Positions;
-use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Reading};
+use crate::source::kafka::{self, Connection, KafkaOptions, Reading, Watermarks};
 
 /// Validated blocks that wait for one writer, at most 32 MiB: as many as arrive during one
 /// transaction.
 const BLOCKS_MAX: usize = 16;
 
 /// How often the consumer asks the brokers whether the topic is still the same one.
-const LOOK_INTERVAL: Duration = Duration::from_secs(3);
+const TOPIC_CHECK_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Consumption of a topic.
 #[derive(Debug)]
@@ -45,7 +45,7 @@ pub struct Consumption {
     /// Server, database and login.
     pub postgres: PostgresOptions,
     /// When a batch is written.
-    pub limits: Limits,
+    pub limits: BatchLimits,
     /// Whether to end when everything that the topic held at the start is in the table.
     pub once: bool,
     /// Whether to skip messages that Kafka no longer holds, instead of failing.
@@ -54,7 +54,7 @@ pub struct Consumption {
 
 /// When a writer writes its batch: at the first of the limits that is reached.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct BatchLimits {
     /// Messages of a batch.
     pub rows_max: usize,
     /// Bytes of the messages of a batch.
@@ -100,11 +100,11 @@ impl std::ops::AddAssign for Consumed {
 pub async fn consume(
     consumption: Consumption,
     shutdown: CancellationToken,
-    counters: &Counters,
+    counters: &ConsumeCounters,
     health: &Health,
 ) -> Result<Consumed, Error> {
     let attempt = async |state: &AttemptState| {
-        let consumer = Consumer::open(&consumption, counters, state).await?;
+        let consumer = ConsumeAttempt::open(&consumption, counters, state).await?;
         health.set_ready();
         consumer.run(&shutdown, state).await
     };
@@ -119,22 +119,22 @@ pub async fn consume(
 }
 
 /// One attempt at a consumption.
-struct Consumer<'a> {
+struct ConsumeAttempt<'a> {
     consumption: &'a Consumption,
-    counters: &'a Counters,
+    counters: &'a ConsumeCounters,
     connection: Connection,
     /// Offsets that the topic held when the attempt began.
-    extents: BTreeMap<i32, Extent>,
+    watermarks: BTreeMap<i32, Watermarks>,
     /// One for each connection.
     stores: Vec<Store>,
     /// Committed positions.
     positions: Mutex<Positions>,
 }
 
-impl<'a> Consumer<'a> {
+impl<'a> ConsumeAttempt<'a> {
     async fn open(
         consumption: &'a Consumption,
-        counters: &'a Counters,
+        counters: &'a ConsumeCounters,
         state: &AttemptState,
     ) -> Result<Self, Error> {
         let connection = Connection::open(consumption.kafka.clone(), "isobar-consume").await?;
@@ -144,16 +144,16 @@ impl<'a> Consumer<'a> {
         let (first, positions) = Store::open(connect().await?, topic, id).await?;
         // Read after the lock of `Store::open` is held: another consumer may have committed until
         // then.
-        let extents = connection.extents().await?;
+        let watermarks = connection.watermarks().await?;
         let mut stores = vec![first];
-        while stores.len() < consumption.limits.connections.min(extents.len()) {
-            stores.push(Store::beside(connect().await?, topic).await?);
+        while stores.len() < consumption.limits.connections.min(watermarks.len()) {
+            stores.push(Store::open_another(connect().await?, topic).await?);
         }
         Ok(Self {
             consumption,
             counters,
             connection,
-            extents,
+            watermarks,
             stores,
             positions: Mutex::new(positions),
         })
@@ -169,19 +169,19 @@ impl<'a> Consumer<'a> {
         let from = kafka::start_offsets(
             self.connection.topic(),
             &committed(&self.positions),
-            &self.extents,
+            &self.watermarks,
             self.consumption.accept_loss,
         )?;
         let until = self
-            .extents
+            .watermarks
             .iter()
-            .map(|(number, extent)| (*number, extent.high));
+            .map(|(number, held)| (*number, held.high));
         let reading = Reading {
             until: self.consumption.once.then(|| until.collect()),
             from,
         };
         self.counters
-            .behind(kafka::pending(&reading.from, &self.extents));
+            .set_lag(kafka::pending(&reading.from, &self.watermarks));
         info!(topic = self.connection.topic(), from = ?reading.from, "reading");
         // Cancelled when this function returns, so that the reader thread ends with it.
         let stop = shutdown.child_token();
@@ -195,7 +195,7 @@ impl<'a> Consumer<'a> {
                 kafka::read(&connection, &reading, send, &stop)
             })
         };
-        let writing = writers.into_iter().map(Writer::write);
+        let writing = writers.into_iter().map(BatchWriter::write);
         let watching = watch(&self.connection, &self.positions, self.counters);
         let consumed = tokio::select! {
             written = futures::future::try_join_all(writing) => written?,
@@ -208,10 +208,10 @@ impl<'a> Consumer<'a> {
                     sum += one;
                     sum
                 })),
-            Err(Error::OffsetsGone { .. }) => {
+            Err(Error::OffsetsOutOfRange { .. }) => {
                 let (committed, accept_loss) =
                     (committed(&self.positions), self.consumption.accept_loss);
-                Err(kafka::why_gone(&self.connection, &committed, accept_loss).await)
+                Err(kafka::explain_out_of_range(&self.connection, &committed, accept_loss).await)
             }
             Err(error) => Err(error),
         }
@@ -222,12 +222,12 @@ impl<'a> Consumer<'a> {
         &'b self,
         stores: Vec<Store>,
         state: &'b AttemptState,
-    ) -> (Vec<mpsc::Sender<Validated>>, Vec<Writer<'b>>) {
+    ) -> (Vec<mpsc::Sender<Validated>>, Vec<BatchWriter<'b>>) {
         let (connection, positions) = (&self.connection, &self.positions);
         let (counters, limits) = (self.counters, self.consumption.limits);
         let writers = stores.into_iter().map(|store| {
             let (sender, blocks) = mpsc::channel(BLOCKS_MAX);
-            let writer = Writer {
+            let writer = BatchWriter {
                 blocks,
                 store,
                 connection,
@@ -260,38 +260,38 @@ fn committed(positions: &Mutex<Positions>) -> Positions {
 async fn watch(
     connection: &Connection,
     positions: &Mutex<Positions>,
-    counters: &Counters,
+    counters: &ConsumeCounters,
 ) -> Error {
     loop {
-        if let Err(error) = connection.refuse_recreated().await {
+        if let Err(error) = connection.check_not_recreated().await {
             return error;
         }
         // Only metrics depend on it, so a failure is only logged.
-        match connection.extents().await {
-            Ok(extents) => {
+        match connection.watermarks().await {
+            Ok(watermarks) => {
                 let positions = committed(positions);
                 counters.show_positions(&positions);
-                counters.behind(kafka::pending(&positions, &extents));
+                counters.set_lag(kafka::pending(&positions, &watermarks));
             }
             Err(error) => debug!(%error, "could not ask how far the topic goes"),
         }
-        tokio::time::sleep(LOOK_INTERVAL).await;
+        tokio::time::sleep(TOPIC_CHECK_INTERVAL).await;
     }
 }
 
 /// Writes the messages of some topic partitions.
-struct Writer<'a> {
+struct BatchWriter<'a> {
     blocks: mpsc::Receiver<Validated>,
     store: Store,
     connection: &'a Connection,
     positions: &'a Mutex<Positions>,
-    counters: &'a Counters,
-    limits: Limits,
+    counters: &'a ConsumeCounters,
+    limits: BatchLimits,
     state: &'a AttemptState,
     consumed: Consumed,
 }
 
-impl Writer<'_> {
+impl BatchWriter<'_> {
     /// Writes batches until the reader has ended, and then the last one.
     async fn write(mut self) -> Result<Consumed, Error> {
         let limits = self.limits;
@@ -321,7 +321,7 @@ impl Writer<'_> {
     /// the batch until it finds that message, which becomes a dead letter.
     async fn commit(&mut self, batch: Batch) -> Result<(), Error> {
         // The last step before writing: messages of a recreated topic must not be written.
-        self.connection.refuse_recreated().await?;
+        self.connection.check_not_recreated().await?;
         // Written in order, since positions only grow.
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
@@ -337,7 +337,7 @@ impl Writer<'_> {
                 written => written?,
             };
             self.state.made_progress();
-            self.counters.wrote(&written, &part.newest());
+            self.counters.record_written(&written, &part.newest());
             self.consumed += written;
             let mut positions = self
                 .positions
@@ -345,7 +345,8 @@ impl Writer<'_> {
                 .unwrap_or_else(PoisonError::into_inner);
             positions.extend(part.positions);
         }
-        self.connection.display(&committed(self.positions));
+        self.connection
+            .commit_group_offsets(&committed(self.positions));
         Ok(())
     }
 }

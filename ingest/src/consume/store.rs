@@ -10,7 +10,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
 use super::Consumed;
-use super::batch::{Batch, Disposition, Message, local};
+use super::batch::{Batch, Disposition, ValidatedMessage, local};
 use crate::error::Error;
 use crate::postgres::{Database, lock, migrate};
 use crate::source::Positions;
@@ -127,7 +127,7 @@ impl Store {
             let positions = client.query(positions, &[&topic]).await?;
             Ok((known.map(|row| row.get::<_, Uuid>(0)), positions))
         };
-        let (known, rows) = Database::within(&options, "read the positions", read).await?;
+        let (known, rows) = Database::with_timeout(&options, "read the positions", read).await?;
         // Brokers without topic ids report nil: then the name must be enough.
         if known.is_some_and(|known| known != id && !known.is_nil() && !id.is_nil()) {
             return Err(Error::TopicRecreated {
@@ -135,11 +135,11 @@ impl Store {
             });
         }
         let positions = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        Ok((Self::beside(database, topic).await?, positions))
+        Ok((Self::open_another(database, topic).await?, positions))
     }
 
     /// A further connection to tables that [`Self::open`] has migrated.
-    pub(crate) async fn beside(database: Database, topic: &str) -> Result<Self, Error> {
+    pub(crate) async fn open_another(database: Database, topic: &str) -> Result<Self, Error> {
         let client = &database.client;
         let prepare = async {
             client.batch_execute(STAGING).await?;
@@ -147,7 +147,7 @@ impl Store {
             Ok(client.query_one(IS_PLAIN, &[]).await?.get(0))
         };
         let options = database.options().clone();
-        let is_plain = Database::within(&options, "make a staging table", prepare).await?;
+        let is_plain = Database::with_timeout(&options, "make a staging table", prepare).await?;
         Ok(Self {
             database,
             topic: topic.to_owned(),
@@ -200,7 +200,7 @@ impl Store {
                 transactions: 1,
             }))
         };
-        let written = Database::within(&options, "write messages", write).await?;
+        let written = Database::with_timeout(&options, "write messages", write).await?;
         written.map_err(|(partition, offset)| Error::OtherMessage {
             topic: self.topic.clone(),
             partition,
@@ -214,7 +214,7 @@ impl Store {
 async fn insert_new(
     transaction: &mut Transaction<'_>,
     topic: &str,
-    messages: &[Message],
+    messages: &[ValidatedMessage],
 ) -> Result<Option<u64>, tokio_postgres::Error> {
     let attempt = transaction.savepoint("attempt").await?;
     match copy(&attempt, "weather", topic, messages).await {
@@ -236,7 +236,7 @@ async fn copy(
     transaction: &Transaction<'_>,
     table: &str,
     topic: &str,
-    messages: &[Message],
+    messages: &[ValidatedMessage],
 ) -> Result<u64, tokio_postgres::Error> {
     let copy = format!("COPY {table} ({COLUMNS}) FROM STDIN BINARY");
     let sink = transaction.copy_in(&copy).await?;
@@ -262,7 +262,7 @@ async fn copy(
 async fn insert_dead_letters(
     transaction: &Transaction<'_>,
     topic: &str,
-    messages: &[Message],
+    messages: &[ValidatedMessage],
 ) -> Result<u64, tokio_postgres::Error> {
     let (mut partitions, mut offsets, mut values) = (Vec::new(), Vec::new(), Vec::new());
     let (mut reasons, mut details) = (Vec::new(), Vec::new());

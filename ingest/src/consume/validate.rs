@@ -8,7 +8,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Datelike as _, Utc};
 use memchr::memmem;
 
-use super::batch::{Disposition, Message};
+use super::batch::{Disposition, ValidatedMessage};
 use crate::message::Validator;
 use crate::postgres::NUL_CHARACTER;
 use crate::source::{Positions, Record, Records};
@@ -16,7 +16,7 @@ use crate::source::{Positions, Record, Records};
 /// A block of records, each with its disposition.
 #[derive(Debug)]
 pub(crate) struct Validated {
-    pub(crate) messages: Vec<Message>,
+    pub(crate) messages: Vec<ValidatedMessage>,
     /// Next offset of each topic partition after this block.
     pub(crate) positions: Positions,
     /// Bytes of the values.
@@ -53,7 +53,7 @@ impl RecordValidator {
     pub(crate) fn validate(&mut self, records: &Records) -> Validated {
         let messages = records.list.iter().map(|record| {
             let value = record.value.clone().map(|range| records.bytes.slice(range));
-            Message {
+            ValidatedMessage {
                 partition: record.partition,
                 offset: record.offset,
                 disposition: self.disposition(record, value.as_ref()),

@@ -69,17 +69,17 @@ pub(crate) fn rows(dead_letters: &[NewDeadLetter]) -> Result<RecordBatch, ArrowE
     let (mut path, mut line) = (StringBuilder::new(), Int64Builder::new());
     let (mut reason, mut detail) = (StringBuilder::new(), StringBuilder::new());
     let mut value = BinaryBuilder::new();
-    for letter in dead_letters {
-        received.append_value(letter.received_us);
-        source.append_value(letter.source);
-        topic.append_value(&letter.topic);
-        partition.append_option(letter.identity.map(|identity| identity.0));
-        offset.append_option(letter.identity.map(|identity| identity.1));
-        path.append_option(letter.place.as_ref().map(|place| &place.0));
-        line.append_option(letter.place.as_ref().map(|place| place.1));
-        reason.append_value(&letter.reason);
-        detail.append_value(&letter.detail);
-        value.append_value(&letter.value);
+    for dead_letter in dead_letters {
+        received.append_value(dead_letter.received_us);
+        source.append_value(dead_letter.source);
+        topic.append_value(&dead_letter.topic);
+        partition.append_option(dead_letter.identity.map(|identity| identity.0));
+        offset.append_option(dead_letter.identity.map(|identity| identity.1));
+        path.append_option(dead_letter.place.as_ref().map(|place| &place.0));
+        line.append_option(dead_letter.place.as_ref().map(|place| place.1));
+        reason.append_value(&dead_letter.reason);
+        detail.append_value(&dead_letter.detail);
+        value.append_value(&dead_letter.value);
     }
     let columns: Vec<ArrayRef> = vec![
         Arc::new(received.finish()),

@@ -7,7 +7,7 @@ use super::Exported;
 
 /// Metrics of an export. Clones share them.
 #[derive(Clone, Debug, Default)]
-pub struct Counters {
+pub struct ExportCounters {
     rows: Counter,
     files: Counter,
     pub(super) retries: Counter,
@@ -16,7 +16,7 @@ pub struct Counters {
     behind: Gauge,
 }
 
-impl Counters {
+impl ExportCounters {
     /// Registers them as `isobar_export_…`.
     pub fn register(metrics: &Metrics) -> Self {
         let counters = Self::default();
@@ -32,12 +32,12 @@ impl Counters {
         );
         metrics.register(
             "export_retries",
-            "How often the service began anew, because PostgreSQL or the storage was away",
+            "Restarts of the service, because PostgreSQL or the storage was unavailable",
             counters.retries.clone(),
         );
         metrics.register_with_unit(
             "export_exported_timestamp",
-            "When rows were exported last",
+            "Time of the last export",
             Unit::Seconds,
             counters.exported.clone(),
         );
@@ -49,19 +49,19 @@ impl Counters {
         );
         metrics.register(
             "export_behind_rows",
-            "Rows that were not exported yet, when they were looked for last; a million of a topic partition at most are counted",
+            "Rows that were not exported at the last count, which ends at a million for each topic partition",
             counters.behind.clone(),
         );
         counters
     }
 
-    pub(super) fn is_behind(&self, rows: u64) {
+    pub(super) fn set_backlog(&self, rows: u64) {
         self.behind.set(i64::try_from(rows).unwrap_or(i64::MAX));
     }
 
     pub(super) fn exported(&self, exported: &Exported, newest: Option<DateTime<Utc>>) {
         let behind = u64::try_from(self.behind.get()).unwrap_or_default();
-        self.is_behind(behind.saturating_sub(exported.rows));
+        self.set_backlog(behind.saturating_sub(exported.rows));
         if let Some(newest) = newest {
             self.event_time
                 .set(newest.timestamp().max(self.event_time.get()));

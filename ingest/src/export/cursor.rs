@@ -14,7 +14,7 @@ use tokio_postgres::{IsolationLevel, Transaction};
 use tracing::warn;
 
 use super::ranges::Ranges;
-use super::{Limits, line};
+use super::{ExportLimits, line};
 use crate::error::{Error, error_chain};
 use crate::postgres::{Database, PostgresOptions, lock, migrate};
 
@@ -123,7 +123,7 @@ pub(crate) struct Begun {
 
 /// The lines of an export by day.
 #[derive(Debug, Default)]
-pub(crate) struct Lines {
+pub(crate) struct ExportLines {
     pub(crate) by_day: BTreeMap<NaiveDate, String>,
     pub(crate) rows: u64,
     /// The newest event time.
@@ -167,14 +167,15 @@ impl Cursor {
             }
             Ok(open)
         };
-        Database::within(self.database.options(), "count rows to export", count).await
+        Database::with_timeout(self.database.options(), "count rows to export", count).await
     }
 
     /// The export that is recorded and not finished.
     pub(crate) async fn begun(&self) -> Result<Option<Begun>, Error> {
         let client = &self.database.client;
         let asked = async { client.query_opt(BEGUN, &[&self.topic]).await };
-        let row = Database::within(self.database.options(), "look for an export", asked).await?;
+        let row =
+            Database::with_timeout(self.database.options(), "look for an export", asked).await?;
         Ok(row.map(|row| {
             let zone: &str = row.get(1);
             Begun {
@@ -185,7 +186,11 @@ impl Cursor {
     }
 
     /// Records an export of the next rows; none when all rows are exported.
-    pub(crate) async fn begin(&mut self, zone: Tz, limits: Limits) -> Result<Option<Begun>, Error> {
+    pub(crate) async fn begin(
+        &mut self,
+        zone: Tz,
+        limits: ExportLimits,
+    ) -> Result<Option<Begun>, Error> {
         let options = self.database.options().clone();
         let topic = self.topic.as_str();
         let client = &mut self.database.client;
@@ -212,16 +217,16 @@ impl Cursor {
             transaction.commit().await?;
             Ok(Some(Begun { file, zone }))
         };
-        Database::within(&options, "choose rows to export", begin).await
+        Database::with_timeout(&options, "choose rows to export", begin).await
     }
 
     /// The lines of the recorded export.
-    pub(crate) async fn lines(&self, zone: Tz) -> Result<Lines, Error> {
+    pub(crate) async fn lines(&self, zone: Tz) -> Result<ExportLines, Error> {
         let client = &self.database.client;
         let read = async {
             let rows = client.query_raw(ROWS, [&self.topic]).await?;
             pin_mut!(rows);
-            let mut lines = Lines::default();
+            let mut lines = ExportLines::default();
             while let Some(row) = rows.try_next().await? {
                 let (partition, offset): (i32, i64) = (row.get(0), row.get(1));
                 let date_time: Option<NaiveDateTime> = row.get(2);
@@ -243,7 +248,7 @@ impl Cursor {
             }
             Ok(lines)
         };
-        Database::within(self.database.options(), "read rows to export", read).await
+        Database::with_timeout(self.database.options(), "read rows to export", read).await
     }
 
     /// Counts the recorded export as exported.
@@ -254,10 +259,10 @@ impl Cursor {
             let mut transaction = client.transaction().await?;
             transaction.execute(FINISH, &[&self.topic]).await?;
             transaction.execute(FORGET, &[&self.topic]).await?;
-            tell(&mut transaction).await?;
+            update_ref_date(&mut transaction).await?;
             transaction.commit().await
         };
-        Database::within(&options, "record an export", finish).await
+        Database::with_timeout(&options, "record an export", finish).await
     }
 
     /// Drops the recorded export, of which nothing is written yet.
@@ -265,14 +270,14 @@ impl Cursor {
         let client = &self.database.client;
         let forget = async { client.execute(FORGET, &[&self.topic]).await };
         let options = self.database.options();
-        Database::within(options, "give up an export", forget).await?;
+        Database::with_timeout(options, "give up an export", forget).await?;
         Ok(())
     }
 }
 
 /// Writes the time of the export to `ref_date`. A failure is only logged, since that table may have
 /// been altered.
-async fn tell(transaction: &mut Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+async fn update_ref_date(transaction: &mut Transaction<'_>) -> Result<(), tokio_postgres::Error> {
     let attempt = transaction.savepoint("ref_date").await?;
     let write = async {
         if attempt.execute(REF_DATE, &[]).await? == 0 {
@@ -297,7 +302,7 @@ async fn tell(transaction: &mut Transaction<'_>) -> Result<(), tokio_postgres::E
 async fn choose(
     transaction: &Transaction<'_>,
     topic: &str,
-    limits: Limits,
+    limits: ExportLimits,
 ) -> Result<Vec<(i32, Ranges)>, tokio_postgres::Error> {
     let mut left = limits;
     let mut chosen = Vec::new();

@@ -1,6 +1,6 @@
 //! Migration from the legacy exporter: rows that are in its files count as exported.
 //!
-//! The cursor of the legacy exporter was a time, and skipped rows. Its files tell exactly which
+//! The cursor of the legacy exporter was a time, and skipped rows. Its files show exactly which
 //! rows were exported, so that no row is exported twice, and the skipped ones are exported now.
 
 use arrow::array::{Array as _, AsArray as _};
@@ -21,7 +21,7 @@ use crate::source::files::{self, Content};
 use crate::source::watch::Chosen;
 use crate::source::{Block, InFlight, bounded_channel};
 
-const KNOWN: &str = "SELECT FROM isobar.export_topics WHERE topic = $1";
+const HAS_EXPORTS: &str = "SELECT FROM isobar.export_topics WHERE topic = $1";
 
 const STAGING: &str = "
 CREATE TEMPORARY TABLE found (partition BIGINT, msg_offset BIGINT, date_time TIMESTAMP)";
@@ -45,27 +45,27 @@ ON CONFLICT (topic, partition) DO UPDATE SET offsets = exported.offsets + exclud
 const DONE: &str = "INSERT INTO isobar.export_topics (topic, earlier_files) VALUES ($1, $2)";
 
 /// Identity and local time of a line.
-type Found = (i64, i64, NaiveDateTime);
+type ExportedLine = (i64, i64, NaiveDateTime);
 
 impl Cursor {
     /// Counts the rows in the files at `place` as exported, unless a start before has done so.
     pub(crate) async fn take_over(&mut self, place: &Location) -> Result<(), Error> {
         let options = self.database.options().clone();
         let client = &self.database.client;
-        let known = async { client.query_opt(KNOWN, &[&self.topic]).await };
-        let known = Database::within(&options, "look for earlier exports", known).await?;
+        let known = async { client.query_opt(HAS_EXPORTS, &[&self.topic]).await };
+        let known = Database::with_timeout(&options, "look for earlier exports", known).await?;
         if known.is_some() {
             return Ok(());
         }
         let staging = self.database.client.batch_execute(STAGING);
-        Database::within(&options, "prepare to take over exports", staging).await?;
+        Database::with_timeout(&options, "prepare to take over exports", staging).await?;
         let files = match place.exists().await? {
             true => files::list(place).await?.files,
             false => Vec::new(),
         };
         let count = i64::try_from(files.len()).unwrap_or(i64::MAX);
         for file in files {
-            self.note(place, &Chosen::whole(file)).await?;
+            self.stage_identities(place, &Chosen::whole(file)).await?;
         }
         let client = &mut self.database.client;
         let take_over = async {
@@ -76,43 +76,44 @@ impl Cursor {
             transaction.commit().await?;
             Ok(partitions)
         };
-        let partitions = Database::within(&options, "take over earlier exports", take_over).await?;
+        let partitions =
+            Database::with_timeout(&options, "take over earlier exports", take_over).await?;
         if count > 0 {
-            info!(files = count, partitions, %place, "what stands in the files that are there was exported before");
+            info!(files = count, partitions, %place, "rows in the present files count as exported");
         }
         Ok(())
     }
 
     /// Copies the identities of one file into the staging table.
-    async fn note(&self, place: &Location, file: &Chosen) -> Result<(), Error> {
+    async fn stage_identities(&self, place: &Location, file: &Chosen) -> Result<(), Error> {
         let (sender, mut blocks) = bounded_channel(2);
         let read = async {
             // Moved into this future, so that the channel closes when reading ends.
             let sender = sender;
             files::read(place, file, &sender).await
         };
-        let note = async {
+        let stage = async {
             while let Some(InFlight {
                 block,
                 permit: _permit,
             }) = blocks.recv().await
             {
-                if let Block::Lines(files::Block {
+                if let Block::Lines(files::LineBlock {
                     content: Content::Lines(lines),
                     ..
                 }) = block
                 {
-                    self.copy(&found(&lines)).await?;
+                    self.copy(&exported_lines(&lines)).await?;
                 }
             }
             Ok(())
         };
-        let (read, noted) = tokio::join!(read, note);
+        let (read, staged) = tokio::join!(read, stage);
         read?;
-        noted
+        staged
     }
 
-    async fn copy(&self, found: &[Found]) -> Result<(), Error> {
+    async fn copy(&self, found: &[ExportedLine]) -> Result<(), Error> {
         let copy = async {
             let sink = self.database.client.copy_in(COPY).await?;
             let types = [Type::INT8, Type::INT8, Type::TIMESTAMP];
@@ -127,13 +128,13 @@ impl Cursor {
             writer.finish().await
         };
         let options = self.database.options();
-        Database::within(options, "note earlier exports", copy).await?;
+        Database::with_timeout(options, "stage earlier exports", copy).await?;
         Ok(())
     }
 }
 
-/// What the lines say that they are; those that are malformed say nothing.
-fn found(lines: &[u8]) -> Vec<Found> {
+/// Identity and local time of the well-formed lines.
+fn exported_lines(lines: &[u8]) -> Vec<ExportedLine> {
     let mut decoder = Decoder::new(&envelope::identity());
     let mut from = 0;
     for end in memchr_iter(b'\n', lines).chain([lines.len()]) {
@@ -158,7 +159,7 @@ fn found(lines: &[u8]) -> Vec<Found> {
 
 #[cfg(test)]
 mod tests {
-    use super::found;
+    use super::exported_lines;
 
     #[test]
     fn lines_yield_identity_and_local_time() {
@@ -177,7 +178,10 @@ mod tests {
             line(9, "2026-01-15 10:00:01")
         );
         let offsets = |text: &str| -> Vec<i64> {
-            found(text.as_bytes()).iter().map(|found| found.1).collect()
+            exported_lines(text.as_bytes())
+                .iter()
+                .map(|line| line.1)
+                .collect()
         };
         assert_eq!(offsets(&text), [7, 9]);
         assert_eq!(offsets(good.trim_end()), [7], "without the last line feed");

@@ -92,7 +92,7 @@ mod tests {
     use super::{push, push_value};
 
     #[test]
-    fn a_line_carries_a_message_and_its_identity() {
+    fn line_has_message_and_identity() {
         let mut lines = String::new();
         let at = "2026-01-15T00:00:20".parse().expect("a time");
         push(&mut lines, 1, 12, at, r#"{"a": "Saint-Étienne"}"#);
@@ -102,7 +102,7 @@ mod tests {
 
     /// The expected texts were printed by CPython 3.11.
     #[test]
-    fn numbers_are_those_of_python() {
+    fn numbers_are_written_as_python_writes_them() {
         let check = |value: &str, expected: &str| {
             let mut found = String::new();
             push_value(&mut found, value);

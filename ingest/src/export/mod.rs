@@ -20,17 +20,17 @@ use engine::lake::{Failure, Location};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-pub use self::counters::Counters;
-use self::cursor::{Cursor, Lines};
+pub use self::counters::ExportCounters;
+use self::cursor::{Cursor, ExportLines};
 use crate::error::{Error, error_chain};
 use crate::health::Health;
 use crate::postgres::PostgresOptions;
 use crate::retry::{AttemptState, retry_transient};
 
-/// How long an export with `once` waits for an unavailable storage.
-const PATIENCE: Duration = Duration::from_secs(300);
-/// How often it tries the storage meanwhile.
-const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+/// Limit of the time for which an export with `once` waits for an unavailable storage.
+const STORAGE_WAIT_MAX: Duration = Duration::from_secs(300);
+/// Pause between two attempts meanwhile.
+const STORAGE_RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
 /// An export of a topic's rows.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub struct Export {
     /// Time zone of the days.
     pub zone: Tz,
     /// Size of one export.
-    pub limits: Limits,
+    pub limits: ExportLimits,
     /// Time between two exports.
     pub interval: Duration,
     /// Whether to end when all present rows are exported.
@@ -53,7 +53,7 @@ pub struct Export {
 
 /// Size of one export.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ExportLimits {
     /// Rows of one export.
     pub rows_max: usize,
     /// Bytes of the messages of one export.
@@ -87,7 +87,7 @@ impl std::ops::AddAssign for Exported {
 pub async fn export(
     export: Export,
     shutdown: CancellationToken,
-    counters: &Counters,
+    counters: &ExportCounters,
     health: &Health,
 ) -> Result<Exported, Error> {
     let mut sum = Exported::default();
@@ -118,7 +118,7 @@ impl Export {
     async fn when_storage_is_up(
         &self,
         shutdown: &CancellationToken,
-        counters: &Counters,
+        counters: &ExportCounters,
         health: &Health,
     ) -> Result<Exported, Error> {
         let began = Instant::now();
@@ -128,13 +128,13 @@ impl Export {
                 Err(error) if error.is_transient() && Failure::find(&error).is_some() => error,
                 ended => return ended,
             };
-            if began.elapsed() > PATIENCE {
+            if began.elapsed() > STORAGE_WAIT_MAX {
                 return Err(error);
             }
             warn!(error = error_chain(&error), "waiting for the storage");
             tokio::select! {
                 () = shutdown.cancelled() => return Ok(Exported::default()),
-                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+                () = tokio::time::sleep(STORAGE_RETRY_INTERVAL) => {}
             }
         }
     }
@@ -144,7 +144,7 @@ impl Export {
         &self,
         shutdown: &CancellationToken,
         state: &AttemptState,
-        counters: &Counters,
+        counters: &ExportCounters,
         health: &Health,
     ) -> Result<Exported, Error> {
         // Checked before the database records an export.
@@ -152,7 +152,7 @@ impl Export {
         let mut cursor = Cursor::open(&self.postgres, &self.topic).await?;
         cursor.take_over(&self.into).await?;
         match cursor.open_rows().await {
-            Ok(rows) => counters.is_behind(rows),
+            Ok(rows) => counters.set_backlog(rows),
             // Only a metric depends on it.
             Err(error) => debug!(
                 error = error_chain(&error),
@@ -211,7 +211,7 @@ impl Export {
     }
 
     /// Whether another file has this name already: after the clock was set back, a name may repeat.
-    async fn is_taken(&self, lines: &Lines, name: &str) -> Result<bool, Error> {
+    async fn is_taken(&self, lines: &ExportLines, name: &str) -> Result<bool, Error> {
         for day in lines.by_day.keys() {
             let file = self.into.join(&format!("dt={day}")).join(name);
             if file.head().await?.is_some() {

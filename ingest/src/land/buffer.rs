@@ -5,7 +5,7 @@ use std::time::Instant;
 use arrow::array::RecordBatch;
 use tokio::task::JoinSet;
 
-use super::Limits;
+use super::CommitLimits;
 use super::memory_budget::Reservation;
 use super::source_progress::SourceProgress;
 use super::stage::{Stage, StagedFile};
@@ -81,7 +81,7 @@ impl Buffer {
     }
 
     /// Whether the memory budget requires a commit now.
-    pub(crate) fn should_commit(&self, limits: &Limits) -> bool {
+    pub(crate) fn should_commit(&self, limits: &CommitLimits) -> bool {
         self.reservation.should_commit(limits)
     }
 

@@ -32,9 +32,9 @@ use super::source_progress::SourceProgress;
 use super::stage::Stage;
 use super::tables::Tables;
 use super::workers::Processed;
-use super::{Destination, Limits, Progress};
+use super::{CommitLimits, Destination, Progress};
 use crate::dead_letters::{self, NewDeadLetter};
-use crate::declaration::Topic;
+use crate::declaration::TopicDeclaration;
 use crate::error::Error;
 use crate::source::Positions;
 use crate::source::watch::Chosen;
@@ -65,7 +65,7 @@ pub(crate) struct LandingCoordinator {
     buffer: Buffer,
     /// Registers this landing with the memory budget until it is dropped.
     _share: BudgetShare,
-    limits: Limits,
+    limits: CommitLimits,
     dedup: DedupState,
     progress: Progress,
     tally: Tally,
@@ -75,7 +75,7 @@ impl LandingCoordinator {
     /// Opens the tables of `topic` for messages from `source`.
     pub(crate) async fn open(
         into: &Destination,
-        topic: &Topic,
+        topic: &TopicDeclaration,
         source: LandingSource,
     ) -> Result<Self, Error> {
         let mut schemas: Vec<_> = topic
@@ -85,8 +85,8 @@ impl LandingCoordinator {
             .collect();
         let dead_letters = schemas.len();
         schemas.push((dead_letters::table_name(), dead_letters::schema()));
-        // The tables are opened before the deduplication state is read: when another landing commits
-        // in between, the first commit of this one conflicts and adds no row twice.
+        // The tables are opened before the deduplication state is read: when another landing
+        // commits in between, the first commit of this one conflicts and adds no row twice.
         let (budget, counters) = (&into.memory, &into.counters);
         let mut tables = Tables::open(&into.lake, &topic.name, &schemas, budget, counters).await?;
         let partitions = source.partitions();
@@ -189,10 +189,10 @@ impl LandingCoordinator {
                 finished = self.committer.finish(), if self.committer.is_busy() => {
                     finished?;
                     self.update_metrics();
-                    self.source.display(&self.committer.committed.positions);
+                    self.source.commit_group_offsets(&self.committer.committed.positions);
                 }
                 _ = look.tick() => {
-                    self.source.refuse_another().await?;
+                    self.source.check_same_topic().await?;
                     self.update_metrics();
                 }
             }
@@ -211,7 +211,8 @@ impl LandingCoordinator {
         self.commit().await?;
         self.committer.finish().await?;
         self.update_metrics();
-        self.source.display(&self.committer.committed.positions);
+        self.source
+            .commit_group_offsets(&self.committer.committed.positions);
         progress(&self.progress());
         Ok(())
     }
@@ -222,7 +223,7 @@ impl LandingCoordinator {
             return Ok(());
         }
         // The last step before the commit: messages of a recreated topic must not be committed.
-        self.source.refuse_another().await?;
+        self.source.check_same_topic().await?;
         match self.buffer.seal(&self.stage).await {
             Some(sealed) => {
                 self.committer.start(sealed).await?;
@@ -297,7 +298,7 @@ impl LandingCoordinator {
         let all = refused.len() as u64;
         let new: Vec<_> = refused
             .into_iter()
-            .filter(|letter| self.dedup.insert_dead_letter(letter))
+            .filter(|dead_letter| self.dedup.insert_dead_letter(dead_letter))
             .collect();
         self.progress.refused += new.len() as u64;
         self.progress.skipped += all - new.len() as u64;

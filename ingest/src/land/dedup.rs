@@ -10,8 +10,8 @@
 //!   message in it adds no rows to the table.
 //! - `dead_letters`: offsets below the lowest position, and offsets or lines of its rows. A message
 //!   in it is not refused twice.
-//! - `committed_at_start`: offsets, at or above the lowest position, that had rows in any table when
-//!   the landing opened. A message in it is not refused at all.
+//! - `committed_at_start`: offsets, at or above the lowest position, that had rows in any table
+//!   when the landing opened. A message in it is not refused at all.
 //!
 //! Positions keep the sets small: no set keeps single offsets below its position, and every applied
 //! block of an ordered source advances the positions of all sets.
@@ -27,7 +27,7 @@ use roaring::RoaringTreemap;
 
 use super::Destination;
 use crate::dead_letters::{self, NewDeadLetter};
-use crate::declaration::{IDENTITY, Topic};
+use crate::declaration::{IDENTITY, TopicDeclaration};
 use crate::error::Error;
 use crate::source::Positions;
 
@@ -48,7 +48,7 @@ impl DedupState {
     /// has recorded itself.
     pub(crate) async fn read(
         into: &Destination,
-        topic: &Topic,
+        topic: &TopicDeclaration,
         partitions: &[i32],
         resume_from: &Positions,
         mut positions: Vec<Positions>,
@@ -60,10 +60,10 @@ impl DedupState {
                 positions.entry(*number).or_default();
             }
         }
-        // They start at `from` and not at the position of `dead_letters`: a newly declared table may
-        // refuse messages that the other tables have accepted. Dead letters are read before rows: a
-        // concurrent replay turns dead letters into rows, and in this order each message is seen as
-        // one or the other.
+        // They start at `from` and not at the position of `dead_letters`: a newly declared table
+        // may refuse messages that the other tables have accepted. Dead letters are read before
+        // rows: a concurrent replay turns dead letters into rows, and in this order each message is
+        // seen as one or the other.
         let dead_letters =
             DeadLetterSet::read_committed(&into.session, &topic.name, from.clone()).await?;
         let (mut tables, mut committed_at_start) = (Vec::new(), OffsetSet::default());
@@ -91,9 +91,9 @@ impl DedupState {
     }
 
     /// Adds a dead letter; false when its message has rows, or is a dead letter already.
-    pub(crate) fn insert_dead_letter(&mut self, letter: &NewDeadLetter) -> bool {
+    pub(crate) fn insert_dead_letter(&mut self, dead_letter: &NewDeadLetter) -> bool {
         let has_rows = |identity| self.committed_at_start.contains_single(identity);
-        !letter.identity.is_some_and(has_rows) && self.dead_letters.insert(letter)
+        !dead_letter.identity.is_some_and(has_rows) && self.dead_letters.insert(dead_letter)
     }
 }
 
@@ -215,8 +215,8 @@ pub(crate) struct DeadLetterSet {
 
 impl DeadLetterSet {
     /// Adds a dead letter; false when it was in the set already.
-    fn insert(&mut self, letter: &NewDeadLetter) -> bool {
-        match (letter.identity, &letter.place) {
+    fn insert(&mut self, dead_letter: &NewDeadLetter) -> bool {
+        match (dead_letter.identity, &dead_letter.place) {
             (Some((partition, offset)), _) => self.offsets.insert(partition, offset),
             (None, Some((path, line))) => self.lines.insert((path.to_string(), *line)),
             (None, None) => true,

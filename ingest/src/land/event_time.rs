@@ -1,18 +1,17 @@
 //! The instant of an export line's local time.
 //!
-//! Export lines say when Kafka took a message as Europe/Paris local time, whatever zone is
-//! configured. One hour each autumn that text stands for two instants; the message's own moment
-//! tells which.
+//! Export lines have the event time as local time of Europe/Paris, whatever zone is configured. For
+//! one hour each autumn the text stands for two instants, and the message's own time decides.
 
 use chrono::{DateTime, LocalResult, NaiveDateTime, TimeDelta, TimeZone as _, Utc};
 use chrono_tz::Europe::Paris;
 
-/// How much later than the message's own moment Kafka takes it, at most.
+/// Limit of the delay between the message's own time and its time in Kafka.
 const DELAY_MAX: TimeDelta = TimeDelta::minutes(15);
 
-/// The instant that `text`, `YYYY-MM-DD HH:MM:SS`, stands for, or what is wrong with it.
+/// Resolves `text`, `YYYY-MM-DD HH:MM:SS`, to an instant, or describes what is wrong with it.
 ///
-/// Of two instants it is the one up to 15 minutes after `observed_at`, else the first.
+/// Of two instants it chooses the one up to 15 minutes after `observed_at`, else the first.
 pub(crate) fn resolve(text: &str, observed_at: Option<i64>) -> Result<DateTime<Utc>, String> {
     let local = (text.len() == "2026-01-15 00:00:00".len())
         .then(|| NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").ok())
@@ -99,7 +98,7 @@ mod tests {
         check("2026-10-25T00:30:00Z", "2026-10-25T00:30:00Z");
         check("2026-10-25T01:15:00Z", "2026-10-25T01:30:00Z");
         check("2026-10-25T01:30:00Z", "2026-10-25T01:30:00Z");
-        // Neither fits: a moment after both, and one long before.
+        // Neither instant fits: the observation is after both, or long before.
         check("2026-10-25T01:31:00Z", "2026-10-25T00:30:00Z");
         check("2026-10-24T00:00:00Z", "2026-10-25T00:30:00Z");
     }

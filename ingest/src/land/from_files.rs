@@ -8,10 +8,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::coordinator::LandingCoordinator;
 use super::landing_source::LandingSource;
-use super::run_until::{Ended, StopCondition, run_until};
+use super::run_until::{AttemptOutcome, StopCondition, run_until};
 use super::workers::{Decoders, read_files};
 use super::{Destination, Progress};
-use crate::declaration::Topic;
+use crate::declaration::TopicDeclaration;
 use crate::error::Error;
 use crate::retry::AttemptState;
 use crate::source::files;
@@ -53,7 +53,7 @@ pub async fn from_files(
     };
     let attempt = async |_: &AttemptState, progress: &(dyn Fn(&Progress) + Sync)| {
         let done = land(&files, &topic, &shutdown, progress).await?;
-        Ok(Ended::Done(done))
+        Ok(AttemptOutcome::Done(done))
     };
     let counters = &files.into.counters;
     run_until(stop, &topic.name, counters, &shutdown, progress, attempt).await
@@ -61,7 +61,7 @@ pub async fn from_files(
 
 async fn land(
     files: &FileLanding<'_>,
-    topic: &Arc<Topic>,
+    topic: &Arc<TopicDeclaration>,
     shutdown: &CancellationToken,
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Progress, Error> {
@@ -89,7 +89,7 @@ async fn land(
             coordinator.run(processed, progress).await?;
             let left = readers.finish().await?;
             watch.hold(left.held);
-            watch.forget(&left.gone);
+            watch.forget(&left.vanished);
             coordinator.finish(progress).await?;
         }
         if !files.watch || shutdown.is_cancelled() {

@@ -12,19 +12,19 @@ use tracing::info;
 
 use super::coordinator::LandingCoordinator;
 use super::landing_source::LandingSource;
-use super::run_until::{Ended, StopCondition, run_until};
+use super::run_until::{AttemptOutcome, StopCondition, run_until};
 use super::topics::{self, AggregateProgress};
 use super::workers::{Decoders, join_all};
 use super::{Destination, Progress};
-use crate::declaration::Topic;
+use crate::declaration::TopicDeclaration;
 use crate::error::Error;
 use crate::health::Health;
 use crate::retry::AttemptState;
 use crate::source::Block;
-use crate::source::kafka::{self, Connection, Extent, KafkaOptions, Reading};
+use crate::source::kafka::{self, Connection, KafkaOptions, Reading, Watermarks};
 
 /// How often a landing asks the brokers for new partitions of the topic.
-const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+const PARTITION_CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 /// A landing from one or more topics of Kafka, in parallel.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ pub async fn from_kafka(
 async fn land_topic(
     landing: &KafkaLanding,
     options: &KafkaOptions,
-    topic: &Arc<Topic>,
+    topic: &Arc<TopicDeclaration>,
     shutdown: &CancellationToken,
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<Progress, Error> {
@@ -125,41 +125,39 @@ async fn confirm_data_loss<T>(attempt: impl AsyncFn() -> Result<T, Error>) -> Re
 async fn land(
     landing: &KafkaLanding,
     options: &KafkaOptions,
-    topic: &Arc<Topic>,
+    topic: &Arc<TopicDeclaration>,
     shutdown: &CancellationToken,
     state: &AttemptState,
     progress: &(dyn Fn(&Progress) + Sync),
-) -> Result<Ended, Error> {
+) -> Result<AttemptOutcome, Error> {
     let connection = Connection::open(options.clone(), "isobar-land").await?;
     state.authenticated();
-    let before = connection.extents().await?;
+    let before = connection.watermarks().await?;
     let source = LandingSource::Kafka {
         connection: connection.clone(),
-        extents: before.clone(),
+        watermarks: before.clone(),
     };
     fail::point("tables.begun");
     let mut coordinator = LandingCoordinator::open(&landing.into, topic, source).await?;
     fail::point("tables.opened");
     // Read again after the tables: another landing may have committed while they were opened, and
     // Kafka may have deleted what it committed.
-    let mut extents = connection.extents().await?;
-    extents.retain(|number, _| before.contains_key(number));
+    let mut watermarks = connection.watermarks().await?;
+    watermarks.retain(|number, _| before.contains_key(number));
     let from = kafka::start_offsets_of_tables(
         connection.topic(),
         &coordinator.resume_from,
         &coordinator.min_started(),
-        &extents,
+        &watermarks,
         landing.accept_loss,
     )?;
-    let until = extents
-        .iter()
-        .map(|(number, extent)| (*number, extent.high));
+    let until = watermarks.iter().map(|(number, held)| (*number, held.high));
     let reading = Reading {
         until: landing.once.then(|| until.collect()),
         from,
     };
     info!(topic = connection.topic(), from = ?reading.from, "reading");
-    coordinator.expect_records(kafka::pending(&reading.from, &extents));
+    coordinator.expect_records(kafka::pending(&reading.from, &watermarks));
     let (decoders, processed) = Decoders::start(topic).await?;
     // Cancelled when this function returns, so that the reader thread ends with it.
     let stop = shutdown.child_token();
@@ -180,7 +178,7 @@ async fn land(
                 false
             }
             // Partitions are assigned once, when reading begins: new ones need a new attempt.
-            () = partitions_added(&connection, &extents), if !landing.once => {
+            () = partitions_added(&connection, &watermarks), if !landing.once => {
                 stop.cancel();
                 applied.await?;
                 !shutdown.is_cancelled()
@@ -191,25 +189,25 @@ async fn land(
     // Also when reading failed: Kafka may delete what was read before the next attempt.
     coordinator.finish(progress).await?;
     match reader.await.map_err(Error::Task)? {
-        Ok(()) if partitions_added => Ok(Ended::PartitionsAdded),
-        Ok(()) => Ok(Ended::Done(coordinator.progress())),
-        Err(Error::OffsetsGone { .. }) => {
+        Ok(()) if partitions_added => Ok(AttemptOutcome::PartitionsAdded),
+        Ok(()) => Ok(AttemptOutcome::Done(coordinator.progress())),
+        Err(Error::OffsetsOutOfRange { .. }) => {
             let min_started = coordinator.min_started();
-            Err(kafka::why_gone(&connection, &min_started, landing.accept_loss).await)
+            Err(kafka::explain_out_of_range(&connection, &min_started, landing.accept_loss).await)
         }
         Err(error) => Err(error),
     }
 }
 
-/// Waits until the topic has partitions that are not in `known`, and their extents can be read.
-async fn partitions_added(connection: &Connection, known: &BTreeMap<i32, Extent>) {
+/// Waits until the topic has partitions that are not in `known`, and their watermarks can be read.
+async fn partitions_added(connection: &Connection, known: &BTreeMap<i32, Watermarks>) {
     loop {
-        tokio::time::sleep(LOOK_INTERVAL).await;
+        tokio::time::sleep(PARTITION_CHECK_INTERVAL).await;
         // Failures are left to the reader, which reports them; here the brokers are asked again.
         let found = connection.partitions().await.unwrap_or_default();
         let new: Vec<_> = found.iter().filter(|n| !known.contains_key(n)).collect();
         // A new partition may be listed before its broker can answer for it.
-        if !new.is_empty() && connection.extents().await.is_ok() {
+        if !new.is_empty() && connection.watermarks().await.is_ok() {
             info!(
                 topic = connection.topic(),
                 ?new,
@@ -263,7 +261,7 @@ mod tests {
         check(vec![lost(5), lost(5)], Err(5)).await;
         check(vec![beyond(5), lost(7), lost(7)], Err(7)).await;
         check(
-            vec![Err(Error::OffsetsGone {
+            vec![Err(Error::OffsetsOutOfRange {
                 topic: "t".to_owned(),
             })],
             Err(0),

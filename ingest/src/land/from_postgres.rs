@@ -9,15 +9,15 @@ use tracing::info;
 
 use super::coordinator::LandingCoordinator;
 use super::landing_source::LandingSource;
-use super::run_until::{Ended, StopCondition, run_until};
+use super::run_until::{AttemptOutcome, StopCondition, run_until};
 use super::tables::Recording;
 use super::workers::{Decoders, join_all};
 use super::{Destination, Progress};
-use crate::declaration::Topic;
+use crate::declaration::TopicDeclaration;
 use crate::error::Error;
 use crate::postgres::PostgresOptions;
 use crate::retry::AttemptState;
-use crate::source::postgres::{self, Reader, Table};
+use crate::source::postgres::{self, Table, TableReader};
 
 /// A landing from table `weather` in PostgreSQL.
 #[derive(Debug)]
@@ -64,29 +64,29 @@ pub async fn from_postgres(
 /// Lands from the recorded positions until the end, or the first error.
 async fn land(
     landing: &PostgresLanding,
-    topic: &Arc<Topic>,
+    topic: &Arc<TopicDeclaration>,
     shutdown: &CancellationToken,
     progress: &(dyn Fn(&Progress) + Sync),
-) -> Result<Ended, Error> {
+) -> Result<AttemptOutcome, Error> {
     let table = Table::migrated(&landing.postgres, &topic.name, &landing.legacy_topic).await?;
-    let seen = table.look().await?;
+    let extents = table.look().await?;
     let source = LandingSource::Postgres {
         recording: Recording::postgres(&topic.name, table.id(), table.topic_id()),
-        seen: seen.clone(),
+        extents: extents.clone(),
     };
     let mut coordinator = LandingCoordinator::open(&landing.into, topic, source).await?;
     let from = coordinator.resume_from.clone();
     info!(topic = topic.name, ?from, "reading");
     let (decoders, processed) = Decoders::start(topic).await?;
     let (tasks, blocks) = decoders.into_parts();
-    let reader = Reader::new(table, seen, from, blocks);
+    let reader = TableReader::new(table, extents, from, blocks);
     coordinator.expect_records(reader.pending());
     // Dropping the set, on an error of the landing, ends the reading.
     let mut reading = JoinSet::new();
     let (once, stop) = (landing.once, shutdown.clone());
     reading.spawn(async move {
         tokio::select! {
-            () = stop.cancelled() => Ok(postgres::Ended::Read),
+            () = stop.cancelled() => Ok(postgres::ReadOutcome::Read),
             ended = reader.read(once) => ended,
         }
     });
@@ -96,7 +96,7 @@ async fn land(
     coordinator.finish(progress).await?;
     let ended = reading.join_next().await.expect("one task was spawned");
     match ended.map_err(Error::Task)?? {
-        postgres::Ended::PartitionsAdded => Ok(Ended::PartitionsAdded),
-        postgres::Ended::Read => Ok(Ended::Done(coordinator.progress())),
+        postgres::ReadOutcome::PartitionsAdded => Ok(AttemptOutcome::PartitionsAdded),
+        postgres::ReadOutcome::Read => Ok(AttemptOutcome::Done(coordinator.progress())),
     }
 }

@@ -14,10 +14,10 @@
 
 use std::collections::BTreeMap;
 
-use super::metrics::Counters;
+use super::metrics::LandingCounters;
 use super::tables::Recording;
 use crate::error::Error;
-use crate::source::kafka::{Connection, Extent};
+use crate::source::kafka::{Connection, Watermarks};
 use crate::source::{Positions, postgres};
 
 /// The source of a landing.
@@ -26,12 +26,12 @@ pub(crate) enum LandingSource {
     Kafka {
         connection: Connection,
         /// Offsets that the topic held when the landing opened.
-        extents: BTreeMap<i32, Extent>,
+        watermarks: BTreeMap<i32, Watermarks>,
     },
     Postgres {
         recording: Recording,
         /// Extents of the table, updated by the reader.
-        seen: postgres::Seen,
+        extents: postgres::SharedExtents,
     },
 }
 
@@ -49,47 +49,47 @@ impl LandingSource {
     pub(crate) fn partitions(&self) -> Vec<i32> {
         match self {
             Self::Files => Vec::new(),
-            Self::Kafka { extents, .. } => extents.keys().copied().collect(),
-            Self::Postgres { seen, .. } => seen.get().into_keys().collect(),
+            Self::Kafka { watermarks, .. } => watermarks.keys().copied().collect(),
+            Self::Postgres { extents, .. } => extents.get().into_keys().collect(),
         }
     }
 
     /// Fails when the topic was deleted or recreated since the landing opened.
-    pub(crate) async fn refuse_another(&self) -> Result<(), Error> {
+    pub(crate) async fn check_same_topic(&self) -> Result<(), Error> {
         match self {
             // An open connection stays with the same database.
             Self::Files | Self::Postgres { .. } => Ok(()),
-            Self::Kafka { connection, .. } => connection.refuse_recreated().await,
+            Self::Kafka { connection, .. } => connection.check_not_recreated().await,
         }
     }
 
     /// Publishes the landed positions in the consumer group.
-    pub(crate) fn display(&self, positions: &Positions) {
+    pub(crate) fn commit_group_offsets(&self, positions: &Positions) {
         match self {
             Self::Kafka { connection, .. } if !positions.is_empty() => {
-                connection.display(positions);
+                connection.commit_group_offsets(positions);
             }
             Self::Kafka { .. } | Self::Files | Self::Postgres { .. } => {}
         }
     }
 
     /// Publishes the lag: offsets of the source beyond the committed positions.
-    pub(crate) fn show_lag(&self, topic: &str, committed: &Positions, counters: &Counters) {
+    pub(crate) fn show_lag(&self, topic: &str, committed: &Positions, counters: &LandingCounters) {
         let next = |number: &i32| committed.get(number).copied();
         match self {
             Self::Files => {}
             Self::Kafka {
                 connection,
-                extents,
+                watermarks,
             } => {
-                for (number, extent) in extents {
-                    let end = connection.known_end(*number).unwrap_or(extent.high);
-                    let lag = end - next(number).unwrap_or(extent.low);
+                for (number, held) in watermarks {
+                    let end = connection.known_end(*number).unwrap_or(held.high);
+                    let lag = end - next(number).unwrap_or(held.low);
                     counters.kafka_lag.show(topic, *number, lag);
                 }
             }
-            Self::Postgres { seen, .. } => {
-                for (number, extent) in seen.get() {
+            Self::Postgres { extents, .. } => {
+                for (number, extent) in extents.get() {
                     let lag = extent.complete - next(&number).unwrap_or_default();
                     counters.postgres_lag.show(topic, number, lag);
                 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 
-use super::Limits;
+use super::CommitLimits;
 
 /// Flush batches that are encoded at the same time. More would only take memory.
 const ENCODE_CONCURRENCY: usize = 3;
@@ -111,7 +111,7 @@ impl Reservation {
     /// landings). One busy landing may use the whole budget. Rows stay charged until their commit
     /// ends while the next buffer fills: the charge peaks at twice the limit for one landing, and
     /// below three times the limit for several.
-    pub(super) fn should_commit(&self, limits: &Limits) -> bool {
+    pub(super) fn should_commit(&self, limits: &CommitLimits) -> bool {
         let landings = self.used.landings.load(Ordering::Relaxed).max(1);
         let (rows, bytes) = (
             self.used.rows.load(Ordering::Relaxed),
@@ -134,9 +134,9 @@ impl Drop for Reservation {
 mod tests {
     use std::time::Duration;
 
-    use super::{Limits, MemoryBudget};
+    use super::{CommitLimits, MemoryBudget};
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: CommitLimits = CommitLimits {
         rows_max: 100,
         bytes_max: 1_000,
         interval: Duration::from_secs(60),

@@ -11,7 +11,7 @@ use crate::source::Positions;
 
 /// The metrics of landings; clones share them. Those of `default` are not registered anywhere.
 #[derive(Clone, Debug, Default)]
-pub struct Counters {
+pub struct LandingCounters {
     rows: ByName<Counter>,
     /// Rows that wait for their commit.
     waiting: ByName<Gauge>,
@@ -28,7 +28,7 @@ pub struct Counters {
     stopped: ByName<Gauge>,
 }
 
-impl Counters {
+impl LandingCounters {
     /// Registers the metrics with `metrics`.
     pub fn register(metrics: &Metrics) -> Self {
         let counters = Self::default();
@@ -41,7 +41,7 @@ impl Counters {
         metrics.register("landed_rows", "Rows committed, by table", self.rows.clone());
         metrics.register(
             "landing_waiting_rows",
-            "Rows that have come and are not committed yet, by table",
+            "Rows that wait for their commit, by table",
             self.waiting.clone(),
         );
         metrics.register(
@@ -56,12 +56,12 @@ impl Counters {
         );
         metrics.register(
             "commit_retries",
-            "Times that a commit was tried again because somebody else's came first",
+            "Commits that were retried after a commit conflict",
             self.retries.clone(),
         );
         metrics.register(
             "landing_restarts",
-            "Times that the landing of a topic began anew, because a server was away or another one committed",
+            "Restarts of the landing of a topic, because a server was unavailable or another landing committed",
             self.restarts.clone(),
         );
     }
@@ -69,7 +69,7 @@ impl Counters {
     fn register_gauges(&self, metrics: &Metrics) {
         metrics.register_with_unit(
             "last_commit_timestamp",
-            "When the last commit was made; 0 before the first one",
+            "Time of the last commit; 0 before the first one",
             Unit::Seconds,
             self.last_commit_s.clone(),
         );
@@ -81,7 +81,7 @@ impl Counters {
         );
         metrics.register(
             "landed_offset",
-            "The offset up to which all tables have a topic partition, as far as is known: the next one to take",
+            "The lowest position of the tables in a topic partition: the next offset to land",
             self.offsets.clone(),
         );
         metrics.register_with_unit(
@@ -92,12 +92,12 @@ impl Counters {
         );
         metrics.register(
             "kafka_lag",
-            "Offsets of a topic partition that its tables do not have yet, as far as is known",
+            "Offsets of a topic partition in Kafka beyond the position of its tables",
             self.kafka_lag.0.clone(),
         );
         metrics.register(
             "postgres_lag",
-            "Offsets of a topic partition that consume has been at and its tables do not have yet",
+            "Offsets of a topic partition below the position of consume and beyond that of its tables",
             self.postgres_lag.0.clone(),
         );
         metrics.register(
@@ -166,7 +166,7 @@ fn of_partition(topic: &str, topic_partition: i32) -> [(&'static str, String); 2
 
 /// Counts what one landing holds, until it is committed.
 pub(crate) struct Tally {
-    pub(crate) counters: Counters,
+    pub(crate) counters: LandingCounters,
     topic: String,
     /// Names of the tables, as labels.
     tables: Vec<[(&'static str, String); 1]>,
@@ -188,7 +188,7 @@ struct Pending {
 }
 
 impl Tally {
-    pub(crate) fn new(counters: Counters, topic: &str, tables: &[TableName]) -> Self {
+    pub(crate) fn new(counters: LandingCounters, topic: &str, tables: &[TableName]) -> Self {
         let label = |table: &TableName| [("table", table.to_string())];
         let tables: Vec<_> = tables.iter().map(label).collect();
         // Created at the start: `rate()` does not see the rows with which a counter first appears.
@@ -225,8 +225,8 @@ impl Tally {
     }
 
     pub(crate) fn dead_letters(&mut self, new: &[NewDeadLetter]) {
-        for letter in new {
-            let reason = self.filling.dead_letters.entry(letter.reason.clone());
+        for dead_letter in new {
+            let reason = self.filling.dead_letters.entry(dead_letter.reason.clone());
             *reason.or_default() += 1;
         }
     }
@@ -289,12 +289,12 @@ impl Drop for Tally {
 mod tests {
     use engine::metrics::Metrics;
 
-    use super::{Counters, Tally};
+    use super::{LandingCounters, Tally};
 
     #[test]
     fn landed_rows_count_when_their_commit_is_done() {
         let metrics = Metrics::new("1");
-        let counters = Counters::register(&metrics);
+        let counters = LandingCounters::register(&metrics);
         let tables = ["weather", "dead_letters"].map(|name| name.parse().expect("a name"));
         let mut tally = Tally::new(counters, "t", &tables);
         let check = |expected: &[&str]| {
@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn pending_rows_gauge_sums_topics_and_resets_on_drop() {
         let metrics = Metrics::new("1");
-        let counters = Counters::register(&metrics);
+        let counters = LandingCounters::register(&metrics);
         let tables = ["dead_letters".parse().expect("a name")];
         let mut one = Tally::new(counters.clone(), "one", &tables);
         one.rows(0, 3);

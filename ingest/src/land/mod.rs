@@ -37,15 +37,15 @@ pub use self::from_files::{FileLanding, from_files};
 pub use self::from_kafka::{KafkaLanding, from_kafka};
 pub use self::from_postgres::{PostgresLanding, from_postgres};
 pub use self::memory_budget::MemoryBudget;
-pub use self::metrics::Counters;
+pub use self::metrics::LandingCounters;
 pub use self::replay::{Replay, ReplaySources, Replayed, replay};
-use crate::declaration::{Declarations, Topic};
+use crate::declaration::{Declarations, TopicDeclaration};
 use crate::error::Error;
 
 /// When a landing commits: when its oldest row is old enough, or when all landings together reach a
 /// limit of which it holds its share.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct CommitLimits {
     /// Rows of all topics together that wait for a commit.
     pub rows_max: usize,
     /// Bytes of the messages of all topics together that wait for a commit.
@@ -68,11 +68,11 @@ pub struct Destination {
     /// Time zone of the days that tables are partitioned by.
     pub zone: Tz,
     /// When rows are committed.
-    pub limits: Limits,
+    pub limits: CommitLimits,
     /// Shared by all landings of the process.
     pub memory: MemoryBudget,
     /// Metrics of the landings.
-    pub counters: Counters,
+    pub counters: LandingCounters,
 }
 
 /// What a landing has done so far.
@@ -120,7 +120,7 @@ impl Progress {
 
 impl Destination {
     /// The declaration of the topic called `name`.
-    fn topic(&self, name: &str) -> Result<Arc<Topic>, Error> {
+    fn topic(&self, name: &str) -> Result<Arc<TopicDeclaration>, Error> {
         let topic = self.declarations.topic(name, self.zone)?;
         let topic = topic.ok_or_else(|| Error::NoTables {
             topic: name.to_owned(),

@@ -3,7 +3,7 @@
 use tokio_util::sync::CancellationToken;
 
 use super::Progress;
-use super::metrics::Counters;
+use super::metrics::LandingCounters;
 use crate::error::Error;
 use crate::retry::{AttemptState, retry_transient};
 
@@ -17,7 +17,7 @@ pub(crate) enum StopCondition {
 }
 
 /// How an attempt at landing ended without an error.
-pub(crate) enum Ended {
+pub(crate) enum AttemptOutcome {
     /// The source has nothing more to read, or `shutdown` was cancelled.
     Done(Progress),
     /// The topic has new partitions, which this attempt does not read. Everything that it read is
@@ -26,14 +26,14 @@ pub(crate) enum Ended {
 }
 
 /// Runs `attempt` until `stop`. Each attempt resumes from what is committed; one that ends with
-/// [`Ended::PartitionsAdded`] is followed by the next one at once.
+/// [`AttemptOutcome::PartitionsAdded`] is followed by the next one at once.
 pub(crate) async fn run_until(
     stop: StopCondition,
     topic: &str,
-    counters: &Counters,
+    counters: &LandingCounters,
     shutdown: &CancellationToken,
     progress: &(dyn Fn(&Progress) + Sync),
-    attempt: impl AsyncFn(&AttemptState, &(dyn Fn(&Progress) + Sync)) -> Result<Ended, Error>,
+    attempt: impl AsyncFn(&AttemptState, &(dyn Fn(&Progress) + Sync)) -> Result<AttemptOutcome, Error>,
 ) -> Result<Progress, Error> {
     let land = async |state: &AttemptState| {
         let progress = |now: &Progress| {
@@ -43,7 +43,7 @@ pub(crate) async fn run_until(
             progress(now);
         };
         loop {
-            if let Ended::Done(done) = attempt(state, &progress).await? {
+            if let AttemptOutcome::Done(done) = attempt(state, &progress).await? {
                 return Ok(done);
             }
         }

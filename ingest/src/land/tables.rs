@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::buffer::Sealed;
 use super::memory_budget::MemoryBudget;
-use super::metrics::Counters;
+use super::metrics::LandingCounters;
 use super::source_progress::SourceProgress;
 use super::stage::{Stage, StagedFile, StagedTable};
 use crate::dead_letters;
@@ -32,12 +32,12 @@ const TRIES: usize = 50;
 #[derive(Debug)]
 pub(crate) struct Tables {
     topic: String,
-    writers: Vec<Writer>,
+    writers: Vec<TableWriter>,
     budget: MemoryBudget,
 }
 
 #[derive(Debug)]
-struct Writer {
+struct TableWriter {
     table: Table,
     /// The same table, as flush batches stage files for it.
     staged: StagedTable,
@@ -99,7 +99,7 @@ impl Tables {
         topic: &str,
         tables: &[(TableName, TableSchema)],
         budget: &MemoryBudget,
-        counters: &Counters,
+        counters: &LandingCounters,
     ) -> Result<Self, Error> {
         let names = Arc::new(TopicNames::of(topic));
         let names = &names;
@@ -111,7 +111,7 @@ impl Tables {
                     info!(table = %name, files = swept.files, bytes = swept.bytes, "removed orphan files");
                 }
                 let seen = FencingTokens::of(&table, names).await?;
-                Ok::<_, Error>(Writer {
+                Ok::<_, Error>(TableWriter {
                     staged: StagedTable::new(&table, schema.partition.clone()),
                     table,
                     names: Arc::clone(names),
@@ -222,7 +222,7 @@ impl FencingTokens {
     }
 }
 
-impl Writer {
+impl TableWriter {
     /// What one commit records beside its rows. The first one is the fencing token.
     fn transactions(&self, more: &SourceProgress) -> Vec<AppTransaction> {
         let mut progress = self.progress.clone();
@@ -346,7 +346,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::super::stage::StagedFile;
-    use super::{Counters, MemoryBudget, Recording, SourceProgress, Tables, dead_letters};
+    use super::{LandingCounters, MemoryBudget, Recording, SourceProgress, Tables, dead_letters};
     use crate::error::Error;
 
     fn lake(directory: &TempDir) -> Arc<Lake> {
@@ -365,7 +365,7 @@ mod tests {
             topic,
             &schemas,
             &MemoryBudget::default(),
-            &Counters::default(),
+            &LandingCounters::default(),
         )
         .await
         .expect("opened")

@@ -7,7 +7,7 @@ use futures::stream::FuturesUnordered;
 use tracing::error;
 
 use super::Progress;
-use super::metrics::Counters;
+use super::metrics::LandingCounters;
 use crate::error::{Error, error_chain};
 use crate::health::Health;
 
@@ -46,7 +46,7 @@ impl<'a> AggregateProgress<'a> {
 pub(super) async fn land_all(
     topics: &[&str],
     landings: impl Iterator<Item = impl Future<Output = Result<Progress, Error>>>,
-    counters: &Counters,
+    counters: &LandingCounters,
     health: &Health,
 ) -> Result<Progress, Error> {
     let numbered = landings.enumerate();
@@ -91,7 +91,7 @@ pub(super) async fn land_all(
 mod tests {
     use std::future::ready;
 
-    use super::{AggregateProgress, Counters, Health, Progress, land_all};
+    use super::{AggregateProgress, Health, LandingCounters, Progress, land_all};
     use crate::error::Error;
 
     fn landed(landed: u64) -> Progress {
@@ -112,7 +112,13 @@ mod tests {
         let health = Health::default();
         let landings = [Err(recreated("a")), Ok(landed(7)), Err(recreated("c"))];
         let landings = landings.into_iter().map(ready);
-        let ended = land_all(&["a", "b", "c"], landings, &Counters::default(), &health).await;
+        let ended = land_all(
+            &["a", "b", "c"],
+            landings,
+            &LandingCounters::default(),
+            &health,
+        )
+        .await;
         let Err(Error::Topics {
             stopped: 2,
             topics: 3,
@@ -132,7 +138,7 @@ mod tests {
     async fn single_topic_returns_its_own_error() {
         let landings = [Err(recreated("a"))].into_iter().map(ready);
         let health = Health::default();
-        let ended = land_all(&["a"], landings, &Counters::default(), &health).await;
+        let ended = land_all(&["a"], landings, &LandingCounters::default(), &health).await;
         assert!(matches!(ended, Err(Error::TopicRecreated { .. })));
     }
 
@@ -147,7 +153,7 @@ mod tests {
         }
         assert_eq!(*reported.lock().expect("not poisoned"), 8);
         let landings = [Ok(landed(6)), Ok(landed(2))].into_iter().map(ready);
-        let counters = Counters::default();
+        let counters = LandingCounters::default();
         let ended = land_all(&["a", "b"], landings, &counters, &Health::default()).await;
         assert_eq!(ended.expect("all landed"), landed(8));
     }

@@ -23,7 +23,7 @@ use engine::session::{plan_messages, rows_context};
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
-use crate::declaration::{Refuse, Topic, message_columns};
+use crate::declaration::{Refuse, TopicDeclaration, message_columns};
 use crate::error::Error;
 use crate::message::Shape;
 
@@ -32,7 +32,7 @@ const MESSAGES: &str = "messages";
 
 /// The planned rules and SELECTs of one topic. It works on one batch at a time.
 pub(crate) struct Transform {
-    slot: Arc<Slot>,
+    slot: Arc<BatchSlot>,
     context: Arc<TaskContext>,
     /// Plan that returns, for each message, the number of the first rule that refuses it, or null.
     rules: Option<Arc<dyn ExecutionPlan>>,
@@ -51,12 +51,12 @@ pub(crate) struct Transformed {
 
 /// The input table of the plans: one batch.
 #[derive(Debug)]
-struct Slot {
+struct BatchSlot {
     schema: SchemaRef,
     batch: Mutex<Option<RecordBatch>>,
 }
 
-impl PartitionStream for Slot {
+impl PartitionStream for BatchSlot {
     fn schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -76,9 +76,9 @@ impl PartitionStream for Slot {
 }
 
 /// A context with table `messages` of the given shape, and the slot that feeds it.
-fn messages(shape: &Shape, zone: Tz) -> Result<(SessionContext, Arc<Slot>), DataFusionError> {
+fn messages(shape: &Shape, zone: Tz) -> Result<(SessionContext, Arc<BatchSlot>), DataFusionError> {
     let schema = message_columns(shape);
-    let slot = Arc::new(Slot {
+    let slot = Arc::new(BatchSlot {
         schema: Arc::clone(&schema),
         batch: Mutex::default(),
     });
@@ -147,7 +147,7 @@ async fn plan_rule(context: &SessionContext, rule: &Refuse, path: &Path) -> Resu
 }
 
 impl Transform {
-    pub(crate) async fn new(topic: &Topic) -> Result<Self, Error> {
+    pub(crate) async fn new(topic: &TopicDeclaration) -> Result<Self, Error> {
         let (context, slot) = messages(&topic.shape, topic.zone).map_err(engine::Error::plan)?;
         let mut tables = Vec::new();
         for table in &topic.tables {
@@ -261,7 +261,7 @@ impl Transform {
         let mut rows = Vec::with_capacity(self.tables.len());
         for (_, schema, plan) in &self.tables {
             let selected = self.run(plan, &plausible).await?;
-            let selected = selected.iter().map(|batch| conform(schema, batch));
+            let selected = selected.iter().map(|batch| cast_to_schema(schema, batch));
             rows.push(selected.collect::<Result<Vec<_>, _>>()?);
         }
         Ok((rows, refused))
@@ -310,17 +310,17 @@ impl Transform {
 }
 
 /// Casts rows to the types of the table.
-fn conform(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, DataFusionError> {
+fn cast_to_schema(schema: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch, DataFusionError> {
     let columns = batch
         .columns()
         .iter()
         .zip(schema.fields())
-        .map(|(column, field)| conform_column(column, field.data_type()))
+        .map(|(column, field)| cast_column(column, field.data_type()))
         .collect::<Result<_, _>>()?;
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
 
-fn conform_column(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
+fn cast_column(column: &ArrayRef, to: &DataType) -> Result<ArrayRef, ArrowError> {
     if let (DataType::Timestamp(_, None), DataType::Timestamp(unit, Some(zone))) =
         (column.data_type(), to)
         && **zone == *"UTC"

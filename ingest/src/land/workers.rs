@@ -15,7 +15,7 @@ use super::decode;
 use super::source_progress::SourceProgress;
 use super::transform::{Transform, Transformed};
 use crate::dead_letters::{self, NewDeadLetter};
-use crate::declaration::Topic;
+use crate::declaration::TopicDeclaration;
 use crate::error::Error;
 use crate::source::files::{self, Content, Tail};
 use crate::source::watch::Chosen;
@@ -74,7 +74,7 @@ pub(crate) struct Decoders {
 impl Decoders {
     /// Starts one task for each core.
     pub(crate) async fn start(
-        topic: &Arc<Topic>,
+        topic: &Arc<TopicDeclaration>,
     ) -> Result<(Self, mpsc::Receiver<Result<Processed, Error>>), Error> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let (blocks, receiver) = bounded_channel(BLOCKS * cores);
@@ -130,7 +130,7 @@ pub(crate) fn read_files(
     let (chosen, next) = (Arc::new(chosen), Arc::new(AtomicUsize::new(0)));
     let mut readers = JoinSet::new();
     for _ in 0..READERS.min(chosen.len()) {
-        let reader = Reader {
+        let reader = FileReader {
             place: place.clone(),
             chosen: Arc::clone(&chosen),
             next: Arc::clone(&next),
@@ -138,7 +138,7 @@ pub(crate) fn read_files(
         };
         let (processed, shutdown) = (processed.clone(), shutdown.clone());
         readers.spawn(async move {
-            let mut left = Left::default();
+            let mut left = UnfinishedFiles::default();
             let read = tokio::select! {
                 () = shutdown.cancelled() => Ok(()),
                 read = reader.run(&mut left) => read,
@@ -155,27 +155,27 @@ pub(crate) fn read_files(
 
 /// Files that were not read to their end.
 #[derive(Debug, Default)]
-pub(crate) struct Left {
+pub(crate) struct UnfinishedFiles {
     /// Files whose last line may still grow, and was left out.
     pub(crate) held: Vec<Path>,
     /// Files that disappeared before they were read.
-    pub(crate) gone: Vec<Path>,
+    pub(crate) vanished: Vec<Path>,
 }
 
 /// The tasks that read files, and the decoders. Dropping it stops all of them.
 pub(crate) struct Readers {
-    readers: JoinSet<Left>,
+    readers: JoinSet<UnfinishedFiles>,
     decoders: JoinSet<()>,
 }
 
 impl Readers {
     /// Waits until all files are read and decoded.
-    pub(crate) async fn finish(mut self) -> Result<Left, Error> {
-        let mut left = Left::default();
+    pub(crate) async fn finish(mut self) -> Result<UnfinishedFiles, Error> {
+        let mut left = UnfinishedFiles::default();
         while let Some(ended) = self.readers.join_next().await {
             let more = ended.map_err(Error::Task)?;
             left.held.extend(more.held);
-            left.gone.extend(more.gone);
+            left.vanished.extend(more.vanished);
         }
         join_all(self.decoders).await?;
         Ok(left)
@@ -191,7 +191,7 @@ pub(crate) async fn join_all(mut tasks: JoinSet<()>) -> Result<(), Error> {
 }
 
 /// One of the tasks that share the list of files.
-struct Reader {
+struct FileReader {
     place: Location,
     chosen: Arc<Vec<Chosen>>,
     /// Index of the next file in the list.
@@ -199,13 +199,13 @@ struct Reader {
     blocks: Blocks,
 }
 
-impl Reader {
-    async fn run(&self, left: &mut Left) -> Result<(), Error> {
+impl FileReader {
+    async fn run(&self, left: &mut UnfinishedFiles) -> Result<(), Error> {
         while let Some(file) = self.chosen.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             match files::read(&self.place, file, &self.blocks).await? {
                 Tail::Read => {}
                 Tail::Held => left.held.push(file.meta.location.clone()),
-                Tail::Gone => left.gone.push(file.meta.location.clone()),
+                Tail::Vanished => left.vanished.push(file.meta.location.clone()),
             }
         }
         Ok(())
@@ -216,7 +216,11 @@ async fn next_block(blocks: &Mutex<mpsc::Receiver<InFlight>>) -> Option<InFlight
     blocks.lock().await.recv().await
 }
 
-async fn process(topic: &Topic, transform: &Transform, block: Block) -> Result<Processed, Error> {
+async fn process(
+    topic: &TopicDeclaration,
+    transform: &Transform,
+    block: Block,
+) -> Result<Processed, Error> {
     let mut processed = Processed::default();
     let decoded = match block {
         Block::Lines(lines) => {

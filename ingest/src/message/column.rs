@@ -1,8 +1,8 @@
-//! The buffers that decoded messages grow into.
+//! Builders for the columns of decoded messages.
 //!
-//! A column is written at a row and fills the rows before it with nulls by itself, so a field that
-//! a message does not have costs nothing, and to undo a message is to truncate every column to the
-//! rows before it.
+//! A value is written at its row, and the column fills skipped rows with nulls. A field that a
+//! message lacks therefore costs nothing, and a refused message is undone by truncating every
+//! column to the rows before it.
 
 use std::mem;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use arrow::datatypes::{ArrowNativeType, Field, FieldRef, Fields};
 use super::keys::{Spelling, fingerprint};
 use super::shape::{Declared, Kind, Shape};
 
-/// What one field, or the elements of one list, are decoded into.
+/// The column of one field, or of the elements of one list.
 #[derive(Debug)]
 pub(super) struct Slot {
     pub(super) required: bool,
@@ -102,7 +102,7 @@ impl Column {
 pub(super) struct Bits(Vec<bool>);
 
 impl Bits {
-    /// Sets the bit of the row, those between it and the last one set being zero.
+    /// Sets the bit of the row. Skipped rows before it get zeros.
     #[inline]
     fn set(&mut self, row: usize, bit: bool) {
         if self.0.len() < row {
@@ -191,7 +191,7 @@ impl<T: Copy + Default + ArrowNativeType> Numbers<T> {
 #[derive(Debug, Default)]
 pub(super) struct Texts {
     valid: Bits,
-    offsets: Offsets,
+    offsets: OffsetsBuilder,
     bytes: Vec<u8>,
 }
 
@@ -202,7 +202,7 @@ impl Texts {
         self.end(row);
     }
 
-    /// Where a text may be written piece by piece, to be ended by [`Self::end`].
+    /// The buffer to append a text to piece by piece. [`Self::end`] ends the text.
     pub(super) fn open(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
     }
@@ -230,18 +230,18 @@ impl Texts {
     }
 }
 
-/// Where in the values of a list, or in the bytes of a text column, each row begins and the last
+/// Builds the Arrow offsets of a list or a text column: where each row begins, and where the last
 /// one ends.
 #[derive(Debug)]
-struct Offsets(Vec<i32>);
+struct OffsetsBuilder(Vec<i32>);
 
-impl Default for Offsets {
+impl Default for OffsetsBuilder {
     fn default() -> Self {
         Self(vec![0])
     }
 }
 
-impl Offsets {
+impl OffsetsBuilder {
     fn last(&self) -> i32 {
         self.0.last().copied().unwrap_or_default()
     }
@@ -275,15 +275,15 @@ impl Offsets {
     }
 }
 
-/// The columns of an object's declared fields, and how their keys are found.
+/// The columns of an object's declared fields, and the lookup of their keys.
 #[derive(Debug)]
 pub(super) struct Object {
     valid: Bits,
     pub(super) members: Vec<Member>,
-    /// The fingerprints of the members' names.
+    /// Fingerprints of the names of the members.
     fingerprints: Vec<u64>,
     pub(super) required: usize,
-    /// The member that came first in the last object.
+    /// Index of the member that was first in the previous object.
     pub(super) first: usize,
     fields: Fields,
 }
@@ -292,10 +292,9 @@ pub(super) struct Object {
 pub(super) struct Member {
     pub(super) name: String,
     pub(super) spelling: Spelling,
-    /// The member that came after this one in the last object.
+    /// Index of the member that followed this one in the previous object.
     pub(super) next: usize,
-    /// The number of the object that had this member last: each object that is read has its own
-    /// number.
+    /// Number of the latest object with this member. Objects are numbered as they are read.
     pub(super) seen_in: u64,
     pub(super) slot: Slot,
 }
@@ -378,7 +377,7 @@ impl Member {
 #[derive(Debug)]
 pub(super) struct List {
     valid: Bits,
-    offsets: Offsets,
+    offsets: OffsetsBuilder,
     pub(super) element: Box<Slot>,
     field: FieldRef,
 }
@@ -388,7 +387,7 @@ impl List {
         let field = Field::new_list_field(element.kind.data_type(), true);
         Self {
             valid: Bits::default(),
-            offsets: Offsets::default(),
+            offsets: OffsetsBuilder::default(),
             element: Box::new(Slot::new(element)),
             field: Arc::new(field),
         }
@@ -426,8 +425,7 @@ impl List {
     }
 }
 
-/// Takes what a vector holds and leaves it with room for as much again: the next batch is likely to
-/// be as large.
+/// Takes the values, and leaves a vector of the same capacity: the next batch is probably as large.
 fn take_vec<T>(values: &mut Vec<T>) -> Vec<T> {
     let room = Vec::with_capacity(values.len());
     mem::replace(values, room)

@@ -5,11 +5,11 @@ use std::ops::Range;
 use arrow::array::StructArray;
 
 use super::column::Object;
-use super::read::{Reader, Scratch};
-use super::refusal::{Fault, Reason, Refusal};
+use super::read::{MessageReader, Scratch};
+use super::refusal::{DecodeError, Reason, Refusal};
 use super::shape::Shape;
 
-/// Limit of the messages of one batch, in bytes: Arrow's offsets have 32 bits, and a decoded value
+/// Limit of the bytes of messages in one batch: Arrow's offsets have 32 bits, and a decoded value
 /// is never longer than its JSON.
 const BATCH_BYTES_MAX: usize = i32::MAX as usize;
 
@@ -74,20 +74,20 @@ impl Decoder {
         Ok(pushed)
     }
 
-    fn read(&mut self, message: &[u8]) -> Result<Option<Range<usize>>, Box<Fault>> {
+    fn read(&mut self, message: &[u8]) -> Result<Option<Range<usize>>, Box<DecodeError>> {
         if message.len() > BATCH_BYTES_MAX / 2 {
             let what = format!(
                 "{} bytes, at most {} are taken",
                 message.len(),
                 BATCH_BYTES_MAX / 2
             );
-            return Err(Fault::new(Reason::MessageTooLong, 0, what));
+            return Err(DecodeError::new(Reason::MessageTooLong, 0, what));
         }
         assert!(
             self.messages_bytes + message.len() <= BATCH_BYTES_MAX,
             "a batch is finished before its messages exceed {BATCH_BYTES_MAX} bytes"
         );
-        Reader::new(message, &mut self.scratch, self.captured_field)?
+        MessageReader::new(message, &mut self.scratch, self.captured_field)?
             .message(&mut self.root, self.rows)
     }
 

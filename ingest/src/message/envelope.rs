@@ -1,4 +1,4 @@
-//! Lines of exported files: a message with its identity around it,
+//! Lines of export files: a message inside an envelope with its identity,
 //! `{"kafka_partition":0,"kafka_offset":12,"event_time":"2026-01-15 00:00:01","value":{…}}`.
 
 use super::shape::{Kind, Shape};
@@ -18,7 +18,7 @@ pub fn shape(message: &Shape) -> Shape {
     ])
 }
 
-/// The shape of a line of which only the identity and the time are wanted, whatever its value is.
+/// The shape of a line of which only identity and event time are read. The value may be anything.
 pub(crate) fn identity() -> Shape {
     Shape::of([
         (KAFKA_PARTITION, Kind::Bigint),
@@ -27,11 +27,10 @@ pub(crate) fn identity() -> Shape {
     ])
 }
 
-/// The partition and offset of a line that was refused, so that its dead letter carries an
-/// identity.
+/// Reads partition and offset of a refused line, so that its dead letter has an identity.
 ///
-/// A broken line is trusted with that only as far as it is certain: it begins with both fields, in
-/// either order, and a comma follows each number, so that none is the beginning of a longer one.
+/// The result is certain even for a broken line: the line begins with both fields, in either order,
+/// and a comma after each number shows that the number is complete.
 pub fn salvage(line: &[u8]) -> Option<(i32, i64)> {
     let rest = token(line, b"{")?;
     let (first, rest) = field(rest)?;
@@ -49,7 +48,7 @@ enum Field {
     Offset(i64),
 }
 
-/// One of the two fields, with the comma after it, and what follows.
+/// Parses one of the two fields and its comma. Returns the rest too.
 fn field(text: &[u8]) -> Option<(Field, &[u8])> {
     let (name, rest) = name(token(text, b"\"")?)?;
     let (digits, rest) = digits(token(rest, b":")?)?;
@@ -70,7 +69,7 @@ fn name(text: &[u8]) -> Option<(&'static str, &[u8])> {
         })
 }
 
-/// The digits of a whole number, no sign and no leading zero.
+/// Parses the digits of an integer without sign and leading zeros. Returns the rest too.
 fn digits(text: &[u8]) -> Option<(&str, &[u8])> {
     let text = token(text, b"")?;
     let (digits, rest) =
@@ -81,7 +80,7 @@ fn digits(text: &[u8]) -> Option<(&str, &[u8])> {
     }
 }
 
-/// What follows `token`, which white space may precede.
+/// The rest after `token`, which may follow white space.
 fn token<'a>(text: &'a [u8], token: &[u8]) -> Option<&'a [u8]> {
     let white = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
     let from = text.iter().take_while(|byte| white(byte)).count();
@@ -94,7 +93,7 @@ mod tests {
     use crate::message::Decoder;
 
     #[test]
-    fn lines_carry_a_message_and_its_identity() {
+    fn line_decodes_to_message_and_identity() {
         let message = Shape::parse(&"a = 'bigint'".parse().expect("TOML")).expect("a shape");
         let mut decoder = Decoder::capturing(&shape(&message), VALUE);
         let line = r#"{"kafka_partition":1,"kafka_offset":12,"event_time":"2026-01-15 00:00:01","value":{"a":5}}"#;
@@ -113,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn salvages_what_is_certain() {
+    fn identity_of_refused_line_is_read_if_certain() {
         let check = |line: &str, expected: Option<(i32, i64)>| {
             assert_eq!(salvage(line.as_bytes()), expected, "{line}");
         };

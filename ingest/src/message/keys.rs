@@ -1,24 +1,24 @@
-//! Keys that no declaration names: kept only to find out whether an object has one of them twice.
+//! Undeclared keys of open objects, kept only to find duplicates.
 
-use super::refusal::{Fault, Reason};
+use super::refusal::{DecodeError, Reason};
 use super::scan::{Raw, STRING_BYTES_MAX, Scanner};
 
 /// Objects with up to this many undeclared keys are checked by comparing all pairs, larger ones by
 /// sorting.
 const PAIRWISE_MAX: usize = 16;
 
-/// Keys remembered between messages; what a larger message needed is given back.
+/// Capacity that is kept between messages, in keys. The memory of a larger message is freed.
 const KEPT_MAX: usize = 4096;
 
-/// The undeclared keys of all objects that are open, those of the innermost last.
+/// A stack of the undeclared keys of all open objects, those of the innermost last.
 #[derive(Debug, Default)]
 pub(super) struct Undeclared {
     keys: Vec<Key>,
-    /// The texts of those keys that had escapes, one after the other.
+    /// Concatenated texts of the keys with escapes.
     resolved: Vec<u8>,
 }
 
-/// Where an object's own keys begin.
+/// The stack height at which the keys of an object begin.
 #[derive(Clone, Copy)]
 pub(super) struct Mark {
     keys: usize,
@@ -28,14 +28,14 @@ pub(super) struct Mark {
 #[derive(Debug, Clone, Copy)]
 struct Key {
     fingerprint: u64,
-    /// Where the key stands in the message.
+    /// Offset of the key in the message.
     at: usize,
     from: usize,
     to: usize,
     escaped: bool,
 }
 
-/// Equal keys have equal fingerprints, and different keys of one object hardly ever do.
+/// A hash that is cheap and not collision-proof: equal fingerprints need a comparison of the keys.
 #[inline]
 pub(super) fn fingerprint(key: &[u8]) -> u64 {
     const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -50,13 +50,12 @@ pub(super) fn fingerprint(key: &[u8]) -> u64 {
     (head ^ (tail.rotate_left(23)).wrapping_mul(MIX) ^ key.len() as u64).wrapping_mul(MIX)
 }
 
-/// A declared name as it stands in a message between its opening quote and, inclusive, its closing
-/// one.
+/// The bytes of a declared name in a message, from behind its opening quote to its closing quote.
 #[derive(Debug)]
 pub(super) struct Spelling {
     text: Vec<u8>,
-    /// The first bytes of the text, and which of them count: most names are compared by these
-    /// alone.
+    /// The first bytes of the text, and a mask of those that belong to it. Most names are compared
+    /// by these alone.
     head: u128,
     mask: u128,
 }
@@ -67,8 +66,8 @@ impl Spelling {
         let text = if name.len() <= STRING_BYTES_MAX && name.as_bytes().iter().all(plain) {
             format!("{name}\"").into_bytes()
         } else {
-            // Such a name never stands in a message as it is. No message has this byte, so it is
-            // found by its text.
+            // A message always escapes such a name. No message has this byte, so the spelling never
+            // matches, and the name is found by its resolved text.
             vec![0xff]
         };
         let (mut head, mut mask) = ([0; 16], [0; 16]);
@@ -105,7 +104,7 @@ impl Undeclared {
         }
     }
 
-    /// Remembers a key and the text that it stands for, which is only kept if it differs.
+    /// Pushes a key. Its resolved text is kept only if it has escapes.
     #[inline]
     pub(super) fn push(&mut self, key: Raw, text: &[u8], fingerprint: u64) {
         let (mut from, mut to) = (key.from, key.to);
@@ -123,9 +122,13 @@ impl Undeclared {
         });
     }
 
-    /// Forgets the keys of the object that ends here, and refuses it if two of them are the same.
+    /// Pops the keys of the object that ends here. Refuses the object if two of them are equal.
     #[inline]
-    pub(super) fn close(&mut self, mark: Mark, scanner: &Scanner<'_>) -> Result<(), Box<Fault>> {
+    pub(super) fn close(
+        &mut self,
+        mark: Mark,
+        scanner: &Scanner<'_>,
+    ) -> Result<(), Box<DecodeError>> {
         let repeated = match self.keys.len() - mark.keys {
             0 | 1 => None,
             2..=PAIRWISE_MAX => self.repeated_pairwise(mark, scanner.bytes()),
@@ -139,7 +142,7 @@ impl Undeclared {
         Ok(())
     }
 
-    /// Forgets everything, also after a refusal in the middle of open objects.
+    /// Pops the keys of all objects, which a refusal may have left open.
     pub(super) fn clear(&mut self) {
         self.forget(Mark {
             keys: 0,
@@ -168,8 +171,8 @@ impl Undeclared {
         None
     }
 
-    /// Sorting keeps an object made of very many keys, or of keys made to share a fingerprint, from
-    /// costing more than its size; a hash table would need a secret for that.
+    /// Sorting bounds the cost for an object with very many keys, or with keys of one fingerprint.
+    /// A hash table would need a secret seed to resist the latter.
     fn repeated_sorted(&mut self, mark: Mark, message: &[u8]) -> Option<Key> {
         let mut keys = self.keys.split_off(mark.keys);
         keys.sort_unstable_by(|one, other| {
@@ -194,9 +197,9 @@ impl Undeclared {
     }
 }
 
-/// A key that its object had before; `at` is where its text begins, behind the quote.
-pub(super) fn duplicate(at: usize) -> Box<Fault> {
-    Fault::new(
+/// The error for a repeated key. `at` is the offset of its text, behind the quote.
+pub(super) fn duplicate(at: usize) -> Box<DecodeError> {
+    DecodeError::new(
         Reason::DuplicateKey,
         at - 1,
         "the object has this key already",

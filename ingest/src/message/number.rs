@@ -1,4 +1,4 @@
-//! Numbers: the grammar of RFC 8259, doubles that are correctly rounded, and exact integers.
+//! Numbers: the grammar of RFC 8259, correctly rounded doubles, and exact integers.
 
 use std::iter;
 
@@ -20,35 +20,34 @@ const POWERS: [u64; 9] = [
     100_000_000,
 ];
 
-/// Integers up to here are doubles.
+/// Every integer up to this one is exact as a double.
 const EXACT_MANTISSA_MAX: u64 = 1 << 53;
 
-/// As many digits as a `u64` holds whatever they are.
+/// Every number with this many digits fits into a `u64`.
 const MANTISSA_DIGITS_MAX: usize = 19;
 
-/// More significant digits than any two neighbouring doubles and the value halfway between them
-/// need (767).
+/// More significant digits than the value halfway between two neighbouring doubles can have (767).
 const DECIDING_DIGITS_MAX: usize = 800;
 
-/// The standard library stops counting an exponent at about 65,000. Only a number longer than this
-/// can bring so large an exponent back into the range of a double.
+/// The standard library caps an exponent at about 65,000. Only a number longer than this could
+/// bring so large an exponent back into the range of a double.
 const PLAIN_BYTES_MAX: usize = 10_000;
 
-/// A number that follows the grammar, and what was learned of its value on the way.
+/// A grammatical number, with what the scan found out about its value.
 pub(super) struct Number<'m> {
     text: &'m str,
     negative: bool,
-    /// All digits before the exponent as one integer; meaningless if they are more than
-    /// [`MANTISSA_DIGITS_MAX`].
+    /// All digits before the exponent as one integer. Invalid beyond [`MANTISSA_DIGITS_MAX`]
+    /// digits.
     mantissa: u64,
     digits: usize,
-    /// The power of ten that the mantissa is to be multiplied with.
+    /// The power of ten by which the mantissa is multiplied.
     scale: i64,
 }
 
 impl<'m> Number<'m> {
-    /// Reads the number that starts at `from`, and tells where it ends or, as an error, where the
-    /// grammar is broken.
+    /// Reads the number at `from`. Returns its end, or, as an error, the offset of the first byte
+    /// that breaks the grammar.
     #[inline(always)]
     pub(super) fn read(message: &'m str, from: usize) -> Result<(Self, usize), usize> {
         let bytes = message.as_bytes();
@@ -84,7 +83,7 @@ impl<'m> Number<'m> {
         Ok((number, at))
     }
 
-    /// The nearest double. None if that is infinity, or zero for a number that is not zero.
+    /// The nearest double; none on overflow, and on underflow to zero.
     #[inline(always)]
     pub(super) fn double(&self) -> Option<f64> {
         if self.digits <= MANTISSA_DIGITS_MAX && self.mantissa <= EXACT_MANTISSA_MAX {
@@ -102,15 +101,14 @@ impl<'m> Number<'m> {
         self.parsed()
     }
 
-    /// Whether [`Self::double`] would be some, for numbers that no table reads.
+    /// Whether [`Self::double`] returns a value. Checks numbers that no table reads.
     #[inline(always)]
     pub(super) fn fits_double(&self) -> bool {
         let plainly = self.digits <= MANTISSA_DIGITS_MAX && (-300..=280).contains(&self.scale);
         plainly || self.parsed().is_some()
     }
 
-    /// The value if it is an integer of 64 bits, however it is written: `4`, `4.0` and `0.4e1` are
-    /// the same.
+    /// The value, if it is a 64-bit integer in any notation: `4`, `4.0` and `0.4e1` are equal.
     #[inline(always)]
     pub(super) fn bigint(&self) -> Option<i64> {
         if self.scale == 0 && self.digits < MANTISSA_DIGITS_MAX {
@@ -133,13 +131,12 @@ impl<'m> Number<'m> {
     }
 }
 
-/// Adds the digits from `at` on to `mantissa`, and tells where they end: eight at a time, without a
-/// branch for each.
+/// Appends the digits from `at` on to `mantissa`, eight at a time and without a branch for each.
+/// Returns their end.
 #[inline(always)]
 fn digits(bytes: &[u8], mut at: usize, mut mantissa: u64) -> (u64, usize) {
     while let Some(chunk) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        // Digits become 0 to 9, and the first byte that is none becomes one with a bit of its high
-        // half set.
+        // Digits become 0 to 9. The first other byte gets a value with a bit set in its high half.
         let word = u64::from_le_bytes(*chunk) ^ 0x3030_3030_3030_3030;
         let above = (word & 0x7f7f_7f7f_7f7f_7f7f) + 0x7676_7676_7676_7676;
         let others = (above | word) & 0x8080_8080_8080_8080;
@@ -147,7 +144,7 @@ fn digits(bytes: &[u8], mut at: usize, mut mantissa: u64) -> (u64, usize) {
         if count == 0 {
             return (mantissa, at);
         }
-        // The last digit goes to the last byte, the bytes before the first one are zeros.
+        // Right-aligns the digits; the bytes before the first one are zeros.
         let value = eight_digits(word << (64 - 8 * count));
         mantissa = mantissa.wrapping_mul(POWERS[count]).wrapping_add(value);
         at += count;
@@ -162,7 +159,8 @@ fn digits(bytes: &[u8], mut at: usize, mut mantissa: u64) -> (u64, usize) {
     (mantissa, at)
 }
 
-/// The value of eight digits, one a byte, the first in the lowest: pairs, then fours, then all.
+/// The value of eight digits, one in each byte, the first one lowest. Combines pairs, then fours,
+/// then all.
 #[inline(always)]
 fn eight_digits(digits: u64) -> u64 {
     let pairs = digits.wrapping_mul(10).wrapping_add(digits >> 8) & 0x00ff_00ff_00ff_00ff;
@@ -170,8 +168,8 @@ fn eight_digits(digits: u64) -> u64 {
     fours.wrapping_mul(10_000).wrapping_add(fours >> 32) & 0xffff_ffff
 }
 
-/// The exponent after its letter, and where it ends. It stops growing where no number of digits
-/// could make up for it.
+/// Reads the exponent behind the `e`, and returns its end. The value saturates beyond what any
+/// number of digits could compensate.
 fn exponent(bytes: &[u8], mut at: usize) -> Result<(i64, usize), usize> {
     let negative = bytes.get(at) == Some(&b'-');
     if negative || bytes.get(at) == Some(&b'+') {
@@ -191,8 +189,8 @@ fn exponent(bytes: &[u8], mut at: usize) -> Result<(i64, usize), usize> {
     Ok((if negative { -exponent } else { exponent }, at))
 }
 
-/// A number taken apart exactly, at any length: `±digits × 10^scale`, no zero at either end of the
-/// digits.
+/// The exact value of a number of any length: `±digits × 10^scale`. The digits neither begin nor
+/// end with a zero.
 struct Decimal {
     negative: bool,
     digits: Vec<u8>,
@@ -246,13 +244,12 @@ impl Decimal {
         i64::try_from(if self.negative { -magnitude } else { magnitude }).ok()
     }
 
-    /// The same number to a double, written so that its length and its exponent are small.
+    /// A shorter notation, with a small exponent, that rounds to the same double.
     fn plain(&self) -> String {
         let sign = if self.negative { "-" } else { "" };
         let kept = self.digits.len().min(DECIDING_DIGITS_MAX);
         let dropped = self.digits.len() - kept;
-        // What was dropped is not zero: a last digit of 1 keeps the number off the halfway point it
-        // may begin like.
+        // The dropped digits are not all zero: a final 1 keeps the number above a halfway point.
         let sticky = if dropped > 0 { "1" } else { "" };
         let scale = self.scale + dropped as i64 - sticky.len() as i64;
         let digits = if kept == 0 {
@@ -275,14 +272,14 @@ mod tests {
     }
 
     #[test]
-    fn grammar() {
+    fn number_follows_grammar_of_rfc_8259() {
         let check = |text: &str, expected: Result<usize, usize>| {
             assert_eq!(
                 Number::read(text, 0).map(|(_, end)| end),
                 expected,
                 "{text}"
             );
-            // What follows is not looked at, however near the end of the message is.
+            // Bytes behind the number do not matter, also near the end of the message.
             let followed = format!("{text}, 123456789");
             assert_eq!(
                 Number::read(&followed, 0).map(|(_, end)| end),
@@ -315,10 +312,9 @@ mod tests {
         check("1\u{b1}", Ok(1));
     }
 
-    /// The standard library rounds correctly, so what it says of a number of ordinary length is the
-    /// measure.
+    /// The oracle for numbers of ordinary length is the standard library, which rounds correctly.
     #[test]
-    fn doubles_are_the_nearest() {
+    fn double_is_the_nearest_one() {
         let check = |text: &str| {
             let expected: f64 = text.parse().expect("the case is a number");
             let found = number(text).double().expect("the case is in range");
@@ -373,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn range() {
+    fn double_out_of_range_is_none() {
         for text in [
             "1e309",
             "-1e309",
@@ -387,9 +383,9 @@ mod tests {
         }
     }
 
-    /// Numbers of any length mean what they say, also where the standard library gives up counting.
+    /// Numbers of any length keep their value, also where the standard library caps the exponent.
     #[test]
-    fn long_numbers() {
+    fn long_number_keeps_its_value() {
         let zeros = "0".repeat(100_000);
         let nines = "9".repeat(100_000);
         let check = |text: &str, expected: Option<f64>, integer: Option<i64>| {
@@ -403,7 +399,7 @@ mod tests {
         check(&format!("0.{nines}"), Some(1.0), None);
         check(&nines, None, None);
         check(&format!("0.{zeros}1"), None, None);
-        // Halfway between two doubles is rounded to even, and the least more is rounded up.
+        // A halfway value rounds to even, and anything above it rounds up.
         check(
             &format!("9007199254740993.{zeros}"),
             Some(9_007_199_254_740_992.0),

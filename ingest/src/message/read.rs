@@ -1,42 +1,41 @@
-//! One pass over one message: every byte is checked, declared fields are written to their columns
-//! on the way.
+//! Reads a message in one pass: validates every byte, and writes declared fields to their columns.
 
 use std::ops::Range;
 
 use super::column::{Column, List, Object, Slot, Texts};
 use super::keys::{Undeclared, duplicate, fingerprint};
-use super::refusal::{Fault, Reason, quoted};
+use super::refusal::{DecodeError, Reason, quoted};
 use super::scan::{Raw, Scanner};
 
-/// Objects and lists that may be open at one place, the message itself being the first.
+/// Limit of nesting. The message itself is the first level.
 const DEPTH_MAX: usize = 64;
 
-/// What reading needs beside the columns, kept from message to message for its memory.
+/// Buffers of the reader, kept between messages to save allocations.
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     undeclared: Undeclared,
-    /// A string with escapes that is not written to a column.
+    /// The resolved text of a string that goes to no column.
     text: Vec<u8>,
-    /// Objects read so far: the number of the last one.
+    /// Number of the latest object.
     objects: u64,
 }
 
 /// A message that is being read.
-pub(super) struct Reader<'a, 'm> {
+pub(super) struct MessageReader<'a, 'm> {
     scanner: Scanner<'m>,
     scratch: &'a mut Scratch,
-    /// The top-level field whose place is wanted. Its value is a message of its own: levels are
-    /// counted from there.
+    /// The top-level field whose byte range is captured. Its value is a message, so nesting counts
+    /// from there.
     captured_field: Option<usize>,
     captured: Option<Range<usize>>,
 }
 
-impl<'a, 'm> Reader<'a, 'm> {
+impl<'a, 'm> MessageReader<'a, 'm> {
     pub(super) fn new(
         message: &'m [u8],
         scratch: &'a mut Scratch,
         captured_field: Option<usize>,
-    ) -> Result<Self, Box<Fault>> {
+    ) -> Result<Self, Box<DecodeError>> {
         scratch.undeclared.clear();
         Ok(Self {
             scanner: Scanner::new(message)?,
@@ -46,16 +45,20 @@ impl<'a, 'm> Reader<'a, 'm> {
         })
     }
 
-    /// Reads the whole message into the row and tells where the captured field is.
+    /// Reads the whole message into the row. Returns the byte range of the captured field.
     pub(super) fn message(
         mut self,
         root: &mut Object,
         row: usize,
-    ) -> Result<Option<Range<usize>>, Box<Fault>> {
+    ) -> Result<Option<Range<usize>>, Box<DecodeError>> {
         let first = self.scanner.token();
         let at = self.scanner.at;
         if self.scanner.is_at_end() {
-            return Err(Fault::new(Reason::Empty, at, "nothing but white space"));
+            return Err(DecodeError::new(
+                Reason::Empty,
+                at,
+                "nothing but white space",
+            ));
         }
         if first == b'{' {
             self.object::<true>(root, row, 0)?;
@@ -66,11 +69,15 @@ impl<'a, 'm> Reader<'a, 'm> {
         if !self.scanner.is_at_end() {
             let found = quoted(&self.scanner.bytes()[self.scanner.at..]);
             let what = format!("the message has ended, found {found}");
-            return Err(Fault::new(Reason::TrailingBytes, self.scanner.at, what));
+            return Err(DecodeError::new(
+                Reason::TrailingBytes,
+                self.scanner.at,
+                what,
+            ));
         }
         match first {
             b'{' => Ok(self.captured),
-            _ => Err(Fault::new(
+            _ => Err(DecodeError::new(
                 Reason::NotAnObject,
                 at,
                 format!("{} where the message is to be an object", self.found_at(at)),
@@ -78,13 +85,13 @@ impl<'a, 'm> Reader<'a, 'm> {
         }
     }
 
-    /// Reads the object that starts here. `depth` counts what is open around it.
+    /// Reads the object that starts here, inside `depth` open objects and lists.
     fn object<const ROOT: bool>(
         &mut self,
         object: &mut Object,
         row: usize,
         depth: usize,
-    ) -> Result<(), Box<Fault>> {
+    ) -> Result<(), Box<DecodeError>> {
         let start = self.open(depth)?;
         self.scratch.objects += 1;
         let number = self.scratch.objects;
@@ -126,12 +133,12 @@ impl<'a, 'm> Reader<'a, 'm> {
         Ok(())
     }
 
-    /// Passes the opening bracket of an object or a list and tells where it was.
+    /// Skips the opening bracket of an object or a list, and returns its offset.
     #[inline]
-    fn open(&mut self, depth: usize) -> Result<usize, Box<Fault>> {
+    fn open(&mut self, depth: usize) -> Result<usize, Box<DecodeError>> {
         let at = self.scanner.at;
         if depth == DEPTH_MAX {
-            return Err(Fault::new(
+            return Err(DecodeError::new(
                 Reason::TooDeep,
                 at,
                 format!("more than {DEPTH_MAX} levels of objects and lists"),
@@ -142,22 +149,22 @@ impl<'a, 'm> Reader<'a, 'm> {
     }
 
     #[inline]
-    fn expect_key(&self) -> Result<(), Box<Fault>> {
+    fn expect_key(&self) -> Result<(), Box<DecodeError>> {
         if self.scanner.peek() != b'"' {
             return Err(self.scanner.unexpected("a key in quotes"));
         }
         Ok(())
     }
 
-    /// Passes the key here and its colon, and tells which member it names. The members of the
-    /// messages of one topic come in one order, nearly always: the one that followed last time is
-    /// tried before the key is even read.
+    /// Skips the key here and its colon, and returns the member that it names. Messages of one
+    /// topic nearly always have the same order of members, so the member that followed in the
+    /// previous message is tried first, without parsing the key.
     #[inline(always)]
     fn key(
         &mut self,
         object: &mut Object,
         previous: Option<usize>,
-    ) -> Result<Option<usize>, Box<Fault>> {
+    ) -> Result<Option<usize>, Box<DecodeError>> {
         let expected = previous.map_or(object.first, |index| object.members[index].next);
         let rest = &self.scanner.bytes()[self.scanner.at + 1..];
         match object.members.get(expected) {
@@ -170,13 +177,13 @@ impl<'a, 'm> Reader<'a, 'm> {
         }
     }
 
-    /// Passes a key that was not expected. One that is not declared is remembered.
+    /// Skips an unexpected key, and records an undeclared one.
     #[inline(never)]
     fn other_key(
         &mut self,
         object: &mut Object,
         previous: Option<usize>,
-    ) -> Result<Option<usize>, Box<Fault>> {
+    ) -> Result<Option<usize>, Box<DecodeError>> {
         let raw = self.scanner.string()?;
         let text = if raw.escaped {
             self.resolved(raw)?;
@@ -195,16 +202,16 @@ impl<'a, 'm> Reader<'a, 'm> {
         Ok(found)
     }
 
-    /// Passes the colon after a key, and the white space around it.
+    /// Skips the colon after a key, and the white space around it.
     #[inline]
-    fn colon(&mut self) -> Result<(), Box<Fault>> {
+    fn colon(&mut self) -> Result<(), Box<DecodeError>> {
         self.scanner.token();
         self.scanner.expect(b':', "\":\" after a key")?;
         self.scanner.token();
         Ok(())
     }
 
-    /// Reads the value of a declared field of an object around which `depth` others are open.
+    /// Reads the value of a declared field. Its object is inside `depth` others.
     #[inline]
     fn member(
         &mut self,
@@ -212,7 +219,7 @@ impl<'a, 'm> Reader<'a, 'm> {
         row: usize,
         depth: usize,
         captured: bool,
-    ) -> Result<(), Box<Fault>> {
+    ) -> Result<(), Box<DecodeError>> {
         if !captured {
             return self.value(slot, row, depth + 1);
         }
@@ -223,13 +230,13 @@ impl<'a, 'm> Reader<'a, 'm> {
     }
 
     /// Reads the value here into the slot.
-    fn value(&mut self, slot: &mut Slot, row: usize, depth: usize) -> Result<(), Box<Fault>> {
+    fn value(&mut self, slot: &mut Slot, row: usize, depth: usize) -> Result<(), Box<DecodeError>> {
         let at = self.scanner.at;
         match (&mut slot.column, self.scanner.peek()) {
             (_, b'n') => {
                 self.scanner.literal("null")?;
                 if slot.required {
-                    return Err(Fault::new(
+                    return Err(DecodeError::new(
                         Reason::NullField,
                         at,
                         "null where a value is required",
@@ -265,7 +272,7 @@ impl<'a, 'm> Reader<'a, 'm> {
             }
             (column, _) => {
                 let declared = declared_name(column);
-                // A value that is no JSON at all is refused for that.
+                // Malformed JSON takes precedence over a wrong type as the reason.
                 self.skip(depth)?;
                 return Err(self.wrong_type(at, declared));
             }
@@ -274,7 +281,7 @@ impl<'a, 'm> Reader<'a, 'm> {
     }
 
     #[inline]
-    fn text(&mut self, column: &mut Texts, row: usize) -> Result<(), Box<Fault>> {
+    fn text(&mut self, column: &mut Texts, row: usize) -> Result<(), Box<DecodeError>> {
         let raw = self.scanner.string()?;
         if raw.escaped {
             self.scanner.unescape(raw, column.open())?;
@@ -285,7 +292,7 @@ impl<'a, 'm> Reader<'a, 'm> {
         Ok(())
     }
 
-    fn list(&mut self, list: &mut List, row: usize, depth: usize) -> Result<(), Box<Fault>> {
+    fn list(&mut self, list: &mut List, row: usize, depth: usize) -> Result<(), Box<DecodeError>> {
         self.open(depth)?;
         let first = list.elements();
         let mut element = first;
@@ -305,7 +312,7 @@ impl<'a, 'm> Reader<'a, 'm> {
     }
 
     /// Skips the value here, which no table reads.
-    fn skip(&mut self, depth: usize) -> Result<(), Box<Fault>> {
+    fn skip(&mut self, depth: usize) -> Result<(), Box<DecodeError>> {
         let at = self.scanner.at;
         match self.scanner.peek() {
             b'"' => {
@@ -329,7 +336,7 @@ impl<'a, 'm> Reader<'a, 'm> {
         Ok(())
     }
 
-    fn skip_object(&mut self, depth: usize) -> Result<(), Box<Fault>> {
+    fn skip_object(&mut self, depth: usize) -> Result<(), Box<DecodeError>> {
         self.open(depth)?;
         let mark = self.scratch.undeclared.mark();
         if self.scanner.token() != b'}' {
@@ -348,9 +355,9 @@ impl<'a, 'm> Reader<'a, 'm> {
         self.scratch.undeclared.close(mark, &self.scanner)
     }
 
-    /// Passes a key where nothing is declared, and its colon.
+    /// Skips a key and its colon in an object that no table reads.
     #[inline]
-    fn undeclared_key(&mut self) -> Result<(), Box<Fault>> {
+    fn undeclared_key(&mut self) -> Result<(), Box<DecodeError>> {
         let raw = self.scanner.string()?;
         let text = if raw.escaped {
             self.resolved(raw)?;
@@ -362,7 +369,7 @@ impl<'a, 'm> Reader<'a, 'm> {
         self.colon()
     }
 
-    fn skip_list(&mut self, depth: usize) -> Result<(), Box<Fault>> {
+    fn skip_list(&mut self, depth: usize) -> Result<(), Box<DecodeError>> {
         self.open(depth)?;
         let mut element = 0;
         if self.scanner.token() != b']' {
@@ -379,15 +386,15 @@ impl<'a, 'm> Reader<'a, 'm> {
     }
 
     /// Resolves a string with escapes into the scratch text.
-    fn resolved(&mut self, raw: Raw) -> Result<(), Box<Fault>> {
+    fn resolved(&mut self, raw: Raw) -> Result<(), Box<DecodeError>> {
         self.scratch.text.clear();
         self.scanner.unescape(raw, &mut self.scratch.text)
     }
 
     #[cold]
-    fn out_of_range(&self, at: usize) -> Box<Fault> {
+    fn out_of_range(&self, at: usize) -> Box<DecodeError> {
         let found = quoted(&self.scanner.bytes()[at..self.scanner.at]);
-        Fault::new(
+        DecodeError::new(
             Reason::NumberOutOfRange,
             at,
             format!("no double can hold {}", found.trim_matches('"')),
@@ -395,16 +402,16 @@ impl<'a, 'm> Reader<'a, 'm> {
     }
 
     #[cold]
-    fn wrong_type(&self, at: usize, declared: &str) -> Box<Fault> {
+    fn wrong_type(&self, at: usize, declared: &str) -> Box<DecodeError> {
         let found = self.found_at(at);
-        Fault::new(
+        DecodeError::new(
             Reason::WrongType,
             at,
             format!("{found} where {declared} is declared"),
         )
     }
 
-    /// The value from `at` to here in the words of the declarations.
+    /// Describes the value from `at` to here in the terms of declarations.
     fn found_at(&self, at: usize) -> String {
         let bytes = &self.scanner.bytes()[at..self.scanner.at];
         match bytes[0] {
@@ -431,15 +438,15 @@ fn declared_name(column: &Column) -> &'static str {
     }
 }
 
-/// The first required member that the object of this number did not have.
+/// The error for the first required member that this object lacks.
 #[cold]
-fn missing(object: &Object, number: u64, start: usize) -> Box<Fault> {
+fn missing(object: &Object, number: u64, start: usize) -> Box<DecodeError> {
     let absent = object
         .members
         .iter()
         .find(|member| member.slot.required && member.seen_in != number);
     let name = absent.map_or("", |member| &member.name);
-    Fault::new(
+    DecodeError::new(
         Reason::MissingField,
         start,
         "the object that begins here lacks it",

@@ -2,19 +2,19 @@
 
 use std::fmt::{self, Write};
 
-/// Bytes of a message that a detail repeats of one key, or of what was found.
+/// Limit of the bytes that a detail quotes of a key or a value.
 const ECHO_BYTES_MAX: usize = 48;
 
-/// Bytes that a detail tells a path in, unless one key alone is longer when it is escaped.
+/// Limit of the bytes of a path in a detail. A single key may exceed it when it is escaped.
 const PATH_BYTES_MAX: usize = 80;
 
-/// A message that is not decoded, and why. It left nothing behind in the decoder.
+/// Why a message was refused. The decoder keeps nothing of such a message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}: {detail}")]
 pub struct Refusal {
     /// Kind of the fault.
     pub reason: Reason,
-    /// Place and cause, for people.
+    /// Place and cause, for users.
     pub detail: String,
 }
 
@@ -28,7 +28,7 @@ pub enum Reason {
     MessageTooLong,
     InvalidUtf8,
     ByteOrderMark,
-    /// Not JSON in any other way than those that have a reason of their own.
+    /// Not JSON for any reason without a variant of its own.
     InvalidJson,
     /// Something follows the end of the message.
     TrailingBytes,
@@ -38,7 +38,7 @@ pub enum Reason {
     StringTooLong,
     /// A double can hold the number only as zero or infinity.
     NumberOutOfRange,
-    /// JSON, but no object.
+    /// JSON, but not an object.
     NotAnObject,
     WrongType,
     /// A field declared `not null` is absent.
@@ -75,11 +75,11 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A refusal on its way out of the nested values: each level adds its step to the path.
+/// A refusal that travels up through the nested values: each level adds its step to the path.
 ///
-/// Boxed, because every reading function returns one and almost none is ever made.
+/// Boxed to keep the results of the reading functions small: errors are rare.
 #[derive(Debug)]
-pub(super) struct Fault {
+pub(super) struct DecodeError {
     reason: Reason,
     at: usize,
     what: String,
@@ -87,7 +87,7 @@ pub(super) struct Fault {
     steps: Vec<String>,
 }
 
-impl Fault {
+impl DecodeError {
     pub(super) fn new(reason: Reason, at: usize, what: impl Into<String>) -> Box<Self> {
         Box::new(Self {
             reason,
@@ -97,8 +97,7 @@ impl Fault {
         })
     }
 
-    /// Says that the fault lies in the field of this name, as it stands in the message or in the
-    /// declaration.
+    /// Adds the field with this name, as written in the message or in the declaration, to the path.
     pub(super) fn in_field(mut self: Box<Self>, name: &[u8]) -> Box<Self> {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         self.steps.push(match name {
@@ -124,7 +123,7 @@ impl Fault {
         }
     }
 
-    /// The steps from the outside in. Of a long path only the outer end is shown.
+    /// The path, outermost step first. A long path is cut at its inner end.
     fn path(&self) -> String {
         let mut path = String::new();
         for step in self.steps.iter().rev() {
@@ -152,8 +151,7 @@ pub(super) fn quoted(piece: &[u8]) -> String {
                 _ => text.extend(char.escape_debug()),
             }
         }
-        // The cut may split a character; its half is left out rather than shown as bytes that look
-        // broken.
+        // The cut may split a character, whose bytes are left out.
         if shown.len() == piece.len() {
             for byte in chunk.invalid() {
                 write!(text, "\\x{byte:02x}").expect("writing to a string never fails");

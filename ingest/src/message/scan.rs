@@ -1,20 +1,19 @@
-//! The lexical level of RFC 8259: white space, literals, strings and numbers, each checked as it is
-//! passed.
+//! The lexer of RFC 8259: white space, literals, strings and numbers, each validated as it is
+//! skipped.
 
 use super::number::Number;
-use super::refusal::{Fault, Reason, quoted};
+use super::refusal::{DecodeError, Reason, quoted};
 
-/// Longest string that is taken, in bytes after its escapes are resolved.
+/// Limit of a string, in bytes after its escapes are resolved.
 pub(super) const STRING_BYTES_MAX: usize = 64 * 1024;
 
-/// A place in a message, moving forward only.
+/// A position in a message that only moves forward.
 pub(super) struct Scanner<'m> {
     message: &'m str,
     pub(super) at: usize,
 }
 
-/// A string that was passed: what lies between its quotes, and whether escapes in it are still to
-/// be resolved.
+/// A skipped string: the bytes between its quotes, and whether these contain escapes.
 #[derive(Clone, Copy)]
 pub(super) struct Raw {
     pub(super) from: usize,
@@ -23,15 +22,15 @@ pub(super) struct Raw {
 }
 
 impl<'m> Scanner<'m> {
-    /// Refuses what is not even text.
-    pub(super) fn new(message: &'m [u8]) -> Result<Self, Box<Fault>> {
+    /// Refuses a message that is not UTF-8, or begins with a byte-order mark.
+    pub(super) fn new(message: &'m [u8]) -> Result<Self, Box<DecodeError>> {
         let message = str::from_utf8(message).map_err(|error| {
             let at = error.valid_up_to();
             let found = quoted(&message[at..(at + 4).min(message.len())]);
-            Fault::new(Reason::InvalidUtf8, at, format!("invalid UTF-8 at {found}"))
+            DecodeError::new(Reason::InvalidUtf8, at, format!("invalid UTF-8 at {found}"))
         })?;
         if message.starts_with('\u{feff}') {
-            return Err(Fault::new(
+            return Err(DecodeError::new(
                 Reason::ByteOrderMark,
                 0,
                 "starts with a byte-order mark",
@@ -40,8 +39,7 @@ impl<'m> Scanner<'m> {
         Ok(Self { message, at: 0 })
     }
 
-    /// The byte here, or 0 at the end of the message: nothing in JSON outside of a string starts
-    /// with it.
+    /// The byte here; 0 at the end of the message, since no JSON token starts with it.
     #[inline]
     pub(super) fn peek(&self) -> u8 {
         self.bytes().get(self.at).copied().unwrap_or(0)
@@ -56,7 +54,7 @@ impl<'m> Scanner<'m> {
         self.at == self.message.len()
     }
 
-    /// Passes a comma and the white space around it, if there is one.
+    /// Skips a comma and the white space around it. Returns whether there was one.
     #[inline]
     pub(super) fn comma(&mut self) -> bool {
         let found = self.token() == b',';
@@ -67,7 +65,7 @@ impl<'m> Scanner<'m> {
         found
     }
 
-    /// Passes white space and tells the byte that the next token begins with.
+    /// Skips white space, and returns the first byte of the next token.
     #[inline]
     pub(super) fn token(&mut self) -> u8 {
         loop {
@@ -79,9 +77,13 @@ impl<'m> Scanner<'m> {
         }
     }
 
-    /// Passes `byte`, or says what was expected instead of what is here.
+    /// Skips `byte`, or fails with the name of what was `expected`.
     #[inline]
-    pub(super) fn expect(&mut self, byte: u8, expected: &'static str) -> Result<(), Box<Fault>> {
+    pub(super) fn expect(
+        &mut self,
+        byte: u8,
+        expected: &'static str,
+    ) -> Result<(), Box<DecodeError>> {
         if self.peek() != byte {
             return Err(self.unexpected(expected));
         }
@@ -89,7 +91,7 @@ impl<'m> Scanner<'m> {
         Ok(())
     }
 
-    /// Passes `text` if it stands here.
+    /// Skips `text` if it is here. Returns whether it is.
     #[inline]
     pub(super) fn eat(&mut self, text: &[u8]) -> bool {
         let found = self.bytes()[self.at..].starts_with(text);
@@ -99,9 +101,9 @@ impl<'m> Scanner<'m> {
         found
     }
 
-    /// Passes a literal whose first byte was seen.
+    /// Skips a literal whose first byte is here.
     #[inline]
-    pub(super) fn literal(&mut self, literal: &'static str) -> Result<(), Box<Fault>> {
+    pub(super) fn literal(&mut self, literal: &'static str) -> Result<(), Box<DecodeError>> {
         if self.eat(literal.as_bytes()) {
             Ok(())
         } else {
@@ -110,7 +112,7 @@ impl<'m> Scanner<'m> {
     }
 
     #[inline(always)]
-    pub(super) fn number(&mut self) -> Result<Number<'m>, Box<Fault>> {
+    pub(super) fn number(&mut self) -> Result<Number<'m>, Box<DecodeError>> {
         match Number::read(self.message, self.at) {
             Ok((number, end)) => {
                 self.at = end;
@@ -123,10 +125,11 @@ impl<'m> Scanner<'m> {
         }
     }
 
-    /// Passes a string that starts with the quote here. Control characters are refused and a string
-    /// without escapes is measured; [`Self::unescape`] checks the rest of a string with escapes.
+    /// Skips the string that starts with the quote here. Refuses control characters, and checks the
+    /// length of a string without escapes. [`Self::unescape`] validates escapes and the length of
+    /// strings that have them.
     #[inline(always)]
-    pub(super) fn string(&mut self) -> Result<Raw, Box<Fault>> {
+    pub(super) fn string(&mut self) -> Result<Raw, Box<DecodeError>> {
         let from = self.at + 1;
         let to = plain_end(self.bytes(), from);
         if self.bytes().get(to) == Some(&b'"') && to - from <= STRING_BYTES_MAX {
@@ -137,14 +140,14 @@ impl<'m> Scanner<'m> {
         self.escaped_string(from, to)
     }
 
-    /// Passes the rest of a string that is not plain to its end.
+    /// Skips the rest of a string with escapes.
     #[inline(never)]
-    fn escaped_string(&mut self, from: usize, mut at: usize) -> Result<Raw, Box<Fault>> {
+    fn escaped_string(&mut self, from: usize, mut at: usize) -> Result<Raw, Box<DecodeError>> {
         if self.bytes().get(at) == Some(&b'"') {
             return Err(too_long(from));
         }
         while self.bytes().get(at) == Some(&b'\\') {
-            // Whatever is escaped, a quote in it would be right behind the backslash.
+            // An escaped quote is always right behind the backslash.
             at = plain_end(self.bytes(), (at + 2).min(self.message.len()));
         }
         self.at = at;
@@ -157,7 +160,7 @@ impl<'m> Scanner<'m> {
         })
     }
 
-    /// The string whose text begins at `from`, as it is written. It was passed before.
+    /// The unresolved text, from `from` on, of a string that was skipped before.
     #[cold]
     pub(super) fn string_at(&self, from: usize) -> &'m [u8] {
         let mut at = plain_end(self.bytes(), from);
@@ -167,8 +170,8 @@ impl<'m> Scanner<'m> {
         &self.bytes()[from..at]
     }
 
-    /// Adds the string to `text`, its escapes resolved.
-    pub(super) fn unescape(&self, raw: Raw, text: &mut Vec<u8>) -> Result<(), Box<Fault>> {
+    /// Appends the string to `text` with its escapes resolved.
+    pub(super) fn unescape(&self, raw: Raw, text: &mut Vec<u8>) -> Result<(), Box<DecodeError>> {
         let bytes = &self.bytes()[..raw.to];
         let room = text.len() + STRING_BYTES_MAX;
         let mut at = raw.from;
@@ -185,9 +188,9 @@ impl<'m> Scanner<'m> {
         }
     }
 
-    /// What stands here is not what may stand here.
+    /// The error for a byte that the grammar does not allow here.
     #[cold]
-    pub(super) fn unexpected(&self, expected: &str) -> Box<Fault> {
+    pub(super) fn unexpected(&self, expected: &str) -> Box<DecodeError> {
         let what = match self
             .message
             .get(self.at..)
@@ -199,13 +202,12 @@ impl<'m> Scanner<'m> {
                 format!("expected {expected}, found {found}")
             }
         };
-        Fault::new(Reason::InvalidJson, self.at, what)
+        DecodeError::new(Reason::InvalidJson, self.at, what)
     }
 }
 
-/// Resolves the escape at the backslash `at`, and tells where it ends. The string ends where
-/// `bytes` do.
-fn unescape_one(bytes: &[u8], at: usize, text: &mut Vec<u8>) -> Result<usize, Box<Fault>> {
+/// Resolves the escape at the backslash `at`, and returns its end. `bytes` end with the string.
+fn unescape_one(bytes: &[u8], at: usize, text: &mut Vec<u8>) -> Result<usize, Box<DecodeError>> {
     let byte = match bytes.get(at + 1) {
         Some(&byte @ (b'"' | b'\\' | b'/')) => byte,
         Some(b'b') => 0x08,
@@ -216,7 +218,7 @@ fn unescape_one(bytes: &[u8], at: usize, text: &mut Vec<u8>) -> Result<usize, Bo
         Some(b'u') => return unescape_unicode(bytes, at, text),
         _ => {
             let found = quoted(&bytes[at..(at + 2).min(bytes.len())]);
-            return Err(Fault::new(
+            return Err(DecodeError::new(
                 Reason::InvalidJson,
                 at,
                 format!("unknown escape {found}"),
@@ -227,7 +229,11 @@ fn unescape_one(bytes: &[u8], at: usize, text: &mut Vec<u8>) -> Result<usize, Bo
     Ok(at + 2)
 }
 
-fn unescape_unicode(bytes: &[u8], at: usize, text: &mut Vec<u8>) -> Result<usize, Box<Fault>> {
+fn unescape_unicode(
+    bytes: &[u8],
+    at: usize,
+    text: &mut Vec<u8>,
+) -> Result<usize, Box<DecodeError>> {
     let unit = hex4(bytes, at)?;
     let (code, end) = match unit {
         0xd800..=0xdbff if bytes[at + 6..].starts_with(b"\\u") => match hex4(bytes, at + 6)? {
@@ -242,7 +248,7 @@ fn unescape_unicode(bytes: &[u8], at: usize, text: &mut Vec<u8>) -> Result<usize
 }
 
 /// The four hexadecimal digits of the `\u` at `at`.
-fn hex4(bytes: &[u8], at: usize) -> Result<u32, Box<Fault>> {
+fn hex4(bytes: &[u8], at: usize) -> Result<u32, Box<DecodeError>> {
     let digits = bytes.get(at + 2..at + 6).unwrap_or_default();
     let value = digits.iter().try_fold(0, |value, &digit| {
         let digit = char::from(digit).to_digit(16)?;
@@ -250,32 +256,32 @@ fn hex4(bytes: &[u8], at: usize) -> Result<u32, Box<Fault>> {
     });
     value.filter(|_| digits.len() == 4).ok_or_else(|| {
         let found = quoted(&bytes[at..(at + 6).min(bytes.len())]);
-        Fault::new(Reason::InvalidJson, at, format!("unknown escape {found}"))
+        DecodeError::new(Reason::InvalidJson, at, format!("unknown escape {found}"))
     })
 }
 
-fn lone_surrogate(unit: u32, at: usize) -> Box<Fault> {
-    Fault::new(
+fn lone_surrogate(unit: u32, at: usize) -> Box<DecodeError> {
+    DecodeError::new(
         Reason::LoneSurrogate,
         at,
         format!("\\u{unit:04x} is half a character"),
     )
 }
 
-fn too_long(from: usize) -> Box<Fault> {
-    Fault::new(
+fn too_long(from: usize) -> Box<DecodeError> {
+    DecodeError::new(
         Reason::StringTooLong,
         from - 1,
         format!("a string of more than {STRING_BYTES_MAX} bytes"),
     )
 }
 
-/// Where the next quote, backslash or control character is, or the end: eight bytes at a time.
+/// Finds the next quote, backslash or control character, or the end, eight bytes at a time.
 #[inline(always)]
 fn plain_end(bytes: &[u8], mut at: usize) -> usize {
     const ONES: u64 = u64::from_le_bytes([0x01; 8]);
     const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
-    /// The high bit of every byte that is zero; wrong only above the first such byte.
+    /// Sets the high bit of each zero byte. The bits above the first zero byte may be wrong.
     const fn zeros(word: u64) -> u64 {
         word.wrapping_sub(ONES) & !word & HIGHS
     }

@@ -4,25 +4,24 @@
 //! ```toml
 //! [message]
 //! key = "text"                            # absent or null is null
-//! "labels!" = {}                          # an object that must be there, whatever it holds
+//! "labels!" = {}                          # a required object with any fields
 //!
 //! [message.weather]
 //! id = "bigint not null"
 //! main.temp = "double not null"           # dotted keys are objects
 //! tags = ["text"]                         # a list of scalars
 //!
-//! [message."precipitations_info!"]        # an object that must be there although no field of it must
+//! [message."precipitations_info!"]        # a required object with optional fields
 //! rain_1h = "double"
 //!
-//! [[message.forecast."list!"]]            # a list of objects that must be there, and may be empty
+//! [[message.forecast."list!"]]            # a required list of objects, which may be empty
 //! dt = "bigint not null"
 //! raw = "json"                            # any value, kept as its text
 //! ```
 //!
-//! `not null` on a path means that every message holds a value there, or every element of the
-//! innermost list around it. So the objects on the way to it are required too, and need no mark of
-//! their own; a list or an object that is required for itself carries `!` after its name. A field
-//! whose own name ends in `!` cannot be declared.
+//! `not null` requires a value at this path in every message, or in every element of the innermost
+//! list around it. It therefore also requires the objects on the path. A `!` after the name
+//! requires a list or an object itself. A field whose name ends in `!` cannot be declared.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -30,21 +29,21 @@ use std::fmt;
 use arrow::datatypes::{DataType, Field, Fields};
 use toml::{Table, Value};
 
-/// What a scalar may be declared as, in the words of the error messages.
+/// The types of scalars, for error messages.
 const SCALARS: &str = "\"boolean\", \"bigint\", \"double\", \"text\" and \"json\", each with or without \" not null\"";
 
-/// The declared type of a message. Fields are in the order of their names, whatever the order of
-/// their declaration.
+/// The declared type of a message. Its fields are ordered by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shape {
     pub(super) fields: BTreeMap<String, Declared>,
 }
 
-/// What one field, or the elements of one list, are declared to be.
+/// The declared type of one field, or of the elements of one list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Declared {
     pub(super) kind: Kind,
-    /// Said in so many words; [`Declared::is_required`] adds what follows from the fields below.
+    /// Whether `not null` or `!` is written here. [`Declared::is_required`] also considers the
+    /// fields below.
     marked: bool,
 }
 
@@ -59,7 +58,7 @@ pub(super) enum Kind {
     List(Box<Declared>),
 }
 
-/// Why a declaration is no shape, or two of them do not go together.
+/// Why a declaration is invalid, or contradicts another one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ShapeError {
     #[error("message field \"{path}\" is declared as \"{found}\"; the types are {SCALARS}")]
@@ -92,15 +91,14 @@ impl Shape {
         parse_object(message, &Path::Root)
     }
 
-    /// What two tables of one topic declare together: every field of either, required if either
-    /// requires it.
+    /// The union of the shapes of two tables: the fields of both, required if one of them requires
+    /// it.
     pub fn merge(one: &Self, other: &Self) -> Result<Self, ShapeError> {
         merge_objects(one, other, &Path::Root)
     }
 
-    /// The Arrow type of the decoded message. All fields are nullable in it: what `not null`
-    /// promises is kept by the decoder, and SQL over the message is planned alike whether or not a
-    /// table insists on a field.
+    /// The Arrow type of the decoded message. All fields are nullable: the decoder enforces
+    /// `not null`, and SQL is planned the same whether or not a table requires a field.
     pub fn data_type(&self) -> DataType {
         DataType::Struct(self.arrow_fields())
     }
@@ -112,7 +110,7 @@ impl Shape {
             .collect()
     }
 
-    /// An object of these fields, for shapes that are known when the program is written.
+    /// An object of required fields, for shapes that the code defines.
     pub(super) fn of<const N: usize>(fields: [(&str, Kind); N]) -> Self {
         let required = |kind| Declared { kind, marked: true };
         let fields = fields.map(|(name, kind)| (name.to_owned(), required(kind)));
@@ -123,8 +121,8 @@ impl Shape {
 }
 
 impl Declared {
-    /// Whether null is refused here: said so, or an object that holds a field for which null is
-    /// refused.
+    /// Whether null is refused here: because it is declared so, or because a field below is
+    /// required.
     pub(super) fn is_required(&self) -> bool {
         self.marked
             || match &self.kind {
@@ -264,7 +262,7 @@ fn merge_declared(one: &Declared, other: &Declared, path: &Path) -> Result<Decla
     Ok(Declared { kind, marked })
 }
 
-/// Where in the message a declaration stands, for the errors.
+/// The path of a declaration in the message, for error messages.
 enum Path<'a> {
     Root,
     Field(&'a Path<'a>, &'a str),
@@ -320,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn declarations() {
+    fn declaration_parses_to_shape_or_error() {
         let check = |text: &str, expected: &str| {
             let outline =
                 parse(text).map_or_else(|error| error.to_string(), |shape| outline(&shape));
@@ -370,7 +368,7 @@ mod tests {
     }
 
     #[test]
-    fn merges() {
+    fn merged_shape_has_fields_of_both() {
         let check = |one: &str, other: &str, expected: &str| {
             let (one, other) = (parse(one).expect("a shape"), parse(other).expect("a shape"));
             let outline = match Shape::merge(&one, &other) {
@@ -413,7 +411,7 @@ mod tests {
     }
 
     #[test]
-    fn arrow_types() {
+    fn shape_has_nullable_arrow_type() {
         let shape =
             parse("a = 'bigint not null'\n[[b]]\nc = 'double'\nd = 'json'").expect("a shape");
         let item = DataType::Struct(Fields::from(vec![

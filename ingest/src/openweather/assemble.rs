@@ -1,8 +1,8 @@
-//! From the API's three bodies to one message, in the shape that the older producer gave it.
+//! Assembles one message from three bodies of the API, in the form of the legacy producer.
 //!
-//! The bodies pass through as received, so that fields nobody knows yet survive; two sections are
-//! derived from the current weather. One fault of the older shape is mended: local sunrise and
-//! sunset carry the city's offset from UTC, where they used to claim `+00:00`.
+//! The bodies are copied unchanged, so that new fields of the API are kept. Two sections are
+//! derived from the current weather. One fault of the legacy form is fixed: local sunrise and
+//! sunset have the city's offset from UTC, where the legacy producer wrote `+00:00`.
 
 use chrono::{DateTime, FixedOffset, SecondsFormat, TimeZone, Utc};
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::body::{self, BodyError, Section};
 
-/// What the API answered for one city.
+/// The three bodies of the API for one city.
 #[derive(Debug, Clone)]
 pub struct Bodies {
     pub weather: Section,
@@ -18,12 +18,12 @@ pub struct Bodies {
     pub air_pollution: Section,
 }
 
-/// A message and what its carrier needs to know of it.
+/// A message, with the fields that its record in Kafka needs.
 #[derive(Debug, Clone)]
 pub struct Observation {
-    /// OpenWeather's id of the place: the key that names alone cannot be.
+    /// OpenWeather's id of the city, the key of the record: names are not unique.
     pub city_id: i64,
-    /// The instant the weather is of, some minutes before it was asked for.
+    /// The time of the weather, some minutes before the request.
     pub observed_at: DateTime<Utc>,
     pub message: Message,
 }
@@ -39,8 +39,8 @@ pub struct Message {
 }
 
 impl Message {
-    /// The message on one line, its keys in the order in which the older producer wrote them. The
-    /// sections are JSON already and are put in as they are.
+    /// The message on one line, its keys in the order of the legacy producer. The sections are JSON
+    /// already, and are copied.
     pub fn to_json(&self) -> String {
         format!(
             r#"{{"sun_info":{},"precipitations_info":{},"air_pollution":{},"forecast":{},"weather":{}}}"#,
@@ -57,7 +57,7 @@ fn json(part: &impl Serialize) -> String {
     serde_json::to_string(part).expect("texts and finite numbers can be written")
 }
 
-/// Sunrise and sunset; where the sun does neither today, all but the first two are null.
+/// Sunrise and sunset. In polar day and night all but the first two fields are null.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SunInfo {
     pub city: Option<String>,
@@ -69,8 +69,8 @@ pub struct SunInfo {
     pub day_length_seconds: Option<i64>,
 }
 
-/// Amounts of the last one and three hours in mm; 0 where the API omits them, and none where what
-/// it says is no amount.
+/// Precipitation of the last one and three hours, mm: 0 if the API omits an amount, none if its
+/// value is not an amount.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PrecipitationsInfo {
     pub city: Option<String>,
@@ -82,27 +82,29 @@ pub struct PrecipitationsInfo {
     pub timestamp_utc: String,
 }
 
-/// What is read of the current weather; everything else only passes through.
+/// The fields of the current weather that the derived sections need.
 #[derive(Deserialize)]
 struct Weather {
     id: i64,
     name: Option<String>,
     dt: i64,
     timezone: Option<i64>,
-    sys: Option<Sun>,
-    /// Not worth a message when they are not what they should be.
+    sys: Option<SunTimes>,
+    /// Any JSON, so that an unexpected type does not cost the message.
     rain: Option<Value>,
     snow: Option<Value>,
 }
 
 #[derive(Default, Deserialize)]
-struct Sun {
+struct SunTimes {
     sunrise: Option<i64>,
     sunset: Option<i64>,
 }
 
-/// Makes the message. It fails only if the current weather lacks its id or time, or has a value
-/// that no clock can show.
+/// Assembles the message.
+///
+/// # Errors
+/// When the current weather lacks its id or time, or a time is out of range.
 pub fn assemble(bodies: Bodies) -> Result<Observation, BodyError> {
     let weather: Weather = body::parse(bodies.weather.as_str())?;
     let observed_at = instant("dt", weather.dt)?;
@@ -165,8 +167,7 @@ fn precipitations_info(weather: &Weather, observed_at: DateTime<Utc>) -> Precipi
     }
 }
 
-/// One of the amounts: 0 where it is absent, as when it is dry, and none where something else than
-/// an amount stands there.
+/// One of the amounts: 0 if it is absent, as in dry weather; none if the value is not an amount.
 fn amount(amounts: Option<&Value>, hours: &str) -> Option<f64> {
     match amounts {
         None | Some(Value::Null) => Some(0.0),
@@ -208,7 +209,7 @@ mod tests {
         })
     }
 
-    /// A full body; a case puts its own fields over these, and removes those it sets to null.
+    /// A full body with the `changes` of a case; null removes a field.
     fn weather(changes: Value) -> Value {
         let mut body = json!({
             "weather": [{"id": 500}],
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn the_message_has_the_shape_and_the_order_of_old() {
+    fn message_has_form_and_key_order_of_legacy_producer() {
         let text = r#"{"coord":{"lon":2.35,"lat":48.85},"new":{"x":1.50},"dt":1775040000,"sys":{"sunrise":1775020200,"sunset":1775066460},"timezone":7200,"id":2988507,"name":"Saint-Étienne","cod":200}"#;
         let bodies = Bodies {
             weather: section(text),
@@ -258,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn local_times_carry_the_offset_of_the_city() {
+    fn local_times_have_the_offset_of_the_city() {
         for (timezone, sunrise_local) in [
             (json!(7200), "2026-04-01T07:10:00+02:00"),
             (json!(0), "2026-04-01T05:10:00+00:00"),
@@ -286,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn where_the_sun_does_not_rise_or_set_its_times_are_null() {
+    fn polar_day_and_night_have_null_sun_times() {
         for sys in [
             json!({"sunrise": 0, "sunset": 0}),
             json!({"country": "NO"}),
@@ -304,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absent_amount_is_zero_and_one_of_another_type_is_none() {
+    fn absent_amount_is_zero_and_amount_of_another_type_is_none() {
         let dry = json!([0.0, 0.0, 0.0, 0.0]);
         for (rain, snow, expected) in [
             (
@@ -343,7 +344,7 @@ mod tests {
     }
 
     #[test]
-    fn weather_that_lacks_what_identifies_it_makes_no_message() {
+    fn weather_without_id_or_time_is_refused() {
         for (changes, part) in [
             (json!({"id": null}), "missing field `id`"),
             (json!({"dt": null}), "missing field `dt`"),

@@ -1,10 +1,10 @@
-//! What the API answers: read once, checked, and passed on unchanged.
+//! Bodies of responses: parsed once, checked, and kept unchanged.
 
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::Value;
 
-/// Why an answer with status 200 is not what the API documents.
+/// Why the body of a response with status 200 is not what the API documents.
 #[derive(Debug, thiserror::Error)]
 pub enum BodyError {
     #[error("the answer is not JSON")]
@@ -32,7 +32,7 @@ pub enum BodyError {
     Range { field: &'static str, value: i64 },
 }
 
-/// The API writes its code as a number here and as a string there.
+/// The code in a body: some endpoints write a number, others a string.
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum Code {
@@ -49,7 +49,7 @@ impl Code {
     }
 }
 
-/// What every body may say about itself.
+/// The fields that any body may have.
 #[derive(Deserialize)]
 struct Head {
     cod: Option<Code>,
@@ -66,7 +66,7 @@ impl Section {
         Self::checked(text).map(|(section, _)| section)
     }
 
-    /// An object with a `list` in it, as the forecast and the air pollution are.
+    /// An object with a `list`, as forecast and air pollution have.
     pub fn with_list(text: String) -> Result<Self, BodyError> {
         let (section, head) = Self::checked(text)?;
         head.list
@@ -78,7 +78,7 @@ impl Section {
         &self.0
     }
 
-    /// Reading the head reads all of the text, so what it skips is valid JSON too.
+    /// Parsing the head also validates the fields that it skips.
     fn checked(text: String) -> Result<(Self, Head), BodyError> {
         let mut head: Head = parse(&text)?;
         if !text.trim_start().starts_with('{') {
@@ -94,14 +94,14 @@ impl Section {
     }
 }
 
-/// The message of an error body, or nothing if it is not one.
+/// The message of an error body; empty for any other body.
 pub(crate) fn error_message(text: &str) -> String {
     serde_json::from_str::<Head>(text)
         .map(|head| text_of(head.message))
         .unwrap_or_default()
 }
 
-/// Parses a whole answer of any shape.
+/// Parses a whole body.
 pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T, BodyError> {
     serde_json::from_str(text).map_err(|source| match source.classify() {
         serde_json::error::Category::Data => BodyError::Shape { source },
@@ -117,7 +117,8 @@ fn text_of(message: Option<Value>) -> String {
     }
 }
 
-/// Export files hold a message per line. Valid JSON has line breaks only between its tokens.
+/// Removes line breaks, since export files have one message on each line. Valid JSON has line
+/// breaks between tokens only.
 fn on_one_line(text: String) -> String {
     let has = |byte| text.as_bytes().contains(&byte);
     if has(b'\n') || has(b'\r') {
@@ -132,7 +133,7 @@ mod tests {
     use super::{Section, error_message};
 
     #[test]
-    fn a_section_is_passed_on_as_received_but_on_one_line() {
+    fn section_is_kept_unchanged_on_one_line() {
         for (text, expected) in [
             (
                 r#"{"b":1,"a":12.0,"x":{"neu":"é"}}"#,
@@ -153,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_section_is_refused_with_the_reason() {
+    fn invalid_section_is_refused_with_the_reason() {
         for (text, part) in [
             ("", "not JSON"),
             ("<html>502</html>", "not JSON"),
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_body_may_be_anything() {
+    fn message_of_any_error_body_is_read() {
         for (text, expected) in [
             (
                 r#"{"cod":"404","message":"city not found"}"#,

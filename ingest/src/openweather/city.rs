@@ -1,19 +1,19 @@
-//! A place as the user names it, and where it lies.
+//! A city as the user names it, and its coordinates.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// A city as it is written in the configuration: `Paris`, `London,GB`, `Portland,OR,US`,
+/// A city as the configuration names it: `Paris`, `London,GB`, `Portland,OR,US`,
 /// `2988507` (OpenWeather's id) or `48.85,2.35` (latitude, longitude).
 ///
-/// Parsing is the only way to make one, so that a name has a letter in it, a country code two, and
-/// coordinates lie on the globe. [`fmt::Display`] gives the canonical spelling.
+/// Parsing is the only constructor. Invariants: a name contains a letter, a country code has two,
+/// and coordinates are on the globe. [`fmt::Display`] writes the canonical spelling.
 #[derive(Debug, Clone, PartialEq)]
 pub struct City(pub(crate) Form);
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Form {
-    /// What the geocoder is asked for: `name`, `name,country` or `name,state,country`.
+    /// The query for the geocoder: `name`, `name,country` or `name,state,country`.
     Name(String),
     Id(u64),
     Coordinates(Coordinates),
@@ -86,7 +86,7 @@ fn is_name(text: &str) -> bool {
     text.chars().any(char::is_alphabetic) && !text.chars().any(char::is_control)
 }
 
-/// Names are tried after numbers, and `f64` would take "nan" and "inf", which are names.
+/// Numbers are tried before names. `f64` would parse "nan" and "inf", which are names.
 fn is_number(text: &str) -> bool {
     text.parse::<f64>().is_ok_and(f64::is_finite)
 }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn every_form_is_read_and_printed_canonically() {
+    fn city_of_each_form_has_canonical_spelling() {
         for (text, canonical) in [
             ("Paris", "Paris"),
             ("  Saint-Étienne ", "Saint-Étienne"),
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_names_no_city_is_refused_with_the_reason() {
+    fn invalid_city_is_refused_with_the_reason() {
         for (text, part) in [
             ("", "is not a city"),
             (" , ", "is not a city"),

@@ -1,4 +1,4 @@
-//! Asks the API for what one message needs.
+//! A client of the API: requests what one message needs.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -11,19 +11,21 @@ use super::body::{self, BodyError, Section};
 use super::city::{City, Coordinates, Form};
 use super::error::{Call, Endpoint, Error};
 use super::options::{Options, Units};
-use super::transport::{Counters, Transport};
+use super::transport::{CallCounters, Transport};
 
 type Query = Vec<(&'static str, String)>;
 
-/// One account's access to the API. Share it: the rate limit and the known coordinates are its own.
+/// A client for one account. Share it: the rate limit and the cached coordinates belong to the
+/// client.
 #[derive(Debug)]
 pub struct Client {
     transport: Transport,
     units: Units,
     language: String,
     cities_at_once: usize,
-    /// By the city's spelling. Cities do not move, and looking them up each time would cost calls.
-    known: Mutex<HashMap<String, Coordinates>>,
+    /// Coordinates by spelling of the city. Cached for ever, since a lookup costs calls of the
+    /// plan.
+    located: Mutex<HashMap<String, Coordinates>>,
 }
 
 /// An entry of the geocoder's answer.
@@ -44,18 +46,18 @@ impl Client {
             units: options.units,
             language: options.language.clone(),
             cities_at_once: options.cities_at_once.max(1),
-            known: Mutex::default(),
+            located: Mutex::default(),
             transport: Transport::new(options)?,
         })
     }
 
-    /// What it has done so far.
-    pub fn counters(&self) -> &Counters {
+    /// Metrics of the calls.
+    pub fn counters(&self) -> &CallCounters {
         self.transport.counters()
     }
 
-    /// Observes each city; results come as they are ready, and one city's failure stops no other.
-    /// `cities` is asked for the next one when there is room for it.
+    /// Observes each city. Results arrive in the order of completion, and the failure of one city
+    /// does not stop the others. The iterator advances when one of the concurrent requests is done.
     pub fn observe_all<'a, Cities>(
         &'a self,
         cities: Cities,
@@ -68,7 +70,8 @@ impl Client {
             .buffer_unordered(self.cities_at_once)
     }
 
-    /// Locates the city, unless it was located before, and fetches its three bodies side by side.
+    /// Locates the city, unless its coordinates are cached, and fetches its three bodies in
+    /// parallel.
     pub async fn observe(&self, city: &City) -> Result<Observation, Error> {
         let at = self.locate(city).await?;
         let (weather, forecast, air_pollution) = try_join!(
@@ -93,23 +96,23 @@ impl Client {
     async fn locate(&self, city: &City) -> Result<Coordinates, Error> {
         match &city.0 {
             Form::Coordinates(at) => Ok(*at),
-            Form::Id(id) => self.remember(city, self.look_up(city, *id)).await,
-            Form::Name(name) => self.remember(city, self.geocode(city, name)).await,
+            Form::Id(id) => self.cached(city, self.look_up(city, *id)).await,
+            Form::Name(name) => self.cached(city, self.geocode(city, name)).await,
         }
     }
 
-    async fn remember(
+    async fn cached(
         &self,
         city: &City,
         search: impl Future<Output = Result<Coordinates, Error>>,
     ) -> Result<Coordinates, Error> {
-        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let located = || self.located.lock().unwrap_or_else(PoisonError::into_inner);
         let spelling = city.to_string();
-        if let Some(at) = known().get(&spelling) {
+        if let Some(at) = located().get(&spelling) {
             return Ok(*at);
         }
         let at = search.await?;
-        known().insert(spelling, at);
+        located().insert(spelling, at);
         Ok(at)
     }
 
@@ -128,7 +131,7 @@ impl Client {
         })
     }
 
-    /// The geocoder knows no ids, the current weather does.
+    /// Locates a city by its id, which the geocoder does not support and the current weather does.
     async fn look_up(&self, city: &City, id: u64) -> Result<Coordinates, Error> {
         let found: WithCoordinates = self
             .call(Endpoint::Weather, city, by_id(id), |text| {
@@ -141,8 +144,9 @@ impl Client {
         })
     }
 
-    /// As the user named the city: at the coordinates of Paris the API knows Palais-Royal by
-    /// another id, and its series are by id. A name that only the geocoder knows leaves no choice.
+    /// Requests the weather as the user named the city, since the API may return another id for its
+    /// coordinates: for those of Paris it returns Palais-Royal, and a series of weather belongs to
+    /// an id. Coordinates are the fallback for a name that only the geocoder knows.
     async fn weather(&self, city: &City, at: Coordinates) -> Result<Section, Error> {
         match &city.0 {
             Form::Id(id) => self.current(city, by_id(*id)).await,

@@ -1,5 +1,5 @@
-//! What can go wrong between a city's name and its message. No variant ever holds the API key, nor
-//! an address that contains it.
+//! Errors between the name of a city and its message. No variant holds the API key, nor a URL that
+//! contains it.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,7 +16,7 @@ pub struct Call {
     pub city: City,
 }
 
-/// The four calls that the product makes.
+/// The endpoints that the client calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
     Geocoding,
@@ -53,7 +53,7 @@ impl fmt::Display for Call {
     }
 }
 
-/// Why a client could not be made or a city could not be observed.
+/// Why a client could not be made, or a city could not be observed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(
@@ -124,7 +124,8 @@ impl Error {
             | Self::Timeout { .. }
             | Self::Unreachable { .. }
             | Self::Interrupted { .. }
-            // During outages the API was seen to answer 200 with a gateway's page or with nothing.
+            // During outages the API has returned 200 with the page of a gateway, or without a
+            // body.
             | Self::UnexpectedBody { .. } => true,
             Self::BaseUrl { .. }
             | Self::HttpClient { .. }
@@ -135,7 +136,7 @@ impl Error {
         }
     }
 
-    /// The pause that the server asked for.
+    /// The pause that the server requests.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::RateLimited { retry_after, .. } | Self::Server { retry_after, .. } => {

@@ -1,4 +1,4 @@
-//! Keeps a client below its plan's calls per minute.
+//! Keeps a client below the calls per minute of its plan.
 
 use std::collections::VecDeque;
 use std::num::NonZeroU32;
@@ -7,27 +7,29 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep_until};
 
-/// The server counts when a call arrives, we when it starts: one second covers the difference.
+/// The server counts calls at arrival, and the limiter at their start: one more second covers the
+/// difference.
 const WINDOW: Duration = Duration::from_secs(61);
 
-/// Lets at most `calls_per_minute` calls start in any window of a minute, without spacing them out,
-/// so that a single city need not wait.
+/// Lets at most `calls_per_minute` calls start in any window of a minute. It does not space them
+/// out, so that the calls for a single city need not wait.
 #[derive(Debug)]
 pub(crate) struct RateLimiter {
     calls_per_minute: Option<NonZeroU32>,
-    /// A std mutex, because nothing awaits inside it.
-    state: Mutex<State>,
+    /// A blocking mutex: it is never held across an await.
+    state: Mutex<LimiterState>,
 }
 
-/// No call may start for so long.
+/// The time for which no call may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Held {
     pub(crate) left: Duration,
 }
 
 #[derive(Debug, Default)]
-struct State {
-    /// When the latest calls started or will start, oldest first; never more than a minute's worth.
+struct LimiterState {
+    /// Start times of the latest calls, also future ones, oldest first: at most the calls of one
+    /// minute.
     starts: VecDeque<Instant>,
     held_until: Option<Instant>,
 }
@@ -40,25 +42,25 @@ impl RateLimiter {
         }
     }
 
-    /// Returns when a call may start. Calls start in the order in which they asked.
+    /// Waits until a call may start. Calls start in the order of their requests.
     ///
     /// # Errors
-    /// Gives up when every call is held for longer than `patience`.
-    pub(crate) async fn acquire(&self, patience: Duration) -> Result<(), Held> {
+    /// When the server has asked for a pause that lasts longer than `wait_max`.
+    pub(crate) async fn acquire(&self, wait_max: Duration) -> Result<(), Held> {
         loop {
             let left = self.held_for(Instant::now());
-            if left > patience {
+            if left > wait_max {
                 return Err(Held { left });
             }
             sleep_until(self.reserve(Instant::now())).await;
-            // A hold that came while we slept sends us to the end of the queue.
+            // After a hold that began during the sleep, this call queues again.
             if self.held_for(Instant::now()).is_zero() {
                 return Ok(());
             }
         }
     }
 
-    /// Lets no call start for `pause`: after a refusal every further call would be refused as well.
+    /// Lets no call start for `pause`: after a refusal the server would refuse every call.
     pub(crate) fn hold(&self, pause: Duration) {
         let until = Instant::now() + pause;
         self.with_state(|state| state.held_until = state.held_until.max(Some(until)));
@@ -83,7 +85,7 @@ impl RateLimiter {
         until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now))
     }
 
-    fn with_state<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+    fn with_state<T>(&self, work: impl FnOnce(&mut LimiterState) -> T) -> T {
         work(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -98,7 +100,7 @@ mod tests {
     use super::{RateLimiter, WINDOW};
 
     #[test]
-    fn a_minutes_worth_starts_at_once_and_the_rest_waits() {
+    fn calls_of_one_minute_start_at_once_and_later_ones_wait() {
         let check = |calls_per_minute: u32, windows: &[u32]| {
             let limiter = RateLimiter::new(NonZeroU32::new(calls_per_minute));
             let now = Instant::now();
@@ -113,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn no_window_holds_more_calls_than_allowed() {
+    fn window_of_a_minute_has_at_most_the_allowed_calls() {
         let limiter = RateLimiter::new(NonZeroU32::new(4));
         let mut now = Instant::now();
         let mut starts = Vec::new();
@@ -128,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_stops_every_call_also_those_that_already_wait() {
+    fn hold_also_delays_waiting_calls() {
         let limiter = RateLimiter::new(NonZeroU32::new(1));
         let now = Instant::now();
         limiter.reserve(now);
@@ -139,12 +141,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_long_hold_is_an_answer_and_a_short_one_is_waited_for() {
+    async fn acquire_waits_for_short_hold_and_fails_at_long_one() {
         let ms = Duration::from_millis;
-        for (hold, patience, is_waited_for) in [(20, 1_000, true), (60_000, 1_000, false)] {
+        for (hold, wait_max, is_waited_for) in [(20, 1_000, true), (60_000, 1_000, false)] {
             let limiter = RateLimiter::new(None);
             limiter.hold(ms(hold));
-            let (begun, found) = (Instant::now(), limiter.acquire(ms(patience)).await);
+            let (begun, found) = (Instant::now(), limiter.acquire(ms(wait_max)).await);
             assert_eq!(found.is_ok(), is_waited_for, "{hold}");
             if is_waited_for {
                 assert!(begun.elapsed() >= ms(hold), "{hold}");

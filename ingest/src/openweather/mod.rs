@@ -1,9 +1,8 @@
-//! The OpenWeather producer's library part: one city in, one message out.
+//! OpenWeather: makes one message from the name of a city.
 //!
-//! [`Client`] asks the API for the three bodies of a city, [`assemble()`] makes the message of
-//! them. [`simulator`] is a deterministic stand-in for the API, so that the product
-//! runs without a key and a network. Nothing here knows Kafka: where a message goes is the caller's
-//! choice.
+//! [`Client`] requests the three bodies of a city, and [`assemble()`] makes the message of them.
+//! [`simulator`] is a deterministic replacement of the API, which needs neither key nor network.
+//! This module does not depend on Kafka: the caller decides where a message goes.
 
 mod assemble;
 mod body;
@@ -23,4 +22,4 @@ pub use city::{City, Coordinates, ParseCityError};
 pub use client::Client;
 pub use error::{Call, Endpoint, Error};
 pub use options::{ApiKey, Options, Retry, Units, UnknownUnits};
-pub use transport::Counters;
+pub use transport::CallCounters;

@@ -1,5 +1,4 @@
-//! What a [`Client`](super::Client) is told: where the API is, on whose account, and how patient to
-//! be.
+//! Options of a [`Client`](super::Client): address and account, units, limits and retries.
 
 use std::fmt;
 use std::num::NonZeroU32;
@@ -11,31 +10,31 @@ use url::Url;
 use super::Error;
 use crate::jitter::jitter;
 
-/// Everything a client needs to know.
+/// Options of a client.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// `https://api.openweathermap.org`, or where a simulator or a gateway listens.
+    /// `https://api.openweathermap.org`, or the address of a simulator or a gateway.
     pub base_url: Url,
     /// Key of the account.
     pub api_key: ApiKey,
     /// Units of the values in the messages.
     pub units: Units,
-    /// Of the forecast's descriptions and place name; the current weather stays English, because
-    /// its texts are what the landed tables show.
+    /// Language of the descriptions and the place name in the forecast. The current weather is
+    /// always English, since tables hold its texts.
     pub language: String,
-    /// For one attempt, from connecting to the last byte.
+    /// Time limit of one attempt, from connecting to the last byte.
     pub timeout: Duration,
-    /// What the plan allows, over all cities and endpoints; `None` is unlimited.
+    /// Calls that the plan allows, for all cities and endpoints together; `None` is unlimited.
     pub calls_per_minute: Option<NonZeroU32>,
     /// Pauses and number of attempts after transient failures.
     pub retry: Retry,
-    /// How many cities [`observe_all`](super::Client::observe_all) works on side by side.
+    /// Number of cities that [`observe_all`](super::Client::observe_all) observes in parallel.
     pub cities_at_once: usize,
 }
 
 impl Options {
-    /// The older producer's units and languages, the free plan's rate, and patience that fits an
-    /// interval of ten minutes.
+    /// Units and languages of the legacy producer, the rate of the free plan, and retries that fit
+    /// into an interval of ten minutes.
     pub fn new(base_url: Url, api_key: ApiKey) -> Self {
         Self {
             base_url,
@@ -55,7 +54,7 @@ impl Options {
     }
 }
 
-/// The account's secret. It has no `Display`, and its `Debug` prints `***`.
+/// The secret of the account. It has no `Display`, and its `Debug` prints `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct ApiKey(String);
 
@@ -68,8 +67,9 @@ impl ApiKey {
         &self.0
     }
 
-    /// Removes the key from what a server sent, so that no echo of the request can carry it into a
-    /// message or an error. Real keys have 32 digits; a short stand-in may occur in any text.
+    /// Masks the key in a response, so that an echo of the request does not put it into a message
+    /// or an error. Real keys have 32 digits. A short one, as for a simulator, may occur in any
+    /// text, and is not masked.
     pub(crate) fn mask(&self, text: String) -> String {
         if self.0.len() >= 16 && text.contains(&self.0) {
             text.replace(&self.0, "***")
@@ -85,7 +85,7 @@ impl fmt::Debug for ApiKey {
     }
 }
 
-/// Units of the measured values; precipitation is in mm and pressure in hPa whatever they are.
+/// Units of the measured values. Precipitation is always in mm, and pressure in hPa.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Units {
     /// Kelvin, metres per second.
@@ -96,7 +96,7 @@ pub enum Units {
     Imperial,
 }
 
-/// A word that is no unit system.
+/// A text that names no unit system.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("\"{0}\" is none of standard, metric, imperial")]
 pub struct UnknownUnits(pub String);
@@ -122,22 +122,22 @@ impl FromStr for Units {
     }
 }
 
-/// How often and after what pause a failed call is made again.
+/// Number of retries of a failed call, and the pauses before them.
 #[derive(Debug, Clone, Copy)]
 pub struct Retry {
-    /// Tries in all, the first included.
+    /// Limit of the attempts, including the first.
     pub tries_max: u32,
-    /// Before the second try; doubled before each later one.
+    /// Pause before the second attempt. It doubles before each later one.
     pub pause: Duration,
-    /// Before each further try after a refusal for too many calls that does not say when to come
-    /// back: plans count by the minute, so that seconds would only use up the tries.
+    /// Pause after a refusal for too many calls, if the server requests none: plans count calls by
+    /// the minute, so that attempts after a few seconds would fail as well.
     pub pause_limited: Duration,
-    /// The longest pause, also of those a server asks for: a longer `Retry-After` ends the call.
+    /// Limit of a pause. A longer `Retry-After` of the server ends the call.
     pub pause_max: Duration,
 }
 
 impl Retry {
-    /// The pause before the next try, or `None` if `error` is final after `tries` tries.
+    /// The pause before the next attempt; none if `error` is final after `tries` attempts.
     pub(crate) fn pause_after(&self, error: &Error, tries: u32) -> Option<Duration> {
         if tries >= self.tries_max || !error.is_transient() {
             return None;
@@ -155,7 +155,7 @@ impl Retry {
     }
 }
 
-/// Between half of it and all of it.
+/// A random pause between half of `pause` and all of it.
 fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(0.5 + 0.5 * jitter())
 }
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn pauses_double_with_jitter_up_to_the_longest_and_then_end() {
+    fn pauses_double_with_jitter_up_to_their_limit() {
         let ms = Duration::from_millis;
         let retry = Retry {
             tries_max: 4,
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_the_server_asks_for_is_kept_exactly_or_ends_the_call() {
+    fn requested_pause_is_exact_or_ends_the_call() {
         let ms = Duration::from_millis;
         let retry = Retry {
             tries_max: 2,
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_masked_wherever_it_stands_unless_it_is_a_short_stand_in() {
+    fn key_is_masked_unless_it_is_short() {
         for (key, text, expected) in [
             (
                 "0123456789abcdef0123456789abcdef",

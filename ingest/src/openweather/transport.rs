@@ -1,5 +1,5 @@
-//! Makes one call of the API: within the plan's rate, again after a passing failure, never waiting
-//! nor reading without bound, and never letting the key out.
+//! Makes one call of the API: within the rate of the plan, with retries after transient failures,
+//! with limits of time and size, and without showing the key in logs and errors.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ use super::error::{Call, Endpoint, Error};
 use super::limiter::RateLimiter;
 use super::options::Options;
 
-/// A forecast has about 17 kB; what is sixty times longer is none.
+/// Limit of a body. A forecast, the largest one, has about 17 kB.
 const BODY_BYTES_MAX: usize = 1 << 20;
-/// A server that asks for more is asked again all the same.
+/// Limit of a pause that the server requests for all calls.
 const HOLD_MAX: Duration = Duration::from_secs(60 * 60);
 
 #[derive(Debug)]
@@ -26,16 +26,17 @@ pub(crate) struct Transport {
     http: reqwest::Client,
     options: Options,
     limiter: RateLimiter,
-    counters: Counters,
+    counters: CallCounters,
 }
 
-/// What a client did so far. Clones count together.
+/// Metrics of the calls. Clones share them.
 #[derive(Debug, Clone, Default)]
-pub struct Counters {
-    /// Calls of the API, tries again included.
+pub struct CallCounters {
+    /// Calls of the API, including retries.
     pub calls: Counter,
+    /// Calls that repeat a failed one.
     pub retries: Counter,
-    /// Calls refused because the plan's calls were used up.
+    /// Calls that the server refused because the calls of the plan are used up.
     pub limited: Counter,
 }
 
@@ -56,15 +57,15 @@ impl Transport {
             http,
             limiter: RateLimiter::new(options.calls_per_minute),
             options,
-            counters: Counters::default(),
+            counters: CallCounters::default(),
         })
     }
 
-    pub(crate) fn counters(&self) -> &Counters {
+    pub(crate) fn counters(&self) -> &CallCounters {
         &self.counters
     }
 
-    /// Tries until `read` understands the answer or the failure is final.
+    /// Repeats the call until `read` accepts the body, or the failure is final.
     pub(crate) async fn call<T>(
         &self,
         call: &Call,
@@ -90,7 +91,7 @@ impl Transport {
             let is_limited = matches!(error, Error::RateLimited { .. });
             if is_limited {
                 self.counters.limited.inc();
-                // Also when this call gives up: every other one would be refused as well.
+                // Also if this call gives up: the server would refuse every other one as well.
                 let hold = pause.or(error.retry_after()).unwrap_or_default();
                 self.limiter.hold(hold.min(HOLD_MAX));
             }
@@ -143,8 +144,8 @@ impl Transport {
         }
     }
 
-    /// The body says whether the city or the whole address is unknown; a gateway's page says
-    /// nothing.
+    /// Distinguishes an unknown city from an unknown path by the body, which the page of a gateway
+    /// does not have.
     async fn refused(&self, call: Call, response: Response) -> Error {
         let status = response.status();
         let text = self.text(&call, response).await.unwrap_or_default();
@@ -183,7 +184,7 @@ impl Transport {
         Ok(self.options.api_key.mask(text))
     }
 
-    /// reqwest's errors carry the address, and the address the key: `without_url` comes first.
+    /// Removes the URL from an error of reqwest first, since the URL contains the key.
     fn broken(&self, call: &Call, source: reqwest::Error) -> Error {
         let (call, source) = (call.clone(), source.without_url());
         if source.is_timeout() {
@@ -228,10 +229,10 @@ fn http_client(options: &Options) -> reqwest::Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("isobar/", env!("CARGO_PKG_VERSION")))
         .timeout(options.timeout)
-        // The API never redirects; following a redirect would hand the key on in `Referer`.
+        // The API never redirects. A followed redirect would send the key on in `Referer`.
         .redirect(redirect::Policy::none());
     if options.base_url.scheme() == "http" {
-        // Otherwise the client could not be made on a machine without root certificates.
+        // The default would fail on a machine without root certificates.
         builder = builder.tls_certs_only([]);
     }
     if is_loopback(&options.base_url) {
@@ -249,14 +250,14 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Host and port, as the user must check them.
+/// Host and port, for errors.
 fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port_or_known_default()
         .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-/// Seconds or a date; anything else counts as absent.
+/// The value of `Retry-After`, seconds or a date. Any other value counts as absent.
 fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_may_have_a_path_but_neither_query_nor_password() {
+    fn base_url_may_have_path_but_neither_query_nor_password() {
         for (base, expected) in [
             (
                 "https://api.openweathermap.org",

@@ -8,7 +8,7 @@ use crate::error::Error;
 
 /// How long to wait until the server notices the end of a killed process.
 const WAIT: &str = "SET lock_timeout = '10s'";
-const GO_ON: &str = "RESET lock_timeout";
+const RESET: &str = "RESET lock_timeout";
 
 /// Takes the lock of `service` on `topic` for the rest of the connection.
 ///
@@ -28,9 +28,10 @@ pub(crate) async fn lock(
         client.batch_execute(WAIT).await?;
         let statement = "SELECT pg_advisory_lock(hashtextextended($1, 0))";
         client.execute(statement, &[&key]).await?;
-        client.batch_execute(GO_ON).await
+        client.batch_execute(RESET).await
     };
-    let taken = Database::within(database.options(), "take the lock of a service", take).await;
+    let taken =
+        Database::with_timeout(database.options(), "take the lock of a service", take).await;
     match taken {
         Err(Error::Postgres { source, .. })
             if source.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) =>

@@ -11,11 +11,12 @@ use tokio_postgres::Transaction;
 use tracing::{info, warn};
 
 use super::Database;
-use super::found::{Found, TAKES_OVER};
+use super::catalogue::{CatalogueState, LEGACY_MIGRATION};
 use crate::error::Error;
 
 /// A version of the tables. Its number is its index in [`VERSIONS`], from 1.
 struct Version {
+    /// Persisted in `isobar.schema_version`, and therefore never reworded.
     name: &'static str,
     statements: &'static str,
 }
@@ -23,7 +24,7 @@ struct Version {
 const VERSIONS: [Version; 4] = [
     Version {
         name: "the table of the older pipeline",
-        statements: include_str!("migrations/0001_older_table.sql"),
+        statements: include_str!("migrations/0001_legacy_table.sql"),
     },
     Version {
         name: "identities, positions and dead letters",
@@ -49,10 +50,10 @@ const VERSIONS: [Version; 4] = [
 ];
 
 /// Migrates a dump of the legacy table that was restored in place of ours.
-const AGAIN: &str = concat!(
-    include_str!("migrations/0001_older_table.sql"),
+const RESTORED: &str = concat!(
+    include_str!("migrations/0001_legacy_table.sql"),
     include_str!("migrations/weather_rows.sql"),
-    include_str!("migrations/taken_back.sql"),
+    include_str!("migrations/restored.sql"),
     include_str!("migrations/schema_of_weather.sql")
 );
 /// The same for `ref_date`.
@@ -87,7 +88,7 @@ const HAS_ROWS: &str = "SELECT EXISTS (SELECT FROM weather)";
 /// refuses.
 pub(crate) async fn migrate(database: &mut Database, topic: &str) -> Result<(), Error> {
     let server = database.options().server();
-    let migrated = tokio::time::timeout(LIMIT, bring_forward(database, topic)).await;
+    let migrated = tokio::time::timeout(LIMIT, migrate_to_newest(database, topic)).await;
     migrated.unwrap_or_else(|_elapsed| {
         Err(Error::PostgresSlow {
             attempt: ATTEMPT,
@@ -99,7 +100,7 @@ pub(crate) async fn migrate(database: &mut Database, topic: &str) -> Result<(), 
 
 const ATTEMPT: &str = "bring the tables to the newest version";
 
-async fn bring_forward(database: &mut Database, topic: &str) -> Result<(), Error> {
+async fn migrate_to_newest(database: &mut Database, topic: &str) -> Result<(), Error> {
     let options = database.options().clone();
     let known = i32::try_from(VERSIONS.len()).unwrap_or(i32::MAX);
     let failed = |source| Error::Postgres {
@@ -108,7 +109,7 @@ async fn bring_forward(database: &mut Database, topic: &str) -> Result<(), Error
         source,
     };
     let client = &mut database.client;
-    let found = Found::look(client).await.map_err(failed)?;
+    let found = CatalogueState::inspect(client).await.map_err(failed)?;
     found.check(&options)?;
     if found.version == known && found.is_ours() {
         return Ok(());
@@ -116,7 +117,9 @@ async fn bring_forward(database: &mut Database, topic: &str) -> Result<(), Error
     let transaction = client.transaction().await.map_err(failed)?;
     transaction.execute(LOCK, &[]).await.map_err(failed)?;
     // Another process may have migrated meanwhile.
-    let found = Found::look(&transaction).await.map_err(failed)?;
+    let found = CatalogueState::inspect(&transaction)
+        .await
+        .map_err(failed)?;
     if found.version > known {
         return Err(Error::SchemaNewer {
             server: options.server(),
@@ -127,7 +130,9 @@ async fn bring_forward(database: &mut Database, topic: &str) -> Result<(), Error
     if is_shadowed(&transaction, &found).await.map_err(failed)? {
         return Err(found.elsewhere(&options));
     }
-    take(&transaction, &found, topic).await.map_err(failed)?;
+    apply_missing(&transaction, &found, topic)
+        .await
+        .map_err(failed)?;
     transaction.commit().await.map_err(failed)
 }
 
@@ -135,10 +140,10 @@ async fn bring_forward(database: &mut Database, topic: &str) -> Result<(), Error
 /// `search_path` is probably wrong.
 async fn is_shadowed(
     transaction: &Transaction<'_>,
-    found: &Found,
+    found: &CatalogueState,
 ) -> Result<bool, tokio_postgres::Error> {
-    let is_taken_over = found.version < TAKES_OVER || found.was_restored();
-    if !is_taken_over || found.others().next().is_none() {
+    let migrates_legacy = found.version < LEGACY_MIGRATION || found.was_restored();
+    if !migrates_legacy || found.others().next().is_none() {
         return Ok(false);
     }
     let has_rows: bool = transaction.query_one(HAS_ROWS, &[]).await?.get(0);
@@ -152,10 +157,10 @@ async fn is_shadowed(
     Ok(!has_rows)
 }
 
-/// Migrates a restored legacy table, and applies the missing versions.
-async fn take(
+/// Applies the missing versions, and migrates a restored legacy table.
+async fn apply_missing(
     transaction: &Transaction<'_>,
-    found: &Found,
+    found: &CatalogueState,
     topic: &str,
 ) -> Result<(), tokio_postgres::Error> {
     transaction.batch_execute(SCHEMA).await?;
@@ -169,25 +174,25 @@ async fn take(
         }
     }
     if found.was_restored() {
-        take_again(transaction, found).await?;
+        migrate_restored(transaction, found).await?;
     }
     Ok(())
 }
 
-/// Migrates what was restored in place of our tables.
-async fn take_again(
+/// Migrates tables of the legacy pipeline that were restored in place of ours.
+async fn migrate_restored(
     transaction: &Transaction<'_>,
-    found: &Found,
+    found: &CatalogueState,
 ) -> Result<(), tokio_postgres::Error> {
     transaction.batch_execute(REF_DATE).await?;
     if found.weather_is_ours() {
         return Ok(());
     }
-    transaction.batch_execute(AGAIN).await?;
+    transaction.batch_execute(RESTORED).await?;
     warn!(
-        "table \"weather\" was the older pipeline's again, and is taken over again: topics are consumed from the first message that Kafka has, and the files of earlier exports are read"
+        "table \"weather\" was the legacy pipeline's again, and is taken over again: topics are consumed from the first message that Kafka has, and the files of earlier exports are read"
     );
-    report_taken_over(transaction).await
+    report_migrated_rows(transaction).await
 }
 
 async fn apply(
@@ -207,14 +212,14 @@ async fn apply(
         name = version.name,
         "the tables in PostgreSQL have a new version"
     );
-    if number == TAKES_OVER {
-        report_taken_over(transaction).await?;
+    if number == LEGACY_MIGRATION {
+        report_migrated_rows(transaction).await?;
     }
     Ok(())
 }
 
 /// Logs what the migration did with the present rows.
-async fn report_taken_over(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+async fn report_migrated_rows(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
     let kept = transaction
         .query_one("SELECT count(*) FROM weather", &[])
         .await?;

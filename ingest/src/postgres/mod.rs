@@ -1,7 +1,7 @@
 //! PostgreSQL: connections with time limits, migrations of our tables, and the classification of
 //! errors. The statements of the services are in their own modules.
 
-mod found;
+mod catalogue;
 mod lock;
 mod migrate;
 mod tls;
@@ -13,22 +13,22 @@ use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config};
 use tracing::debug;
 
-use self::found::Found;
+use self::catalogue::CatalogueState;
 pub(crate) use self::lock::lock;
 pub(crate) use self::migrate::migrate;
-pub use self::tls::{Protection, RootFault};
+pub use self::tls::{Protection, RootCertificateError};
 use crate::error::Error;
 
 /// Reasons of refusals by PostgreSQL only, which tables of the lake accept: an escaped NUL, and
 /// everything else that JSONB cannot hold.
-pub(crate) const NOT_HELD: [&str; 2] = [NUL_CHARACTER, REFUSED];
+pub(crate) const POSTGRES_ONLY_REASONS: [&str; 2] = [NUL_CHARACTER, REFUSED];
 pub(crate) const NUL_CHARACTER: &str = "nul_character";
 pub(crate) const REFUSED: &str = "refused_by_postgresql";
 
 /// Time limit of connecting.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// TCP keepalive: an idle connection is probed after this time, and given up after as much again.
-const ALIVE_EVERY: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 
 /// A database, and how to connect to it.
 #[derive(Clone, Debug)]
@@ -64,11 +64,11 @@ impl PostgresOptions {
             .user(&self.user)
             .application_name(application)
             .ssl_mode(self.protection.mode())
-            .connect_timeout(CONNECT_LIMIT)
-            .keepalives_idle(ALIVE_EVERY)
-            .keepalives_interval(ALIVE_EVERY / 3)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .keepalives_idle(KEEPALIVE_INTERVAL)
+            .keepalives_interval(KEEPALIVE_INTERVAL / 3)
             .keepalives_retries(3)
-            .tcp_user_timeout(ALIVE_EVERY * 2);
+            .tcp_user_timeout(KEEPALIVE_INTERVAL * 2);
         if let Some(password) = &self.password {
             config.password(password.expose());
         }
@@ -103,11 +103,11 @@ impl Database {
         let config = options.config(application);
         let connector = options.protection.connector();
         let connector = connector.map_err(|source| Error::RootCertificates { source })?;
-        let connecting = tokio::time::timeout(CONNECT_LIMIT, config.connect(connector));
+        let connecting = tokio::time::timeout(CONNECT_TIMEOUT, config.connect(connector));
         let connected = connecting.await.map_err(|_elapsed| Error::PostgresSlow {
             attempt: "take a connection",
             server: options.server(),
-            limit: CONNECT_LIMIT,
+            limit: CONNECT_TIMEOUT,
         })?;
         let (client, connection) = connected.map_err(|source| refused(options, source))?;
         let traffic = tokio::spawn(async move {
@@ -124,7 +124,7 @@ impl Database {
     }
 
     /// Awaits `work` within the time limit of a transaction. `attempt` names it in errors.
-    pub(crate) async fn within<T>(
+    pub(crate) async fn with_timeout<T>(
         options: &PostgresOptions,
         attempt: &'static str,
         work: impl Future<Output = Result<T, tokio_postgres::Error>>,
@@ -151,31 +151,31 @@ impl Database {
 
 const VERSION: &str = "SELECT current_setting('server_version')";
 
-/// Whether the database answers, and of which version it is.
+/// The version of the server.
 ///
 /// # Errors
-/// When it does not.
+/// When no server answers, or it refuses the login.
 pub async fn version(options: &PostgresOptions) -> Result<String, Error> {
     let database = Database::connect(options, "isobar check").await?;
     let asked = database.client.query_one(VERSION, &[]);
-    let row = Database::within(options, "ask for the version", asked).await?;
+    let row = Database::with_timeout(options, "ask for the version", asked).await?;
     Ok(row.get(0))
 }
 
-/// Of which version the database is, and what stands in it, in words.
+/// Describes the database to a user: the version of the server, and which tables it has.
 ///
 /// # Errors
 /// When the database does not answer, or table `weather` is another one.
-pub async fn look(options: &PostgresOptions) -> Result<String, Error> {
+pub async fn describe(options: &PostgresOptions) -> Result<String, Error> {
     let database = Database::connect(options, "isobar check").await?;
     let asked = async {
         let row = database.client.query_one(VERSION, &[]).await?;
-        Ok((row.get(0), Found::look(&database.client).await?))
+        Ok((row.get(0), CatalogueState::inspect(&database.client).await?))
     };
-    let (version, found): (String, Found) =
-        Database::within(options, "look at the tables", asked).await?;
+    let (version, found): (String, CatalogueState) =
+        Database::with_timeout(options, "inspect the tables", asked).await?;
     found.check(options)?;
-    Ok(format!("version {version}, {}", found.told()))
+    Ok(format!("version {version}, {}", found.describe()))
 }
 
 fn refused(options: &PostgresOptions, source: tokio_postgres::Error) -> Error {

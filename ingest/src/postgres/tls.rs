@@ -38,7 +38,7 @@ pub enum Protection {
 
 /// Root certificates that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum RootFault {
+pub enum RootCertificateError {
     #[error("{} cannot be read as certificates in PEM", path.display())]
     Unreadable {
         path: PathBuf,
@@ -60,28 +60,28 @@ impl Protection {
         }
     }
 
-    pub(super) fn connector(&self) -> Result<Connector, RootFault> {
+    pub(super) fn connector(&self) -> Result<Connector, RootCertificateError> {
         // Named, since other crates of the process bring a second one.
         let provider = Arc::new(crypto::aws_lc_rs::default_provider());
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .map_err(RootFault::Versions)?;
+            .map_err(RootCertificateError::Versions)?;
         let config = match self {
             Self::VerifyFull { roots } => builder.with_root_certificates(read(roots.as_deref())?),
             Self::Disable | Self::Prefer | Self::Require => builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Anybody(provider))),
+                .with_custom_certificate_verifier(Arc::new(AcceptAnyCertificate(provider))),
         };
         let config = config.with_no_client_auth();
         Ok(Connector(TlsConnector::from(Arc::new(config))))
     }
 }
 
-fn read(path: Option<&Path>) -> Result<RootCertStore, RootFault> {
+fn read(path: Option<&Path>) -> Result<RootCertStore, RootCertificateError> {
     let mut roots = RootCertStore::empty();
     let place = match path {
         Some(path) => {
-            let unreadable = |source| RootFault::Unreadable {
+            let unreadable = |source| RootCertificateError::Unreadable {
                 path: path.to_owned(),
                 source,
             };
@@ -98,16 +98,16 @@ fn read(path: Option<&Path>) -> Result<RootCertStore, RootFault> {
         }
     };
     if roots.is_empty() {
-        return Err(RootFault::None { place });
+        return Err(RootCertificateError::None { place });
     }
     Ok(roots)
 }
 
 /// Accepts any certificate, but verifies that the server has its key.
 #[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
+struct AcceptAnyCertificate(Arc<CryptoProvider>);
 
-impl ServerCertVerifier for Anybody {
+impl ServerCertVerifier for AcceptAnyCertificate {
     fn verify_server_cert(
         &self,
         _end_entity: &CertificateDer<'_>,

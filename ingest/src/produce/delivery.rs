@@ -21,8 +21,9 @@ use crate::source::kafka::Context;
 /// Messages of one batch.
 const BATCH_MAX: usize = 500;
 /// Kafka counts as unavailable when it has confirmed nothing for this long.
-const AWAY_AFTER: Duration = Duration::from_secs(5);
-const LOOK: Duration = Duration::from_secs(1);
+const UNAVAILABLE_AFTER: Duration = Duration::from_secs(5);
+/// How often sending checks whether Kafka is unavailable, and whether the service is ending.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Pauses before a new connection, from the first to the longest.
 const PAUSES_S: [u64; 3] = [1, 2, 5];
 
@@ -53,7 +54,7 @@ pub(super) async fn deliver(
             pauses = PAUSES_S.into_iter();
         }
         let pause = pauses.next().unwrap_or(PAUSES_S[PAUSES_S.len() - 1]);
-        away(spool, status, &error);
+        report_unavailable(spool, status, &error);
         tokio::select! {
             () = ending.cancelled() => return Ok(()),
             () = tokio::time::sleep(Duration::from_secs(pause)) => {}
@@ -69,24 +70,25 @@ pub(super) async fn connect_and_send(
     ending: &CancellationToken,
 ) -> Result<(), Error> {
     let opened = tokio::select! {
-        opened = Connection::open(topic) => opened?,
-        () = ending.cancelled(), if status.kafka_is_away() => return Ok(()),
+        opened = ProducerConnection::open(topic) => opened?,
+        () = ending.cancelled(), if status.is_kafka_unavailable() => return Ok(()),
         () = spool.finished() => return Ok(()),
     };
-    let mut most = BATCH_MAX;
-    while let Some(batch) = spool.batch(most).await {
+    let mut batch_max = BATCH_MAX;
+    while let Some(batch) = spool.batch(batch_max).await {
         match opened.send(spool, status, &batch, ending).await? {
-            Sent::All => most = BATCH_MAX,
-            // Brokers refuse a batch as a whole. Sent one by one, the refused message is known.
-            Sent::Refused => most = 1,
-            Sent::Interrupted => return Ok(()),
+            BatchOutcome::All => batch_max = BATCH_MAX,
+            // Brokers refuse a batch as a whole. BatchOutcome one by one, the refused message is
+            // known.
+            BatchOutcome::Refused => batch_max = 1,
+            BatchOutcome::Interrupted => return Ok(()),
         }
     }
     Ok(())
 }
 
-fn away(spool: &Spool, status: &Status, error: &Error) {
-    if status.kafka_went(error_chain(error)) {
+fn report_unavailable(spool: &Spool, status: &Status, error: &Error) {
+    if status.set_kafka_unavailable(error_chain(error)) {
         let (waiting, spool) = (spool.waiting(), spool.directory().display());
         let error = error_chain(error);
         warn!(error, waiting, %spool, "no messages can be sent; they wait in the spool");
@@ -95,7 +97,7 @@ fn away(spool: &Spool, status: &Status, error: &Error) {
 
 /// The result of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Sent {
+enum BatchOutcome {
     All,
     /// Kafka refused some messages permanently.
     Refused,
@@ -103,13 +105,13 @@ enum Sent {
     Interrupted,
 }
 
-struct Connection<'a> {
+struct ProducerConnection<'a> {
     topic: &'a Topic,
     producer: FutureProducer<Context>,
     context: Context,
 }
 
-impl<'a> Connection<'a> {
+impl<'a> ProducerConnection<'a> {
     async fn open(topic: &'a Topic) -> Result<Self, Error> {
         let context = Context::default();
         let mut client: ClientConfig = topic.client();
@@ -142,21 +144,21 @@ impl<'a> Connection<'a> {
         status: &Status,
         batch: &[Waiting],
         ending: &CancellationToken,
-    ) -> Result<Sent, Error> {
+    ) -> Result<BatchOutcome, Error> {
         let mut sending: FuturesUnordered<_> = load(spool, batch)
             .await?
             .into_iter()
             .map(|(waiting, message)| async move { (waiting, self.send_one(message).await) })
             .collect();
-        let (mut heard, mut sent, mut failed) = (Instant::now(), Sent::All, None);
-        let mut look = interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut last_response, mut sent, mut failed) = (Instant::now(), BatchOutcome::All, None);
+        let mut check = interval(CHECK_INTERVAL);
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 done = sending.next() => match done {
                     None => return failed.map_or(Ok(sent), |error| Err(self.failed(error))),
                     Some((waiting, Ok(()))) => {
-                        heard = Instant::now();
+                        last_response = Instant::now();
                         self.context.answered();
                         spool.remove(waiting);
                         if status.message_delivered() {
@@ -164,19 +166,19 @@ impl<'a> Connection<'a> {
                         }
                     }
                     Some((waiting, Err(error))) if is_refusal(&error) => {
-                        sent = Sent::Refused;
+                        sent = BatchOutcome::Refused;
                         if batch.len() == 1 {
                             refuse(spool, status, waiting, &error);
                         }
                     }
                     Some((_, Err(error))) => failed = Some(error),
                 },
-                _ = look.tick() => {
-                    if heard.elapsed() >= AWAY_AFTER {
-                        away(spool, status, &self.unanswered());
+                _ = check.tick() => {
+                    if last_response.elapsed() >= UNAVAILABLE_AFTER {
+                        report_unavailable(spool, status, &self.unanswered());
                     }
-                    if ending.is_cancelled() && status.kafka_is_away() {
-                        return Ok(Sent::Interrupted);
+                    if ending.is_cancelled() && status.is_kafka_unavailable() {
+                        return Ok(BatchOutcome::Interrupted);
                     }
                 }
             }
@@ -203,7 +205,9 @@ impl<'a> Connection<'a> {
     fn unanswered(&self) -> Error {
         let failure = self.context.failure();
         let refused = failure.and_then(|failure| failure.refusal(&self.topic.kafka));
-        refused.unwrap_or(Error::Unanswered { limit: AWAY_AFTER })
+        refused.unwrap_or(Error::Unanswered {
+            limit: UNAVAILABLE_AFTER,
+        })
     }
 
     fn failed(&self, source: KafkaError) -> Error {

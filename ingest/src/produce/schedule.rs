@@ -11,7 +11,7 @@ use crate::jitter::jitter;
 
 /// How often the wall clock is read: timers do not notice that it was set, or that the machine
 /// slept.
-const LOOK: Duration = Duration::from_secs(20);
+const CLOCK_INTERVAL: Duration = Duration::from_secs(20);
 /// Limit of the jitter.
 const JITTER_MAX: Duration = Duration::from_secs(10);
 
@@ -33,7 +33,7 @@ impl Schedule {
         loop {
             let due = self.due(last, Utc::now());
             match (due + TimeDelta::from_std(jitter).unwrap_or_default() - Utc::now()).to_std() {
-                Ok(left) if !left.is_zero() => sleep(left.min(LOOK)).await,
+                Ok(left) if !left.is_zero() => sleep(left.min(CLOCK_INTERVAL)).await,
                 _ => return due,
             }
         }

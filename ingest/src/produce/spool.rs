@@ -1,7 +1,7 @@
 //! The spool: messages that wait for Kafka, each in a file of its own.
 //!
 //! Every message goes through the spool, not only while Kafka is unavailable. The process need not
-//! notice in time that Kafka is gone, and a kill between the API and Kafka loses nothing.
+//! notice in time that Kafka is unavailable, and a kill between the API and Kafka loses nothing.
 
 use std::collections::{HashSet, VecDeque};
 use std::fs::{self, File, TryLockError};
@@ -19,8 +19,8 @@ use crate::error::Error;
 /// Bytes of one batch.
 const BATCH_BYTES_MAX: u64 = 4 << 20;
 const LOCK: &str = "lock";
-/// What a write that was cut short leaves behind.
-const ASIDE: &str = "tmp";
+/// Extension of a file that is being written. A crash may leave one.
+const TEMPORARY: &str = "tmp";
 
 /// A message to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Waiting {
 pub(crate) struct Spool {
     directory: Arc<Path>,
     bytes_max: u64,
-    state: Mutex<State>,
+    state: Mutex<SpoolState>,
     /// Notified when a message arrives, or the spool is closed.
     changed: Notify,
     /// What waits, as metrics show it.
@@ -82,7 +82,7 @@ pub(crate) struct Spool {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct SpoolState {
     waiting: VecDeque<Waiting>,
     bytes: u64,
     next: u64,
@@ -112,7 +112,7 @@ impl Spool {
         let spool = Self {
             directory: directory.into(),
             bytes_max,
-            state: Mutex::new(State {
+            state: Mutex::new(SpoolState {
                 bytes: waiting.iter().map(|waiting| waiting.bytes).sum(),
                 next: waiting.back().map_or(0, |last| last.number + 1),
                 waiting,
@@ -272,7 +272,7 @@ impl Spool {
     }
 
     /// Changes the state, and updates the metrics.
-    fn change<T>(&self, work: impl FnOnce(&mut State) -> T) -> T {
+    fn change<T>(&self, work: impl FnOnce(&mut SpoolState) -> T) -> T {
         let mut state = self.lock();
         let done = work(&mut state);
         let shown = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -281,7 +281,7 @@ impl Spool {
         done
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, SpoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -314,7 +314,10 @@ fn left_over(directory: &Path) -> io::Result<VecDeque<Waiting>> {
         else {
             continue;
         };
-        if path.extension().is_some_and(|extension| extension == ASIDE) {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == TEMPORARY)
+        {
             fs::remove_file(&path)?;
         } else if path == of {
             found.push(waiting);
@@ -326,7 +329,7 @@ fn left_over(directory: &Path) -> io::Result<VecDeque<Waiting>> {
 
 /// Writes a file atomically: under its name it is complete, also after a power failure.
 fn write(directory: &Path, name: &str, value: &[u8]) -> io::Result<()> {
-    let aside: PathBuf = directory.join(name).with_extension(ASIDE);
+    let aside: PathBuf = directory.join(name).with_extension(TEMPORARY);
     let mut file = File::create(&aside)?;
     file.write_all(value)?;
     file.sync_all()?;

@@ -36,12 +36,12 @@ impl Status {
         self.delivered.get()
     }
 
-    pub(super) fn kafka_is_away(&self) -> bool {
+    pub(super) fn is_kafka_unavailable(&self) -> bool {
         self.problems().kafka.is_some()
     }
 
     /// Records that Kafka is unavailable. Returns whether it was available before.
-    pub(super) fn kafka_went(&self, why: String) -> bool {
+    pub(super) fn set_kafka_unavailable(&self, why: String) -> bool {
         self.kafka_up.set(0);
         self.problems().kafka.replace(why).is_none()
     }
@@ -55,8 +55,8 @@ impl Status {
             .unwrap_or_default();
         self.last_delivered
             .set(i64::try_from(now.as_secs()).unwrap_or(i64::MAX));
-        let was_away = self.problems().kafka.take().is_some();
-        self.delivered.inc() == 0 || was_away
+        let was_unavailable = self.problems().kafka.take().is_some();
+        self.delivered.inc() == 0 || was_unavailable
     }
 
     /// Messages that Kafka will never accept.
@@ -95,15 +95,20 @@ impl Status {
     pub(super) fn problem(&self) -> Option<String> {
         let problems = self.problems();
         let all = [&problems.kafka, &problems.spool, &problems.poll];
-        let told: Vec<&str> = all.into_iter().filter_map(Option::as_deref).collect();
-        match told[..] {
+        let present: Vec<&str> = all.into_iter().filter_map(Option::as_deref).collect();
+        match present[..] {
             [] if self.delivered() == 0 => Some("no message has reached Kafka yet".to_owned()),
             [] => None,
-            _ => Some(told.join("; ")),
+            _ => Some(present.join("; ")),
         }
     }
 
-    pub(super) fn register(&self, metrics: &Metrics, spool: &Spool, calls: &openweather::Counters) {
+    pub(super) fn register(
+        &self,
+        metrics: &Metrics,
+        spool: &Spool,
+        calls: &openweather::CallCounters,
+    ) {
         let counters = [
             (
                 "produced_messages",
@@ -112,24 +117,24 @@ impl Status {
             ),
             (
                 "refused_messages",
-                "Messages that Kafka refused for good",
+                "Messages that Kafka refused permanently",
                 &self.refused,
             ),
             ("polls", "Polls of all cities", &self.polls),
             (
                 "skipped_polls",
-                "Polls left out because the spool was full",
+                "Polls skipped because the spool was full",
                 &self.skipped,
             ),
             ("openweather_calls", "Calls of the API", &calls.calls),
             (
                 "openweather_retries",
-                "Calls of the API made again",
+                "Calls of the API that were retried",
                 &calls.retries,
             ),
             (
                 "openweather_limited",
-                "Calls that the API refused for their number",
+                "Calls that the API refused because of the rate limit",
                 &calls.limited,
             ),
         ];
@@ -143,12 +148,12 @@ impl Status {
         );
         metrics.register(
             "kafka_up",
-            "Whether Kafka took the latest message",
+            "Whether Kafka confirmed the latest message",
             self.kafka_up.clone(),
         );
         metrics.register_with_unit(
             "last_produced_timestamp",
-            "When Kafka confirmed the latest message",
+            "Time of the latest confirmation by Kafka",
             Unit::Seconds,
             self.last_delivered.clone(),
         );
@@ -175,12 +180,12 @@ mod tests {
     use super::Status;
 
     #[test]
-    fn each_change_is_reported_once_and_problems_are_joined() {
+    fn change_is_reported_once_and_problems_are_joined() {
         let status = Status::default();
         let at_first = "no message has reached Kafka yet";
         assert_eq!(status.problem().as_deref(), Some(at_first));
-        assert!(status.kafka_went("no broker".to_owned()));
-        assert!(!status.kafka_went("still none".to_owned()));
+        assert!(status.set_kafka_unavailable("no broker".to_owned()));
+        assert!(!status.set_kafka_unavailable("still none".to_owned()));
         assert!(status.skipped("the spool is full") && !status.skipped("the spool is full"));
         status.city_failed();
         assert_eq!(
@@ -188,7 +193,10 @@ mod tests {
             Some("still none; the spool is full")
         );
         assert!(status.message_delivered() && !status.message_delivered());
-        assert_eq!((status.delivered(), status.kafka_is_away()), (2, false));
+        assert_eq!(
+            (status.delivered(), status.is_kafka_unavailable()),
+            (2, false)
+        );
         status.polled(Some("the key was refused".to_owned()));
         assert_eq!(status.problem().as_deref(), Some("the key was refused"));
         status.polled(None);

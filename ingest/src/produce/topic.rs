@@ -9,7 +9,7 @@ use rdkafka::producer::{FutureProducer, Producer as _};
 use tracing::info;
 
 use crate::error::Error;
-use crate::source::kafka::{ASK_LIMIT, Context, KafkaOptions, metadata};
+use crate::source::kafka::{Context, KafkaOptions, REQUEST_TIMEOUT, metadata};
 
 /// The value that makes brokers use their own default.
 const BROKERS_DEFAULT: i32 = -1;
@@ -43,12 +43,12 @@ impl Topic {
         producer: &FutureProducer<Context>,
         context: &Context,
     ) -> Result<(), Error> {
-        let (name, asking) = (self.kafka.topic.clone(), producer.clone());
-        let heard = context.clone();
+        let (name, client) = (self.kafka.topic.clone(), producer.clone());
+        let handle = context.clone();
         let asked = tokio::task::spawn_blocking(move || {
             // All topics are requested: a request for one topic makes some brokers create it with
             // their defaults.
-            let all = metadata(asking.client(), None, || heard.is_refused())?;
+            let all = metadata(client.client(), None, || handle.is_refused())?;
             Ok(all.topics().iter().any(|topic| topic.name() == name))
         });
         let is_there = asked.await.map_err(Error::Task)?;
@@ -78,8 +78,8 @@ impl Topic {
             new = new.set("retention.ms", retention_ms);
         }
         let options = AdminOptions::new()
-            .request_timeout(Some(ASK_LIMIT))
-            .operation_timeout(Some(ASK_LIMIT));
+            .request_timeout(Some(REQUEST_TIMEOUT))
+            .operation_timeout(Some(REQUEST_TIMEOUT));
         let results = admin.create_topics([&new], &options).await;
         let results = results.map_err(|source| self.unreachable(context, source))?;
         match results.into_iter().next() {

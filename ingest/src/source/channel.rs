@@ -36,8 +36,8 @@ pub(crate) struct Permit {
 pub(crate) struct Closed;
 
 /// Held by each task that receives blocks. Dropping it, also by a panic, closes the channel: the
-/// block of that task is never applied, blocks that were read after it keep their permits while they
-/// wait for it, and the source would wait for a permit for ever.
+/// block of that task is never applied, blocks that were read after it keep their permits while
+/// they wait for it, and the source would wait for a permit for ever.
 #[derive(Debug)]
 pub(crate) struct ConsumerGuard {
     permits: Arc<Semaphore>,

@@ -22,7 +22,7 @@ const KEPT_BYTES: usize = 64 << 10;
 
 /// Whole lines of one file.
 #[derive(Debug)]
-pub(crate) struct Block {
+pub(crate) struct LineBlock {
     /// Address of the file, as users write it.
     pub(crate) path: Arc<str>,
     /// Number of the first line, from 1.
@@ -113,10 +113,10 @@ impl Name {
 pub(crate) enum Tail {
     /// All lines were read.
     Read,
-    /// The last line has no line feed and may still grow: it is left for a later look.
+    /// The last line has no line feed and may still grow: it is left for a later listing.
     Held,
     /// The file disappeared before it was read.
-    Gone,
+    Vanished,
 }
 
 /// Reads one file, and sends its lines in blocks.
@@ -134,12 +134,12 @@ pub(crate) async fn read(place: &Location, file: &Chosen, blocks: &Blocks) -> Re
                 file = &*path,
                 "vanished before it was read, and is left out"
             );
-            return Ok(Tail::Gone);
+            return Ok(Tail::Vanished);
         }
         result => result.map_err(failed)?,
     };
     let mut chunks = result.into_stream();
-    let mut lines = Lines::new(Arc::clone(&path));
+    let mut lines = LineSplitter::new(Arc::clone(&path));
     while let Some(chunk) = chunks.try_next().await.map_err(failed)? {
         if let Some(block) = lines.push(&chunk)
             && blocks.send(super::Block::Lines(block)).await.is_err()
@@ -157,7 +157,7 @@ pub(crate) async fn read(place: &Location, file: &Chosen, blocks: &Blocks) -> Re
 }
 
 /// Cuts a file into blocks of whole lines.
-struct Lines {
+struct LineSplitter {
     path: Arc<str>,
     buffer: BytesMut,
     next_line: i64,
@@ -165,7 +165,7 @@ struct Lines {
     overlong: Option<u64>,
 }
 
-impl Lines {
+impl LineSplitter {
     fn new(path: Arc<str>) -> Self {
         Self {
             path,
@@ -175,7 +175,7 @@ impl Lines {
         }
     }
 
-    fn push(&mut self, chunk: &[u8]) -> Option<Block> {
+    fn push(&mut self, chunk: &[u8]) -> Option<LineBlock> {
         let mut chunk = chunk;
         if let Some(length) = &mut self.overlong {
             let Some(end) = memchr::memchr(b'\n', chunk) else {
@@ -203,7 +203,7 @@ impl Lines {
         None
     }
 
-    fn finish(mut self, ending: Ending) -> (Vec<Block>, Tail) {
+    fn finish(mut self, ending: Ending) -> (Vec<LineBlock>, Tail) {
         let mut blocks = Vec::new();
         let whole = match ending {
             Ending::Counts => self.buffer.len(),
@@ -223,7 +223,7 @@ impl Lines {
             let lines = self.buffer.split().freeze();
             blocks.push(self.lines(lines));
         }
-        blocks.push(Block {
+        blocks.push(LineBlock {
             path: Arc::clone(&self.path),
             first_line: self.next_line,
             content: Content::End,
@@ -232,11 +232,11 @@ impl Lines {
         (blocks, tail)
     }
 
-    fn lines(&mut self, lines: Bytes) -> Block {
+    fn lines(&mut self, lines: Bytes) -> LineBlock {
         let first_line = self.next_line;
         let count = memchr::memchr_iter(b'\n', &lines).count();
         self.next_line += i64::try_from(count).unwrap_or(i64::MAX);
-        Block {
+        LineBlock {
             path: Arc::clone(&self.path),
             first_line,
             bytes: lines.len() as u64,
@@ -244,11 +244,11 @@ impl Lines {
         }
     }
 
-    fn too_long(&mut self, length: u64) -> Block {
+    fn too_long(&mut self, length: u64) -> LineBlock {
         self.overlong = None;
         let first_line = self.next_line;
         self.next_line += 1;
-        Block {
+        LineBlock {
             path: Arc::clone(&self.path),
             first_line,
             bytes: length,
@@ -271,12 +271,12 @@ mod tests {
 
     use super::super::bounded_channel;
     use super::super::watch::{Chosen, Ending, Watch};
-    use super::{Content, LINE_BYTES_MAX, Lines, Name, Tail, list, read};
+    use super::{Content, LINE_BYTES_MAX, LineSplitter, Name, Tail, list, read};
     use crate::error::Error;
 
     /// Line numbers and texts of a file that arrives in chunks of `size` bytes.
     fn lines(file: &[u8], size: usize) -> Vec<(i64, Vec<u8>)> {
-        let mut cut = Lines::new(Arc::from("f"));
+        let mut cut = LineSplitter::new(Arc::from("f"));
         let mut blocks: Vec<_> = file
             .chunks(size)
             .filter_map(|chunk| cut.push(chunk))
@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn every_line_is_found_with_its_number() {
+    fn line_has_its_number() {
         let file: Vec<u8> = (1..=700_000)
             .flat_map(|line| format!("line {line}\n").into_bytes())
             .collect();
@@ -321,9 +321,9 @@ mod tests {
     }
 
     #[test]
-    fn a_last_line_that_may_grow_is_left_out() {
+    fn last_line_that_may_grow_is_left_out() {
         let check = |file: &[u8], ending, expected: &[u8], tail| {
-            let mut cut = Lines::new(Arc::from("f"));
+            let mut cut = LineSplitter::new(Arc::from("f"));
             assert!(cut.push(file).is_none());
             let (blocks, found) = cut.finish(ending);
             let mut text = Vec::new();
@@ -342,7 +342,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_vanished_fails_a_landing_and_is_left_out_by_a_watch() {
+    async fn vanished_file_fails_single_reading_and_is_skipped_by_watch() {
         let directory = tempfile::TempDir::new().expect("a directory");
         let path = directory.path().join("a.json");
         std::fs::write(&path, "{}\n").expect("written");
@@ -356,8 +356,8 @@ mod tests {
         std::fs::remove_file(path).expect("removed");
         let (blocks, _receiver) = bounded_channel(1);
         let watched = Watch::default().choose(found.clone()).remove(0);
-        let gone = read(&place, &watched, &blocks).await.expect("left out");
-        assert_eq!(gone, Tail::Gone);
+        let vanished = read(&place, &watched, &blocks).await.expect("left out");
+        assert_eq!(vanished, Tail::Vanished);
         let [file] = <[_; 1]>::try_from(found).expect("one file");
         let failed = read(&place, &Chosen::whole(file), &blocks).await;
         assert!(
@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_too_long_is_one_line() {
+    fn too_long_line_is_one_line() {
         let mut file = b"a\n".to_vec();
         file.extend(std::iter::repeat_n(b'x', LINE_BYTES_MAX + 5_000_000));
         file.extend(b"\nb\n");

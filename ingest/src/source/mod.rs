@@ -14,7 +14,7 @@ pub(crate) use self::records::{Gathered, Offsets, Positions, Record, Records};
 #[derive(Debug)]
 pub(crate) enum Block {
     /// Lines of an export file.
-    Lines(files::Block),
+    Lines(files::LineBlock),
     /// Records of a Kafka topic, or rows of its table in PostgreSQL.
     Records(Records),
 }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::{Block, Blocks, Gathered, Offsets, Positions, Records};
 use crate::error::Error;
-use crate::postgres::{Database, NOT_HELD, PostgresOptions, migrate};
+use crate::postgres::{Database, POSTGRES_ONLY_REASONS, PostgresOptions, migrate};
 
 /// Name of the source in dead letters.
 const SOURCE: &str = "postgres";
@@ -96,9 +96,9 @@ pub(crate) type Extents = BTreeMap<i32, Extent>;
 
 /// The extents that were read last. Clones share them.
 #[derive(Clone, Debug)]
-pub(crate) struct Seen(Arc<Mutex<Extents>>);
+pub(crate) struct SharedExtents(Arc<Mutex<Extents>>);
 
-impl Seen {
+impl SharedExtents {
     pub(crate) fn get(&self) -> Extents {
         self.0
             .lock()
@@ -163,7 +163,7 @@ impl Table {
                 dead_letters,
             ))
         };
-        let opened = Database::within(options, "look at the tables", opening).await?;
+        let opened = Database::with_timeout(options, "look at the tables", opening).await?;
         let (id, topic_id, rows, dead_letters): (i64, Option<Uuid>, _, _) = opened;
         Ok(Self {
             topic: topic.to_owned(),
@@ -186,8 +186,8 @@ impl Table {
         self.topic_id
     }
 
-    pub(crate) async fn look(&self) -> Result<Seen, Error> {
-        Ok(Seen(Arc::new(Mutex::new(self.extents().await?))))
+    pub(crate) async fn look(&self) -> Result<SharedExtents, Error> {
+        Ok(SharedExtents(Arc::new(Mutex::new(self.extents().await?))))
     }
 
     /// Reads the rows at `offsets` that still exist.
@@ -201,7 +201,7 @@ impl Table {
                     .query(REREAD, &[&self.topic, partition, &offsets])
                     .await
             };
-            for row in Database::within(self.database.options(), READ, asked).await? {
+            for row in Database::with_timeout(self.database.options(), READ, asked).await? {
                 gather(*partition, &row, &mut found);
             }
         }
@@ -212,7 +212,7 @@ impl Table {
         let client = &self.database.client;
         let asked = async { client.query(EXTENTS, &[&self.topic]).await };
         let rows =
-            Database::within(self.database.options(), "ask for the positions", asked).await?;
+            Database::with_timeout(self.database.options(), "ask for the positions", asked).await?;
         let extent = |row: &Row| {
             let (complete, last) = (row.get(1), row.get(2));
             (row.get(0), Extent { complete, last })
@@ -222,7 +222,7 @@ impl Table {
 
     /// Runs a statement for rows or dead letters of a topic partition. `last` is its fifth
     /// parameter.
-    async fn ask(
+    async fn query(
         &self,
         statement: &Statement,
         partition: i32,
@@ -232,7 +232,7 @@ impl Table {
         let (from, to) = (offsets.start(), offsets.end());
         let parameters: [&(dyn ToSql + Sync); 5] = [&self.topic, &partition, from, to, last];
         let asked = self.database.client.query_raw(statement, parameters);
-        Database::within(self.database.options(), READ, asked).await
+        Database::with_timeout(self.database.options(), READ, asked).await
     }
 }
 
@@ -240,7 +240,7 @@ const READ: &str = "read messages";
 
 /// How reading came to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum ReadOutcome {
     /// Everything that was there has been read.
     Read,
     /// The topic has partitions that were not there when reading began.
@@ -248,9 +248,9 @@ pub(crate) enum Ended {
 }
 
 /// Reads a table, and sends it in blocks.
-pub(crate) struct Reader {
+pub(crate) struct TableReader {
     table: Table,
-    seen: Seen,
+    seen: SharedExtents,
     /// Next offset of each topic partition.
     from: Positions,
     /// Offsets of the last rows of the legacy pipeline that were read.
@@ -259,8 +259,8 @@ pub(crate) struct Reader {
     blocks: Blocks,
 }
 
-impl Reader {
-    pub(crate) fn new(table: Table, seen: Seen, from: Positions, blocks: Blocks) -> Self {
+impl TableReader {
+    pub(crate) fn new(table: Table, seen: SharedExtents, from: Positions, blocks: Blocks) -> Self {
         Self {
             table,
             seen,
@@ -285,12 +285,12 @@ impl Reader {
     ///
     /// # Errors
     /// When the server refuses, or does not answer.
-    pub(crate) async fn read(mut self, once: bool) -> Result<Ended, Error> {
+    pub(crate) async fn read(mut self, once: bool) -> Result<ReadOutcome, Error> {
         let mut extents = self.seen.get();
         loop {
             self.pass(&extents).await?;
             if once {
-                return Ok(Ended::Read);
+                return Ok(ReadOutcome::Read);
             }
             tokio::time::sleep(POLL_INTERVAL).await;
             let found = self.table.extents().await?;
@@ -301,7 +301,7 @@ impl Reader {
                     ?new,
                     "the topic has new partitions"
                 );
-                return Ok(Ended::PartitionsAdded);
+                return Ok(ReadOutcome::PartitionsAdded);
             }
             self.seen.set(&found);
             extents = found;
@@ -343,7 +343,7 @@ impl Reader {
     ) -> Result<(), Error> {
         loop {
             let table = &self.table;
-            let page = table.ask(&table.rows, partition, &offsets, &PAGE).await?;
+            let page = table.query(&table.rows, partition, &offsets, &PAGE).await?;
             pin_mut!(page);
             let (mut count, mut last) = (0, *offsets.end());
             while let Some(row) = next(&self.table, &mut page).await? {
@@ -368,9 +368,9 @@ impl Reader {
         partition: i32,
         offsets: RangeInclusive<i64>,
     ) -> Result<(), Error> {
-        let (table, not_held) = (&self.table, NOT_HELD.as_slice());
+        let (table, not_held) = (&self.table, POSTGRES_ONLY_REASONS.as_slice());
         let dead_letters = table
-            .ask(&table.dead_letters, partition, &offsets, &not_held)
+            .query(&table.dead_letters, partition, &offsets, &not_held)
             .await?;
         pin_mut!(dead_letters);
         while let Some(row) = next(&self.table, &mut dead_letters).await? {
@@ -409,5 +409,5 @@ fn gather(partition: i32, row: &Row, into: &mut Gathered) -> i64 {
 
 /// The next row. The time limit covers the server, not the caller between two rows.
 async fn next(table: &Table, rows: &mut Pin<&mut RowStream>) -> Result<Option<Row>, Error> {
-    Database::within(table.database.options(), READ, rows.try_next()).await
+    Database::with_timeout(table.database.options(), READ, rows.try_next()).await
 }

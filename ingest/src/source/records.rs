@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_without_a_value_and_long_keys_fill_a_block_too() {
+    fn keys_and_empty_values_also_fill_a_block() {
         let check = |what: &str, key: Option<&[u8]>, most: i64| {
             let mut gathered = Gathered::new("kafka");
             let full = (0..most).find(|offset| {

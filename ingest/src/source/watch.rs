@@ -48,13 +48,13 @@ impl Chosen {
 /// Remembers between two listings what has been read.
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
-    seen: HashMap<Path, Seen>,
+    seen: HashMap<Path, SeenFile>,
     /// Files that are left out, and reported.
     left_out: HashSet<Path>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+struct SeenFile {
     size: u64,
     modified: DateTime<Utc>,
     /// Its last line was left out.
@@ -66,7 +66,7 @@ impl Watch {
     /// changed since: that line is complete.
     pub(crate) fn choose(&mut self, found: Vec<ObjectMeta>) -> Vec<Chosen> {
         let chosen = found.into_iter().filter_map(|meta| {
-            let now = Seen {
+            let now = SeenFile {
                 size: meta.size,
                 modified: meta.last_modified,
                 held: false,
@@ -76,8 +76,8 @@ impl Watch {
                 before.filter(|before| (before.size, before.modified) == (now.size, now.modified));
             let ending = match before {
                 None => Ending::MayGrow,
-                Some(Seen { held: true, .. }) => Ending::Counts,
-                Some(Seen { held: false, .. }) => return None,
+                Some(SeenFile { held: true, .. }) => Ending::Counts,
+                Some(SeenFile { held: false, .. }) => return None,
             };
             Some(Chosen {
                 meta,

@@ -1,15 +1,14 @@
-//! Golden tests: beside each query and table file lies a script that makes the few rows it needs,
-//! runs the real file and says what is in the lake afterwards.
+//! Golden tests: each query and table file has a script that creates a few rows, runs the file, and
+//! has the expected contents of the lake.
 //!
-//! Besides SQL a script has three statements of its own:
+//! Besides SQL a script has three statements:
 //!
-//! - `LAND`, followed by export lines: lands them, and answers what became of them.
-//! - `INSERT INTO table (columns) VALUES …` puts rows into a declared table; columns not named are
-//!   null.
-//! - `RUN name parameter=value …` runs a query, for all days unless one is given, and answers what
-//!   it published.
+//! - `LAND`, followed by export lines, lands them, and returns counts.
+//! - `INSERT INTO table (columns) VALUES …` adds rows to a declared table. Other columns are null.
+//! - `RUN name parameter=value …` runs a query, for all days by default, and returns what it
+//!   published.
 //!
-//! `make bless` rewrites the answers.
+//! `make bless` rewrites the expected rows.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -29,21 +28,21 @@ use crate::world::{World, queries};
 type Rows = Vec<Vec<String>>;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn queries_and_tables_answer_as_written() {
-    let checks = with_ending("sql").into_iter().map(check);
+async fn query_and_table_files_give_expected_rows() {
+    let checks = files_with_extension("sql").into_iter().map(check);
     let faults = join_all(checks).await.concat();
     assert!(faults.is_empty(), "\n\n{}\n", faults.join("\n\n"));
 }
 
 #[test]
-fn every_script_belongs_to_a_file() {
-    for script in with_ending("slt") {
+fn script_belongs_to_a_file() {
+    for script in files_with_extension("slt") {
         let file = script.with_extension("sql");
         assert!(file.exists(), "{} tests nothing", shown(&script));
     }
 }
 
-/// What the script of `file` expects and did not get.
+/// The failures of the script of `file`.
 async fn check(file: PathBuf) -> Vec<String> {
     let path = file.with_extension("slt");
     let Ok(text) = std::fs::read_to_string(&path) else {
@@ -72,7 +71,7 @@ async fn check(file: PathBuf) -> Vec<String> {
     faults
 }
 
-/// How the outcome of a record differs from what it expects.
+/// The difference between the outcome of a record and the expected one.
 fn fault(record: &Record<'_>, failed: Option<String>, answer: &[String]) -> Option<String> {
     let statement = &record.statement;
     match (&record.expected, failed) {
@@ -90,10 +89,10 @@ fn fault(record: &Record<'_>, failed: Option<String>, answer: &[String]) -> Opti
     }
 }
 
-/// A world that understands the statements of scripts.
+/// Executes the statements of a script in a world.
 struct Golden {
     world: World,
-    /// How often the script has landed lines: each time is a file of its own.
+    /// Number of `LAND` statements so far: each one lands a file of its own.
     landings: usize,
 }
 
@@ -105,7 +104,7 @@ impl Golden {
         }
     }
 
-    /// Executes one record; the error is the whole chain of causes.
+    /// Executes one record. The error has the whole chain of causes.
     async fn execute(&mut self, record: &Record<'_>) -> Result<Rows, String> {
         let statement = record.statement.as_str();
         let word = statement.split_whitespace().next().unwrap_or_default();
@@ -188,7 +187,7 @@ impl Golden {
     }
 }
 
-/// Whether answers are rewritten rather than compared.
+/// Whether expected rows are rewritten instead of compared.
 #[expect(
     clippy::disallowed_methods,
     reason = "it is the test that is configured, not the product"
@@ -197,8 +196,8 @@ fn blesses() -> bool {
     std::env::var_os("ISOBAR_BLESS").is_some()
 }
 
-/// All query files, or scripts, by their ending; there are some.
-fn with_ending(ending: &str) -> Vec<PathBuf> {
+/// All query files, or scripts, by extension. Fails if there are none.
+fn files_with_extension(extension: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut open = vec![queries()];
     while let Some(directory) = open.pop() {
@@ -206,7 +205,7 @@ fn with_ending(ending: &str) -> Vec<PathBuf> {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 open.push(path);
-            } else if path.extension().is_some_and(|found| found == ending) {
+            } else if path.extension().is_some_and(|found| found == extension) {
                 found.push(path);
             }
         }
@@ -214,13 +213,13 @@ fn with_ending(ending: &str) -> Vec<PathBuf> {
     found.sort();
     assert!(
         !found.is_empty(),
-        "no .{ending} below {}",
+        "no .{extension} below {}",
         queries().display()
     );
     found
 }
 
-/// The path as people name it.
+/// The path for failure messages.
 fn shown(path: &Path) -> String {
     let below = path.strip_prefix(queries()).unwrap_or(path);
     format!("queries/{}", below.display())

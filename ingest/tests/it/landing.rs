@@ -1,4 +1,4 @@
-//! Export lines become rows once, whatever they are landed with, after or beside.
+//! Landing of export files, and runs over the landed rows.
 
 use std::collections::BTreeMap;
 
@@ -19,15 +19,15 @@ async fn run(world: &World) -> Report {
     report.expect("run")
 }
 
-/// The rows that a statement answers, one a line.
+/// The rows of a statement, one on each line.
 async fn rows(world: &World, sql: &str) -> String {
     let rows = world.rows(sql).await.expect("rows");
     let lines: Vec<_> = rows.iter().map(|row| row.join(" ")).collect();
     lines.join("\n")
 }
 
-/// An export line of Paris with this temperature, taken by Kafka at this local time; `observed` is
-/// UTC.
+/// An export line of Paris with this temperature. `event_time` is the local time of the message in
+/// Kafka, `observed` that of the weather in UTC.
 fn line(offset: i64, event_time: &str, observed: &str, temp: f64) -> String {
     let observed: chrono::DateTime<chrono::Utc> = observed.parse().expect("an instant");
     let observed = observed.timestamp();
@@ -50,7 +50,7 @@ fn line(offset: i64, event_time: &str, observed: &str, temp: f64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lines_become_rows_of_every_table_once() {
+async fn line_becomes_rows_of_each_table_once() {
     let world = World::new().await;
     let lines = [
         line(1, "2026-01-15 00:05:00", "2026-01-14T23:00:00Z", 3.0),
@@ -102,7 +102,7 @@ async fn lines_become_rows_of_every_table_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_publishes_only_what_changed() {
+async fn run_publishes_changed_partitions_only() {
     let world = World::new().await;
     world.export(
         "a.json",
@@ -157,7 +157,7 @@ async fn a_run_publishes_only_what_changed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn nothing_to_read_leaves_no_trace() {
+async fn landing_without_files_creates_nothing() {
     let world = World::new().await;
     std::fs::create_dir_all(world.exports()).expect("created");
     let empty = world.land(&world.exports()).await.expect_err("empty");

@@ -1,4 +1,4 @@
-//! Dead letters that a mended declaration accepts.
+//! Replay of dead letters by a corrected declaration.
 
 use chrono_tz::Europe::Paris;
 use engine::query::Library;
@@ -14,8 +14,8 @@ const MESSAGE: &str = concat!(
     r#""forecast": {"list": [{"dt": 1768471200, "main": {"temp": 1.5}}, {"dt": 1768474800}]}}"#
 );
 
-/// A line that is good, one too hot, a broken one, and twice one whose temperature is text and
-/// which does not begin with its identity.
+/// A well-formed line, an implausibly hot one, a truncated one, and twice a line whose temperature
+/// is text and which does not begin with its identity.
 fn lines() -> Vec<String> {
     let identity = |offset| {
         format!(
@@ -39,21 +39,21 @@ fn lines() -> Vec<String> {
     ]
 }
 
-/// A world with dead letters by the declarations of the repository, and mended declarations now.
+/// A world with dead letters of the repository's declarations, and with corrected declarations.
 async fn world() -> World {
     let mut world = World::new().await;
     world.export("a.json", &lines());
     let landed = world.land(&world.exports()).await.expect("landed");
     assert_eq!((landed.landed, landed.refused), (1, 4));
-    let mended = world.directory.path().join("queries/tables");
-    std::fs::create_dir_all(&mended).expect("created");
+    let corrected = world.directory.path().join("queries/tables");
+    std::fs::create_dir_all(&corrected).expect("created");
     for file in ["weather.sql", "weather_forecast.sql"] {
         let text = std::fs::read_to_string(queries().join("tables").join(file)).expect("a file");
         let text = text.replace(
             "['temp'] NOT BETWEEN -90 AND 60",
             "['temp'] NOT BETWEEN -90 AND 400",
         );
-        std::fs::write(mended.join(file), text).expect("written");
+        std::fs::write(corrected.join(file), text).expect("written");
     }
     world.library = Library::new(world.directory.path().join("queries"));
     world.declarations = Declarations::load(&world.library, "weather-api", Paris)
@@ -62,7 +62,7 @@ async fn world() -> World {
     world
 }
 
-async fn told(world: &World, sql: &str) -> String {
+async fn rows_as_text(world: &World, sql: &str) -> String {
     let rows = world.rows(sql).await.expect("rows");
     let lines: Vec<_> = rows.iter().map(|row| row.join(" ")).collect();
     lines.join("\n")
@@ -86,11 +86,11 @@ const DEAD_LETTERS: &str = "SELECT line, reason FROM dead_letters ORDER BY line"
 async fn replayed_dead_letter_becomes_rows_and_is_removed() {
     let world = world().await;
     let before = "2 implausible_temperature\n3 invalid_json\n4 wrong_type\n5 wrong_type";
-    assert_eq!(told(&world, DEAD_LETTERS).await, before);
+    assert_eq!(rows_as_text(&world, DEAD_LETTERS).await, before);
     let looked = world.replay(Filter::default(), true).await;
     assert_eq!(counts(&looked), [4, 1, 0, 3]);
     assert_eq!(
-        told(&world, DEAD_LETTERS).await,
+        rows_as_text(&world, DEAD_LETTERS).await,
         before,
         "nothing was changed"
     );
@@ -98,18 +98,18 @@ async fn replayed_dead_letter_becomes_rows_and_is_removed() {
     assert_eq!(counts(&replayed), [4, 1, 0, 3]);
     let rows: Vec<_> = replayed.rows.values().copied().collect();
     assert_eq!(rows, [1, 2], "of weather and weather_forecast");
-    assert_eq!(told(&world, WEATHER).await, "1 3.5 1\n2 285.3 1");
-    assert_eq!(told(&world, DEAD_LETTERS).await, LEFT);
+    assert_eq!(rows_as_text(&world, WEATHER).await, "1 3.5 1\n2 285.3 1");
+    assert_eq!(rows_as_text(&world, DEAD_LETTERS).await, LEFT);
     let again = world.replay(Filter::default(), false).await;
     assert_eq!(counts(&again), [3, 0, 0, 3]);
-    // The older declaration refuses it no more: it has landed.
+    // A landing by the previous declaration skips the message: it has rows.
     let library = Library::new(queries());
     let declarations = Declarations::load(&library, "weather-api", Paris).await;
-    let older = World {
+    let previous = World {
         declarations: declarations.expect("declarations"),
         ..world
     };
-    let landed = older.land(&older.exports()).await.expect("landed");
+    let landed = previous.land(&previous.exports()).await.expect("landed");
     assert_eq!((landed.landed, landed.refused, landed.skipped), (0, 0, 5));
 }
 
@@ -121,16 +121,16 @@ async fn rows_of_killed_replay_are_landed_once() {
     forget_last_commit(&world, "dead_letters");
     let replayed = world.replay(Filter::default(), false).await;
     assert_eq!(counts(&replayed), [4, 0, 1, 3]);
-    assert_eq!(told(&world, WEATHER).await, "1 3.5 1\n2 285.3 1");
-    // And when one of two tables has got its rows: the other is completed.
+    assert_eq!(rows_as_text(&world, WEATHER).await, "1 3.5 1\n2 285.3 1");
+    // A crash between the commits of two tables: the replay completes the other table.
     forget_last_commit(&world, "dead_letters");
     forget_last_commit(&world, "weather_forecast");
     let replayed = world.replay(Filter::default(), false).await;
     assert_eq!(counts(&replayed), [4, 1, 0, 3]);
-    assert_eq!(told(&world, WEATHER).await, "1 3.5 1\n2 285.3 1");
+    assert_eq!(rows_as_text(&world, WEATHER).await, "1 3.5 1\n2 285.3 1");
     let forecasts = "SELECT kafka_offset, count(*) FROM weather_forecast GROUP BY ALL ORDER BY 1";
-    assert_eq!(told(&world, forecasts).await, "1 2\n2 2");
-    assert_eq!(told(&world, DEAD_LETTERS).await, LEFT);
+    assert_eq!(rows_as_text(&world, forecasts).await, "1 2\n2 2");
+    assert_eq!(rows_as_text(&world, DEAD_LETTERS).await, LEFT);
 }
 
 fn forget_last_commit(world: &World, table: &str) {
@@ -162,7 +162,7 @@ async fn dead_letters_are_filtered_counted_and_found() {
         let (_, rows) = list(&world.session, &filter, None).await.expect("listed");
         assert_eq!(count(&rows), expected, "{filter:?}");
         let validated = world.replay(filter, true).await.validated;
-        assert_eq!(validated, expected as u64, "a replay takes the same");
+        assert_eq!(validated, expected as u64, "a replay selects the same");
     };
     let now = chrono::Utc::now();
     check(Filter::default(), 4).await;

@@ -1,6 +1,7 @@
 //! Test scripts beside the query files, in the format of sqllogictest.
 //!
-//! A script is a list of records with a blank line between them. Lines that begin with `#` are comments.
+//! A script is a list of records with a blank line between them. Lines that begin with `#` are
+//! comments.
 //!
 //! ```text
 //! statement ok
@@ -15,7 +16,7 @@
 //! RUN weather/daily_weather_by_city dt=2026-01-16
 //! ```
 //!
-//! This module knows the format and not what statements mean.
+//! This module parses the format, and does not interpret statements.
 
 use std::fmt::Write as _;
 
@@ -28,22 +29,22 @@ pub(crate) struct Script<'a> {
 /// One record with the comments before it.
 #[derive(Debug)]
 pub(crate) struct Record<'a> {
-    /// Where the record begins, from 1.
+    /// Line number of the record, from 1.
     pub(crate) line: usize,
-    /// Everything before the answer, as written.
+    /// Everything before the expected rows, as written.
     head: Vec<&'a str>,
     pub(crate) expected: Expected<'a>,
-    /// What is executed; empty in a record that is only comments.
+    /// The statement; empty in a record that is only comments.
     pub(crate) statement: String,
 }
 
-/// What a statement is expected to do.
+/// The expected outcome of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Expected<'a> {
     /// Nothing is executed: the record is a comment.
     Comment,
     Success,
-    /// An error that says this somewhere.
+    /// An error whose text contains this.
     Failure(&'a str),
     /// These rows, in this order.
     Answer(Vec<&'a str>),
@@ -68,7 +69,8 @@ impl<'a> Script<'a> {
         Ok(Self { records })
     }
 
-    /// The script with these answers, one for each record; records without an answer stay as they are.
+    /// The script with these answers, one for each record; records without an answer stay as they
+    /// are.
     pub(crate) fn with_answers(&self, answers: &[Vec<String>]) -> String {
         let mut text = String::new();
         for (record, answer) in self.records.iter().zip(answers) {
@@ -127,7 +129,7 @@ impl<'a> Record<'a> {
     }
 }
 
-/// `rows` as lines, columns below each other.
+/// `rows` as lines with aligned columns.
 pub(crate) fn aligned(rows: &[Vec<String>]) -> Vec<String> {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
@@ -148,7 +150,7 @@ mod tests {
     use super::{Expected, Script, aligned};
 
     #[test]
-    fn a_script_is_its_records() {
+    fn script_parses_to_records() {
         let text = "# A comment.\n\n# Why.\nstatement ok\nLAND\n{}\n{}\n\nquery\nSELECT 1\n----\n2\n\nstatement error no such\nRUN x\n";
         let script = Script::parse(text).expect("a script");
         let expected: Vec<_> = script
@@ -192,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_stand_below_each_other() {
+    fn columns_are_aligned() {
         let row = |values: [&str; 3]| values.map(str::to_owned).to_vec();
         let rows = [row(["Zürich", "1.5", "a"]), row(["Oslo", "-12.25", ""])];
         assert_eq!(aligned(&rows), ["Zürich  1.5     a", "Oslo    -12.25"]);

@@ -16,8 +16,8 @@ use engine::session::Session;
 use ingest::dead_letters::Filter;
 use ingest::declaration::Declarations;
 use ingest::land::{
-    Counters, Destination, FileLanding, Limits, MemoryBudget, Progress, Replay, ReplaySources,
-    Replayed, from_files, replay,
+    CommitLimits, Destination, FileLanding, LandingCounters, MemoryBudget, Progress, Replay,
+    ReplaySources, Replayed, from_files, replay,
 };
 use ingest::postgres::{PostgresOptions, Protection};
 use ingest::source::kafka::KafkaOptions;
@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-/// A lake, an export directory and what is needed to work on them.
+/// A lake and an export directory, with all that landings and runs need.
 pub(crate) struct World {
     pub(crate) directory: TempDir,
     pub(crate) lake: Arc<Lake>,
@@ -96,13 +96,13 @@ impl World {
             declarations: self.declarations.clone(),
             tables: self.library.root().to_owned(),
             zone: Paris,
-            limits: Limits {
+            limits: CommitLimits {
                 rows_max: 100_000,
                 bytes_max: 64 << 20,
                 interval: Duration::from_secs(60),
             },
             memory: MemoryBudget::default(),
-            counters: Counters::default(),
+            counters: LandingCounters::default(),
         }
     }
 
@@ -136,7 +136,7 @@ impl World {
         runner.run(&query, days, parameters, &|_| ()).await
     }
 
-    /// The rows that a statement answers, each value as text.
+    /// The rows of a statement, each value as text.
     pub(crate) async fn rows(&self, sql: &str) -> Result<Vec<Vec<String>>, engine::Error> {
         let statement = engine::sql::parse_one(sql, "test")?;
         let rows = self.session.query(&statement).await?;

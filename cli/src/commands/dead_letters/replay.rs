@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::bail;
-use ingest::land::{self, Counters, ReplaySources, Replayed};
+use ingest::land::{self, LandingCounters, ReplaySources, Replayed};
 
 use super::escape::printable;
 use super::which::Which;
@@ -49,7 +49,7 @@ impl Replay {
             bar.at(replayed.validated, 0, note);
         };
         let asked = land::Replay {
-            into: destination(app, &lake, Counters::default()).await?,
+            into: destination(app, &lake, LandingCounters::default()).await?,
             sources: ReplaySources {
                 kafka: app.kafka(topic),
                 postgres: app.postgres(),

@@ -12,7 +12,7 @@ use engine::config::FILE_NAME;
 use engine::lake::{Lake, PartitionKey};
 use engine::query::{PartitionSelection, Published, Report};
 use flight_server::Listeners;
-use ingest::land::Counters;
+use ingest::land::LandingCounters;
 
 use crate::app::App;
 use crate::commands::{land, run, serve, sql};
@@ -93,7 +93,7 @@ impl Demo {
             &app.config.kafka.topic,
             place,
             false,
-            Counters::default(),
+            LandingCounters::default(),
             signals.token(),
         );
         let landed = Box::pin(landing).await?;

@@ -1,4 +1,4 @@
-//! Lines of an export file: a message in an envelope that says its identity and its event time.
+//! Decodes lines of an export file: a message in an envelope with its identity and event time.
 
 use std::collections::HashSet;
 use std::ops::Range;
@@ -17,9 +17,9 @@ use chrono::{DateTime, Utc};
 use super::super::event_time;
 use super::{Checked, Columns, DeadLetterContext, Decoded, Origin, plausible, texts};
 use crate::dead_letters::NewDeadLetter;
-use crate::declaration::Topic;
+use crate::declaration::TopicDeclaration;
 use crate::message::{Decoder, envelope};
-use crate::source::files::{Block, Content};
+use crate::source::files::{Content, LineBlock};
 
 #[derive(Clone, Debug)]
 struct Line {
@@ -27,14 +27,14 @@ struct Line {
     text: Range<usize>,
 }
 
-/// What all dead letters of a block have in common.
-struct Source {
+/// The origin that all dead letters of a block share.
+struct BlockOrigin {
     context: DeadLetterContext,
     path: Arc<str>,
     text: Bytes,
 }
 
-impl Source {
+impl BlockOrigin {
     fn origin(&self, line: &Line, identity: Option<(i32, i64)>) -> Origin {
         Origin {
             identity,
@@ -57,8 +57,8 @@ impl Source {
 
 /// Decodes one block of lines.
 pub(crate) fn decode(
-    topic: &Topic,
-    block: Block,
+    topic: &TopicDeclaration,
+    block: LineBlock,
     now: DateTime<Utc>,
 ) -> Result<Decoded, ArrowError> {
     let mut refused = Vec::new();
@@ -131,12 +131,12 @@ pub(crate) fn decode(
 
 /// The text of a block and its lines; a line that was too long to be read whole is refused.
 fn open(
-    topic: &Topic,
-    block: Block,
+    topic: &TopicDeclaration,
+    block: LineBlock,
     now: DateTime<Utc>,
     refused: &mut Vec<NewDeadLetter>,
-) -> (Source, Vec<Line>) {
-    let source = |text| Source {
+) -> (BlockOrigin, Vec<Line>) {
+    let source = |text| BlockOrigin {
         context: DeadLetterContext::new("files", topic, now),
         path: block.path,
         text,
@@ -183,12 +183,12 @@ struct Envelopes {
     offsets: Int64Array,
     event_times: StringArray,
     messages: ArrayRef,
-    /// The messages' own moments, epoch seconds, when the topic says where they stand.
+    /// The messages' own times, epoch seconds, if the declaration names their field.
     observed: Option<Int64Array>,
 }
 
 impl Envelopes {
-    fn new(rows: &StructArray, topic: &Topic) -> Self {
+    fn new(rows: &StructArray, topic: &TopicDeclaration) -> Self {
         let column = |name| {
             let column = rows.column_by_name(name);
             Arc::clone(column.expect("every envelope has this column"))
@@ -247,7 +247,7 @@ impl Envelopes {
     /// The messages to keep, in the columns that tables select from.
     fn batch(
         &self,
-        topic: &Topic,
+        topic: &TopicDeclaration,
         text: &Bytes,
         values: &[Range<usize>],
         checked: &[Checked],

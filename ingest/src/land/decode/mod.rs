@@ -18,7 +18,7 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 
 use crate::dead_letters::NewDeadLetter;
-use crate::declaration::{IDENTITY, Topic, message_columns};
+use crate::declaration::{IDENTITY, TopicDeclaration, message_columns};
 use crate::source::Positions;
 
 /// Limit of clock skew: an event time further ahead of our clock is refused.
@@ -103,7 +103,7 @@ struct DeadLetterContext {
 }
 
 impl DeadLetterContext {
-    fn new(source: &'static str, topic: &Topic, now: DateTime<Utc>) -> Self {
+    fn new(source: &'static str, topic: &TopicDeclaration, now: DateTime<Utc>) -> Self {
         Self {
             source,
             topic: topic.name.as_str().into(),
@@ -130,7 +130,7 @@ type Checked = Result<DateTime<Utc>, (&'static str, String)>;
 
 /// Validates an event time.
 fn plausible(instant: DateTime<Utc>, now: DateTime<Utc>) -> Checked {
-    // No weather was put into Kafka before.
+    // The pipeline is younger than this: an earlier time is a wrong clock.
     let earliest = Utc.with_ymd_and_hms(2000, 1, 1, 0, 0, 0).single();
     if earliest.is_some_and(|earliest| instant < earliest) || instant > now + AHEAD_MAX {
         let detail = format!("event time {instant} is before 2000 or more than a day ahead");
@@ -152,7 +152,7 @@ struct Columns {
 
 impl Columns {
     /// As [`message_columns`].
-    fn into_batch(self, topic: &Topic) -> Result<RecordBatch, ArrowError> {
+    fn into_batch(self, topic: &TopicDeclaration) -> Result<RecordBatch, ArrowError> {
         let topics = std::iter::repeat_n(topic.name.as_str(), self.offsets.len());
         let columns: Vec<ArrayRef> = vec![
             Arc::new(StringArray::from_iter_values(topics)),

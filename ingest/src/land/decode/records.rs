@@ -9,13 +9,13 @@ use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 
 use super::{Checked, Columns, DeadLetterContext, Decoded, Origin, plausible, texts};
-use crate::declaration::Topic;
+use crate::declaration::TopicDeclaration;
 use crate::message::Decoder;
 use crate::source::{Record, Records};
 
 /// Decodes records that were read together.
 pub(crate) fn decode(
-    topic: &Topic,
+    topic: &TopicDeclaration,
     records: &Records,
     now: DateTime<Utc>,
 ) -> Result<Decoded, ArrowError> {

@@ -28,7 +28,7 @@ use super::dedup::{OffsetSet, dedup_mask};
 use super::memory_budget::BudgetShare;
 use super::tables::Tables;
 use crate::dead_letters::{self, Address, DeadLetter, Filter};
-use crate::declaration::Topic;
+use crate::declaration::TopicDeclaration;
 use crate::error::Error;
 use crate::source::Positions;
 
@@ -134,13 +134,13 @@ struct Target {
 /// A dead letter, and its row number in the data file that is being read.
 struct FileRow {
     row: u32,
-    letter: DeadLetter,
+    dead_letter: DeadLetter,
 }
 
 impl<'a> Attempt<'a> {
     async fn begin(
         replay: &'a Replay,
-        topic: &Arc<Topic>,
+        topic: &Arc<TopicDeclaration>,
         filter: &'a Filter,
         mut dead_letters: Table,
     ) -> Result<Self, Error> {
@@ -224,9 +224,9 @@ impl<'a> Attempt<'a> {
             let rows = (first..first + count).zip(mask.iter());
             let chosen = rows.filter(|(_, is_chosen)| *is_chosen == Some(true));
             let batch = filtered(&batch, &mask)?;
-            for ((row, _), letter) in chosen.zip(DeadLetter::read(&batch)) {
-                bytes += letter.value.len();
-                chunk.push(FileRow { row, letter });
+            for ((row, _), dead_letter) in chosen.zip(DeadLetter::read(&batch)) {
+                bytes += dead_letter.value.len();
+                chunk.push(FileRow { row, dead_letter });
             }
             first += count;
             if chunk.len() >= CHUNK_DEAD_LETTERS || bytes >= CHUNK_BYTES {
@@ -249,11 +249,11 @@ impl<'a> Attempt<'a> {
         if chunk.is_empty() {
             return Ok(());
         }
-        let letters: Vec<_> = chunk.iter().map(|row| &row.letter).collect();
-        let ValidatedChunk { validity, rows } = self.validator.validate(&letters).await?;
+        let dead_letters: Vec<_> = chunk.iter().map(|row| &row.dead_letter).collect();
+        let ValidatedChunk { validity, rows } = self.validator.validate(&dead_letters).await?;
         self.replayed.validated += chunk.len() as u64;
         let mut well_formed = 0;
-        for (FileRow { row, letter }, validity) in chunk.iter().zip(validity) {
+        for (FileRow { row, dead_letter }, validity) in chunk.iter().zip(validity) {
             match validity {
                 Validity::WellFormed => {
                     well_formed += 1;
@@ -261,12 +261,12 @@ impl<'a> Attempt<'a> {
                 }
                 Validity::Malformed => self.replayed.malformed += 1,
                 // The message has landed from another source, so the dead letter is settled.
-                Validity::Unknown(_) if self.has_rows(letter) => {
+                Validity::Unknown(_) if self.has_rows(dead_letter) => {
                     well_formed += 1;
                     removed.insert(u64::from(*row));
                 }
                 Validity::Unknown(why) => {
-                    let address = letter.address();
+                    let address = dead_letter.address();
                     self.replayed.not_validated.push((address, why));
                 }
             }
@@ -278,7 +278,9 @@ impl<'a> Attempt<'a> {
         self.replayed.landed += landed;
         self.replayed.present += well_formed - landed.min(well_formed);
         if let Some(target) = &mut self.target {
-            let bytes = letters.iter().map(|letter| letter.value.len() as u64);
+            let bytes = dead_letters
+                .iter()
+                .map(|dead_letter| dead_letter.value.len() as u64);
             target.buffer.add_bytes(bytes.sum());
             if target.buffer.should_commit(&self.replay.into.limits) {
                 target.commit().await?;
@@ -287,13 +289,13 @@ impl<'a> Attempt<'a> {
         Ok(())
     }
 
-    fn has_rows(&self, letter: &DeadLetter) -> bool {
+    fn has_rows(&self, dead_letter: &DeadLetter) -> bool {
         let has = |identity| {
             self.landed
                 .iter()
                 .any(|landed| landed.contains_single(identity))
         };
-        letter.identity.is_some_and(has)
+        dead_letter.identity.is_some_and(has)
     }
 
     /// Adds the rows that the tables lack to the buffer, and returns the number of their messages.

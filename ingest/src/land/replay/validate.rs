@@ -17,12 +17,12 @@ use super::super::decode::{self, Decoded};
 use super::super::tables::{halves, recorded_id};
 use super::super::transform::Transform;
 use crate::dead_letters::{self, DeadLetter, NewDeadLetter};
-use crate::declaration::Topic;
+use crate::declaration::TopicDeclaration;
 use crate::error::Error;
 use crate::message::Decoder;
 use crate::postgres::PostgresOptions;
-use crate::source::files::{Block, Content};
-use crate::source::kafka::{self, Connection, Extent, KafkaOptions};
+use crate::source::files::{Content, LineBlock};
+use crate::source::kafka::{self, Connection, KafkaOptions, Watermarks};
 use crate::source::{Offsets, Record, Records, postgres};
 
 /// Reason of messages without a time in Kafka, of which `consume` makes no rows.
@@ -51,7 +51,7 @@ pub(super) struct ValidatedChunk {
 
 /// Validates dead letters of one topic.
 pub(super) struct DeadLetterValidator {
-    topic: Arc<Topic>,
+    topic: Arc<TopicDeclaration>,
     transform: Transform,
     sources: ReplaySources,
     /// Id of the topic that the dead letters belong to.
@@ -75,18 +75,18 @@ pub struct ReplaySources {
 enum Kafka {
     There {
         connection: Connection,
-        extents: BTreeMap<i32, Extent>,
+        watermarks: BTreeMap<i32, Watermarks>,
     },
     /// It is not the topic of the dead letters; the text says why.
     Another(&'static str),
 }
 
 /// Results so far, by index of the dead letter.
-type Found = HashMap<usize, Validity>;
+type Validities = HashMap<usize, Validity>;
 
 impl DeadLetterValidator {
     pub(super) async fn new(
-        topic: &Arc<Topic>,
+        topic: &Arc<TopicDeclaration>,
         sources: &ReplaySources,
         dead_letters: &Table,
     ) -> Result<Self, Error> {
@@ -102,22 +102,22 @@ impl DeadLetterValidator {
 
     pub(super) async fn validate(
         &mut self,
-        letters: &[&DeadLetter],
+        dead_letters: &[&DeadLetter],
     ) -> Result<ValidatedChunk, Error> {
-        let mut found = Found::new();
+        let mut found = Validities::new();
         let (mut lines, mut records, mut table_rows) = (Vec::new(), Vec::new(), Vec::new());
-        for (index, letter) in letters.iter().enumerate() {
-            match letter.source.as_str() {
-                "files" if is_line(letter) => lines.push((index, *letter)),
-                "kafka" if self.may_be_message(letter) => records.push((index, *letter)),
-                "postgres" if letter.reason != NO_TIME && self.may_be_message(letter) => {
-                    table_rows.push((index, *letter))
+        for (index, dead_letter) in dead_letters.iter().enumerate() {
+            match dead_letter.source.as_str() {
+                "files" if is_line(dead_letter) => lines.push((index, *dead_letter)),
+                "kafka" if self.may_be_message(dead_letter) => records.push((index, *dead_letter)),
+                "postgres" if dead_letter.reason != NO_TIME && self.may_be_message(dead_letter) => {
+                    table_rows.push((index, *dead_letter))
                 }
                 "files" | "kafka" | "postgres" => {
                     found.insert(index, Validity::Malformed);
                 }
                 other => {
-                    let why = format!("letters of source \"{other}\" cannot be replayed");
+                    let why = format!("dead letters of source \"{other}\" cannot be replayed");
                     found.insert(index, Validity::Unknown(why));
                 }
             }
@@ -138,7 +138,7 @@ impl DeadLetterValidator {
             let validated = self.validate_records("PostgreSQL", reread, &table_rows, &mut found);
             rows.extend(validated.await?);
         }
-        let validity = (0..letters.len()).map(|index| {
+        let validity = (0..dead_letters.len()).map(|index| {
             let validity = found.remove(&index);
             validity.expect("every dead letter is validated by its source")
         });
@@ -149,9 +149,9 @@ impl DeadLetterValidator {
     }
 
     /// Whether the value is well-formed, so that it pays to read the record again.
-    fn may_be_message(&self, letter: &DeadLetter) -> bool {
+    fn may_be_message(&self, dead_letter: &DeadLetter) -> bool {
         let mut decoder = Decoder::new(&self.topic.shape);
-        letter.reason != CUT && decoder.push(&letter.value).is_ok()
+        dead_letter.reason != CUT && decoder.push(&dead_letter.value).is_ok()
     }
 
     /// Validates lines. A block decodes each identity once, so a line with the identity of an
@@ -159,7 +159,7 @@ impl DeadLetterValidator {
     async fn validate_lines(
         &self,
         lines: &mut Vec<(usize, &DeadLetter)>,
-        found: &mut Found,
+        found: &mut Validities,
     ) -> Result<Vec<Vec<RecordBatch>>, Error> {
         let decoded = decode::lines::decode(&self.topic, block(lines), Utc::now());
         let decoded = decoded.map_err(|source| encode_failed(source.into()))?;
@@ -170,17 +170,17 @@ impl DeadLetterValidator {
             .refused
             .iter()
             .chain(&refused)
-            .filter_map(|letter| letter.place.as_ref())
+            .filter_map(|dead_letter| dead_letter.place.as_ref())
             .map(|(_, line)| index_of(*line))
             .collect();
         let mut rest = Vec::new();
-        for (line, (index, letter)) in std::mem::take(lines).into_iter().enumerate() {
+        for (line, (index, dead_letter)) in std::mem::take(lines).into_iter().enumerate() {
             if refused.contains(&line) {
                 found.insert(index, Validity::Malformed);
             } else if kept.contains(&line) {
                 found.insert(index, Validity::WellFormed);
             } else {
-                rest.push((index, letter));
+                rest.push((index, dead_letter));
             }
         }
         *lines = rest;
@@ -192,15 +192,15 @@ impl DeadLetterValidator {
         &self,
         holder: &str,
         reread: Result<Records, &'static str>,
-        letters: &[(usize, &DeadLetter)],
-        found: &mut Found,
+        dead_letters: &[(usize, &DeadLetter)],
+        found: &mut Validities,
     ) -> Result<Option<Vec<Vec<RecordBatch>>>, Error> {
         let records = match reread {
             Ok(records) => records,
             Err(why) => {
                 let unknown =
                     |(index, _): &(usize, &DeadLetter)| (*index, Validity::Unknown(why.to_owned()));
-                found.extend(letters.iter().map(unknown));
+                found.extend(dead_letters.iter().map(unknown));
                 return Ok(None);
             }
         };
@@ -210,8 +210,8 @@ impl DeadLetterValidator {
             .map(|record| ((record.partition, record.offset), record.clone()))
             .collect();
         let mut same = HashMap::new();
-        for (index, letter) in letters {
-            let record = letter
+        for (index, dead_letter) in dead_letters {
+            let record = dead_letter
                 .identity
                 .and_then(|identity| by_identity.get(&identity));
             let value = |record: &Record| {
@@ -225,7 +225,7 @@ impl DeadLetterValidator {
                     );
                     found.insert(*index, Validity::Unknown(why));
                 }
-                Some(record) if value(record) != letter.value => {
+                Some(record) if value(record) != dead_letter.value => {
                     let why = format!("{holder} holds another message at this offset");
                     found.insert(*index, Validity::Unknown(why));
                 }
@@ -246,7 +246,7 @@ impl DeadLetterValidator {
         let decoded = decoded.map_err(|source| encode_failed(source.into()))?;
         let (rows, refused) = self.rows(&decoded).await;
         let identities = decoded.refused.iter().chain(&refused);
-        for identity in identities.filter_map(|letter| letter.identity) {
+        for identity in identities.filter_map(|dead_letter| dead_letter.identity) {
             if let Some(index) = same.get(&identity) {
                 found.insert(*index, Validity::Malformed);
             }
@@ -271,11 +271,11 @@ impl DeadLetterValidator {
         if self.kafka.is_none() {
             self.kafka = Some(self.connect().await?);
         }
-        let (connection, extents) = match &self.kafka {
+        let (connection, watermarks) = match &self.kafka {
             Some(Kafka::There {
                 connection,
-                extents,
-            }) => (connection.clone(), extents.clone()),
+                watermarks,
+            }) => (connection.clone(), watermarks.clone()),
             Some(Kafka::Another(why)) => return Ok(Err(*why)),
             None => unreachable!("it was connected just now"),
         };
@@ -283,7 +283,7 @@ impl DeadLetterValidator {
         let stop = CancellationToken::new();
         let _stop = stop.clone().drop_guard();
         let reading = tokio::task::spawn_blocking(move || {
-            kafka::reread(&connection, &offsets, &extents, &stop)
+            kafka::reread(&connection, &offsets, &watermarks, &stop)
         });
         Ok(Ok(reading.await.map_err(Error::Task)??))
     }
@@ -314,37 +314,40 @@ impl DeadLetterValidator {
             ));
         }
         Ok(Kafka::There {
-            extents: connection.extents().await?,
+            watermarks: connection.watermarks().await?,
             connection,
         })
     }
 }
 
-fn offsets_of(letters: &[(usize, &DeadLetter)]) -> Offsets {
+fn offsets_of(dead_letters: &[(usize, &DeadLetter)]) -> Offsets {
     let mut offsets = Offsets::new();
-    for (partition, offset) in letters.iter().filter_map(|(_, letter)| letter.identity) {
+    for (partition, offset) in dead_letters
+        .iter()
+        .filter_map(|(_, dead_letter)| dead_letter.identity)
+    {
         offsets.entry(partition).or_default().insert(offset);
     }
     offsets
 }
 
 /// Whether the dead letter holds exactly one whole line.
-fn is_line(letter: &DeadLetter) -> bool {
-    letter.reason != CUT && !letter.value.contains(&b'\n')
+fn is_line(dead_letter: &DeadLetter) -> bool {
+    dead_letter.reason != CUT && !dead_letter.value.contains(&b'\n')
 }
 
 /// The dead letters as lines of one file: a line number is the index of a dead letter.
-fn block(letters: &[(usize, &DeadLetter)]) -> Block {
-    let bytes: usize = letters
+fn block(dead_letters: &[(usize, &DeadLetter)]) -> LineBlock {
+    let bytes: usize = dead_letters
         .iter()
-        .map(|(_, letter)| letter.value.len() + 1)
+        .map(|(_, dead_letter)| dead_letter.value.len() + 1)
         .sum();
     let mut text = BytesMut::with_capacity(bytes);
-    for (_, letter) in letters {
-        text.put_slice(&letter.value);
+    for (_, dead_letter) in dead_letters {
+        text.put_slice(&dead_letter.value);
         text.put_u8(b'\n');
     }
-    Block {
+    LineBlock {
         path: Arc::from(""),
         first_line: 0,
         content: Content::Lines(text.freeze()),

@@ -1,4 +1,4 @@
-//! Messages made to do harm: each must be validated in time proportional to its size.
+//! Hostile messages: each must be validated in time proportional to its size.
 
 use super::{reason, shape};
 use crate::message::{Decoder, Reason, Shape};
@@ -15,7 +15,7 @@ fn check(message: &str, expected: Option<Reason>) {
 }
 
 #[test]
-fn nesting_without_end() {
+fn endless_nesting_is_refused() {
     let size = 100_000;
     check(&"[".repeat(size), Some(Reason::TooDeep));
     check(&"{\"x\":".repeat(size), Some(Reason::TooDeep));
@@ -30,7 +30,7 @@ fn nesting_without_end() {
 }
 
 #[test]
-fn a_million_keys() {
+fn million_keys_are_checked_in_linear_time() {
     let keys = |name: &dyn Fn(usize) -> String| {
         let members: Vec<String> = (0..1_000_000)
             .map(|n| format!("\"{}\":0", name(n)))
@@ -43,7 +43,7 @@ fn a_million_keys() {
         &format!("{{{plain},\"key 0\":0}}"),
         Some(Reason::DuplicateKey),
     );
-    // All with one fingerprint.
+    // All keys have the same fingerprint.
     let alike = keys(&|n| format!("01234567{n:07}01234567"));
     check(&format!("{{\"x\":{{{alike}}}}}"), None);
     check(
@@ -53,7 +53,7 @@ fn a_million_keys() {
 }
 
 #[test]
-fn numbers_of_a_megabyte() {
+fn numbers_of_a_megabyte_are_decoded_exactly() {
     let zeros = "0".repeat(1_000_000);
     let one =
         |number: &str| format!("{{\"c\":{{\"d\":{number}}},\"x\":{number},\"b\":[{number}]}}");
@@ -62,7 +62,7 @@ fn numbers_of_a_megabyte() {
     check(&one(&format!("1e{zeros}")), None);
     check(&one(&format!("1e{zeros}3")), None);
     check(&one(&format!("1e1{zeros}")), Some(Reason::NumberOutOfRange));
-    // Exponents of any size are counted: these are all one.
+    // Exponents of any size are exact: these numbers are all 1.
     check(&one(&format!("1{zeros}e-1000000")), None);
     check(&one(&format!("0.{}1e1000000", &zeros[1..])), None);
     check(&one(&format!("1.{zeros}")), None);
@@ -72,7 +72,7 @@ fn numbers_of_a_megabyte() {
 }
 
 #[test]
-fn long_strings_and_lists() {
+fn long_strings_and_lists_are_bounded() {
     let size = 3_000_000;
     check(
         &format!("{{\"x\":\"{}", "a".repeat(size)),
@@ -93,7 +93,7 @@ fn long_strings_and_lists() {
 }
 
 #[test]
-fn a_hostile_message_leaves_nothing_behind() {
+fn refused_message_leaves_no_rows() {
     let shape = shape("a = 'text'\nb = ['double']");
     let mut decoder = Decoder::new(&shape);
     let before = decoder.bytes();
@@ -107,7 +107,7 @@ fn a_hostile_message_leaves_nothing_behind() {
 }
 
 #[test]
-fn every_truncation_is_refused() {
+fn truncated_message_is_refused() {
     let message = r#" {"weather": {"main": {"temp": -1.5e0, "x": [true, null, {"y\u00e9": "\ud83d\ude00 é"}]}}, "list": [{"aqi": 1}, {}], "z": {}}"#;
     for shape in [
         Shape::default(),

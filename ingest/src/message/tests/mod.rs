@@ -16,7 +16,7 @@ fn shape(declaration: &str) -> Shape {
         .expect("the declaration is a shape")
 }
 
-/// The only message that a new decoder is given, as its row or as its refusal.
+/// Decodes one message with a new decoder. Returns its row or its refusal.
 fn decode(shape: &Shape, message: &[u8]) -> String {
     let mut decoder = Decoder::new(shape);
     match decoder.push(message) {

@@ -1,9 +1,9 @@
-//! An oracle for what a message means: `serde_json` reads it, and a few plain rules validate the
+//! An oracle for the decoder: `serde_json` reads a message, and a few plain rules validate the
 //! result.
 //!
-//! `serde_json` alone is laxer than the decoder: it takes duplicate keys (here they are seen,
-//! because members are kept as a list), 128 levels, strings of any length, and numbers that vanish
-//! to zero.
+//! `serde_json` alone is laxer than the decoder: it accepts duplicate keys (found here, because
+//! members are kept as a list), 128 levels, strings of any length, and numbers that underflow to
+//! zero.
 
 use std::fmt;
 
@@ -63,7 +63,7 @@ impl Node {
     }
 }
 
-/// Whether every declared field of the message holds what is declared.
+/// Whether the value of every declared field has its declared type.
 pub(super) fn message_fits(shape: &Shape, message: &Node) -> bool {
     let fields = &mut shape.fields.iter();
     matches!(message, Node::Object(_))
@@ -86,7 +86,7 @@ fn fits(declared: &Declared, node: Option<&Node>) -> bool {
     }
 }
 
-/// Fails unless the row of the array is what the message says.
+/// Asserts that the row holds the values of the message.
 pub(super) fn assert_row(shape: &Shape, rows: &dyn Array, row: usize, message: &Node) {
     let rows = rows.as_struct();
     for ((name, declared), column) in shape.fields.iter().zip(rows.columns()) {
@@ -109,7 +109,7 @@ fn assert_value(declared: &Declared, column: &dyn Array, row: usize, node: &Node
         }
         (Kind::Double, Node::Number(value, _)) => {
             // Without its feature `float_roundtrip`, serde_json may miss the nearest double.
-            // That the decoder never does is tested with the numbers.
+            // The tests of numbers show that the decoder never does.
             let found = column.as_primitive::<Float64Type>().value(row);
             assert!(
                 (found - value).abs() <= value.abs() * 4.0 * f64::EPSILON,

@@ -1,5 +1,5 @@
-//! Random messages, sound and damaged, always the same ones: the decoder must agree with the oracle
-//! on each, and what it refuses must leave no trace.
+//! Random messages, valid and damaged, from a fixed seed. The decoder must agree with the oracle on
+//! each, and a refused message must leave no trace.
 
 use arrow::array::{Array, ArrayData, StructArray};
 
@@ -28,28 +28,28 @@ l = [["text"]]
 "#;
 
 #[test]
-fn the_oracle_agrees() {
+fn decoder_agrees_with_oracle_on_random_messages() {
     for (seed, shape) in [
         (1, shape(DECLARED)),
         (2, Shape::default()),
         (3, shape("j = 'json'\no = {}")),
     ] {
         let mut random = Random(seed);
-        let mut judged = [0; 2];
+        let mut counts = [0; 2];
         for _ in 0..200 {
             let messages: Vec<Vec<u8>> = (0..64).map(|_| message(&mut random, &shape)).collect();
             for accepted in check(&shape, &messages) {
-                judged[usize::from(accepted)] += 1;
+                counts[usize::from(accepted)] += 1;
             }
         }
         assert!(
-            judged.iter().all(|&count| count > 2_000),
-            "{judged:?} refused and accepted"
+            counts.iter().all(|&count| count > 2_000),
+            "{counts:?} refused and accepted"
         );
     }
 }
 
-/// Decodes the messages into one batch, and tells which were accepted.
+/// Decodes the messages into one batch, and returns whether each was accepted.
 fn check(shape: &Shape, messages: &[Vec<u8>]) -> Vec<bool> {
     let (mut all, mut only_accepted) = (Decoder::new(shape), Decoder::new(shape));
     let mut nodes = Vec::new();
@@ -93,7 +93,7 @@ fn check(shape: &Shape, messages: &[Vec<u8>]) -> Vec<bool> {
     accepted
 }
 
-/// Every byte that an array is made of.
+/// All buffers of an array.
 fn buffers(rows: &StructArray) -> Vec<Vec<u8>> {
     fn collect(data: &ArrayData, buffers: &mut Vec<Vec<u8>>) {
         buffers.extend(data.nulls().map(|nulls| nulls.buffer().to_vec()));
@@ -107,7 +107,7 @@ fn buffers(rows: &StructArray) -> Vec<Vec<u8>> {
     all
 }
 
-/// A small generator of its own keeps the messages the same for ever.
+/// A generator of our own, so that an upgrade of a library does not change the messages.
 struct Random(u64);
 
 impl Random {
@@ -171,7 +171,7 @@ fn damage(random: &mut Random, bytes: &mut Vec<u8>) {
     }
 }
 
-/// An object that mostly holds what is declared, in any order.
+/// An object, mostly with the declared fields, in any order.
 fn object(random: &mut Random, text: &mut String, shape: &Shape, depth: usize) {
     let mut members: Vec<Option<(&String, &Declared)>> = shape.fields.iter().map(Some).collect();
     members.retain(|member| {
@@ -216,7 +216,7 @@ fn colon(random: &mut Random, text: &mut String) {
     blank(random, text);
 }
 
-/// Long enough that most objects have no key twice, and with declared names among them.
+/// Mostly long keys, so that duplicates are rare, and sometimes declared names.
 fn undeclared_key(random: &mut Random, text: &mut String) {
     let key = match random.below(40) {
         0 => "i".to_owned(),
@@ -274,7 +274,7 @@ fn any(random: &mut Random, text: &mut String, depth: usize) {
     }
 }
 
-/// A whole number, in one of the ways to write it.
+/// An integer in a random notation.
 fn integer(random: &mut Random, text: &mut String) {
     digits(random, text);
     text.push_str(random.pick(&["", "", "", "", ".0", ".000", "e0", "e3", "E+2", "00e-2"]));
@@ -316,7 +316,7 @@ fn words(random: &mut Random, text: &mut String) {
     string(random, text, &word);
 }
 
-/// The string in quotes, each character as itself or as an escape.
+/// The string in quotes; each character is literal or escaped.
 fn string(random: &mut Random, text: &mut String, content: &str) {
     text.push('"');
     for char in content.chars() {

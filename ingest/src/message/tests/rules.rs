@@ -1,12 +1,12 @@
-//! One table for each rule of what is malformed and of what a declared field holds.
+//! One table of cases for each validation rule, and for the values of declared fields.
 
 use arrow::array::Array;
 
 use super::{decode, reason, row, shape};
 use crate::message::{Decoder, Reason, Shape};
 
-/// Whether the decoder refuses the message for the reason, alike when a table reads the value and
-/// when none does.
+/// Asserts the reason of the refusal, both for a value that a table reads and for one that none
+/// reads.
 fn check_value(value: &str, expected: Option<Reason>) {
     let message = format!("{{\"a\": {value}}}");
     for declaration in ["", "a = 'json'"] {
@@ -40,7 +40,7 @@ const BROKEN: &[&str] = &[
 ];
 
 #[test]
-fn grammar() {
+fn value_follows_grammar_of_rfc_8259() {
     for value in SOUND {
         check_value(value, None);
     }
@@ -50,7 +50,7 @@ fn grammar() {
 }
 
 #[test]
-fn messages() {
+fn message_is_one_json_object() {
     let check = |message: &[u8], expected: Option<Reason>| {
         let shown = String::from_utf8_lossy(message);
         assert_eq!(reason(&Shape::default(), message), expected, "{shown}");
@@ -62,7 +62,7 @@ fn messages() {
     for other in ["42", "-0", "true", "null", "\"\"", "\"{}\"", "[]", "[{}]"] {
         check(other.as_bytes(), Some(Reason::NotAnObject));
     }
-    // What is no JSON is said to be that, not to be another type.
+    // Malformed JSON takes precedence over a wrong type as the reason.
     for broken in [
         "4x2", "[1", "[{}}", "\"", "nul", "<html>", "{", "}", "{{}}", "\u{0}", "\u{0}{}",
     ] {
@@ -108,7 +108,7 @@ fn messages() {
 }
 
 #[test]
-fn lone_surrogates() {
+fn lone_surrogate_is_refused() {
     let lone = [
         r"\ud83d",
         r"\ud83dis",
@@ -147,7 +147,7 @@ fn lone_surrogates() {
 }
 
 #[test]
-fn duplicate_keys() {
+fn duplicate_key_is_refused() {
     let duplicate = Some(Reason::DuplicateKey);
     check_value(r#"{"b":1,"b":1}"#, duplicate);
     check_value(r#"{"b":1,"c":2,"d":3,"b":4}"#, duplicate);
@@ -159,8 +159,8 @@ fn duplicate_keys() {
     check_value(r#"{"b":{"c":1},"c":{"b":1,"c":1}}"#, None);
     check_value(r#"[{"b":1},{"b":1}]"#, None);
     check_value(r#"{"b":1,"B":1,"b ":1,"b\u0000":1,"\\u0062":1}"#, None);
-    // Equal in length, in their first and in their last eight bytes, so only their texts tell them
-    // apart.
+    // Equal in length, first and last eight bytes, so only a comparison of the texts distinguishes
+    // them.
     check_value(r#"{"01234567a01234567":1,"01234567b01234567":1}"#, None);
     check_value(
         r#"{"01234567a01234567":1,"01234567b01234567":1,"01234567a01234567":1}"#,
@@ -201,14 +201,14 @@ fn duplicate_keys() {
 }
 
 #[test]
-fn depth() {
+fn nesting_beyond_64_levels_is_refused() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}"), ("[[{\"b\":[", "]}]]")] {
         let levels = open.matches(['[', '{']).count();
         let nested = |depth: usize| {
             let times = depth / levels;
             format!("{}1{}", open.repeat(times), close.repeat(times))
         };
-        // The message itself is one level, so these values reach 61, 65 and far more.
+        // The message itself is one level: these values reach 61, 65 and many more levels.
         check_value(&nested(60), None);
         check_value(&nested(64), Some(Reason::TooDeep));
         check_value(&nested(20_000), Some(Reason::TooDeep));
@@ -234,7 +234,7 @@ fn depth() {
 }
 
 #[test]
-fn numbers_in_range() {
+fn number_out_of_range_is_refused() {
     for value in [
         "1e308",
         "-1.7976931348623157e308",
@@ -269,7 +269,7 @@ fn numbers_in_range() {
 }
 
 #[test]
-fn string_lengths() {
+fn string_beyond_64_kib_is_refused() {
     let limit = 64 * 1024;
     let cases = [
         ("a".repeat(limit), None),
@@ -307,7 +307,7 @@ fn string_lengths() {
 }
 
 #[test]
-fn scalars() {
+fn scalar_decodes_to_its_declared_type() {
     let all = "b = 'boolean'\nd = 'double'\ni = 'bigint'\nj = 'json'\nt = 'text'";
     check(all, "{}", "{b: , d: , i: , j: , t: }");
     check(
@@ -354,7 +354,7 @@ fn scalars() {
 }
 
 #[test]
-fn wrong_types() {
+fn value_of_another_type_is_refused() {
     let values = ["true", "1.5", "7", "\"7\"", "\"\"", "[]", "{}"];
     for (kind, fitting) in [
         ("'boolean'", &["true"][..]),
@@ -394,7 +394,7 @@ fn wrong_types() {
 }
 
 #[test]
-fn objects_and_lists() {
+fn objects_and_lists_decode_to_structs_and_lists() {
     let declared = "[a]\nb.c = 'bigint'\nd = 'text'\n[[e]]\nf = 'bigint'\ng = ['text']";
     check(declared, "{}", "{a: , e: }");
     check(declared, r#"{"a":{},"e":[]}"#, "{a: {b: , d: }, e: []}");
@@ -413,7 +413,7 @@ fn objects_and_lists() {
 }
 
 #[test]
-fn required_fields() {
+fn missing_or_null_required_field_is_refused() {
     let missing = Some(Reason::MissingField);
     let null = Some(Reason::NullField);
     let weather = "weather.main.temp = 'double not null'\nweather.rain.1h = 'double'";
@@ -457,7 +457,7 @@ fn required_fields() {
 }
 
 #[test]
-fn refusals_name_the_field() {
+fn refusal_names_the_field() {
     let declared = "weather.main.temp = 'double not null'\n[[list]]\naqi = 'bigint not null'\n'odd name' = 'text'";
     check(declared, "", "empty: byte 0: nothing but white space");
     check(
@@ -498,7 +498,7 @@ fn refusals_name_the_field() {
 }
 
 #[test]
-fn refusals_name_the_place() {
+fn refusal_names_the_offset() {
     check(
         "",
         r#"{"x y":[{"a\nb":1e999}]}"#,
@@ -542,7 +542,7 @@ fn refusals_name_the_place() {
 }
 
 #[test]
-fn refusals_are_short() {
+fn refusal_detail_is_bounded() {
     let long = "é\u{202e}\"".escape_debug().to_string().repeat(10_000);
     let deep = |key: &str| format!("{}nope", format!("{{\"{key}\":").repeat(60));
     let many = deep("a-key-that-is-neither-long-nor-short");
@@ -574,7 +574,7 @@ fn refusals_are_short() {
 }
 
 #[test]
-fn captured_fields() {
+fn captured_field_is_returned_as_range() {
     let check = |message: &str, expected: &str| {
         let mut decoder = Decoder::capturing(&shape("a = 'bigint'\nvalue.b = 'bigint'"), "value");
         let captured = decoder.push(message.as_bytes()).expect("well formed");
@@ -595,7 +595,7 @@ fn captured_fields() {
     check(r#"{"v\u0061lue":{"b":1}}"#, r#"{"b":1}"#);
     check(r#"{"value":null}"#, "null");
 
-    // Levels are counted from the captured value, as if it had come without its envelope.
+    // Nesting counts from the captured value, as for a message without an envelope.
     let deep = |depth: usize| format!("{{\"x\":{}{}}}", "[".repeat(depth), "]".repeat(depth));
     let mut decoder = Decoder::capturing(&shape("value.b = 'bigint'"), "value");
     for (depth, expected) in [(63, None), (64, Some(Reason::TooDeep))] {
@@ -607,7 +607,7 @@ fn captured_fields() {
 }
 
 #[test]
-fn batches() {
+fn batch_has_rows_of_accepted_messages_only() {
     let mut decoder = Decoder::new(&shape("a = 'bigint'\nb = ['text']\nc.d = 'boolean'"));
     let empty = decoder.finish();
     assert_eq!((empty.len(), decoder.is_empty()), (0, true));

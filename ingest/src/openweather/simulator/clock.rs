@@ -1,14 +1,14 @@
-//! The time it is in a simulation.
+//! The clock of a simulation.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use chrono::{DateTime, Utc};
 
-/// A clock that stands still until it is set; clones show the same time.
+/// A clock that changes only when it is set. Clones share the time.
 #[derive(Debug, Clone)]
 pub struct SimulatedClock {
-    /// UTC epoch seconds, the API's resolution.
+    /// UTC epoch seconds, the resolution of the API.
     seconds: Arc<AtomicI64>,
 }
 

@@ -1,4 +1,4 @@
-//! The API's condition codes and their words.
+//! Condition codes of the API, and their texts.
 
 use serde::Serialize;
 
@@ -22,7 +22,7 @@ const MIST: Row = (701, "Mist", "mist", "brume", "50");
 const FOG: Row = (741, "Fog", "fog", "brouillard", "50");
 const SLEET: Row = (616, "Snow", "rain and snow", "pluie et neige", "13");
 
-/// By the rate that they reach, mm/h; the last row has no end.
+/// By the upper limit of the rate, mm/h. The last row has none.
 const RAIN: [(f64, Row); 4] = [
     (
         0.2,
@@ -52,7 +52,7 @@ const SNOW: [(f64, Row); 3] = [
         (602, "Snow", "heavy snow", "fortes chutes de neige", "13"),
     ),
 ];
-/// By the share of the sky that is covered, %.
+/// By the upper limit of the cloud cover, %.
 const SKY: [(f64, Row); 5] = [
     (11.0, (800, "Clear", "clear sky", "ciel dégagé", "01")),
     (25.0, (801, "Clouds", "few clouds", "peu nuageux", "02")),
@@ -73,7 +73,7 @@ const SKY: [(f64, Row); 5] = [
     ),
 ];
 
-/// What the sky does, the main thing first: mist joins rain and snow.
+/// The conditions, the main one first. Mist may accompany rain and snow.
 pub(crate) fn conditions(air: &Air, language: Language) -> Vec<Condition> {
     let is_misty = air.visibility < 5_000.0;
     let falling = falling(air);

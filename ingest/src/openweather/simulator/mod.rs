@@ -1,9 +1,10 @@
-//! A stand-in for the OpenWeather API: same endpoints, bodies and errors, but a pure function of
-//! seed, place and instant, so that a demo needs neither key nor network and a test can foretell
-//! what it reads.
+//! A simulator of the OpenWeather API, with the same endpoints, bodies and errors. A response is a
+//! pure function of seed, place and instant, so that a demo needs neither key nor network, and a
+//! test can predict the values.
 //!
-//! `places` are where, `model` is the weather there, `bodies` is how the API writes it, and
-//! `server` is HTTP. It simulates no failures; tests that need them stand something in between.
+//! `places` has the places, `model` computes their weather, `bodies` writes it as the API does, and
+//! `server` serves it over HTTP. The simulator has no failures; tests add them by a gateway in
+//! front.
 
 mod bodies;
 mod clock;

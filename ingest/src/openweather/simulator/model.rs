@@ -1,8 +1,7 @@
 //! A small atmosphere: seasons and days from the sun, weather from passing fronts.
 //!
-//! It is no forecast model. It has to look right to a person, to obey the API's value ranges, and
-//! to be quick: everything is a handful of smooth random waves around what sun and latitude
-//! dictate.
+//! It is not a forecast model. Its values look plausible, keep to the ranges of the API, and are
+//! cheap: each is the sum of a few smooth random waves around the values for sun and latitude.
 
 use std::f64::consts::TAU;
 
@@ -13,9 +12,9 @@ use super::sun::{Sun, season, sun};
 const MINUTE_S: i64 = 60;
 const HOUR_S: i64 = 60 * MINUTE_S;
 pub(crate) const DAY_S: i64 = 24 * HOUR_S;
-/// What the API leaves out, mm/h.
+/// The API omits less than this, mm/h.
 const TRACE: f64 = 0.1;
-/// How much a forecast may miss per hour that it looks ahead, °C.
+/// Error of a forecast for each hour ahead, °C.
 const DRIFT_PER_HOUR: f64 = 0.025;
 
 /// One place's weather, a pure function of the time.
@@ -35,7 +34,7 @@ pub(crate) struct Air {
     pub(crate) clouds: f64,
     pub(crate) wind: f64,
     pub(crate) wind_deg: f64,
-    /// Calm air has no gusts.
+    /// None in calm air.
     pub(crate) gust: Option<f64>,
     pub(crate) rain: f64,
     pub(crate) snow: f64,
@@ -43,13 +42,13 @@ pub(crate) struct Air {
     pub(crate) sun: Sun,
 }
 
-/// How the passing front bends the fair-weather values.
+/// The effect of a passing front on the fair-weather values.
 struct Front {
     /// -1 in a deep low, 1 in a strong high.
     pressure: f64,
     /// Share of the sky covered, 0..1.
     clouds: f64,
-    /// mm/h, of whatever kind.
+    /// mm/h, rain or snow.
     precipitation: f64,
 }
 
@@ -66,7 +65,7 @@ impl Model {
         }
     }
 
-    /// The same weather, under the name of the place's district.
+    /// The same weather under the name of the district.
     pub(crate) fn of_district(seed: u64, place: &Place) -> Self {
         Self {
             place: place.as_district(),
@@ -108,7 +107,7 @@ impl Model {
         }
     }
 
-    /// How far a forecast made at `issued` is off at `target`, °C.
+    /// The error at `target` of a forecast that was issued at `issued`, °C.
     pub(crate) fn drift(&self, issued: i64, target: i64) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "five days ahead at most")]
         let lead_h = (target - issued) as f64 / 3_600.0;
@@ -141,7 +140,7 @@ impl Model {
         }
     }
 
-    /// Climate, season and the air mass that is here this week.
+    /// The daily mean: climate, season, and the air mass of the week.
     fn day_mean(&self, seconds: i64) -> f64 {
         let Place {
             lat,
@@ -156,7 +155,8 @@ impl Model {
         yearly + seasonal + air_mass
     }
 
-    /// Warmest three hours after noon, coldest before dawn; flat under clouds and in polar night.
+    /// The daily variation: warmest three hours after noon, coldest before dawn, and small under
+    /// clouds and in polar night.
     fn day_swing(&self, sun: &Sun, front: &Front) -> f64 {
         let reach = 0.5 + 6.0 * sun.noon_height.max(0.0);
         reach * (1.0 - 0.6 * front.clouds) * ((sun.hour - 15.0) / 24.0 * TAU).cos()
@@ -164,7 +164,7 @@ impl Model {
     }
 }
 
-/// Sleet lies between rain and snow: both fall at once.
+/// Splits precipitation by temperature. Sleet is both rain and snow.
 fn rain_and_snow(temp: f64, precipitation: f64) -> (f64, f64) {
     let rain_share = ((temp + 0.2) / 1.6).clamp(0.0, 1.0);
     let cut = |rate: f64| if rate < TRACE { 0.0 } else { rate };
@@ -188,7 +188,7 @@ fn feels_like(temp: f64, wind: f64, humidity: f64) -> f64 {
     }
 }
 
-/// The API never tells more than ten kilometres.
+/// Visibility in m. The API caps it at ten kilometres.
 fn visibility(humidity: f64, wind: f64, rain: f64, snow: f64) -> f64 {
     let fog = if humidity > 95.0 && wind < 2.5 {
         9_400.0 * ((humidity - 95.0) / 5.0)
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn monthly_means_are_near_what_people_there_know() {
+    fn monthly_means_are_near_climate_data() {
         for (id, january, july) in [
             (2_988_507, 4.0, 20.0),  // Paris
             (3_133_895, -3.0, 12.0), // Tromsø
@@ -228,7 +228,7 @@ mod tests {
         ] {
             let model = model(id);
             for (start, expected) in [(JANUARY_2026, january), (JULY_2026, july)] {
-                // Many years, because one month may well be three degrees off.
+                // Many years, because a single month may deviate by three degrees.
                 let years: Vec<f64> = (0..12)
                     .map(|year| mean(&model, start + year * 365 * DAY_S, 31, |m, t| m.air(t).temp))
                     .collect();
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn it_rains_at_times_in_july_and_snows_in_january_only_where_it_is_cold() {
+    fn rain_falls_in_july_and_snow_in_january_in_cold_places_only() {
         let share = |id, start, value: fn(&super::Air) -> f64| {
             mean(&model(id), start, 60, |m, t| {
                 f64::from(u8::from(value(&m.air(t)) > 0.0))

@@ -1,6 +1,6 @@
 //! Reproducible randomness: the same seed, place, channel and time always give the same number.
 
-/// What a number is drawn for. Two channels never move together.
+/// The purpose of a number. Channels are independent of each other.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Channel {
     Pressure,
@@ -31,7 +31,7 @@ impl Noise {
         }
     }
 
-    /// A number in 0..1, another one for each `n`.
+    /// A number in 0..1 for `n`.
     pub(crate) fn draw(&self, channel: Channel, n: i64) -> f64 {
         let bits = mix(self.key ^ mix((channel as u64) << 56 ^ n.cast_unsigned()));
         #[expect(
@@ -42,7 +42,7 @@ impl Noise {
         fraction
     }
 
-    /// A number in -1..1 that changes smoothly with the time and turns about once a period.
+    /// A number in -1..1 that changes smoothly with time, and oscillates about once a period.
     pub(crate) fn wave(&self, channel: Channel, seconds: i64, period_s: i64) -> f64 {
         let n = seconds.div_euclid(period_s);
         #[expect(
@@ -97,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wave_is_smooth() {
+    fn wave_is_smooth() {
         let noise = Noise::new(1, 2);
         for t in -20_000..20_000 {
             let step = noise.wave(Channel::Wet, t + 1, 3_600) - noise.wave(Channel::Wet, t, 3_600);

@@ -12,7 +12,7 @@ pub(crate) struct Place {
     pub(crate) id: u64,
     pub(crate) name: &'static str,
     pub(crate) name_fr: &'static str,
-    /// What the API calls it when it is asked for coordinates some way from the middle.
+    /// The name by which the API knows coordinates away from the centre.
     pub(crate) district: District,
     /// Other spellings, by language code.
     pub(crate) local_names: &'static [(&'static str, &'static str)],
@@ -28,28 +28,28 @@ pub(crate) struct Place {
     pub(crate) climate: Climate,
 }
 
-/// A part of a place that the API knows by an id and a name of its own: asked for Paris at the
-/// coordinates that the geocoder gives, it answers with Palais-Royal.
+/// A part of a place with its own id and name in the API: for the coordinates that the geocoder
+/// returns for Paris, the API returns Palais-Royal.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct District {
     pub(crate) id: u64,
     pub(crate) name: &'static str,
 }
 
-/// How a place differs from what its latitude suggests.
+/// How the climate of a place differs from that of its latitude.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Climate {
     /// °C above the mean of its latitude.
     pub(crate) warmth: f64,
-    /// Of the difference between summer and winter: small by the sea, large inland.
+    /// Factor on the difference between summer and winter: small by the sea, large inland.
     pub(crate) seasons: f64,
-    /// Added to the chance of rain and snow.
+    /// Added to the probability of rain and snow.
     pub(crate) wet: f64,
-    /// Factor on what people put into the air.
+    /// Factor on emissions.
     pub(crate) smog: f64,
 }
 
-/// How to ask for each known place. Two are called London.
+/// A query for each known place. Two places are called London.
 pub const CITIES: [&str; 8] = [
     "Paris",
     "London,GB",
@@ -256,7 +256,7 @@ static PLACES: [Place; 8] = [
     },
 ];
 
-/// In small letters; a place stands under each of its spellings once.
+/// Places by spelling, in lower case. Each spelling of a place occurs once.
 static SPELLINGS: LazyLock<Vec<(String, &'static Place)>> = LazyLock::new(|| {
     let mut spellings = Vec::new();
     for place in &PLACES {
@@ -312,9 +312,9 @@ impl Place {
         PLACES.iter().find(is_near)
     }
 
-    /// Whether the API knows the place itself there, and not its district: within about a kilometre
-    /// of the middle.
-    pub(crate) fn has_its_middle_at(&self, lat: f64, lon: f64) -> bool {
+    /// Whether the API returns the place at these coordinates, and not its district: within about a
+    /// kilometre of the centre.
+    pub(crate) fn has_its_centre_at(&self, lat: f64, lon: f64) -> bool {
         (self.lat - lat).abs() <= 0.01 && (self.lon - lon).abs() <= 0.01
     }
 
@@ -333,7 +333,7 @@ impl Place {
     pub(crate) fn at_sea(lat: f64, lon: f64) -> Self {
         #[expect(clippy::cast_possible_truncation, reason = "-12..=12")]
         let hours_east = (lon / 15.0).round() as i64;
-        // These zones are named the other way round: Etc/GMT-2 is two hours east.
+        // The signs of these zones are inverted: Etc/GMT-2 is two hours east.
         let zone = format!("Etc/GMT{:+}", -hours_east)
             .parse()
             .unwrap_or(Tz::UTC);
@@ -378,7 +378,7 @@ mod tests {
     use super::{CITIES, Place};
 
     #[test]
-    fn each_known_place_is_found_by_the_name_given_out() {
+    fn known_place_is_found_by_its_query() {
         let found: Vec<u64> = CITIES
             .iter()
             .map(|city| Place::search(city)[0].id)
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_found_by_any_spelling_and_told_apart_by_country() {
+    fn place_is_found_by_any_spelling_and_country() {
         for (query, expected) in [
             ("london", vec!["GB", "CA"]),
             ("LONDON, ca", vec!["CA"]),
@@ -410,7 +410,7 @@ mod tests {
     }
 
     #[test]
-    fn a_point_belongs_to_the_place_nearby() {
+    fn point_belongs_to_nearby_place() {
         for (lat, lon, expected) in [
             (48.86, 2.32, Some("Paris")),
             (49.2, 2.32, None),
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sea_keeps_the_time_of_its_meridian() {
+    fn point_at_sea_has_zone_of_its_meridian() {
         for (lon, hours) in [(-30.0, -2), (179.0, 12), (-179.0, -12), (5.0, 0)] {
             let sea = Place::at_sea(0.0, lon);
             assert_eq!(sea.utc_offset_s(1_767_225_600), hours * 3_600, "{lon}");

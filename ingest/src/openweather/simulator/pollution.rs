@@ -1,22 +1,22 @@
-//! What is in the air besides air: traffic, stoves, sun and rain.
+//! Air pollution, by traffic, heating, sun and rain.
 
 use serde::Serialize;
 
-use super::bodies::Number;
+use super::bodies::ApiNumber;
 use super::model::{Air, DAY_S, Model};
 use super::noise::Channel;
 
 /// Concentrations in µg/m³, in the API's order.
 #[derive(Debug, Serialize)]
 pub(crate) struct Components {
-    co: Number,
-    no: Number,
-    no2: Number,
-    o3: Number,
-    so2: Number,
-    pm2_5: Number,
-    pm10: Number,
-    nh3: Number,
+    co: ApiNumber,
+    no: ApiNumber,
+    no2: ApiNumber,
+    o3: ApiNumber,
+    so2: ApiNumber,
+    pm2_5: ApiNumber,
+    pm10: ApiNumber,
+    nh3: ApiNumber,
 }
 
 impl Components {
@@ -31,7 +31,7 @@ impl Components {
             (self.o3, [60.0, 100.0, 140.0, 180.0]),
             (self.co, [4_400.0, 9_400.0, 12_400.0, 15_400.0]),
         ];
-        let class = |(found, bounds): (Number, [f64; 4])| {
+        let class = |(found, bounds): (ApiNumber, [f64; 4])| {
             1 + bounds
                 .into_iter()
                 .map(|bound| u8::from(found.value() >= bound))
@@ -52,19 +52,19 @@ pub(crate) fn components(model: &Model, air: &Air, seconds: i64) -> Components {
     let fine = people * washout * (5.0 + 5.0 * rush + 8.0 * heating);
     let sunshine = air.sun.height.max(0.0) * (1.0 - 0.5 * air.clouds / 100.0);
     Components {
-        co: Number::new(190.0 + people * (70.0 + 160.0 * rush + 90.0 * heating)),
-        no: Number::new((no2 * (0.4 * rush - 0.05)).max(0.0)),
-        no2: Number::new(no2),
-        // Sunlight makes ozone, fresh exhaust eats it.
-        o3: Number::new((48.0 + 70.0 * sunshine - 0.8 * no2).max(0.0)),
-        so2: Number::new(people * (1.5 + 1.5 * heating)),
-        pm2_5: Number::new(fine),
-        pm10: Number::new(fine * 1.4 + washout * (2.0 + 0.5 * air.wind)),
-        nh3: Number::new(people * (1.0 + 0.05 * air.temp.max(0.0))),
+        co: ApiNumber::new(190.0 + people * (70.0 + 160.0 * rush + 90.0 * heating)),
+        no: ApiNumber::new((no2 * (0.4 * rush - 0.05)).max(0.0)),
+        no2: ApiNumber::new(no2),
+        // Sunlight forms ozone, and fresh exhaust consumes it.
+        o3: ApiNumber::new((48.0 + 70.0 * sunshine - 0.8 * no2).max(0.0)),
+        so2: ApiNumber::new(people * (1.5 + 1.5 * heating)),
+        pm2_5: ApiNumber::new(fine),
+        pm10: ApiNumber::new(fine * 1.4 + washout * (2.0 + 0.5 * air.wind)),
+        nh3: ApiNumber::new(people * (1.0 + 0.05 * air.temp.max(0.0))),
     }
 }
 
-/// 0 in the quiet of the night, 1 when everybody drives; weekends are calmer. `local_s` are local
+/// Traffic, from 0 at night to 1 in the rush hour, and less at weekends. `local_s` are local
 /// seconds since 1970-01-01, a Thursday.
 fn rush_hour(local_s: i64) -> f64 {
     #[expect(clippy::cast_precision_loss, reason = "a day has few seconds")]
@@ -82,7 +82,7 @@ fn rush_hour(local_s: i64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::{Components, components, rush_hour};
-    use crate::openweather::simulator::bodies::Number;
+    use crate::openweather::simulator::bodies::ApiNumber;
     use crate::openweather::simulator::model::{DAY_S, Model};
     use crate::openweather::simulator::places::Place;
 
@@ -91,7 +91,7 @@ mod tests {
 
     fn of([co, no, no2, o3, so2, pm2_5, pm10, nh3]: [f64; 8]) -> Components {
         let [co, no, no2, o3, so2, pm2_5, pm10, nh3] =
-            [co, no, no2, o3, so2, pm2_5, pm10, nh3].map(Number::new);
+            [co, no, no2, o3, so2, pm2_5, pm10, nh3].map(ApiNumber::new);
         Components {
             co,
             no,
@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_index_is_the_class_of_the_worst_component() {
+    fn index_is_class_of_worst_component() {
         for (component, value, index) in [
             (0, 200.0, 1),
             (0, 4_400.0, 2),

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::world::{Answer, Params, World};
 use crate::openweather::ApiKey;
 
-/// An OpenWeather API that needs no network. Clones are one server.
+/// A simulated OpenWeather API. Clones share it.
 #[derive(Clone)]
 pub struct Simulator {
     world: Arc<World>,
@@ -24,7 +24,7 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// `seed` decides the weather, `clock` when it is; only `api_key` is let in.
+    /// `seed` determines the weather, and `clock` the time. Other keys than `api_key` are refused.
     pub fn new(
         seed: u64,
         api_key: ApiKey,
@@ -36,7 +36,7 @@ impl Simulator {
         }
     }
 
-    /// Serves until `shutdown`, and then until the last answer is sent.
+    /// Serves until `shutdown`, and finishes the requests in progress.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) -> io::Result<()> {
         let router = Router::new().fallback(get(respond)).with_state(self);
         axum::serve(listener, router)
@@ -53,7 +53,7 @@ impl fmt::Debug for Simulator {
     }
 }
 
-/// The world knows the paths, so that it can be asked without a server.
+/// The world routes the paths, so that tests can query it without a server.
 async fn respond(
     State(simulator): State<Simulator>,
     uri: Uri,

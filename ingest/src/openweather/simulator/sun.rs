@@ -1,4 +1,4 @@
-//! Where the sun stands: the textbook formulas, good to a minute or two.
+//! The position of the sun, by textbook formulas that are accurate to a minute or two.
 
 use std::f64::consts::TAU;
 
@@ -14,7 +14,7 @@ const HORIZON_DEGREES: f64 = -0.833;
 pub(crate) struct Sun {
     /// Sine of the elevation: 1 in the zenith, below 0 at night.
     pub(crate) height: f64,
-    /// The highest that `height` gets on this day; below 0 in polar night.
+    /// The maximum of `height` on this day; below 0 in polar night.
     pub(crate) noon_height: f64,
     /// Hours since the sun's midnight, 0..24.
     pub(crate) hour: f64,
@@ -63,13 +63,13 @@ pub(crate) fn rise_and_set(place: &Place, seconds: i64) -> Option<(i64, i64)> {
     Some((at(-half_day_s), at(half_day_s)))
 }
 
-/// Mid-summer is 1, mid-winter is -1, three weeks behind the sun.
+/// 1 in mid-summer and -1 in mid-winter, three weeks behind the sun.
 pub(crate) fn season(place: &Place, seconds: i64) -> f64 {
     let north = ((year_day(seconds) - 201.0) / YEAR_DAYS * TAU).cos();
     if place.lat < 0.0 { -north } else { north }
 }
 
-/// The sun's declination in radians, and by how many seconds sundials run ahead of clocks.
+/// The declination of the sun in radians, and the equation of time in seconds.
 fn orbit(seconds: i64) -> (f64, f64) {
     let day = year_day(seconds);
     let declination = 23.44_f64.to_radians() * ((day - 79.6) / YEAR_DAYS * TAU).sin();
@@ -78,7 +78,7 @@ fn orbit(seconds: i64) -> (f64, f64) {
     (declination, minutes * 60.0)
 }
 
-/// Days since the start of the mean year; 1970 began with one.
+/// Days since the start of the mean year, which is that of 1970.
 fn year_day(seconds: i64) -> f64 {
     #[expect(
         clippy::cast_precision_loss,
@@ -103,7 +103,7 @@ mod tests {
 
     /// Almanac times, in UTC.
     #[test]
-    fn the_sun_rises_and_sets_within_five_minutes_of_the_almanac() {
+    fn sunrise_and_sunset_are_within_five_minutes_of_the_almanac() {
         for (id, at, expected) in [
             (
                 2988507,

@@ -12,35 +12,36 @@ use super::model::Model;
 use super::places::Place;
 use crate::openweather::{ApiKey, Units};
 
-/// Forecasts of eight places for a month.
+/// Limit of the cached forecasts: those of eight places for a month.
 const FORECASTS_MAX: usize = 2_048;
 
 /// Query parameters.
 pub(crate) type Params = HashMap<String, String>;
 
-/// Everything that the simulated API knows.
+/// The data of the simulated API, and its routes.
 #[derive(Debug)]
 pub(crate) struct World {
     seed: u64,
     api_key: ApiKey,
     models: Vec<Model>,
-    /// A forecast is asked for eighteen times before there is a new one, and costs most of all.
+    /// A cache, since a forecast is the most expensive body, and is requested eighteen times before
+    /// the next one is issued.
     forecasts: Mutex<HashMap<ForecastKey, Bytes>>,
 }
 
 /// Place, issue, number of entries, manner.
 type ForecastKey = (u64, i64, usize, Manner);
 
-/// An answer as it goes over the wire.
+/// A response of the API.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Bytes,
 }
 
-/// The API's own errors. The type of `cod` differs between them, as it does there.
+/// Errors of the API. The type of `cod` differs between them, as in the real API.
 #[derive(Debug, Clone, Copy)]
-enum Refusal {
+enum ApiError {
     InvalidKey,
     NothingToGeocode,
     WrongLatitude,
@@ -70,31 +71,31 @@ impl World {
 
     pub(crate) fn answer(&self, path: &str, params: &Params, now: DateTime<Utc>) -> Answer {
         self.accepted(path, params, now.timestamp())
-            .unwrap_or_else(Refusal::answer)
+            .unwrap_or_else(ApiError::answer)
     }
 
-    fn accepted(&self, path: &str, params: &Params, now: i64) -> Result<Answer, Refusal> {
+    fn accepted(&self, path: &str, params: &Params, now: i64) -> Result<Answer, ApiError> {
         let respond = match path {
             "/geo/1.0/direct" => Self::geocoding,
             "/data/2.5/weather" => Self::weather,
             "/data/2.5/forecast" => Self::forecast,
             "/data/2.5/air_pollution" => Self::air_pollution,
-            _ => return Err(Refusal::UnknownPath),
+            _ => return Err(ApiError::UnknownPath),
         };
         if params
             .get("appid")
             .is_none_or(|key| key != self.api_key.reveal())
         {
-            return Err(Refusal::InvalidKey);
+            return Err(ApiError::InvalidKey);
         }
         respond(self, params, now).map(|body| Answer { status: 200, body })
     }
 
-    fn geocoding(&self, params: &Params, _now: i64) -> Result<Bytes, Refusal> {
+    fn geocoding(&self, params: &Params, _now: i64) -> Result<Bytes, ApiError> {
         let query = params
             .get("q")
             .filter(|q| !q.is_empty())
-            .ok_or(Refusal::NothingToGeocode)?;
+            .ok_or(ApiError::NothingToGeocode)?;
         let limit = params
             .get("limit")
             .and_then(|limit| limit.parse().ok())
@@ -103,17 +104,17 @@ impl World {
         Ok(json(&bodies::geocoding(&found[..found.len().min(limit)])))
     }
 
-    fn weather(&self, params: &Params, now: i64) -> Result<Bytes, Refusal> {
+    fn weather(&self, params: &Params, now: i64) -> Result<Bytes, ApiError> {
         self.with_model(params, |model| {
             json(&bodies::weather(model, now, manner(params)))
         })
     }
 
-    fn air_pollution(&self, params: &Params, now: i64) -> Result<Bytes, Refusal> {
+    fn air_pollution(&self, params: &Params, now: i64) -> Result<Bytes, ApiError> {
         self.with_model(params, |model| json(&bodies::air_pollution(model, now)))
     }
 
-    fn forecast(&self, params: &Params, now: i64) -> Result<Bytes, Refusal> {
+    fn forecast(&self, params: &Params, now: i64) -> Result<Bytes, ApiError> {
         let asked = params.get("cnt").and_then(|cnt| cnt.parse().ok());
         let entries = asked
             .unwrap_or(bodies::ENTRIES_MAX)
@@ -122,13 +123,13 @@ impl World {
         self.with_model(params, |model| {
             let make = || json(&bodies::forecast(model, issued, entries, manner));
             match model.place.id {
-                0 => make(), // all of the sea is one id
-                id => self.remember((id, issued, entries, manner), make),
+                0 => make(), // all points at sea share this id
+                id => self.cached((id, issued, entries, manner), make),
             }
         })
     }
 
-    fn remember(&self, key: ForecastKey, make: impl FnOnce() -> Bytes) -> Bytes {
+    fn cached(&self, key: ForecastKey, make: impl FnOnce() -> Bytes) -> Bytes {
         let forecasts = || {
             self.forecasts
                 .lock()
@@ -147,7 +148,11 @@ impl World {
     }
 
     /// By `q`, `id`, or `lat` and `lon`, which may be those of a district.
-    fn with_model<T>(&self, params: &Params, work: impl FnOnce(&Model) -> T) -> Result<T, Refusal> {
+    fn with_model<T>(
+        &self,
+        params: &Params,
+        work: impl FnOnce(&Model) -> T,
+    ) -> Result<T, ApiError> {
         let id = if let Some(name) = params.get("q") {
             Place::search(name).first().map(|place| place.id)
         } else if let Some(id) = params.get("id") {
@@ -157,21 +162,21 @@ impl World {
             let Some(place) = Place::near(lat, lon) else {
                 return Ok(work(&Model::new(self.seed, Place::at_sea(lat, lon))));
             };
-            Some(match place.has_its_middle_at(lat, lon) {
+            Some(match place.has_its_centre_at(lat, lon) {
                 true => place.id,
                 false => place.district.id,
             })
         };
-        let id = id.ok_or(Refusal::CityNotFound)?;
+        let id = id.ok_or(ApiError::CityNotFound)?;
         self.models
             .iter()
             .find(|model| model.place.id == id)
             .map(work)
-            .ok_or(Refusal::CityNotFound)
+            .ok_or(ApiError::CityNotFound)
     }
 }
 
-impl Refusal {
+impl ApiError {
     fn answer(self) -> Answer {
         let (status, body) = match self {
             Self::InvalidKey => (
@@ -191,21 +196,21 @@ impl Refusal {
     }
 }
 
-fn coordinates(params: &Params) -> Result<(f64, f64), Refusal> {
+fn coordinates(params: &Params) -> Result<(f64, f64), ApiError> {
     let (lat, lon) = (params.get("lat"), params.get("lon"));
     if lat.is_none() && lon.is_none() {
-        return Err(Refusal::NothingToGeocode);
+        return Err(ApiError::NothingToGeocode);
     }
     let degrees = |text: Option<&String>, limit: f64| {
         text.and_then(|text| text.parse().ok())
             .filter(|value: &f64| value.abs() <= limit)
     };
-    let lat = degrees(lat, 90.0).ok_or(Refusal::WrongLatitude)?;
-    let lon = degrees(lon, 180.0).ok_or(Refusal::WrongLongitude)?;
+    let lat = degrees(lat, 90.0).ok_or(ApiError::WrongLatitude)?;
+    let lon = degrees(lon, 180.0).ok_or(ApiError::WrongLongitude)?;
     Ok((lat, lon))
 }
 
-/// What the API does not know it treats as absent.
+/// Unknown values count as absent, as in the real API.
 fn manner(params: &Params) -> Manner {
     let units = params.get("units").and_then(|units| units.parse().ok());
     let language = match params.get("lang").map(String::as_str) {
@@ -258,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_have_the_status_and_the_type_of_code_that_the_api_gives_them() {
+    fn error_has_status_and_code_type_of_the_api() {
         for (asked, status, cod) in [
             ("/data/2.5/weather?lat=48.85&lon=2.35", 401, "401"),
             ("/data/2.5/weather?lat=48.85&lon=2.35&appid=K", 401, "401"),
@@ -281,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn the_api_knows_a_district_by_another_id_at_the_coordinates_that_the_geocoder_gives() {
+    fn coordinates_of_the_geocoder_belong_to_a_district() {
         let (world, now) = (world(1), at("2026-01-15T12:00:00Z"));
         let found = json(&ask(&world, "/geo/1.0/direct?q=Paris&appid=k", now));
         let (lat, lon) = (&found[0]["lat"], &found[0]["lon"]);
@@ -302,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn the_geocoder_answers_an_unknown_name_with_an_empty_list() {
+    fn geocoder_returns_empty_list_for_unknown_name() {
         for (query, count) in [("q=Atlantis", 0), ("q=London", 1), ("q=London&limit=5", 2)] {
             let asked = format!("/geo/1.0/direct?{query}&appid=k");
             let answer = ask(&world(1), &asked, at("2026-01-15T12:00:00Z"));
@@ -346,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn a_remembered_forecast_equals_a_new_one_and_only_its_like() {
+    fn cached_forecast_equals_new_one_of_same_key() {
         let (old, now) = (world(1), at("2026-01-15T12:00:00Z"));
         for query in ["", "&units=metric", "&units=metric&lang=fr", "&cnt=3", ""] {
             let asked = format!("/data/2.5/forecast?id=2988507{query}&appid=k");
@@ -395,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forecast_is_forty_steps_of_three_hours_that_come_true() {
+    fn forecast_has_forty_steps_near_the_later_weather() {
         let (world, now) = (world(1), at("2026-04-15T12:34:00Z"));
         let forecast = json(&ask(
             &world,
@@ -424,7 +429,7 @@ mod tests {
     }
 
     #[test]
-    fn units_and_language_change_what_they_should() {
+    fn units_and_language_change_values_and_texts() {
         let of = |endpoint: &str, query: &str| {
             let asked = format!("/data/2.5/{endpoint}?id=2643743&{query}&appid=k");
             json(&ask(&world(1), &asked, at("2026-04-15T12:34:00Z")))

@@ -1,4 +1,4 @@
-//! What a client does when the API fails: try again where that may help, and name what is wrong.
+//! Failures of the API: the client retries transient ones, and names the cause of permanent ones.
 
 use std::iter::{empty, once, repeat};
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn limited(headers: &'static str) -> Fault {
 }
 
 #[tokio::test]
-async fn a_passing_failure_costs_one_more_call() {
+async fn transient_failure_costs_one_more_call() {
     for fault in [
         Fault::json(
             "500 Internal Server Error",
@@ -54,7 +54,7 @@ async fn a_passing_failure_costs_one_more_call() {
     }
 }
 
-/// Every request meets `fault`; Paris must be geocoded first, so all tries are for one call.
+/// Every request gets `fault`. Paris must be geocoded first, so all attempts are for one call.
 async fn check(fault: Fault, requests: usize, expected: &str, is_expected: fn(&Error) -> bool) {
     let gateway = Gateway::start(repeat(fault.clone())).await;
     let options = Options {
@@ -72,7 +72,7 @@ async fn check(fault: Fault, requests: usize, expected: &str, is_expected: fn(&E
 }
 
 #[tokio::test]
-async fn a_lasting_failure_is_named_after_the_last_try() {
+async fn lasting_failure_is_reported_after_last_attempt() {
     let of = "could not get the coordinates of \"Paris\"";
     check(
         Fault::html("502 Bad Gateway"),
@@ -88,12 +88,12 @@ async fn a_lasting_failure_is_named_after_the_last_try() {
         |e| matches!(e, Error::Timeout { .. }),
     )
     .await;
-    let broke_off = format!("{of}: the connection broke off");
-    check(Fault::Truncate, 3, &broke_off, |e| {
+    let interrupted = format!("{of}: the connection broke off");
+    check(Fault::Truncate, 3, &interrupted, |e| {
         matches!(e, Error::Interrupted { .. })
     })
     .await;
-    check(Fault::Reset, 3, &broke_off, |e| {
+    check(Fault::Reset, 3, &interrupted, |e| {
         matches!(e, Error::Interrupted { .. })
     })
     .await;
@@ -122,7 +122,7 @@ async fn a_lasting_failure_is_named_after_the_last_try() {
 }
 
 #[tokio::test]
-async fn a_final_failure_is_not_tried_again() {
+async fn permanent_failure_is_not_retried() {
     let of = "could not get the coordinates of \"Paris\"";
     let refused = format!(
         "{of}: the API key was refused; check openweather.api_key (OPENWEATHER_API_KEY). A new key may need two hours"
@@ -176,7 +176,7 @@ async fn a_final_failure_is_not_tried_again() {
 }
 
 #[tokio::test]
-async fn a_server_that_asks_for_a_long_pause_is_not_asked_again_meanwhile() {
+async fn server_that_requests_long_pause_gets_no_call_meanwhile() {
     let gateway = Gateway::start(once(limited("Retry-After: 3600\r\n"))).await;
     let client = client(&gateway.url);
     for name in ["Paris", "Sydney", "48.85,2.35"] {
@@ -192,7 +192,7 @@ async fn a_server_that_asks_for_a_long_pause_is_not_asked_again_meanwhile() {
 }
 
 #[tokio::test]
-async fn an_unreachable_server_is_named_with_its_port() {
+async fn unreachable_server_is_named_with_its_port() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     drop(listener);
@@ -200,7 +200,7 @@ async fn an_unreachable_server_is_named_with_its_port() {
     let error = client(&url)
         .observe(&city("London,GB"))
         .await
-        .expect_err("nobody there");
+        .expect_err("no server");
     assert!(matches!(&error, Error::Unreachable { .. }), "{error:?}");
     let expected =
         format!("could not get the coordinates of \"London,GB\": {address} is unreachable");
@@ -208,7 +208,7 @@ async fn an_unreachable_server_is_named_with_its_port() {
 }
 
 #[tokio::test]
-async fn a_city_is_located_once() {
+async fn city_is_located_once() {
     for (name, path, calls) in [
         ("Paris", "/geo/1.0/direct?q=Paris&limit=1&", [4, 3, 3]),
         ("2988507", "/data/2.5/weather?id=2988507&", [4, 3, 3]),
@@ -231,7 +231,7 @@ async fn a_city_is_located_once() {
 }
 
 #[tokio::test]
-async fn the_weather_of_a_city_is_asked_for_as_the_user_named_it() {
+async fn weather_is_requested_as_the_user_named_the_city() {
     for (name, parameter) in [
         ("2988507", "id=2988507"),
         ("London,CA", "q=London%2CCA"),
@@ -249,8 +249,8 @@ async fn the_weather_of_a_city_is_asked_for_as_the_user_named_it() {
 }
 
 #[tokio::test]
-async fn a_name_that_only_the_geocoder_knows_is_asked_for_by_its_coordinates() {
-    // The geocoder answers, then one of the three calls is for the weather by name, which the API
+async fn name_known_to_geocoder_only_is_requested_by_coordinates() {
+    // After the geocoder responds, one of the three calls is for the weather by name, which the API
     // may not know.
     let not_found = || {
         Fault::json(
@@ -265,7 +265,7 @@ async fn a_name_that_only_the_geocoder_knows_is_asked_for_by_its_coordinates() {
 }
 
 #[tokio::test]
-async fn one_citys_failure_stops_no_other() {
+async fn failure_of_one_city_does_not_stop_others() {
     let gateway = Gateway::start(empty()).await;
     let client = client(&gateway.url);
     let cities: Vec<City> = ["Atlantis", "Paris", "1", "London,CA", "Tromsø"]

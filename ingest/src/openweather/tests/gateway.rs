@@ -1,5 +1,5 @@
-//! A server between client and simulated world that fails as it is told, and only then passes on.
-//! It speaks raw TCP, because no HTTP library breaks its promises on demand.
+//! A gateway between client and simulator that injects faults, and forwards other requests. It uses
+//! raw TCP, because HTTP libraries do not send malformed responses.
 
 use std::sync::{Arc, Mutex};
 
@@ -11,16 +11,16 @@ use super::{KEY, at};
 use crate::openweather::ApiKey;
 use crate::openweather::simulator::World;
 
-/// What happens to a request.
+/// The fault of a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Fault {
     /// This status line, header lines and body.
     Answer(&'static str, &'static str, String),
     /// A full `Content-Length`, half of the body, and the end.
     Truncate,
-    /// The connection ends without an answer.
+    /// The connection is closed without a response.
     Reset,
-    /// No answer until the client gives up.
+    /// No response until the client gives up.
     Hang,
 }
 
@@ -43,19 +43,19 @@ type Faults = Box<dyn Iterator<Item = Fault> + Send>;
 #[derive(Clone)]
 pub(crate) struct Gateway {
     pub(crate) url: Url,
-    state: Arc<Mutex<State>>,
+    state: Arc<Mutex<GatewayState>>,
 }
 
-struct State {
+struct GatewayState {
     faults: Faults,
-    /// With what a request begins that faults happen to.
+    /// Prefix of the requests that get faults.
     path: &'static str,
     /// Request targets, in the order of their arrival.
     requests: Vec<String>,
 }
 
 impl Gateway {
-    /// Lets each of `faults` happen to one request, in turn; later requests are answered.
+    /// Injects each of `faults` into one request, in turn. Later requests are forwarded.
     pub(crate) async fn start(faults: impl Iterator<Item = Fault> + Send + 'static) -> Self {
         Self::start_for("", faults).await
     }
@@ -68,7 +68,7 @@ impl Gateway {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("an address");
         let url = Url::parse(&format!("http://{address}")).expect("a URL");
-        let state = State {
+        let state = GatewayState {
             faults: Box::new(faults),
             path,
             requests: Vec::new(),
@@ -101,7 +101,7 @@ async fn accept(listener: TcpListener, gateway: Gateway) {
     }
 }
 
-/// One request a connection.
+/// Serves one request of a connection.
 async fn serve(stream: TcpStream, gateway: Gateway) -> Option<()> {
     let mut stream = BufReader::new(stream);
     let mut request = String::new();
@@ -124,7 +124,7 @@ async fn serve(stream: TcpStream, gateway: Gateway) -> Option<()> {
     }
 }
 
-/// Sends only `part` of the body, but promises all of it.
+/// Sends only `part` of the body, with the `Content-Length` of all of it.
 async fn write(
     stream: &mut BufReader<TcpStream>,
     status: &str,
@@ -146,7 +146,7 @@ async fn write(
     stream.shutdown().await.ok()
 }
 
-/// What the simulated API says, on a fixed day.
+/// The body of the simulated API, on a fixed day.
 fn truth(target: &str) -> String {
     let url = Url::parse("http://gateway")
         .and_then(|base| base.join(target))

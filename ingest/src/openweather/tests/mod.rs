@@ -1,4 +1,4 @@
-//! The client against the simulator, and against a gateway that misbehaves.
+//! The client against the simulator, directly and through a gateway with faults.
 
 mod faults;
 mod gateway;
@@ -12,7 +12,7 @@ use url::Url;
 
 use super::{ApiKey, City, Client, Options, Retry};
 
-/// As long as a real one, so that it is masked like one.
+/// As long as a real key, so that it is masked.
 const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 fn at(text: &str) -> DateTime<Utc> {
@@ -23,7 +23,7 @@ fn city(text: &str) -> City {
     text.parse().expect("a city")
 }
 
-/// Tries three times and does not wait.
+/// Three attempts without pauses.
 fn options(base_url: Url) -> Options {
     let ms = Duration::from_millis;
     Options {

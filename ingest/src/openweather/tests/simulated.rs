@@ -39,7 +39,7 @@ async fn message(client: &Client, name: &str) -> Value {
 }
 
 #[tokio::test]
-async fn every_known_city_is_observed_by_name_id_and_coordinates() {
+async fn known_city_is_observed_by_name_id_and_coordinates() {
     let served = serve(1, "2026-04-15T12:00:00Z").await;
     let client = client(&served.url);
     for name in CITIES {
@@ -54,9 +54,10 @@ async fn every_known_city_is_observed_by_name_id_and_coordinates() {
     }
 }
 
-/// At the coordinates that the geocoder gives for Paris the API knows Palais-Royal, by another id.
+/// For the coordinates that the geocoder returns for Paris, the API returns Palais-Royal, with
+/// another id.
 #[tokio::test]
-async fn a_city_that_is_named_keeps_its_name_and_id() {
+async fn named_city_keeps_name_and_id() {
     let served = serve(1, "2026-04-15T12:00:00Z").await;
     let client = client(&served.url);
     for (name, id, called) in [
@@ -126,7 +127,7 @@ async fn polar_night_has_no_sunrise() {
 }
 
 #[tokio::test]
-async fn what_the_simulator_does_not_know_is_an_unknown_city() {
+async fn city_unknown_to_simulator_is_an_error() {
     let served = serve(1, "2026-04-15T12:00:00Z").await;
     let client = client(&served.url);
     for name in ["Atlantis", "Paris,US", "1"] {

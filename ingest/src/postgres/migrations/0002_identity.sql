@@ -1,10 +1,10 @@
--- Topics, and which of that name each is.
+-- Topics, with the id that distinguishes a recreated topic from the deleted one.
 CREATE TABLE isobar.topics (
     topic TEXT PRIMARY KEY,
     topic_id UUID NOT NULL
 );
 
--- How far each topic partition was consumed. Written with the rows, in one transaction.
+-- Next offset of each topic partition. Written in the transaction of the rows.
 CREATE TABLE isobar.positions (
     topic TEXT NOT NULL REFERENCES isobar.topics,
     partition INT NOT NULL,
@@ -12,7 +12,7 @@ CREATE TABLE isobar.positions (
     PRIMARY KEY (topic, partition)
 );
 
--- Messages that are no JSON, or that JSONB cannot hold.
+-- Messages that are not JSON, or that JSONB cannot hold.
 CREATE TABLE isobar.dead_letters (
     topic TEXT NOT NULL,
     partition INT NOT NULL,

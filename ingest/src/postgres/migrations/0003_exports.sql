@@ -1,4 +1,4 @@
--- The offsets of a topic partition that were exported, or that will never hold a row: the cursor of the export.
+-- The cursor of the export: offsets of a topic partition that are exported, or that will never have a row.
 CREATE TABLE isobar.exported (
     topic TEXT NOT NULL,
     partition INT NOT NULL,
@@ -6,7 +6,7 @@ CREATE TABLE isobar.exported (
     PRIMARY KEY (topic, partition)
 );
 
--- The export that was begun and is not finished, at most one of a topic: what it takes, and what its files are called.
+-- The export that is begun and not finished, at most one for each topic: its offsets, and the name of its files.
 CREATE TABLE isobar.exports (
     topic TEXT NOT NULL,
     partition INT NOT NULL,
@@ -16,7 +16,7 @@ CREATE TABLE isobar.exports (
     PRIMARY KEY (topic, partition)
 );
 
--- Topics whose exports have begun here. Before the first, the files of the older exporter were read.
+-- Topics with exports. Before the first export of a topic, the files of the legacy exporter are read.
 CREATE TABLE isobar.export_topics (
     topic TEXT PRIMARY KEY,
     earlier_files BIGINT NOT NULL,

@@ -1,6 +1,6 @@
--- Part of version 3, and done again when a dump was restored.
+-- Part of version 3. Repeated when a dump is restored.
 
--- When rows were exported last, for those who read it. It was the cursor of the older exporter, and is one no more.
+-- Time of the last export, for other programs that read it. The legacy exporter used it as its cursor; this one does not.
 CREATE TABLE IF NOT EXISTS ref_date (
     ref_date TIMESTAMP DEFAULT CURRENT_TIMESTAMP,
     application_name VARCHAR(100) PRIMARY KEY

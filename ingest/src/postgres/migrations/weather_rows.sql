@@ -1,12 +1,12 @@
--- What makes the older pipeline's table ours, with its rows: part of version 2, and done again when a dump of it was restored.
--- A message is known by topic, topic partition and offset, and stands in the table once.
+-- Migrates the table of the legacy pipeline with its rows: part of version 2, repeated when a dump of that table is restored.
+-- The key of a row is topic, topic partition and offset of its message.
 
 ALTER TABLE weather
     ADD COLUMN topic TEXT DEFAULT current_setting('isobar.topic'),
     ADD COLUMN event_time TIMESTAMPTZ;
 ALTER TABLE weather ALTER COLUMN topic DROP DEFAULT;
 
--- What cannot stay in the table is kept here. No row is deleted.
+-- Rows that the key excludes from the table. No row is deleted.
 CREATE TABLE IF NOT EXISTS isobar.set_aside (
     LIKE weather,
     reason TEXT NOT NULL
@@ -20,7 +20,7 @@ WITH moved AS (
 INSERT INTO isobar.set_aside
 SELECT *, CASE WHEN partition < 0 OR msg_offset < 0 THEN 'no offset that Kafka has' ELSE 'incomplete' END FROM moved;
 
--- Of rows with one identity the latest stays: it is what Kafka has, should the topic have been created anew.
+-- Of rows with the same identity the latest one stays: if the topic was recreated, Kafka has that one.
 WITH ranked AS (
     SELECT
         ctid AS place,
@@ -38,9 +38,9 @@ moved AS (
 INSERT INTO isobar.set_aside
 SELECT * FROM moved;
 
--- The instant of a local time of Europe/Paris. The hour that comes twice in autumn is the one that begins up to 15 minutes
--- after the message's own moment, else the first; PostgreSQL by itself takes the second. A time that no message can have, as
--- infinity, is kept as it is, since to compute with it may be an error.
+-- The instant of a local time of Europe/Paris. In the repeated hour of autumn it is the instant that lies up to 15 minutes
+-- after the message's own time, else the first; PostgreSQL alone would choose the second. A time that no message can have,
+-- such as infinity, is kept unchanged, since computing with it may fail.
 CREATE FUNCTION pg_temp.instant(local TIMESTAMP, message JSONB) RETURNS TIMESTAMPTZ LANGUAGE SQL STABLE AS $$
     SELECT CASE
         WHEN NOT is_possible THEN later
@@ -57,7 +57,7 @@ CREATE FUNCTION pg_temp.instant(local TIMESTAMP, message JSONB) RETURNS TIMESTAM
                 WHEN message #> '{weather,dt}' @? 'strict $ ? (@.type() == "number" && @ >= 1 && @ < 100000000000)'
                     THEN to_timestamp((message #>> '{weather,dt}')::DOUBLE PRECISION)
             END AS observed
-        FROM (SELECT local BETWEEN '0001-01-02' AND '9999-12-30' AS is_possible) AS judged
+        FROM (SELECT local BETWEEN '0001-01-02' AND '9999-12-30' AS is_possible) AS checked
     ) AS read
 $$;
 UPDATE weather SET event_time = pg_temp.instant(date_time, value);

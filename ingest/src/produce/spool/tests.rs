@@ -44,7 +44,7 @@ fn files(directory: &Path) -> usize {
 }
 
 #[tokio::test]
-async fn messages_leave_in_the_order_in_which_they_came_also_after_a_restart() {
+async fn messages_keep_their_order_after_restart() {
     let directory = tempfile::tempdir().expect("a directory");
     let spool = open(directory.path());
     for (city, value) in [(1, "a"), (2, "b"), (-3, "c")] {
@@ -66,7 +66,7 @@ async fn messages_leave_in_the_order_in_which_they_came_also_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_batch_holds_each_city_once_and_is_bounded() {
+async fn batch_has_each_city_once_and_is_bounded() {
     let directory = tempfile::tempdir().expect("a directory");
     let spool = open(directory.path());
     for (city, value) in [(1, "a1"), (2, "b1"), (1, "a2"), (3, "c1"), (2, "b2")] {
@@ -116,7 +116,7 @@ async fn spool_is_full_at_its_limit() {
 }
 
 #[tokio::test]
-async fn a_reader_is_woken_by_a_message_and_by_the_end() {
+async fn reader_is_woken_by_message_and_by_close() {
     let directory = tempfile::tempdir().expect("a directory");
     let spool = Arc::new(open(directory.path()));
     let reader = {
@@ -139,7 +139,7 @@ async fn a_reader_is_woken_by_a_message_and_by_the_end() {
 }
 
 #[tokio::test]
-async fn a_disk_that_takes_nothing_does_not_lose_the_message() {
+async fn failed_write_keeps_the_message_in_memory() {
     let directory = tempfile::tempdir().expect("a directory");
     let place = directory.path().join("spool");
     let spool = open(&place);
@@ -183,7 +183,7 @@ async fn removed_file_is_skipped() {
 }
 
 #[test]
-fn a_place_that_cannot_be_used_is_named() {
+fn unusable_directory_is_named() {
     let directory = tempfile::tempdir().expect("a directory");
     let _first = open(directory.path());
     let taken = Spool::open(directory.path(), LIMIT).expect_err("a lock");

@@ -14,12 +14,12 @@ use super::connection_failure::ConnectionFailure;
 use crate::error::Error;
 
 /// Time limit of one request to the brokers.
-pub(crate) const ASK_LIMIT: Duration = Duration::from_secs(10);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time limit for the other brokers once one has refused the connection.
-const REFUSED_LIMIT: Duration = Duration::from_secs(3);
+const REFUSED_TIMEOUT: Duration = Duration::from_secs(3);
 /// Value with which librdkafka searches the certificates of the system, since OpenSSL is linked
 /// statically.
-const OF_THE_SYSTEM: &str = "probe";
+const SYSTEM_CERTIFICATES: &str = "probe";
 
 /// A topic, and how to connect to its brokers.
 #[derive(Clone, Debug)]
@@ -85,7 +85,10 @@ fn protect(client: &mut ClientConfig, tls: &KafkaTls) {
     let path = |path: &Path| path.to_string_lossy().into_owned();
     let roots = tls.root_certificate.as_deref();
     client
-        .set("ssl.ca.location", roots.map_or(OF_THE_SYSTEM.into(), path))
+        .set(
+            "ssl.ca.location",
+            roots.map_or(SYSTEM_CERTIFICATES.into(), path),
+        )
         // Never off: TLS without verification protects against nothing.
         .set("enable.ssl.certificate.verification", "true")
         .set("ssl.endpoint.identification.algorithm", "https");
@@ -113,8 +116,8 @@ pub(crate) fn metadata<C: ClientContext>(
     topic: Option<&str>,
     refused: impl FnOnce() -> bool,
 ) -> KafkaResult<Metadata> {
-    match client.fetch_metadata(topic, REFUSED_LIMIT) {
-        Err(_) if !refused() => client.fetch_metadata(topic, ASK_LIMIT - REFUSED_LIMIT),
+    match client.fetch_metadata(topic, REFUSED_TIMEOUT) {
+        Err(_) if !refused() => client.fetch_metadata(topic, REQUEST_TIMEOUT - REFUSED_TIMEOUT),
         answered => answered,
     }
 }

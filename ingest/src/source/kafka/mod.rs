@@ -27,24 +27,26 @@ use tracing::debug;
 use uuid::Uuid;
 
 pub use self::client::KafkaOptions;
-pub(crate) use self::client::{ASK_LIMIT, metadata};
+pub(crate) use self::client::{REQUEST_TIMEOUT, metadata};
 pub use self::connection_failure::LibrdkafkaMessage;
 use self::context::Consumer;
 pub(crate) use self::context::Context;
 pub use self::probe::Probe;
 pub(crate) use self::reader::{Reading, read};
 pub(crate) use self::reread::reread;
-pub(crate) use self::start_offsets::{pending, start_offsets, start_offsets_of_tables, why_gone};
+pub(crate) use self::start_offsets::{
+    explain_out_of_range, pending, start_offsets, start_offsets_of_tables,
+};
 use super::Positions;
 use crate::error::Error;
 
 /// Length of a poll that drains events of librdkafka. A poll without a wait returns after the first
 /// log line.
-const LISTEN: Duration = Duration::from_millis(20);
+const DRAIN_POLL: Duration = Duration::from_millis(20);
 
 /// The offsets that a topic partition holds: `low` and above, below `high`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Extent {
+pub(crate) struct Watermarks {
     pub(crate) low: i64,
     pub(crate) high: i64,
 }
@@ -105,17 +107,20 @@ impl Connection {
 
     /// Numbers of the topic's partitions.
     pub(crate) async fn partitions(&self) -> Result<Vec<i32>, Error> {
-        self.ask("list the partitions of", |consumer, topic| {
-            partitions_of(topic, &consumer.fetch_metadata(Some(topic), ASK_LIMIT)?)
+        self.request("list the partitions of", |consumer, topic| {
+            partitions_of(
+                topic,
+                &consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT)?,
+            )
         })
         .await
     }
 
     /// The same as the first request of a connection, and while no reader polls it: it also drains
-    /// the events of librdkafka, which tell why brokers refuse.
+    /// the events of librdkafka, which say why brokers refuse.
     async fn partitions_polling(&self) -> Result<Vec<i32>, Error> {
-        self.ask("list the partitions of", |consumer, topic| {
-            let listen = || while consumer.poll(LISTEN).is_some() {};
+        self.request("list the partitions of", |consumer, topic| {
+            let listen = || while consumer.poll(DRAIN_POLL).is_some() {};
             let refused = || {
                 listen();
                 consumer.context().is_refused()
@@ -127,15 +132,15 @@ impl Connection {
         .await
     }
 
-    /// The extent of every partition.
-    pub(crate) async fn extents(&self) -> Result<BTreeMap<i32, Extent>, Error> {
+    /// The watermarks of every partition.
+    pub(crate) async fn watermarks(&self) -> Result<BTreeMap<i32, Watermarks>, Error> {
         let partitions = self.partitions().await?;
-        self.ask("ask for the offsets of", move |consumer, topic| {
-            let extent = |partition| {
-                let (low, high) = consumer.fetch_watermarks(topic, partition, ASK_LIMIT)?;
-                Ok((partition, Extent { low, high }))
+        self.request("ask for the offsets of", move |consumer, topic| {
+            let watermarks_of = |partition| {
+                let (low, high) = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?;
+                Ok((partition, Watermarks { low, high }))
             };
-            partitions.into_iter().map(extent).collect()
+            partitions.into_iter().map(watermarks_of).collect()
         })
         .await
     }
@@ -147,8 +152,8 @@ impl Connection {
 
     /// The present id of the topic.
     async fn current_id(&self) -> Result<Uuid, Error> {
-        self.ask("ask for the identity of", |consumer, topic| {
-            topic_id::fetch(consumer, topic, ASK_LIMIT)
+        self.request("ask for the identity of", |consumer, topic| {
+            topic_id::fetch(consumer, topic, REQUEST_TIMEOUT)
         })
         .await
     }
@@ -158,7 +163,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Error::TopicRecreated`], [`Error::NoTopic`].
-    pub(crate) async fn refuse_recreated(&self) -> Result<(), Error> {
+    pub(crate) async fn check_not_recreated(&self) -> Result<(), Error> {
         match self.current_id().await {
             Ok(id) if id == self.id => Ok(()),
             Ok(_) => Err(Error::TopicRecreated {
@@ -174,7 +179,7 @@ impl Connection {
 
     /// Commits the landed positions under the consumer group, for monitoring. Nothing depends on
     /// it, so a failure is only logged.
-    pub(crate) fn display(&self, positions: &Positions) {
+    pub(crate) fn commit_group_offsets(&self, positions: &Positions) {
         fail::point("group.begun");
         let mut list = TopicPartitionList::new();
         for (partition, offset) in positions {
@@ -188,7 +193,7 @@ impl Connection {
     }
 
     /// Runs a blocking request on a thread that may block.
-    async fn ask<T: Send + 'static>(
+    async fn request<T: Send + 'static>(
         &self,
         attempt: &'static str,
         question: impl FnOnce(&Consumer, &str) -> Result<T, KafkaError> + Send + 'static,

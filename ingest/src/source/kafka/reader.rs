@@ -48,11 +48,11 @@ pub(crate) fn read(
     }
     let assigned = connection.consumer.assign(&list);
     assigned.map_err(|source| connection.failed("read", source))?;
-    let mut missing = Missing::new(reading);
+    let mut partitions = OpenPartitions::new(reading);
     let mut block = Lingering::new(reading.from.clone());
     let mut ends_seen = false;
     let mut silence = Silence::default();
-    while !stop.is_cancelled() && !missing.is_empty() {
+    while !stop.is_cancelled() && !partitions.is_empty() {
         // While records are available at once, the loop does not read the clock.
         let mut polled = connection.consumer.poll(Duration::ZERO);
         let at_once = polled.is_some();
@@ -60,21 +60,21 @@ pub(crate) fn read(
             if std::mem::take(&mut ends_seen) {
                 pass_markers(connection, reading, &mut block);
             }
-            polled = connection.consumer.poll(block.patience());
+            polled = connection.consumer.poll(block.poll_timeout());
         }
         let silent = silence.after(polled.as_ref(), Instant::now);
         match polled {
-            Some(Ok(message)) if missing.take(message.partition(), message.offset()) => {
+            Some(Ok(message)) if partitions.take(message.partition(), message.offset()) => {
                 block.push(&message);
                 fail::point("kafka.polled");
             }
             // No record, or one after the end.
             None | Some(Ok(_)) => {}
             Some(Err(KafkaError::PartitionEOF(partition))) => {
-                missing.end(partition);
+                partitions.end(partition);
                 ends_seen = true;
             }
-            Some(Err(error)) => tolerate(connection, reading, error)?,
+            Some(Err(error)) => retry_or_fail(connection, reading, error)?,
         }
         if reading.until.is_some() && silent > SILENCE_MAX {
             return Err(connection.failed(
@@ -123,8 +123,12 @@ fn pass_markers(connection: &Connection, reading: &Reading, block: &mut Lingerin
 /// Ignores errors that librdkafka retries itself: unavailable brokers. A refused login counts as
 /// such an error only for an unbounded reading: the brokers accepted it before, and may do so
 /// again.
-fn tolerate(connection: &Connection, reading: &Reading, error: KafkaError) -> Result<(), Error> {
-    let passing = match error.rdkafka_error_code() {
+fn retry_or_fail(
+    connection: &Connection,
+    reading: &Reading,
+    error: KafkaError,
+) -> Result<(), Error> {
+    let is_transient = match error.rdkafka_error_code() {
         Some(
             RDKafkaErrorCode::BrokerTransportFailure
             | RDKafkaErrorCode::AllBrokersDown
@@ -140,16 +144,16 @@ fn tolerate(connection: &Connection, reading: &Reading, error: KafkaError) -> Re
         Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL) => reading.until.is_none(),
         _ => false,
     };
-    if passing {
+    if is_transient {
         let failure = connection.consumer.context().failure();
-        let said = failure.map(|failure| failure.message().to_string());
-        warn!(%error, said, topic = connection.topic(), "waiting for Kafka");
+        let reason = failure.map(|failure| failure.message().to_string());
+        warn!(%error, reason, topic = connection.topic(), "waiting for Kafka");
         return Ok(());
     }
     match error.rdkafka_error_code() {
         // The landing finds out whether the messages are lost, or the topic was recreated.
         Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => {
-            Err(Error::OffsetsGone {
+            Err(Error::OffsetsOutOfRange {
                 topic: connection.topic().to_owned(),
             })
         }
@@ -158,12 +162,12 @@ fn tolerate(connection: &Connection, reading: &Reading, error: KafkaError) -> Re
 }
 
 /// The topic partitions that are not read to their end yet.
-struct Missing {
+struct OpenPartitions {
     until: Option<Positions>,
     open: BTreeSet<i32>,
 }
 
-impl Missing {
+impl OpenPartitions {
     fn new(reading: &Reading) -> Self {
         let open = reading.from.iter().filter(|(partition, from)| {
             let until = reading.until.as_ref();
@@ -268,7 +272,7 @@ impl Lingering {
     }
 
     /// How long to wait for the next record.
-    fn patience(&self) -> Duration {
+    fn poll_timeout(&self) -> Duration {
         self.since
             .map_or(LINGER, |since| LINGER.saturating_sub(since.elapsed()))
     }
@@ -287,7 +291,7 @@ mod tests {
 
     use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-    use super::{Lingering, Missing, Reading, Silence};
+    use super::{Lingering, OpenPartitions, Reading, Silence};
 
     #[test]
     fn position_passes_transaction_markers_once() {
@@ -334,19 +338,19 @@ mod tests {
             from: [(0, 5), (1, 7), (2, 0)].into(),
             until: Some([(0, 8), (1, 7), (2, 3)].into()),
         };
-        let mut missing = Missing::new(&reading);
-        assert_eq!(missing.open, [0, 2].into(), "1 has nothing more");
-        assert!(missing.take(0, 5) && missing.take(0, 7));
-        assert_eq!(missing.open, [2].into());
-        assert!(!missing.take(0, 8), "it came later");
-        missing.end(2); // 1 and 2 are the markers of a transaction
-        assert!(missing.is_empty());
+        let mut partitions = OpenPartitions::new(&reading);
+        assert_eq!(partitions.open, [0, 2].into(), "1 has nothing more");
+        assert!(partitions.take(0, 5) && partitions.take(0, 7));
+        assert_eq!(partitions.open, [2].into());
+        assert!(!partitions.take(0, 8), "it came later");
+        partitions.end(2); // 1 and 2 are the markers of a transaction
+        assert!(partitions.is_empty());
 
         let reading = Reading {
             until: None,
             ..reading
         };
-        let mut endless = Missing::new(&reading);
+        let mut endless = OpenPartitions::new(&reading);
         assert!(endless.take(0, 100));
         endless.end(0);
         assert_eq!(endless.open, [0, 1, 2].into());

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tokio_util::sync::CancellationToken;
 
-use super::{Connection, Extent, Reading, read};
+use super::{Connection, Reading, Watermarks, read};
 use crate::error::Error;
 use crate::source::{Gathered, Offsets, Positions, Record, Records};
 
@@ -17,11 +17,11 @@ const GAP_MAX: i64 = 500;
 pub(crate) fn reread(
     connection: &Connection,
     offsets: &Offsets,
-    extents: &BTreeMap<i32, Extent>,
+    watermarks: &BTreeMap<i32, Watermarks>,
     stop: &CancellationToken,
 ) -> Result<Records, Error> {
     let mut found = Gathered::new("kafka");
-    for Round { from, until } in rounds(offsets, extents) {
+    for Round { from, until } in rounds(offsets, watermarks) {
         let reading = Reading {
             from,
             until: Some(until),
@@ -42,14 +42,17 @@ struct Round {
     until: Positions,
 }
 
-fn rounds(offsets: &Offsets, extents: &BTreeMap<i32, Extent>) -> Vec<Round> {
+fn rounds(offsets: &Offsets, watermarks: &BTreeMap<i32, Watermarks>) -> Vec<Round> {
     let mut rounds: Vec<Round> = Vec::new();
     for (partition, offsets) in offsets {
         // A request for a deleted offset would end the whole pass.
-        let Some(extent) = extents.get(partition).filter(|held| held.low < held.high) else {
+        let Some(held) = watermarks
+            .get(partition)
+            .filter(|held| held.low < held.high)
+        else {
             continue;
         };
-        for (round, (first, last)) in ranges(offsets.range(extent.low..extent.high)).enumerate() {
+        for (round, (first, last)) in ranges(offsets.range(held.low..held.high)).enumerate() {
             if rounds.len() == round {
                 rounds.push(Round {
                     from: Positions::new(),
@@ -91,16 +94,16 @@ fn keep(records: &Records, offsets: &Offsets, into: &mut Gathered) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Extent;
+    use super::super::Watermarks;
     use super::{Round, rounds};
     use crate::source::Offsets;
 
     #[test]
     fn rounds_join_near_offsets_and_skip_deleted_ones() {
-        let extents = [
-            (0, Extent { low: 5, high: 2000 }),
-            (1, Extent { low: 0, high: 10 }),
-            (2, Extent { low: 7, high: 7 }),
+        let watermarks = [
+            (0, Watermarks { low: 5, high: 2000 }),
+            (1, Watermarks { low: 0, high: 10 }),
+            (2, Watermarks { low: 7, high: 7 }),
         ]
         .into();
         let offsets: Offsets = [
@@ -115,7 +118,7 @@ mod tests {
             until: until.iter().copied().collect(),
         };
         assert_eq!(
-            rounds(&offsets, &extents),
+            rounds(&offsets, &watermarks),
             [
                 round(&[(0, 5), (1, 3)], &[(0, 401), (1, 4)]),
                 round(&[(0, 1500)], &[(0, 1501)]),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tracing::warn;
 
-use super::{Connection, Extent};
+use super::{Connection, Watermarks};
 use crate::error::Error;
 use crate::source::Positions;
 
@@ -15,40 +15,40 @@ use crate::source::Positions;
 pub(crate) fn start_offsets(
     topic: &str,
     resume: &Positions,
-    extents: &BTreeMap<i32, Extent>,
+    watermarks: &BTreeMap<i32, Watermarks>,
     accept_loss: bool,
 ) -> Result<Positions, Error> {
     let mut from = Positions::new();
-    for (partition, extent) in extents {
+    for (partition, held) in watermarks {
         let next = resume.get(partition).copied();
         let next = match next {
             // No position: from the first message that Kafka holds.
-            None => extent.low,
-            Some(next) if next > extent.high => {
+            None => held.low,
+            Some(next) if next > held.high => {
                 return Err(Error::OffsetsBeyond {
                     topic: topic.to_owned(),
                     partition: *partition,
                     next,
-                    high: extent.high,
+                    high: held.high,
                 });
             }
-            Some(next) if next >= extent.low => next,
+            Some(next) if next >= held.low => next,
             Some(next) if accept_loss => {
                 warn!(
                     topic,
                     partition,
                     from = next,
-                    to = extent.low - 1,
+                    to = held.low - 1,
                     "these offsets are gone from Kafka and left out"
                 );
-                extent.low
+                held.low
             }
             Some(next) => {
                 return Err(Error::OffsetsLost {
                     topic: topic.to_owned(),
                     partition: *partition,
                     next,
-                    low: extent.low,
+                    low: held.low,
                 });
             }
         };
@@ -67,42 +67,42 @@ pub(crate) fn start_offsets_of_tables(
     topic: &str,
     resume_from: &Positions,
     min_started: &Positions,
-    extents: &BTreeMap<i32, Extent>,
+    watermarks: &BTreeMap<i32, Watermarks>,
     accept_loss: bool,
 ) -> Result<Positions, Error> {
-    let mut from = start_offsets(topic, min_started, extents, accept_loss)?;
-    for (partition, extent) in extents {
+    let mut from = start_offsets(topic, min_started, watermarks, accept_loss)?;
+    for (partition, held) in watermarks {
         if !resume_from.contains_key(partition) {
-            from.insert(*partition, extent.low);
+            from.insert(*partition, held.low);
         }
     }
     Ok(from)
 }
 
 /// Number of offsets between the start of reading and the present end of the topic.
-pub(crate) fn pending(from: &Positions, extents: &BTreeMap<i32, Extent>) -> u64 {
-    let pending = extents.iter().map(|(partition, extent)| {
-        let from = from.get(partition).copied().unwrap_or(extent.low);
-        u64::try_from(extent.high - from).unwrap_or_default()
+pub(crate) fn pending(from: &Positions, watermarks: &BTreeMap<i32, Watermarks>) -> u64 {
+    let pending = watermarks.iter().map(|(partition, held)| {
+        let from = from.get(partition).copied().unwrap_or(held.low);
+        u64::try_from(held.high - from).unwrap_or_default()
     });
     pending.sum()
 }
 
 /// The error for a next message that no longer exists.
-pub(crate) async fn why_gone(
+pub(crate) async fn explain_out_of_range(
     connection: &Connection,
     committed: &Positions,
     accept_loss: bool,
 ) -> Error {
     let looked = async {
-        connection.refuse_recreated().await?;
-        let extents = connection.extents().await?;
-        start_offsets(connection.topic(), committed, &extents, accept_loss)
+        connection.check_not_recreated().await?;
+        let watermarks = connection.watermarks().await?;
+        start_offsets(connection.topic(), committed, &watermarks, accept_loss)
     };
     match looked.await {
         Err(error) => error,
         // The offsets exist again, or the loss is accepted: this error is retried.
-        Ok(_) => Error::OffsetsGone {
+        Ok(_) => Error::OffsetsOutOfRange {
             topic: connection.topic().to_owned(),
         },
     }
@@ -110,7 +110,7 @@ pub(crate) async fn why_gone(
 
 #[cfg(test)]
 mod tests {
-    use super::super::Extent;
+    use super::super::Watermarks;
     use super::{pending, start_offsets, start_offsets_of_tables};
     use crate::error::Error;
     use crate::source::Positions;
@@ -125,10 +125,10 @@ mod tests {
 
     #[test]
     fn start_offsets_follow_positions_or_name_the_loss() {
-        let extents = [(0, Extent { low: 5, high: 9 })].into();
+        let watermarks = [(0, Watermarks { low: 5, high: 9 })].into();
         let check = |next: Option<i64>, accept_loss, expected: Result<i64, &str>| {
             let resume = next.map(|next| (0, next)).into_iter().collect();
-            let found = start_offsets("t", &resume, &extents, accept_loss);
+            let found = start_offsets("t", &resume, &watermarks, accept_loss);
             assert_eq!(outcome(found), expected, "{next:?}");
         };
         check(None, false, Ok(5));
@@ -137,16 +137,16 @@ mod tests {
         check(Some(10), false, Err("beyond"));
         check(Some(4), false, Err("lost"));
         check(Some(4), true, Ok(5));
-        assert_eq!(pending(&[(0, 7)].into(), &extents), 2);
+        assert_eq!(pending(&[(0, 7)].into(), &watermarks), 2);
     }
 
     #[test]
     fn table_without_position_does_not_hide_loss_of_others() {
-        let extents = [(0, Extent { low: 5, high: 9 })].into();
+        let watermarks = [(0, Watermarks { low: 5, high: 9 })].into();
         let check = |taken: i64, accept_loss, expected: Result<i64, &str>| {
             let none = Positions::new();
             let found =
-                start_offsets_of_tables("t", &none, &[(0, taken)].into(), &extents, accept_loss);
+                start_offsets_of_tables("t", &none, &[(0, taken)].into(), &watermarks, accept_loss);
             assert_eq!(outcome(found), expected, "{taken}");
         };
         check(5, false, Ok(5));
@@ -156,7 +156,7 @@ mod tests {
         check(10, false, Err("beyond"));
         // All tables have a position.
         let both = [(0, 7)].into();
-        let found = start_offsets_of_tables("t", &both, &both, &extents, false);
+        let found = start_offsets_of_tables("t", &both, &both, &watermarks, false);
         assert_eq!(outcome(found), Ok(7));
     }
 }

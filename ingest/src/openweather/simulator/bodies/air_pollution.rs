@@ -7,32 +7,32 @@ use crate::openweather::simulator::model::Model;
 use crate::openweather::simulator::pollution::{Components, components};
 
 #[derive(Serialize)]
-pub(crate) struct Body {
+pub(crate) struct AirPollutionBody {
     coord: LonLat,
-    list: [Entry; 1],
+    list: [AirPollutionEntry; 1],
 }
 
 #[derive(Serialize)]
-struct Entry {
-    main: Main,
+struct AirPollutionEntry {
+    main: AirQuality,
     components: Components,
     dt: i64,
 }
 
 #[derive(Serialize)]
-struct Main {
+struct AirQuality {
     aqi: u8,
 }
 
-pub(crate) fn air_pollution(model: &Model, seconds: i64) -> Body {
+pub(crate) fn air_pollution(model: &Model, seconds: i64) -> AirPollutionBody {
     let (_, dt) = slot(model, seconds);
     let components = components(model, &model.air(dt), dt);
-    let main = Main {
+    let main = AirQuality {
         aqi: components.index(),
     };
-    Body {
+    AirPollutionBody {
         coord: LonLat::of(&model.place),
-        list: [Entry {
+        list: [AirPollutionEntry {
             main,
             components,
             dt,

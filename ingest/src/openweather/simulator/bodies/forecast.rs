@@ -3,7 +3,7 @@
 use chrono::DateTime;
 use serde::Serialize;
 
-use super::{Clouds, Manner, Number, Wind, ground_level, whole};
+use super::{ApiNumber, Clouds, Manner, Wind, ground_level, whole};
 use crate::openweather::simulator::conditions::{Condition, conditions};
 use crate::openweather::simulator::model::{Air, Model};
 use crate::openweather::simulator::noise::Channel;
@@ -14,25 +14,25 @@ pub(crate) const ENTRIES_MAX: usize = 40;
 const STEP_S: i64 = 10_800;
 
 #[derive(Serialize)]
-pub(crate) struct Body {
-    /// A string here, a number in the current weather.
+pub(crate) struct ForecastBody {
+    /// A string, unlike in the current weather, where it is a number.
     cod: &'static str,
     message: u8,
     cnt: usize,
-    list: Vec<Entry>,
-    city: City,
+    list: Vec<ForecastEntry>,
+    city: ForecastCity,
 }
 
 #[derive(Serialize)]
-struct Entry {
+struct ForecastEntry {
     dt: i64,
-    main: Main,
+    main: ForecastMain,
     weather: Vec<Condition>,
     clouds: Clouds,
     wind: Wind,
     #[serde(skip_serializing_if = "Option::is_none")]
     visibility: Option<i64>,
-    pop: Number,
+    pop: ApiNumber,
     #[serde(skip_serializing_if = "Option::is_none")]
     rain: Option<In3h>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -42,22 +42,22 @@ struct Entry {
 }
 
 #[derive(Serialize)]
-struct Main {
-    temp: Number,
-    feels_like: Number,
-    temp_min: Number,
-    temp_max: Number,
+struct ForecastMain {
+    temp: ApiNumber,
+    feels_like: ApiNumber,
+    temp_min: ApiNumber,
+    temp_max: ApiNumber,
     pressure: i64,
     sea_level: i64,
     grnd_level: i64,
     humidity: i64,
-    temp_kf: Number,
+    temp_kf: ApiNumber,
 }
 
 #[derive(Serialize)]
 struct In3h {
     #[serde(rename = "3h")]
-    mm: Number,
+    mm: ApiNumber,
 }
 
 #[derive(Serialize)]
@@ -66,7 +66,7 @@ struct PartOfDay {
 }
 
 #[derive(Serialize)]
-struct City {
+struct ForecastCity {
     id: u64,
     name: &'static str,
     coord: LatLon,
@@ -77,25 +77,26 @@ struct City {
     sunset: i64,
 }
 
-/// The other way round than everywhere else.
+/// Coordinates in the opposite order of all other bodies.
 #[derive(Serialize)]
 struct LatLon {
-    lat: Number,
-    lon: Number,
+    lat: ApiNumber,
+    lon: ApiNumber,
 }
 
-/// When the forecast that is current at an instant was made: every three hours there is a new one.
+/// The time of issue of the forecast that is current at an instant. Forecasts are issued every
+/// three hours.
 pub(crate) fn issue(seconds: i64) -> i64 {
     seconds.div_euclid(STEP_S) * STEP_S
 }
 
-pub(crate) fn forecast(model: &Model, issued: i64, entries: usize, manner: Manner) -> Body {
+pub(crate) fn forecast(model: &Model, issued: i64, entries: usize, manner: Manner) -> ForecastBody {
     let targets = (1..).map(|step| issued + step * STEP_S);
-    let list: Vec<Entry> = targets
+    let list: Vec<ForecastEntry> = targets
         .take(entries)
         .map(|target| entry(model, issued, target, manner))
         .collect();
-    Body {
+    ForecastBody {
         cod: "200",
         message: 0,
         cnt: list.len(),
@@ -104,7 +105,7 @@ pub(crate) fn forecast(model: &Model, issued: i64, entries: usize, manner: Manne
     }
 }
 
-fn entry(model: &Model, issued: i64, target: i64, manner: Manner) -> Entry {
+fn entry(model: &Model, issued: i64, target: i64, manner: Manner) -> ForecastEntry {
     let mut air = model.air(target);
     let drift = model.drift(issued, target);
     air.temp += drift;
@@ -112,11 +113,11 @@ fn entry(model: &Model, issued: i64, target: i64, manner: Manner) -> Entry {
     let (rain, snow) = fallen(model, &air, target);
     let in_3h = |mm: f64| {
         (mm >= 0.1).then(|| In3h {
-            mm: Number::new(mm),
+            mm: ApiNumber::new(mm),
         })
     };
     let is_seen = model.noise.draw(Channel::Visibility, target) >= 0.01;
-    Entry {
+    ForecastEntry {
         dt: target,
         main: main(model, &air, issued, target, manner),
         weather: conditions(&air, manner.language),
@@ -125,7 +126,7 @@ fn entry(model: &Model, issued: i64, target: i64, manner: Manner) -> Entry {
         },
         wind: manner.wind(&air),
         visibility: is_seen.then(|| whole(air.visibility)),
-        pop: Number::new(probability(&air, rain + snow)),
+        pop: ApiNumber::new(probability(&air, rain + snow)),
         rain: in_3h(rain),
         snow: in_3h(snow),
         sys: PartOfDay {
@@ -137,15 +138,16 @@ fn entry(model: &Model, issued: i64, target: i64, manner: Manner) -> Entry {
     }
 }
 
-/// The internal correction of the first hours is known to widen minimum and maximum.
-fn main(model: &Model, air: &Air, issued: i64, target: i64, manner: Manner) -> Main {
+/// In the first hours, minimum and maximum of the API differ from the temperature by its internal
+/// correction.
+fn main(model: &Model, air: &Air, issued: i64, target: i64, manner: Manner) -> ForecastMain {
     let is_soon = target - issued <= 3 * STEP_S;
     let correction = if is_soon {
         2.0 * model.noise.draw(Channel::Spread, target) - 1.0
     } else {
         0.0
     };
-    Main {
+    ForecastMain {
         temp: manner.temp(air.temp),
         feels_like: manner.temp(air.feels_like),
         temp_min: manner.temp(air.temp - correction.max(0.0)),
@@ -154,11 +156,12 @@ fn main(model: &Model, air: &Air, issued: i64, target: i64, manner: Manner) -> M
         sea_level: whole(air.pressure),
         grnd_level: ground_level(&model.place, air.pressure),
         humidity: whole(air.humidity),
-        temp_kf: Number::new(correction),
+        temp_kf: ApiNumber::new(correction),
     }
 }
 
-/// Rain and snow of the three hours before `target`, mm: one sample an hour, the last one at hand.
+/// Rain and snow of the three hours before `target`, mm: one sample for each hour, of which `last`
+/// is the last.
 fn fallen(model: &Model, last: &Air, target: i64) -> (f64, f64) {
     let earlier = [target - 3_600, target - 7_200].map(|at| model.air(at));
     earlier
@@ -168,7 +171,7 @@ fn fallen(model: &Model, last: &Air, target: i64) -> (f64, f64) {
         })
 }
 
-/// Certain from two millimetres on; a grey sky alone leaves some doubt.
+/// Probability of precipitation: 1 from two millimetres on, and above 0 for a cloudy sky.
 fn probability(air: &Air, mm: f64) -> f64 {
     let expected = if mm > 0.0 {
         0.3 + 0.35 * mm
@@ -178,14 +181,14 @@ fn probability(air: &Air, mm: f64) -> f64 {
     expected.clamp(0.0, 1.0)
 }
 
-fn city(place: &Place, seconds: i64, manner: Manner) -> City {
+fn city(place: &Place, seconds: i64, manner: Manner) -> ForecastCity {
     let (sunrise, sunset) = rise_and_set(place, seconds).unwrap_or((0, 0));
-    City {
+    ForecastCity {
         id: place.id,
         name: manner.name(place),
         coord: LatLon {
-            lat: Number::degrees(place.lat),
-            lon: Number::degrees(place.lon),
+            lat: ApiNumber::degrees(place.lat),
+            lon: ApiNumber::degrees(place.lon),
         },
         country: place.country,
         population: place.population,

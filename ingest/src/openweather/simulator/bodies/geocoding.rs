@@ -1,4 +1,4 @@
-//! `/geo/1.0/direct`: where a name lies.
+//! `/geo/1.0/direct`: the coordinates of a name.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::openweather::simulator::places::Place;
 
 #[derive(Serialize)]
-pub(crate) struct Entry {
+pub(crate) struct GeocodingEntry {
     name: &'static str,
     local_names: BTreeMap<&'static str, &'static str>,
     lat: f64,
@@ -16,9 +16,9 @@ pub(crate) struct Entry {
     state: &'static str,
 }
 
-/// The geocoder has its own idea of where a city's middle is, with more decimals than needed.
-pub(crate) fn geocoding(places: &[&Place]) -> Vec<Entry> {
-    let entry = |place: &&Place| Entry {
+/// Coordinates of the geocoder differ slightly from those of the weather, and have more decimals.
+pub(crate) fn geocoding(places: &[&Place]) -> Vec<GeocodingEntry> {
+    let entry = |place: &&Place| GeocodingEntry {
         name: place.name,
         local_names: [("en", place.name), ("fr", place.name_fr)]
             .into_iter()

@@ -1,4 +1,5 @@
-//! How the API writes what the model knows: field by field, in its order, with its oddities.
+//! Bodies of the API, from the values of the model: the same fields in the same order, with the
+//! same inconsistencies.
 
 mod air_pollution;
 mod forecast;
@@ -17,9 +18,9 @@ use super::noise::Channel;
 use super::places::Place;
 use crate::openweather::Units;
 
-/// The API's data are new every ten minutes,
+/// Interval of new data of the API, seconds.
 const SLOT_S: i64 = 600;
-/// and up to two minutes old by then.
+/// Limit of the age of new data, seconds.
 const DELAY_S_MAX: f64 = 120.0;
 const MPH: f64 = 2.236_936;
 
@@ -30,7 +31,7 @@ pub(crate) enum Language {
     French,
 }
 
-/// In which units and language to answer.
+/// Units and language of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Manner {
     pub(crate) units: Units,
@@ -38,8 +39,8 @@ pub(crate) struct Manner {
 }
 
 impl Manner {
-    fn temp(self, celsius: f64) -> Number {
-        Number::new(match self.units {
+    fn temp(self, celsius: f64) -> ApiNumber {
+        ApiNumber::new(match self.units {
             Units::Standard => celsius + 273.15,
             Units::Metric => celsius,
             Units::Imperial => celsius * 1.8 + 32.0,
@@ -52,7 +53,7 @@ impl Manner {
         } else {
             1.0
         };
-        let speed = |metres_per_s: f64| Number::new(metres_per_s * factor);
+        let speed = |metres_per_s: f64| ApiNumber::new(metres_per_s * factor);
         Wind {
             speed: speed(air.wind),
             deg: whole(air.wind_deg),
@@ -68,11 +69,11 @@ impl Manner {
     }
 }
 
-/// A number as the API writes it: two decimals at most, and none when it is whole.
+/// A number as the API writes it: at most two decimals, and none for an integer.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Number(f64);
+pub(crate) struct ApiNumber(f64);
 
-impl Number {
+impl ApiNumber {
     pub(crate) fn new(value: f64) -> Self {
         Self((value * 100.0).round() / 100.0)
     }
@@ -87,7 +88,7 @@ impl Number {
     }
 }
 
-impl Serialize for Number {
+impl Serialize for ApiNumber {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         if self.0.fract() == 0.0 {
             serializer.serialize_i64(whole(self.0))
@@ -107,25 +108,25 @@ fn whole(value: f64) -> i64 {
 
 #[derive(Serialize)]
 struct LonLat {
-    lon: Number,
-    lat: Number,
+    lon: ApiNumber,
+    lat: ApiNumber,
 }
 
 impl LonLat {
     fn of(place: &Place) -> Self {
         Self {
-            lon: Number::degrees(place.lon),
-            lat: Number::degrees(place.lat),
+            lon: ApiNumber::degrees(place.lon),
+            lat: ApiNumber::degrees(place.lat),
         }
     }
 }
 
 #[derive(Serialize)]
 struct Wind {
-    speed: Number,
+    speed: ApiNumber,
     deg: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
-    gust: Option<Number>,
+    gust: Option<ApiNumber>,
 }
 
 #[derive(Serialize)]
@@ -133,7 +134,7 @@ struct Clouds {
     all: i64,
 }
 
-/// Which ten minutes an instant belongs to, and the instant that its data are of.
+/// The ten-minute interval of an instant, and the time of its data.
 fn slot(model: &Model, seconds: i64) -> (i64, i64) {
     let slot = seconds.div_euclid(SLOT_S);
     (
@@ -149,7 +150,7 @@ fn ground_level(place: &Place, pressure: f64) -> i64 {
 
 #[cfg(test)]
 mod tests {
-    use super::Number;
+    use super::ApiNumber;
 
     #[test]
     fn whole_numbers_have_no_decimals() {
@@ -161,10 +162,10 @@ mod tests {
             (-7.996, "-8"),
             (1.005e3, "1005"),
         ] {
-            let text = serde_json::to_string(&Number::new(value)).expect("a number");
+            let text = serde_json::to_string(&ApiNumber::new(value)).expect("a number");
             assert_eq!(text, expected);
         }
-        let degrees = serde_json::to_string(&Number::degrees(2.348_81)).expect("a number");
+        let degrees = serde_json::to_string(&ApiNumber::degrees(2.348_81)).expect("a number");
         assert_eq!(degrees, "2.3488");
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{Clouds, LonLat, Manner, Number, Wind, ground_level, slot, whole};
+use super::{ApiNumber, Clouds, LonLat, Manner, Wind, ground_level, slot, whole};
 use crate::openweather::simulator::conditions::{Condition, conditions};
 use crate::openweather::simulator::model::{Air, Model};
 use crate::openweather::simulator::noise::Channel;
@@ -10,11 +10,11 @@ use crate::openweather::simulator::places::Place;
 use crate::openweather::simulator::sun::rise_and_set;
 
 #[derive(Serialize)]
-pub(crate) struct Body {
+pub(crate) struct WeatherBody {
     coord: LonLat,
     weather: Vec<Condition>,
     base: &'static str,
-    main: Main,
+    main: WeatherMain,
     #[serde(skip_serializing_if = "Option::is_none")]
     visibility: Option<i64>,
     wind: Wind,
@@ -28,16 +28,16 @@ pub(crate) struct Body {
     timezone: i64,
     id: u64,
     name: &'static str,
-    /// A number here, a string in the forecast.
+    /// A number, unlike in the forecast, where it is a string.
     cod: u16,
 }
 
 #[derive(Serialize)]
-struct Main {
-    temp: Number,
-    feels_like: Number,
-    temp_min: Number,
-    temp_max: Number,
+struct WeatherMain {
+    temp: ApiNumber,
+    feels_like: ApiNumber,
+    temp_min: ApiNumber,
+    temp_max: ApiNumber,
     pressure: i64,
     humidity: i64,
     sea_level: i64,
@@ -47,7 +47,7 @@ struct Main {
 #[derive(Serialize)]
 struct In1h {
     #[serde(rename = "1h")]
-    mm: Number,
+    mm: ApiNumber,
 }
 
 #[derive(Serialize)]
@@ -63,17 +63,17 @@ struct Sys {
     sunset: i64,
 }
 
-pub(crate) fn weather(model: &Model, seconds: i64, manner: Manner) -> Body {
+pub(crate) fn weather(model: &Model, seconds: i64, manner: Manner) -> WeatherBody {
     let (slot, dt) = slot(model, seconds);
     let place = &model.place;
     let air = model.air(dt);
     let in_1h = |mm: f64| {
         (mm > 0.0).then(|| In1h {
-            mm: Number::new(mm),
+            mm: ApiNumber::new(mm),
         })
     };
     let is_seen = model.noise.draw(Channel::Visibility, slot) >= 0.02;
-    Body {
+    WeatherBody {
         coord: LonLat::of(place),
         weather: conditions(&air, manner.language),
         base: "stations",
@@ -94,10 +94,10 @@ pub(crate) fn weather(model: &Model, seconds: i64, manner: Manner) -> Body {
     }
 }
 
-/// Minimum and maximum are those across the city now, not those of the day.
-fn main(model: &Model, air: &Air, slot: i64, manner: Manner) -> Main {
+/// Minimum and maximum are the present ones across the city, and not those of the day.
+fn main(model: &Model, air: &Air, slot: i64, manner: Manner) -> WeatherMain {
     let spread = model.noise.draw(Channel::Spread, slot);
-    Main {
+    WeatherMain {
         temp: manner.temp(air.temp),
         feels_like: manner.temp(air.feels_like),
         temp_min: manner.temp(air.temp - 1.5 * spread),

@@ -1,4 +1,4 @@
--- The table as the older consumer made it. Where that one ran, it is there already, with its rows.
+-- The table as the legacy consumer creates it. A database of that consumer has it already, with rows.
 CREATE TABLE IF NOT EXISTS weather (
     date_time TIMESTAMP,
     msg_offset BIGINT,

@@ -32,20 +32,20 @@ SELECT
 const NEWEST: &str = "SELECT coalesce(max(version), 0) FROM isobar.schema_version";
 
 const HOME: &str = "SELECT max(weather_schema) FROM isobar.schema_version";
-/// The version from which on it is known.
-const HAS_HOME: i32 = 4;
+/// The version that records the schema of table `weather`.
+const HOME_MIGRATION: i32 = 4;
 
 /// The version that migrates the rows of the legacy pipeline, and the one that adds `ref_date`.
-pub(super) const TAKES_OVER: i32 = 2;
-const HAS_REF_DATE: i32 = 3;
+pub(super) const LEGACY_MIGRATION: i32 = 2;
+const REF_DATE_MIGRATION: i32 = 3;
 
 /// The columns of the legacy table, and those that our version adds.
-const OLDER: [&str; 4] = ["date_time", "msg_offset", "partition", "value"];
-const OURS: [&str; 2] = ["topic", "event_time"];
+const LEGACY_COLUMNS: [&str; 4] = ["date_time", "msg_offset", "partition", "value"];
+const ADDED_COLUMNS: [&str; 2] = ["topic", "event_time"];
 
 /// The result of the inspection.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct CatalogueState {
     /// Version of our tables; 0 without any.
     pub(super) version: i32,
     /// The schema in which `search_path` finds table `weather`.
@@ -54,22 +54,25 @@ pub(crate) struct Found {
     schemas: Vec<String>,
     /// The schema whose table was migrated.
     home: Option<String>,
+    /// Columns of the table that `search_path` finds.
     columns: Vec<String>,
     ref_date_is_ours: bool,
 }
 
-impl Found {
+impl CatalogueState {
     /// Inspects the database.
     ///
     /// # Errors
     /// When the server refuses.
-    pub(super) async fn look(client: &impl GenericClient) -> Result<Self, tokio_postgres::Error> {
+    pub(super) async fn inspect(
+        client: &impl GenericClient,
+    ) -> Result<Self, tokio_postgres::Error> {
         let row = client.query_one(CATALOGUE, &[]).await?;
         let mut found = Self::of(&row);
         if row.get(0) {
             found.version = client.query_one(NEWEST, &[]).await?.get(0);
         }
-        if found.version >= HAS_HOME {
+        if found.version >= HOME_MIGRATION {
             found.home = client.query_one(HOME, &[]).await?.get(0);
         }
         Ok(found)
@@ -88,16 +91,16 @@ impl Found {
 
     /// Whether table `weather` and `ref_date` have the form that our version of them has.
     pub(super) fn is_ours(&self) -> bool {
-        self.weather_is_ours() && (self.ref_date_is_ours || self.version < HAS_REF_DATE)
+        self.weather_is_ours() && (self.ref_date_is_ours || self.version < REF_DATE_MIGRATION)
     }
 
     pub(super) fn weather_is_ours(&self) -> bool {
-        OURS.iter().all(|name| self.has(name))
+        ADDED_COLUMNS.iter().all(|name| self.has(name))
     }
 
     /// Whether the legacy table is in place of ours.
     pub(super) fn was_restored(&self) -> bool {
-        self.version >= TAKES_OVER && !self.is_ours()
+        self.version >= LEGACY_MIGRATION && !self.is_ours()
     }
 
     /// Other schemas that have a table `weather`.
@@ -123,7 +126,7 @@ impl Found {
         if is_elsewhere {
             return Err(self.elsewhere(options));
         }
-        let missing: Vec<_> = OLDER
+        let missing: Vec<_> = LEGACY_COLUMNS
             .iter()
             .filter(|name| !self.has(name))
             .copied()
@@ -156,14 +159,14 @@ impl Found {
         }
     }
 
-    /// A description for people.
-    pub(super) fn told(&self) -> String {
+    /// Describes the tables to a user.
+    pub(super) fn describe(&self) -> String {
         if self.was_restored() && self.schema.is_some() {
-            return "table weather is the older pipeline's again, and is taken over again by the first command that uses it".to_owned();
+            return "table weather is the legacy pipeline's again, and is taken over again by the first command that uses it".to_owned();
         }
         match (self.version, &self.schema) {
-            (0, None) => "tables come with the first command that uses them".to_owned(),
-            (0, Some(_)) => "table weather of the older pipeline is taken over by the first command that uses it".to_owned(),
+            (0, None) => "tables are created by the first command that uses them".to_owned(),
+            (0, Some(_)) => "table weather of the legacy pipeline is taken over by the first command that uses it".to_owned(),
             (version, _) => format!("tables of version {version}"),
         }
     }
