@@ -8,9 +8,9 @@ const HEAD: &str = "\
 # The configuration of Isobar: every key, with its default. Copy this file to `isobar.toml` and remove
 # the `#` from what you change. `isobar config show` prints each value in force and where it came from.
 #
-# A key can also be set by `--set section.key=value` and by a variable, ISOBAR__SECTION__KEY or the older
+# A key can also be set by `--set section.key=value` and by a variable, ISOBAR__SECTION__KEY or the legacy
 # name given below in brackets, in the environment or in a file `.env`. A flag beats a variable,
-# ISOBAR__… beats the older name, the environment beats `.env`, and all of them beat this file.
+# ISOBAR__… beats the legacy name, the environment beats `.env`, and all of them beat this file.
 # Secrets can stand in files of their own: append _FILE to the variable and give it the path.
 # Durations are written \"10s\", \"5m\" or \"1h 30m\", sizes \"64MiB\" or \"1GiB\".
 ";

@@ -23,7 +23,7 @@ pub(crate) struct Key {
     pub(crate) fallback: Fallback,
     /// What it is for, its unit included; stands above the key in the example file.
     pub(crate) doc: &'static str,
-    /// The name that the older pipeline gave to the variable.
+    /// The name that the legacy pipeline gave to the variable.
     pub(crate) older: Option<&'static str>,
 }
 

@@ -1,6 +1,6 @@
 //! The layers a configuration is written in, and which of them wins.
 //!
-//! Flags beat `ISOBAR__SECTION__KEY` variables, which beat the older pipeline's, which beat the `.env`
+//! Flags beat `ISOBAR__SECTION__KEY` variables, which beat the legacy pipeline's, which beat the `.env`
 //! file with either kind of name, which beats the TOML file. Layers are read from the strongest down,
 //! so that a key keeps what it was given first.
 
