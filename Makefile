@@ -1,4 +1,4 @@
-# The only list of commands: `make` prints it. Everything that is built or downloaded lies in the cache, outside the checkout.
+# The only list of commands: `make` prints it. All that is built or downloaded is in the cache, outside the checkout.
 export ISOBAR_CACHE ?= $(HOME)/.cache/isobar
 export CARGO_TARGET_DIR ?= $(ISOBAR_CACHE)/target
 DEMO_DIR ?= demo
@@ -7,9 +7,9 @@ STEP := scripts/step
 LOCKED := $(if $(CI),--locked)
 PYTEST := scripts/python -m pytest -c tests/system/pytest.ini
 TESTS := tests/system
-# Of these, the full counts assert what something costs.
+# Tests that assert durations when they run with the full counts.
 TIMED := tests/system/test_malformed.py tests/system/test_many_commits.py
-# Whose binary goes on with what this one has written.
+# The older commit whose binary continues with what this one has written.
 OLD ?= c6d099f
 DENY := $(ISOBAR_CACHE)/tools/bin/cargo-deny
 
@@ -29,46 +29,46 @@ demo: ## the whole pipeline on simulated weather, in ./demo: no Kafka, no Hadoop
 
 test: check system ## what every change must pass: check, then the system tests on real servers
 
-test-long: check ## the same suites with the full counts; what is timed, with a release build
+test-long: check ## the same suites with the full counts; timed tests use a release build
 	@ISOBAR_TEST_LONG=1 $(MAKE) --no-print-directory system TESTS="tests/system $(TIMED:%=--ignore=%)"
 	@$(STEP) "release build" cargo build $(LOCKED) --release --package isobar
 	@ISOBAR_TEST_LONG=1 ISOBAR_BIN=$(CARGO_TARGET_DIR)/release/isobar $(STEP) "timed tests" $(PYTEST) --numprocesses=0 $(TIMED)
 
-test-compatibility: setup-test ## whether the binary of an older commit goes on with what this one has written; OLD=c6d099f
+test-compatibility: setup-test ## whether the binary of an older commit continues with what this one has written; OLD=c6d099f
 	@$(STEP) build cargo build $(LOCKED) --package isobar --bins --features fail-points
 	@ISOBAR_BIN=$(CARGO_TARGET_DIR)/debug/isobar $(STEP) "compatibility with $(OLD)" tests/compatibility $(OLD)
 
 check: fmt clippy unit doc deny ## formatting, lints, unit and golden tests, documentation, dependency rules
 
-fuzz-sql: ## random statements over random tables against DuckDB and against themselves; FUZZ='--seed 7 --statements 5000'
+fuzz-sql: ## random statements over random tables, compared with DuckDB and with each other; FUZZ='--seed 7 --statements 5000'
 	@scripts/setup demo
 	@$(STEP) build cargo build $(LOCKED) --package isobar --bins --features fail-points
 	@ISOBAR_BIN=$${ISOBAR_BIN:-$(CARGO_TARGET_DIR)/debug/isobar} PYTHONPATH=tests/system scripts/python -m fuzz $(FUZZ)
 
-bench: setup-bench ## release build, then what each speed claim runs (benches/)
+bench: setup-bench ## release build, then the bench of each claim about speed (benches/)
 	@$(STEP) "release build" cargo build $(LOCKED) --release --package isobar
 	@ISOBAR_BIN=$(CARGO_TARGET_DIR)/release/isobar $(STEP) bench benches/run
 
-bench-ingest: setup-bench ## likewise the claims about the roads from Kafka alone: against kcat, Spark, a Python consumer; freshness
+bench-ingest: setup-bench ## likewise the claims about sources and Kafka: against kcat, Spark, a Python consumer; freshness
 	@$(STEP) "release build" cargo build $(LOCKED) --release --package isobar
 	@ISOBAR_BIN=$(CARGO_TARGET_DIR)/release/isobar $(STEP) bench-ingest benches/run kafka spark consume freshness
 
-bench-sql: setup-bench ## likewise the claims about SQL: TPC-H, weather and checked sums, against DataFusion as it comes and DuckDB
+bench-sql: setup-bench ## likewise the claims about SQL: TPC-H, weather and checked sums, against DataFusion with its defaults and DuckDB
 	@$(STEP) "release build" cargo build $(LOCKED) --release --package isobar
 	@ISOBAR_BIN=$(CARGO_TARGET_DIR)/release/isobar $(STEP) bench-sql benches/run sql
 
-bless: ## rewrite the answers of the golden tests; read the difference before you commit it
+bless: ## rewrite the expected rows of the golden tests; read the difference before you commit it
 	@ISOBAR_BLESS=1 cargo test $(LOCKED) --workspace --test it golden
 
-stack-up: ## start the servers for yourself (`tests/stack/env` prints how to reach them)
+stack-up: ## start the servers (`tests/stack/env` prints their addresses)
 	@scripts/setup stack
 	@tests/stack/up
 	@tests/stack/env
 
-stack-down: ## stop them; their data stays (`tests/stack/down --wipe` deletes it)
+stack-down: ## stop the servers; their data stays (`tests/stack/down --wipe` deletes it)
 	@tests/stack/down
 
-clean: ## delete what was built, and ./demo; downloads stay
+clean: ## delete build output and ./demo; downloads stay
 	cargo clean
 	rm -rf $(DEMO_DIR)
 
@@ -91,7 +91,7 @@ doc: setup-test
 	@RUSTDOCFLAGS="-D warnings" $(STEP) doc cargo doc $(LOCKED) --workspace --no-deps --document-private-items --quiet
 
 deny: setup-test
-	@# deny.toml rules on crates that may come later: a wrapper not met yet is no fault.
+	@# deny.toml has rules for crates that may be added later: an unused wrapper is allowed.
 	@$(STEP) "dependency rules" $(DENY) --workspace $(LOCKED) check --allow unused-wrapper bans licenses sources
 
 system: setup-test

@@ -1,4 +1,4 @@
-"""A topic full of messages that wait, and their landing on a real HDFS: what the suites of the roads from Kafka share."""
+"""A topic with a backlog, and its landing on a real HDFS: what the benches of Kafka share."""
 
 import multiprocessing
 import time
@@ -22,7 +22,7 @@ from support.webhdfs import WebHdfs
 
 @dataclass(frozen=True)
 class Backlog:
-    """A topic with everything that was produced to it."""
+    """A topic, and the messages that were produced to it."""
 
     topic: Topic
     size: int
@@ -46,18 +46,18 @@ class Backlog:
 @dataclass(frozen=True)
 class Landing:
     seconds: float
-    # The most memory that it held, in bytes.
+    # Peak memory, in bytes.
     peak: int
 
 
 def fill(topic: Topic, cities: int, days: int, forecasts: int = 0) -> Backlog:
-    """Messages of 1.5 KB, or of 19 KB with 40 steps of forecast; a day at a time on every core."""
+    """Produces messages of 1.5 KB, or of 19 KB with 40 steps of forecast; each core produces one day at a time."""
     started = time.perf_counter()
     each = day_range(date(2026, 1, 1), days)
     parts = [(topic.servers, topic.name, topic.partitions, day, cities, forecasts) for day in each]
     with multiprocessing.get_context("spawn").Pool() as pool:
         sizes = pool.starmap(produce_day, parts, chunksize=1)
-    # In a new topic the offsets tell the messages.
+    # In a new topic the number of offsets is that of the messages.
     identities = [(n, offset) for n, extent in enumerate(topic.extents()) for offset in range(*extent)]
     count, size = (sum(column) for column in zip(*sizes, strict=True))
     assert len(identities) == count, f"the topic holds {len(identities)} of {count} messages"
@@ -66,7 +66,7 @@ def fill(topic: Topic, cities: int, days: int, forecasts: int = 0) -> Backlog:
 
 
 def produce_day(servers: str, topic: str, partitions: int, day: date, cities: int, forecasts: int) -> tuple[int, int]:
-    """The number of messages and their bytes."""
+    """Returns the number of messages and their bytes."""
     producer = Producer({"bootstrap.servers": servers, "linger.ms": 50})
     count = size = 0
     for record in weather([day], many_cities(cities), forecasts):
@@ -80,14 +80,14 @@ def produce_day(servers: str, topic: str, partitions: int, day: date, cities: in
 
 
 def lake_of(stack: Stack, binary: str, directory: Path, topic: Topic, **variables: str) -> Lake:
-    """A fresh one on HDFS; the directory's name is its own."""
+    """A new lake on HDFS, named after the directory."""
     place = HdfsPlace(stack.rpc_url, WebHdfs(stack.http_url, HDFS_USER), f"/user/{HDFS_USER}/bench/{directory.name}")
     source = {"BOOTSTRAP_SERVERS": topic.servers, "TOPIC_NAME": topic.name}
     return Lake(place, Isobar.at(binary, directory, place, **source | variables))
 
 
 def land(lake: Lake, backlog: Backlog) -> Landing:
-    """All of it, into a fresh lake, which must then hold every message once."""
+    """Lands the backlog into a new lake, which must then hold every message once."""
     started = time.perf_counter()
     with lake.isobar.start("land", "--from", "kafka", "--once") as process:
         peak = process.wait_and_weigh()
@@ -100,7 +100,7 @@ def land(lake: Lake, backlog: Backlog) -> Landing:
 
 
 def must_hold_forecasts(lake: Lake, backlog: Backlog) -> None:
-    """Every step of the forecast of every message, once."""
+    """Asserts that the lake has each forecast step of each message once."""
     identity = ["kafka_partition", "kafka_offset"]
     table = delta.table(lake.place, "weather_forecast")
     rows: pyarrow.Table = delta.within_limits(lambda: table.to_pyarrow_table(columns=[*identity, "valid_at"]))

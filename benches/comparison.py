@@ -1,7 +1,7 @@
-"""What the suites share: how they are called, and how the times of rounds become a table, a verdict and a record.
+"""What the benches share: their command line, and the table, the result and the record of their times.
 
-A suite compares ways of doing one and the same work. The first is the yardstick; another may have a target, which says
-how many times as fast as the yardstick it must be at least. Beside them stand amounts that have a limit.
+A bench compares contenders at the same work. The first one is the baseline. A contender may have a target: how many times as
+fast as the baseline it must be at least. The table also has amounts with a limit.
 """
 
 import argparse
@@ -13,36 +13,35 @@ from dataclasses import dataclass
 
 from support import figures
 
-# Rounds that nobody times: what a broker, a NameNode and a DataNode need until the compilers of their virtual machines are done,
-# which take a core until then.
+# Untimed rounds: until the JIT compilers of a broker, a NameNode and a DataNode are done, which use a core until then.
 WARM_UPS = 12
 
 
 @dataclass(frozen=True)
 class Timing:
-    """A line of the table about one way."""
+    """The times of one contender: a line of the table."""
 
     what: str
     seconds: list[float]
     target: float | None = None
-    # Of the work, what was done in that time: a slow way shows its rate in a part of it.
+    # The part of the work that was timed: a slow contender shows its rate in a part.
     share: float = 1
 
     @property
     def median(self) -> float:
-        """Of the whole work, at this rate."""
+        """Seconds of the whole work at this rate."""
         return statistics.median(self.seconds) / self.share
 
-    def speed(self, yardstick: "Timing") -> float:
-        return yardstick.median / self.median
+    def speed(self, baseline: "Timing") -> float:
+        return baseline.median / self.median
 
-    def missed(self, yardstick: "Timing") -> bool:
-        return self.target is not None and self.speed(yardstick) < self.target
+    def missed(self, baseline: "Timing") -> bool:
+        return self.target is not None and self.speed(baseline) < self.target
 
 
 @dataclass(frozen=True)
 class Limit:
-    """A line about amounts of which none may be larger."""
+    """Amounts with an upper limit: a line of the table."""
 
     what: str
     amounts: list[float]
@@ -59,7 +58,7 @@ def in_seconds(median: float) -> str:
 
 
 def per_second(amount: float, unit: str) -> Callable[[float], str]:
-    """The rate of somebody who gets so much done in that time."""
+    """Formats the rate of a contender that does this amount in a number of seconds."""
     return lambda median: f"{amount / median:.0f} {unit}/s"
 
 
@@ -77,20 +76,20 @@ def as_percent(speed: float) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a suite is called, and how it words its table."""
+    """The name of a bench, and the texts of its table."""
 
     suite: str
     title: str
-    # The work: what every way has to do, and how much of it.
+    # The work of every contender, with its size.
     work: str
-    # The heading over speeds.
+    # The heading of the column of speeds.
     against: str
     speed_in_words: Callable[[float], str]
     median_in_words: Callable[[float], str] = in_seconds
     command: str = "make bench"
 
     def report(self, timings: list[Timing], limits: Sequence[Limit] = (), *, kept: bool) -> int:
-        """Prints the table, keeps it, and returns the exit code: 1 when a target was missed."""
+        """Prints and records the table, and returns the exit code: 1 when a target was missed."""
         rows = [self._cells(timing, timings[0]) for timing in timings] + [limit_cells(limit) for limit in limits]
         table = figures.table(["what", "median", "from to", self.against, "target"], rows)
         print(f"{figures.provenance()}\n{self.work}\n\n{table}")
@@ -103,12 +102,12 @@ class Comparison:
             say(f"target missed: {what}")
         return 1 if missed else 0
 
-    def _cells(self, timing: Timing, yardstick: Timing) -> tuple[str, ...]:
+    def _cells(self, timing: Timing, baseline: Timing) -> tuple[str, ...]:
         spread = f"{min(timing.seconds):.3f} to {max(timing.seconds):.3f} s, {len(timing.seconds)} rounds"
-        speed = "" if timing is yardstick else self.speed_in_words(timing.speed(yardstick))
+        speed = "" if timing is baseline else self.speed_in_words(timing.speed(baseline))
         target = ""
         if timing.target is not None:
-            target = f"{self.speed_in_words(timing.target)}: {'MISSED' if timing.missed(yardstick) else 'met'}"
+            target = f"{self.speed_in_words(timing.target)}: {'MISSED' if timing.missed(baseline) else 'met'}"
         return timing.what, self.median_in_words(timing.median), spread, speed, target
 
 
@@ -120,11 +119,11 @@ def limit_cells(limit: Limit) -> tuple[str, ...]:
 
 
 def arguments(about: str, **sizes: int) -> argparse.Namespace:
-    """What the command line says: each size, `kept`; and `binary`, which comes from the environment."""
+    """The arguments of the command line: each size and `kept`; and `binary`, from the environment."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in sizes.items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=default, help=f"{default} unless given")
-    parser.add_argument("--try-out", dest="kept", action="store_false", help="any size; neither judged nor kept")
+    parser.add_argument("--try-out", dest="kept", action="store_false", help="any size, without targets and record")
     given = parser.parse_args()
     given.binary = os.environ.get("ISOBAR_BIN")
     if not given.binary:

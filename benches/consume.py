@@ -2,7 +2,7 @@
 
 Claim, for messages of 1.5 KB in three topic partitions of a real broker: at least 20 times the messages a second.
 
-The Python one, as the older pipeline had it (`consume_baseline.py`), takes the first `--part` messages that Kafka gives it,
+The Python one, as the legacy pipeline had it (`consume_baseline.py`), takes the first `--part` messages that Kafka gives it,
 and its time begins with the first; isobar takes all, as a whole process. PostgreSQL makes each commit durable, as it does unless one
 forbids it. Each fills a new database, and counts only if isobar's then holds each message once, and the rows of the Python one are
 the same there.
@@ -27,7 +27,7 @@ TARGET = 20
 
 def main() -> int:
     given = arguments(__doc__, cities=100, days=14, part=10_000, rounds=3)
-    os.environ["POSTGRES_FSYNC"] = "on"  # tests do without
+    os.environ["POSTGRES_FSYNC"] = "on"  # tests switch it off
     with session() as stack, tempfile.TemporaryDirectory(prefix="isobar-bench-") as directory:
         stack.start("kafka", "postgres")
         backlog = fill(Topic(stack.variables("kafka")), given.cities, given.days)
@@ -74,7 +74,7 @@ def run_baseline(topic: Topic, database: Database, part: int) -> float:
 
 
 def consume(binary: str, directory: Path, backlog: Backlog, database: Database) -> float:
-    """The seconds that it took; each message must stand there once."""
+    """Returns the seconds. Table `weather` must then have each message once."""
     source = {"BOOTSTRAP_SERVERS": backlog.topic.servers, "TOPIC_NAME": backlog.topic.name}
     own = {"ISOBAR__CONSUME__HTTP_LISTEN": "127.0.0.1:0", "ISOBAR__LAKE__URL": f"file://{directory}/lake"}
     isobar = Isobar(binary, directory / "work", own | source | database.variables)
@@ -86,7 +86,7 @@ def consume(binary: str, directory: Path, backlog: Backlog, database: Database) 
 
 
 def compare(one_by_one: Database, at_once: Database, part: int) -> None:
-    """What the Python consumer wrote stands there in the same columns."""
+    """Asserts that both tables have the same rows, as far as the Python consumer wrote them."""
     rows = "SELECT partition, msg_offset, date_time, md5(value::text) FROM weather"
     theirs = set(one_by_one.rows(rows))
     assert len(theirs) == one_by_one.count() == part, "the Python consumer wrote another number of rows"

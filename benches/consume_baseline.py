@@ -1,11 +1,11 @@
-"""The yardstick of benches/consume.py, and the older pipeline's way: one Python process that inserts a message as a row and
+"""The baseline of benches/consume.py, as in the legacy pipeline: one Python process that inserts a message as a row and
 commits it before it takes the next.
 
     consume_baseline.py SERVERS TOPIC COUNT     prints the seconds from the first message to the commit of the last; the
                                                 database is that of the variables PGHOST, PGPORT, PGDATABASE, PGUSER, PGPASSWORD
 
-It is written to be quick for what it is: the message goes as the text that it came as, the statement is prepared, Kafka's
-client reads ahead.
+It is as fast as its design allows: the message is inserted as received, the statement is prepared, and Kafka's client
+prefetches.
 """
 
 import sys

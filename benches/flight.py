@@ -21,12 +21,12 @@ from support.flight import Server, statement
 
 TABLE, FILES = "measurements", 8
 TARGET = 0.5
-# What the bare server sends at once; about 2 MB, as we do.
+# Rows of a batch of the bare server: about 2 MB, as in `isobar serve`.
 CHUNK_ROWS = 1 << 15
 
 
 class Bare(pyarrow.flight.FlightServerBase):
-    """Sends one table from memory to whoever asks for anything."""
+    """Sends one table from memory for every request."""
 
     def __init__(self, rows: pa.Table):
         super().__init__("grpc://127.0.0.1:0")
@@ -53,14 +53,14 @@ def main() -> int:
 
 
 def measure(binary: str, directory: Path, rows: int, rounds: int) -> tuple[list[Timing], int]:
-    """The times, and the bytes that each round streams."""
+    """Returns the times, and the bytes that each round streams."""
     write_lake(directory / "lake" / TABLE, rows)
     variables = {
         "ISOBAR__LAKE__URL": f"file://{directory}/lake",
         "ISOBAR__EXPORT__BASE_PATH": f"file://{directory}/export",
     }
     parent, child = multiprocessing.Pipe()
-    # A new interpreter: a forked one would inherit gRPC's threads.
+    # A new interpreter: a fork would inherit the threads of gRPC.
     bare = multiprocessing.get_context("spawn").Process(target=serve_bare, args=(directory / "lake" / TABLE, child))
     bare.start()
     try:
@@ -74,7 +74,7 @@ def measure(binary: str, directory: Path, rows: int, rounds: int) -> tuple[list[
 
 
 def write_lake(path: Path, rows: int) -> None:
-    """Many files, as landing leaves them."""
+    """Writes many files, as a landing does."""
     started = time.perf_counter()
     each = rows // FILES
     for n in range(FILES):
@@ -127,7 +127,7 @@ def compare(
 
 
 def drain(client: pyarrow.flight.FlightClient, ticket: pyarrow.flight.Ticket) -> tuple[int, int]:
-    """Rows and bytes of a result that nobody keeps."""
+    """Reads a result, and returns its rows and bytes."""
     rows = size = 0
     for chunk in client.do_get(ticket):
         rows += chunk.data.num_rows
@@ -136,7 +136,7 @@ def drain(client: pyarrow.flight.FlightClient, ticket: pyarrow.flight.Ticket) ->
 
 
 def digest(client: pyarrow.flight.FlightClient, ticket: pyarrow.flight.Ticket) -> tuple:
-    """What two streams of the same rows agree in, in whatever order they come."""
+    """A digest of the rows that does not depend on their order."""
     rows = client.do_get(ticket).read_all()
     sums = (pc.sum(rows[name]).as_py() for name in ("id", "temp", "pressure"))
     cities = sorted((row["values"], row["counts"]) for row in pc.value_counts(rows["city"]).to_pylist())

@@ -1,4 +1,4 @@
-"""How soon a message of Kafka is in the answers to queries: `isobar land` and `isobar serve` as services, a real HDFS.
+"""How soon a message of Kafka is visible to queries: `isobar land` and `isobar serve` as services, a real HDFS.
 
 Claim: a single message, its observation and every step of its forecast, is there at most 2 s after the end of
 `land.interval`, in which a quiet topic's messages wait for their commit; the worst of all counts.
@@ -19,7 +19,7 @@ from adbc_driver_flightsql.dbapi import Cursor
 from backlog import Backlog, lake_of, must_hold_forecasts
 from comparison import Comparison, Limit, arguments, in_seconds, say
 from stack import Stack, session
-from support.binary import PATIENCE_S
+from support.binary import TIMEOUT_S
 from support.flight import Server
 from support.service import Service
 from support.topic import Topic, weather
@@ -56,11 +56,11 @@ def measure(stack: Stack, binary: str, directory: Path, count: int, interval_ms:
     lake = lake_of(stack, binary, directory / "freshness", topic, ISOBAR__LAND__INTERVAL=f"{interval_ms}ms")
     chance = random.Random(1)
     seconds = []
-    # One more, because tables are made with the first.
+    # One more message, because the first one creates the tables.
     first, *records = weather([date(2026, 1, 15)], CITIES[:3], FORECASTS)[: count + 1]
     with Service(lake.isobar, "land", "--from", "kafka") as landing:
         topic.produce([first])
-        eventually(lambda: landing.metric(LANDED) == FORECASTS, "the first message landed", PATIENCE_S)
+        eventually(lambda: landing.metric(LANDED) == FORECASTS, "the first message landed", TIMEOUT_S)
         with Server(lake.isobar) as server, server.connect() as connection, connection.cursor() as cursor:
             for record in records:
                 time.sleep(chance.uniform(0, 2 * interval_ms / 1000))
@@ -82,7 +82,7 @@ def until_seen(cursor: Cursor, topic: Topic, record: Record) -> float:
     expected = {"weather": 1, "weather_forecast": FORECASTS}
     for table, rows in expected.items():
         while rows_of(cursor, f"SELECT count(*) FROM {table} {where}") != rows:
-            assert time.perf_counter() - started < PATIENCE_S, f"not in {table} after {PATIENCE_S} s"
+            assert time.perf_counter() - started < TIMEOUT_S, f"not in {table} after {TIMEOUT_S} s"
     return time.perf_counter() - started
 
 

@@ -30,7 +30,7 @@ MEMORY_MAX = 512 << 20
 
 @dataclass(frozen=True)
 class Claim:
-    """What is to hold for messages of one size."""
+    """The targets for messages of one size."""
 
     suite: str
     title: str
@@ -39,7 +39,7 @@ class Claim:
     command: str = "make bench-ingest"
 
     def on(self, cores: int) -> "Claim":
-        """What a run with fewer cores shows."""
+        """The claim of a run with fewer cores, which has no targets."""
         return replace(
             self, suite=f"{self.suite}-cores-{cores}", target=None, command=f"benches/run kafka --cores {cores}"
         )
@@ -62,7 +62,7 @@ LARGE = Claim(
 def main() -> int:
     given = arguments(__doc__, cities=100, days=35, forecast_cities=40, forecast_days=5, rounds=5, cores=0)
     if given.cores:
-        # What is started from here on inherits it.
+        # Processes that are started later inherit it.
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: given.cores])
     outcomes = []
     with session() as stack, tempfile.TemporaryDirectory(prefix="isobar-bench-") as directory:
@@ -103,7 +103,7 @@ def report(claim: Claim, backlog: Backlog, reading: list[float], landings: list[
 def measure(
     stack: Stack, binary: str, directory: Path, backlog: Backlog, rounds: int
 ) -> tuple[list[float], list[Landing]]:
-    """The seconds of reading, and the landings."""
+    """Returns the seconds of reading, and the landings."""
     offsets = read(backlog.topic, "-f", "%o\n", stdout=subprocess.PIPE).stdout
     assert offsets.count(b"\n") == backlog.messages, "kcat reads another number of messages"
     reading, landings = [], []

@@ -1,4 +1,4 @@
-"""How fast the lake is against the older pipeline's MapReduce in Python, on one machine and a real HDFS.
+"""How fast the lake is against the legacy pipeline's MapReduce in Python, on one machine and a real HDFS.
 
 Claims, over 100 cities and 30 days (432,000 export lines):
 - landing them as tables takes at most a third of one pass of the baseline over the same files;
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def write_export(stack: Stack, cities: int, days: int) -> Written:
-    """Make the export, a day at a time on every core, straight onto HDFS."""
+    """Writes the export files to HDFS; each core writes one day at a time."""
     started = time.perf_counter()
     parts = [(stack.http_url, n, day, cities) for n, day in enumerate(day_range(date(2026, 1, 1), days))]
     with multiprocessing.Pool() as pool:
@@ -94,7 +94,7 @@ def measure(stack: Stack, binary: str, rounds: int) -> list[Timing]:
 
 
 def land(stack: Stack, binary: str, lake: str) -> float:
-    """The seconds that it took."""
+    """Returns the seconds."""
     started = time.perf_counter()
     isobar(stack, binary, lake, "land", "--from", "files", stack.rpc_url + EXPORT, "--once")
     return time.perf_counter() - started
@@ -110,7 +110,7 @@ def time_select(stack: Stack, binary: str, lake: str, rounds: int) -> list[float
     """Engine seconds of the query's own SELECT over all days at once, in one process, the first time left out."""
     lines = (REPOSITORY / "queries" / f"{QUERY}.sql").read_text().splitlines()
     select = "\n".join(line for line in lines if not line.startswith("--!")).strip().rstrip(";")
-    # A run asks for one day at a time; the claim is about all of them in one statement.
+    # A run selects one day at a time; the claim is about all days in one statement.
     select = select.replace("dt = $dt", "true")
     assert "$" not in select, f"parameters are left in {QUERY}:\n{select}"
     script = f"{select};\n" * (rounds + 1)

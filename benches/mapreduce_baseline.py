@@ -1,9 +1,9 @@
-"""The older pipeline's way, as the yardstick: one Python process reads every export file over WebHDFS, parses each line
+"""The baseline of benches/lake.py, as in the legacy pipeline: one Python process reads every export file over WebHDFS, parses each line
 and adds it up in a dictionary by day and city.
 
     mapreduce_baseline.py HTTP_URL PATH     prints the rows as JSON Lines, and the seconds of the pass to stderr
 
-It is written to be quick for what it is: whole files per request, plain json, no classes, no dates parsed.
+It is as fast as its design allows: whole files per request, plain json, no classes, no parsing of dates.
 """
 
 import json
@@ -17,7 +17,7 @@ AMOUNTS = ["rain_1h", "rain_3h", "snow_1h", "snow_3h"]
 
 
 def add(groups: dict, text: bytes) -> None:
-    """One export line into its group: [city, country, count, sum, min, max, AQI, four amounts]."""
+    """Adds an export line to its group: [city, country, count, sum, min, max, AQI, four amounts]."""
     line = json.loads(text)
     value = line["value"]
     weather = value["weather"]

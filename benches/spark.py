@@ -5,7 +5,7 @@ times the messages a second.
 
 Spark reads the same topic with as many cores as there are, parses the messages into the columns of table `weather`, and
 writes them as Parquet by day to the same HDFS (`spark_baseline.py`). Its time is that of the stream alone, in a session
-that has landed the whole topic before, against a whole process of isobar, which judges the messages too and commits a Delta
+that has landed the whole topic before, against a whole process of isobar, which also validates the messages and commits a Delta
 table. The first rows of both must be the same in every column; after each round both must hold each message once.
 """
 
@@ -36,7 +36,7 @@ IDENTITY = ["kafka_partition", "kafka_offset"]
 
 
 class Spark:
-    """A session that lands one topic, as often as it is told to."""
+    """A session that lands one topic, once for each call of `land`."""
 
     def __init__(self, stack: Stack, topic: Topic):
         self._stack = stack
@@ -46,7 +46,7 @@ class Spark:
         python = [REPOSITORY / "scripts" / "python", "--requirements", REPOSITORY / "benches" / "spark_requirements.txt"]
         baseline = [REPOSITORY / "benches" / "spark_baseline.py", topic.servers, topic.name, jars]
         own = {"JAVA_HOME": output(REPOSITORY / "scripts" / "java17"), "HADOOP_USER_NAME": HDFS_USER}
-        # Its log is long, and worth reading only when it ends.
+        # Its log is long, and is shown only if the session ends.
         self._log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [*python, *baseline], env=os.environ | own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
@@ -54,7 +54,7 @@ class Spark:
         )  # fmt: skip
 
     def land(self, path: str) -> float:
-        """The seconds of it."""
+        """Returns the seconds."""
         self._hdfs.make_directory(path)
         self.process.stdin.write(f"{self._stack.rpc_url}{path}\n")
         self.process.stdin.flush()
@@ -65,7 +65,7 @@ class Spark:
         return float(line)
 
     def rows(self, path: str, columns: list[str] | None = None) -> pyarrow.Table:
-        """What it has written there, by its files."""
+        """The rows of the files that it has written."""
         files = [status.path for status in self._hdfs.walk(f"{path}/weather") if status.path.endswith(".parquet")]
         return pyarrow.concat_tables(self._file(file, columns) for file in files)
 
@@ -139,7 +139,7 @@ def identities(rows: pyarrow.Table) -> list[tuple[int, int]]:
 
 
 def compare(theirs: pyarrow.Table, lake: Lake) -> None:
-    """Every column of every row."""
+    """Compares every column of every row."""
     table = delta.table(lake.place, "weather")
     ours: pyarrow.Table = delta.within_limits(table.to_pyarrow_table)
     theirs = theirs.select(ours.column_names).cast(ours.schema)

@@ -1,11 +1,11 @@
-"""The yardstick of benches/spark.py: Spark Structured Streaming lands a topic as Parquet on HDFS.
+"""The baseline of benches/spark.py: Spark Structured Streaming lands a topic as Parquet on HDFS.
 
     spark_baseline.py SERVERS TOPIC JARS     for each line of stdin, an empty directory on HDFS, lands the whole topic
                                              below it, in one session, and prints the seconds of it
 
-It is written to be quick for what it is: one micro-batch, a plan of generated code without Python, one parse of each
-message with exactly the fields that table `weather` needs, no judgement of messages. Each stream is a new one with a
-checkpoint of its own, since the landing that it is compared with begins anew as well.
+It is as fast as its design allows: one micro-batch, a plan of generated code without Python, one parse of each
+message with exactly the fields that table `weather` needs, no validation of messages. Each stream is a new one with a
+checkpoint of its own, since the landing that it is compared with starts from the beginning as well.
 """
 
 import os
@@ -92,10 +92,10 @@ def start(jars: str, cores: int) -> SparkSession:
         "spark.log.level": "ERROR",
         "spark.ui.enabled": "false",
         "spark.ui.showConsoleProgress": "false",
-        # As HDFS of the stack has it, and as the landing that this is compared with.
+        # The settings of HDFS in the stack, which also hold for the landing.
         "spark.hadoop.dfs.replication": "1",
         "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-        # `dt` is the day there.
+        # `dt` is a day in this zone.
         "spark.sql.session.timeZone": "Europe/Paris",
     }
     for name, value in options.items():
@@ -108,7 +108,7 @@ def rows(spark: SparkSession, servers: str, topic: str, cores: int) -> DataFrame
         "kafka.bootstrap.servers": servers,
         "subscribe": topic,
         "startingOffsets": "earliest",
-        # Work for every core, whatever the number of topic partitions.
+        # Uses every core, independent of the number of topic partitions.
         "minPartitions": str(2 * cores),
     }
     stream = spark.readStream.format("kafka").options(**source).load()

@@ -1,4 +1,4 @@
-"""How fast `isobar serve` answers: against DataFusion as it comes and against DuckDB, over the same Parquet files.
+"""How fast `isobar serve` answers: against DataFusion with its defaults and against DuckDB, over the same Parquet files.
 
 Claims, on two threads, warm, all in one run: TPC-H at scale factor 1 takes no longer than bare DataFusion 55 with its
 defaults in the geometric mean, and no query more than 1.3 times as long; nine shapes over 432,000 rows of weather together at
@@ -24,7 +24,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 from comparison import arguments, say
-from sql_tables import write_weather, write_whole_numbers
+from sql_tables import write_weather, write_integers
 from support import answers, figures
 from support.binary import REPOSITORY, Isobar
 from support.flight import Server
@@ -33,7 +33,7 @@ from support.foreign import statements, write_tpch
 THREADS = 2
 HERE = Path(__file__).resolve().parent
 MEAN_MOST, QUERY_MOST, SHAPES_MOST, CHECKED_MOST = 1.0, 1.3, 0.8, 1.3
-# Averages of decimals keep six digits behind the point.
+# Averages of decimals keep six decimals.
 SIX_DIGITS = 1e-6
 CHECKED = {
     "sum(bigint)": "SELECT sum(a) AS s FROM whole",
@@ -44,7 +44,7 @@ CHECKED = {
 
 @dataclass(frozen=True)
 class Engines:
-    """Ways to run a statement to its last row; each returns its seconds and the number of rows."""
+    """Functions that run a statement to its last row; each returns its seconds and the number of rows."""
 
     isobar: Callable[[str], tuple[float, int]]
     uncached: Callable[[str], tuple[float, int]]
@@ -70,7 +70,7 @@ class Timed:
 
 def main() -> int:
     given = arguments(__doc__, scale_percent=100, weather_rows=432_000, whole_rows=10_000_000, rounds=5)
-    # Everyone that is started from here counts these cores and no others.
+    # Processes that are started later see these cores only.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:THREADS])
     with tempfile.TemporaryDirectory(prefix="isobar-bench-") as directory:
         lake = Path(directory) / "lake"
@@ -98,12 +98,12 @@ def write_lake(lake: Path, given) -> None:
             for part in batches(path):
                 deltalake.write_deltalake(lake / path.stem, part, mode="append")
     write_weather(lake / "weather", given.weather_rows)
-    write_whole_numbers(lake / "whole", given.whole_rows)
+    write_integers(lake / "whole", given.whole_rows)
     say(f"tables written in {time.perf_counter() - started:.0f} s")
 
 
 def batches(path: Path) -> Iterator[pa.Table]:
-    """A file of a million rows for each, so that two threads have something to share."""
+    """Batches of a million rows, one for each file, so that two threads can share the work."""
     for batch in pq.ParquetFile(path).iter_batches(batch_size=1_000_000):
         yield pa.table(batch)
 
@@ -159,7 +159,7 @@ def by_duckdb(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[float, i
 
 
 class Baseline:
-    """Bare DataFusion in a process and an environment of its own."""
+    """Bare DataFusion in its own process and environment."""
 
     def __init__(self, lake: Path):
         python = [REPOSITORY / "scripts/python", "--requirements", HERE / "sql_requirements.txt"]
@@ -185,7 +185,7 @@ class Baseline:
 def time_all(engines: Engines, queries: dict[str, str], rounds: int) -> list[Timed]:
     timed = []
     for name, sql in queries.items():
-        # The first round warms everyone up. They take turns, so that a busy moment of the machine meets all of them.
+        # The first round is a warm-up. The engines take turns, so that load of the machine affects all of them.
         found = [[run(sql) for run in (engines.isobar, engines.uncached, engines.datafusion, engines.duckdb)] for _ in range(rounds + 1)]
         assert len({rows for of_round in found for _, rows in of_round}) == 1, f"{name}: they give different numbers of rows"
         medians = (statistics.median(seconds for seconds, _ in times) for times in list(zip(*found[1:], strict=True)))

@@ -1,4 +1,4 @@
-"""The yardstick of benches/sql.py: DataFusion as it comes, with its defaults, over the same Parquet files.
+"""The baseline of benches/sql.py: DataFusion with its defaults, over the same Parquet files.
 
     sql_baseline.py LAKE     for each line of stdin, a statement as a JSON text, prints the seconds of it and its number of rows
 

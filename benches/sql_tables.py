@@ -1,4 +1,4 @@
-"""The tables of benches/sql.py that no generator of TPC-H makes: weather as it is landed, and large columns of whole numbers."""
+"""Tables of benches/sql.py beside those of TPC-H: weather in the landed form, and large columns of integers."""
 
 from datetime import date, timedelta
 from pathlib import Path
@@ -15,7 +15,7 @@ CONDITIONS = [("Clear", "clear sky", 800), ("Clouds", "few clouds", 801), ("Rain
 
 
 def write_weather(path: Path, rows: int) -> None:
-    """Rows of every city, a partition for each day."""
+    """Writes rows of every city, with a partition for each day."""
     each = CITIES * A_DAY
     for number in range(-(-rows // each)):
         day = FIRST_DAY + timedelta(days=number)
@@ -24,14 +24,14 @@ def write_weather(path: Path, rows: int) -> None:
 
 
 def _scattered(index: pa.Array, factor: int, below: int) -> pa.Array:
-    """Whole numbers from 0 that look random, the same in every run."""
+    """Pseudorandom integers from 0, the same in every run."""
     mixed = pc.bit_wise_and(pc.multiply(index, factor), 0x7FFF_FFFF)
     mixed = pc.bit_wise_xor(mixed, pc.shift_right(mixed, 13))
     return pc.subtract(mixed, pc.multiply(pc.divide(mixed, below), below))
 
 
 def _measure(index: pa.Array, factor: int, lowest: float, highest: float) -> pa.Array:
-    """With two digits behind the point."""
+    """Numbers with two decimals."""
     steps = round((highest - lowest) * 100)
     return pc.add(pc.divide(pc.cast(_scattered(index, factor, steps), pa.float64()), 100.0), lowest)
 
@@ -76,7 +76,7 @@ def _messages(columns: dict[str, pa.Array]) -> pa.Array:
     return pc.binary_join_element_wise(*parts, "")
 
 
-def write_whole_numbers(path: Path, rows: int, files: int = 8) -> None:
+def write_integers(path: Path, rows: int, files: int = 8) -> None:
     """Columns `a`, `b` and `c` whose products stay within 64 bits, and the keys `k` of a thousand groups."""
     each = -(-rows // files)
     for first in range(0, rows, each):
