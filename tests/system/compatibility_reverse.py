@@ -1,4 +1,4 @@
-"""The binary of an older commit continues what the one under test has written: the way back.
+"""The binary of an older commit continues what the binary under test has written: a rollback.
 
 `tests/compatibility COMMIT` runs this file, whose name keeps it out of other runs. The tests are
 those of `test_persisted_forms.py`, with writer and reader exchanged. What an older commit refuses is
@@ -16,11 +16,11 @@ from support.binary import REPOSITORY
 from support.persisted import Kept, Release, write
 from test_persisted_forms import lake, pipeline  # noqa: F401
 
-# The tables in PostgreSQL are of version 4 since.
+# The tables in PostgreSQL have version 4 since then.
 NEWER_TABLES = "are of version 4, and this isobar knows versions up to 3"
-# The query has a column `place_id` since. With the newer query file the older binary goes on.
+# The query has a column `place_id` since then. The older binary continues with the newer query file.
 NEWER_QUERY = "has a column .+place_id.+ that its declaration lacks"
-# By commit.
+# Expected refusals by commit.
 REFUSED = {
     "c6d099fd30a6": {
         "test_cells_next_run_leaves_those_of_the_table": NEWER_QUERY,
@@ -35,7 +35,7 @@ REFUSED = {
 
 @pytest.fixture(scope="module")
 def kept(isobar, stack, kafka, postgres, hbase, tmp_path_factory) -> Kept:
-    """What the binary under test leaves."""
+    """The forms that the binary under test writes."""
     directory = tmp_path_factory.mktemp("kept")
     write(Release(isobar, REPOSITORY / "queries"), directory / "kept", directory, stack)
     return Kept(directory / "kept")
@@ -49,7 +49,7 @@ def reader() -> Release:
 
 
 def unless_refused(test):
-    """The test, or that it ends with what the older commit is known to refuse."""
+    """The test, or the assertion that it fails with the expected refusal of the older commit."""
     refusal = REFUSED.get(os.environ["ISOBAR_OLD_COMMIT"], {}).get(test.__name__)
     if refusal is None:
         return test

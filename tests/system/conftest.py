@@ -1,4 +1,4 @@
-"""What every system test may ask for: the binary and the servers. Both must be there: no test of this folder skips."""
+"""The fixtures of the system tests: the binary and the servers. Both are required: no test of this directory skips."""
 
 import os
 from pathlib import Path
@@ -23,7 +23,7 @@ def isobar():
 
 @pytest.fixture(scope="session")
 def stack(request):
-    """The servers, started once for the session: HDFS. What else a test needs it starts by asking for it, as below."""
+    """The stack of servers, started once for the session with HDFS. The fixtures below start further servers."""
     with session() as running:
         yield running
         if request.session.testsfailed:
@@ -32,28 +32,28 @@ def stack(request):
 
 @pytest.fixture(scope="session")
 def kafka(stack):
-    """Kafka, started when first asked for; the variables with which a client finds it (BOOTSTRAP_SERVERS)."""
+    """Kafka, started at the first use; the variables for its clients (BOOTSTRAP_SERVERS)."""
     stack.start("kafka")
     return stack.variables("kafka")
 
 
 @pytest.fixture(scope="session")
 def hbase(stack):
-    """HBase and its Thrift server, likewise (HBASE_HOST, HBASE_PORT). Namespace "weather" is there and no other, no table either."""
+    """HBase and its Thrift server, likewise (HBASE_HOST, HBASE_PORT). It has namespace "weather" only, and no table."""
     stack.start("hbase", "thrift")
     return stack.variables("thrift")
 
 
 @pytest.fixture(scope="session")
 def postgres(stack):
-    """PostgreSQL, likewise (POSTGRES_HOST, _PORT, _DB, _USER, _PASSWORD). The database is there and empty."""
+    """PostgreSQL, likewise (POSTGRES_HOST, _PORT, _DB, _USER, _PASSWORD). The database exists and is empty."""
     stack.start("postgres")
     return stack.variables("postgres")
 
 
 @pytest.fixture(autouse=True)
 def _undisturbed(request):
-    """A test that stops or kills a server leaves a whole stack to the next one, also when it fails half-way."""
+    """Restores the servers after each test, also after a failed one."""
     yield
     if "stack" in request.fixturenames:
         request.getfixturevalue("stack").restore()

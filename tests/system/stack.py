@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 COMMANDS = pathlib.Path(__file__).resolve().parent.parent / "stack"
 CACHE = pathlib.Path(os.environ.get("ISOBAR_CACHE") or pathlib.Path.home() / ".cache/isobar")
 SESSIONS = CACHE / "stack/sessions"
-# A directory for each session of which a test failed.
+# A directory for each session with a failed test.
 LOGS_OF_FAILURE = CACHE / "stack/logs-of-failures"
 
 # Below the range from which the kernel hands out ports to clients.
@@ -28,7 +28,7 @@ HDFS = ("namenode", "datanode")
 
 
 class Stack:
-    """Where its servers are, which of them run, and what can befall them."""
+    """The addresses and states of the servers, and the faults that tests inject."""
 
     def __init__(self, directory, port_base):
         self.directory = directory
@@ -57,7 +57,7 @@ class Stack:
         self._call("up", *names)
 
     def kill(self, *names):
-        """SIGKILL; returns when they are gone. `start` brings them back with their data."""
+        """Sends SIGKILL, and waits for the end. `start` restarts the servers with their data."""
         self._disturb("kill", *names)
 
     def quit_postgres(self):
@@ -65,7 +65,7 @@ class Stack:
         self._disturb("quit", "postgres")
 
     def stop(self, *names):
-        """SIGSTOP: they keep their connections and answer nothing."""
+        """SIGSTOP: the servers keep their connections and do not respond."""
         self._disturb("stop", *names)
 
     def cont(self, *names):
@@ -73,12 +73,12 @@ class Stack:
         self._call("fault", "cont", *names)
 
     def safemode(self, on):
-        """The NameNode refuses writes, or takes them again."""
+        """Switches safe mode: the NameNode refuses writes, or accepts them again."""
         self._in_safemode = on
         self._disturb("safemode", "enter" if on else "leave")
 
     def restore(self):
-        """Undoes whatever a test did to the servers; quick when it did nothing."""
+        """Undoes all faults. Fast when there are none."""
         if not self._disturbed:
             return
         if self._in_safemode:  # first, because no DataNode counts as ready in it
@@ -125,7 +125,7 @@ def session(*names):
 
 
 def sweep():
-    """Ends what sessions left behind that could not clean up: their lock is free."""
+    """Ends the servers of sessions that were killed: their lock is free."""
     for directory in SESSIONS.iterdir():
         with _claimed(directory) as ours:
             if ours:
@@ -145,7 +145,7 @@ def _claim_free_ports():
 
 @contextlib.contextmanager
 def _claimed(directory):
-    """Whether this process got hold of the directory; it lets go at the end of the block."""
+    """Whether this process holds the lock of the directory, until the end of the block."""
     directory.mkdir(exist_ok=True)
     with open(directory / "session", "w") as file:
         try:

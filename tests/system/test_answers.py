@@ -1,4 +1,4 @@
-"""docs/answers.md: each statement has the answer that the page gives, by each road and in each form."""
+"""docs/answers.md: each statement has the rows of the page, by each client and in each form."""
 
 import re
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from fuzz import roads
+from fuzz import clients
 from fuzz.run import isobar_over
 from support import answers, answers_page
 from support.answers_page import Line, renamed
@@ -28,7 +28,7 @@ def as_derived_table(line: Line) -> str:
 
 
 def has_right_width(line: Line) -> bool:
-    """Of a statement without rows the page does not say how many columns it has."""
+    """False if the page does not show the number of columns, as for a statement without rows."""
     return bool(line.rows) or not re.match(r"SELECT \*|SELECT [^(]*,", line.statement)
 
 
@@ -40,13 +40,13 @@ FORMS: dict[str, Callable[[Line], str]] = {
 
 
 class Asked:
-    """All statements in all forms, asked at once by one road."""
+    """The results of all statements in all forms, by one client."""
 
-    def __init__(self, road: roads.Road, forms: dict[str, Callable[[Line], str]]):
+    def __init__(self, client: clients.Client, forms: dict[str, Callable[[Line], str]]):
         self.found = {}
         for name, form in forms.items():
             lines = [line for line in LINES if has_right_width(line)]
-            found = road([(form(line), schema_of(line)) for line in lines])
+            found = client([(form(line), schema_of(line)) for line in lines])
             self.found |= {(line.statement, name): answer for line, answer in zip(lines, found, strict=True)}
 
     def must_be_right(self, line: Line, form: str, *, ordered: bool = False) -> None:
@@ -58,7 +58,7 @@ class Asked:
 
 
 def schema_of(line: Line) -> pa.Schema:
-    """For the shell's text: each value as it is printed."""
+    """The schema for the text of the shell: each value as printed."""
     return pa.schema([(name, pa.string()) for name in columns_of(line)])
 
 
@@ -72,26 +72,26 @@ def directory(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def by_flight(isobar, directory) -> Asked:
-    with roads.flight(isobar_over(str(isobar), directory)) as road:
-        return Asked(road, FORMS)
+    with clients.flight(isobar_over(str(isobar), directory)) as client:
+        return Asked(client, FORMS)
 
 
 @pytest.fixture(scope="module")
 def by_shell(isobar, directory) -> Asked:
-    with roads.shell(isobar_over(str(isobar), directory)) as road:
-        return Asked(road, FORMS)
+    with clients.shell(isobar_over(str(isobar), directory)) as client:
+        return Asked(client, FORMS)
 
 
 @pytest.fixture(scope="module")
 def renamed_by_flight(isobar, directory) -> Asked:
-    with roads.flight(isobar_over(str(isobar), directory / "renamed")) as road:
-        return Asked(road, {"with other names": lambda line: renamed(line.statement)})
+    with clients.flight(isobar_over(str(isobar), directory / "renamed")) as client:
+        return Asked(client, {"with other names": lambda line: renamed(line.statement)})
 
 
 @pytest.fixture(scope="module")
 def by_query_file(isobar, directory) -> Asked:
-    with roads.runs(isobar_over(str(isobar), directory), directory) as road:
-        return Asked(road, {"as a query file": as_derived_table})
+    with clients.runs(isobar_over(str(isobar), directory), directory) as client:
+        return Asked(client, {"as a query file": as_derived_table})
 
 
 statements = pytest.mark.parametrize("line", [line for line in LINES if has_right_width(line)], ids=lambda line: line.statement[:100])
@@ -99,21 +99,21 @@ statements = pytest.mark.parametrize("line", [line for line in LINES if has_righ
 
 @statements
 @pytest.mark.parametrize("form", FORMS)
-def test_by_flight(by_flight, line, form):
+def test_statement_over_flight_has_expected_rows(by_flight, line, form):
     by_flight.must_be_right(line, form, ordered=line.is_ordered and form == "as it stands")
 
 
 @statements
 @pytest.mark.parametrize("form", FORMS)
-def test_by_shell(by_shell, line, form):
+def test_statement_in_shell_has_expected_rows(by_shell, line, form):
     by_shell.must_be_right(line, form, ordered=line.is_ordered and form == "as it stands")
 
 
 @statements
-def test_with_other_names(renamed_by_flight, line):
+def test_statement_with_renamed_columns_has_expected_rows(renamed_by_flight, line):
     renamed_by_flight.must_be_right(line, "with other names", ordered=line.is_ordered)
 
 
 @statements
-def test_as_a_query_file(by_query_file, line):
+def test_statement_as_query_file_has_expected_rows(by_query_file, line):
     by_query_file.must_be_right(line, "as a query file")

@@ -1,4 +1,4 @@
-"""What a person gets wrong: each has its exit code and a message that says what to do, and ends at once."""
+"""Mistakes of the user: each ends at once, with its exit code and a message with the remedy."""
 
 import ctypes
 import os
@@ -10,7 +10,7 @@ from support.binary import REPOSITORY
 from support.lake import DAILY, Lake
 from support.weather_data import CITIES, build, date
 
-# Loaded before any fork: between fork and exec only a plain call is safe.
+# Loaded before any fork: between fork and exec only a plain call of C is safe.
 LIBC = ctypes.CDLL(None)
 CAPBSET_DROP, CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 24, 1, 2
 
@@ -40,8 +40,8 @@ USAGE = {
 
 
 @pytest.mark.parametrize(("arguments", "says"), USAGE.values(), ids=USAGE.keys())
-def test_usage(lake, arguments, says):
-    """Judged by the arguments alone: 2, and what is wrong is named."""
+def test_wrong_arguments_exit_with_2(lake, arguments, says):
+    """The arguments alone decide: exit code 2, and the mistake is named."""
     outcome = lake.isobar.refused(*arguments, code=2, says=[says])
     assert outcome.stdout == ""
 
@@ -58,13 +58,13 @@ FAILED = {
 
 
 @pytest.mark.parametrize(("arguments", "says"), FAILED.values(), ids=FAILED.keys())
-def test_failed(lake, arguments, says):
+def test_failure_exits_with_1_and_names_the_remedy(lake, arguments, says):
     before = lake.place.walk()
     lake.isobar.refused(*arguments, code=1, says=says)
     assert lake.place.walk() == before
 
 
-def test_an_empty_directory(lakes, kind):
+def test_empty_directory_is_named(lakes, kind):
     lake = lakes.new(kind)
     lake.place.make_directory("weather")
     land = ["land", "--from", "files", lake.place.export_url, "--once"]
@@ -72,7 +72,7 @@ def test_an_empty_directory(lakes, kind):
     assert lake.place.names("lake") == []
 
 
-def test_a_query_before_anything_was_landed(lakes, kind):
+def test_query_of_missing_table_is_refused(lakes, kind):
     lakes.new(kind).isobar.refused("run", DAILY, "--all", code=1, says=["weather", "land"])
 
 
@@ -107,21 +107,21 @@ BROKEN_QUERIES = {
 
 
 def with_query(lake: Lake, folder, text: str):
-    """The repository's queries and one more, `weather/counted`."""
+    """The queries of the repository and `weather/counted`."""
     queries = folder / "queries"
     shutil.copytree(REPOSITORY / "queries", queries)
     (queries / "weather" / "counted.sql").write_text(text)
     return lake.isobar.having(ISOBAR__QUERIES__PATH=str(queries))
 
 
-def test_a_sound_query_passes_the_check(lake, tmp_path):
+def test_valid_query_passes_the_check(lake, tmp_path):
     isobar = with_query(lake, tmp_path, QUERY)
     isobar.ok("query", "check")
     assert "weather/counted" in isobar.ok("query", "list").stdout
 
 
 @pytest.mark.parametrize(("change", "says"), BROKEN_QUERIES.values(), ids=BROKEN_QUERIES.keys())
-def test_a_broken_query_is_refused_with_its_place(lake, tmp_path, change, says):
+def test_invalid_query_is_refused_with_its_position(lake, tmp_path, change, says):
     assert change[0] in QUERY
     isobar = with_query(lake, tmp_path, QUERY.replace(*change))
     isobar.refused("query", "check", code=1, says=["counted", *says])
@@ -136,7 +136,7 @@ BROKEN_TABLES = {
 
 
 @pytest.mark.parametrize(("change", "says"), BROKEN_TABLES.values(), ids=BROKEN_TABLES.keys())
-def test_a_broken_table_file_is_named_before_anything_is_landed(lake, tmp_path, change, says):
+def test_invalid_table_file_is_named_before_the_landing(lake, tmp_path, change, says):
     isobar = with_query(lake, tmp_path, QUERY)
     assert "tables/weather\n" in isobar.ok("query", "check").stdout
     table = tmp_path / "queries" / "tables" / "weather.sql"
@@ -147,18 +147,18 @@ def test_a_broken_table_file_is_named_before_anything_is_landed(lake, tmp_path, 
         isobar.refused(*command, code=1, says=[str(table), *says])
 
 
-def test_the_queries_folder_is_missing(lake):
+def test_missing_queries_directory_is_named(lake):
     isobar = lake.isobar.having(ISOBAR__QUERIES__PATH="/no/such/queries")
     isobar.refused("query", "list", code=1, says=["/no/such/queries", "ISOBAR__QUERIES__PATH|queries.path"])
 
 
 def without_powers() -> None:
-    """Root may write anywhere; a test of permissions must give that up. Nothing happens to an ordinary user."""
+    """Drops the capability of root to write anywhere. Without effect for an ordinary user."""
     for capability in (CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH):
         LIBC.prctl(CAPBSET_DROP, capability, 0, 0, 0)
 
 
-def test_no_permission_to_write_the_lake(lakes):
+def test_lake_without_write_permission_is_named(lakes):
     lake = lakes.new("local")
     lake.put(build([date(2026, 1, 15)], CITIES[:1]).files)
     lake.place.make_directory("lake")
@@ -168,7 +168,7 @@ def test_no_permission_to_write_the_lake(lakes):
     assert lake.place.names("lake") == []
 
 
-def test_no_permission_to_read_the_files(lakes):
+def test_files_without_read_permission_are_named(lakes):
     lake = lakes.new("local")
     export = build([date(2026, 1, 15)], CITIES[:1])
     lake.put(export.files)
@@ -178,7 +178,7 @@ def test_no_permission_to_read_the_files(lakes):
     lake.isobar.refused(*land, code=1, says=["permission denied", path.split("/")[-1]], before_exec=without_powers)
 
 
-def test_the_lake_is_a_file(lakes):
+def test_lake_that_is_a_file_is_named(lakes):
     lake = lakes.new("local")
     lake.put(build([date(2026, 1, 15)], CITIES[:1]).files)
     lake.place.write("lake", b"no directory")

@@ -1,4 +1,4 @@
-"""The command line's manners: exit codes, logs and colours by where they go, interruption, completions, listings."""
+"""The command line: exit codes, logs and colours, interruption, completions, listings."""
 
 import json
 import re
@@ -41,7 +41,7 @@ def small(lakes, **variables):
     return lake
 
 
-def test_logs_are_json_lines_off_a_terminal(lakes):
+def test_logs_are_json_lines_without_a_terminal(lakes):
     lake = small(lakes)
     for arguments in [["land", "--from", "files", lake.place.export_url, "--once"], ["run", DAILY, "--all"]]:
         lines = lake.isobar.ok(*arguments).stderr.splitlines()
@@ -50,8 +50,8 @@ def test_logs_are_json_lines_off_a_terminal(lakes):
             assert {"timestamp", "level"} <= json.loads(line).keys(), line
 
 
-def test_debug_logs_hold_no_secret(lakes):
-    """`Isobar.run` looks for the canaries."""
+def test_debug_logs_do_not_show_secrets(lakes):
+    """`Isobar.run` searches the output for the secrets."""
     lake = lakes.new("local", ISOBAR__LOG__LEVEL="trace")
     lake.put(build([date(2026, 1, 15)], CITIES[:1]).files)
     assert lake.isobar.land(lake.place.export_url).stderr
@@ -66,8 +66,8 @@ def test_logs_are_text_on_a_terminal(lakes):
     assert not any(line.strip().startswith("{") for line in screen.splitlines()), screen
 
 
-def test_no_color(lakes):
-    """Not a single escape sequence that colours; a progress bar may still move the cursor."""
+def test_no_color_disables_colours(lakes):
+    """No escape sequence sets a colour; a progress bar may still move the cursor."""
     lake = small(lakes, NO_COLOR="1")
     for arguments in [
         ["land", "--from", "files", lake.place.export_url, "--once"],
@@ -80,7 +80,7 @@ def test_no_color(lakes):
         assert not re.search(r"\x1b\[[\d;]*m", screen), screen
 
 
-def test_nothing_is_coloured_off_a_terminal(lakes):
+def test_output_has_no_colours_without_a_terminal(lakes):
     lake = small(lakes)
     for arguments in [
         ["land", "--from", "files", lake.place.export_url, "--once"],
@@ -91,12 +91,12 @@ def test_nothing_is_coloured_off_a_terminal(lakes):
         assert ESCAPE not in outcome.stdout + outcome.stderr
 
 
-def test_results_go_to_stdout_and_only_they(lake):
+def test_stdout_has_results_only(lake):
     assert lake.isobar.ok("sql", "--format", "csv", "-c", "SELECT 1 AS one").stdout.split() == ["one", "1"]
 
 
-def test_a_closed_pipe_is_no_failure(lake):
-    """`isobar sql … | head -1`: no panic, no complaint."""
+def test_closed_pipe_is_not_a_failure(lake):
+    """`isobar sql … | head -1` neither panics nor fails."""
     isobar = lake.isobar
     shell = [
         "bash",
@@ -115,8 +115,8 @@ def test_a_closed_pipe_is_no_failure(lake):
     [(["--once"], signal.SIGINT, 130), (["--once"], signal.SIGTERM, 130), ([], signal.SIGTERM, 0)],
     ids=["once-SIGINT", "once-SIGTERM", "watching-SIGTERM"],
 )
-def test_a_landing_that_is_told_to_end_loses_nothing(lakes, kind, options, number, code):
-    """One that was to end by itself was interrupted; a service ends no other way."""
+def test_landing_commits_on_a_signal(lakes, kind, options, number, code):
+    """A landing with `--once` is interrupted, and a service shuts down."""
     lake = lakes.new(kind, ISOBAR__LAND__ROWS_MAX="100")
     export = build(day_range(date(2026, 1, 1), 5), CITIES[:2], malformed=["no weather"], file_hours=3)
     lake.put(export.files)
@@ -131,7 +131,7 @@ def test_a_landing_that_is_told_to_end_loses_nothing(lakes, kind, options, numbe
     lake.must_have_landed(export.records, export.bad)
 
 
-def test_an_interrupted_query_ends_with_130(lake):
+def test_interrupted_query_exits_with_130(lake):
     endless = "SELECT count(*) FROM generate_series(1, 1000000000000) AS t (n) WHERE n % 7 = 8"
     process = lake.isobar.start("sql", "-c", endless)
     time.sleep(2)
@@ -141,12 +141,12 @@ def test_an_interrupted_query_ends_with_130(lake):
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completions(lake, shell):
+def test_completions_are_printed_for_each_shell(lake, shell):
     assert "isobar" in lake.isobar.ok("completions", shell).stdout
 
 
 def test_completions_work_in_bash(lake):
-    """Sourced by a real bash and asked what follows `isobar ru`."""
+    """A real bash sources the completions and completes `isobar ru`."""
     script = lake.isobar.ok("completions", "bash").stdout
     ask = 'COMP_WORDS=(isobar ru) COMP_CWORD=1; _isobar isobar ru isobar; echo "${COMPREPLY[@]}"'
     done = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=False)
@@ -154,13 +154,13 @@ def test_completions_work_in_bash(lake):
     assert "run" in done.stdout.split()
 
 
-def test_table_list_names_every_table(lakes, kind):
+def test_table_list_has_all_tables(lakes, kind):
     text = lakes.landed(kind).isobar.ok("table", "list").stdout
     assert all(re.search(rf"\b{name}\b", text) for name in TABLES)
 
 
 @pytest.mark.parametrize(("name", "columns"), TABLES.items())
-def test_table_describe_names_every_column(lakes, kind, name, columns):
+def test_table_describe_has_all_columns(lakes, kind, name, columns):
     text = lakes.landed(kind).isobar.ok("table", "describe", name).stdout
     missing = [column for column in columns if not re.search(rf"\b{column}\b", text)]
     assert missing == []
@@ -171,12 +171,12 @@ def test_query_list_and_check(lake):
     lake.isobar.ok("query", "check")
 
 
-def test_check_says_that_the_connections_work(lakes, kind):
+def test_check_reports_working_connections(lakes, kind):
     lake = lakes.landed(kind)
     outcome = lake.isobar.ok("check")
     assert lake.place.lake_url.split("://")[0] in outcome.stdout
 
 
-def test_check_needs_no_lake_yet(lakes, kind):
-    """Before the first landing there is nothing there, which is no fault."""
+def test_check_succeeds_before_the_lake_exists(lakes, kind):
+    """Before the first landing the lake does not exist, which is not an error."""
     lakes.new(kind).isobar.ok("check")

@@ -1,4 +1,4 @@
-"""The cache of decoded columns: whatever is in it, a statement has the answer that it has without one."""
+"""The cache of decoded columns: a statement has the same rows with and without it."""
 
 from datetime import UTC, date, datetime, timedelta
 
@@ -14,7 +14,7 @@ DAYS = [date(2026, 1, 1) + timedelta(days=number) for number in range(4)]
 ROWS = 20_000
 HITS, MISSES, BYTES = "isobar_column_cache_hits_total", "isobar_column_cache_misses_total", "isobar_column_cache_bytes"
 
-# By what they read: plain columns, columns of the partition alone, expressions that the scan computes, filters that the scan
+# Statements by what they read: plain columns, columns of the partition alone, expressions that the scan computes, filters that the scan
 # evaluates row by row (a text beside them is decoded late), limits, and rows of which nothing is read.
 STATEMENTS = [
     "SELECT dt, count(*) AS n, sum(id) AS ids, min(temp) AS least, max(temp) AS most FROM weather GROUP BY dt ORDER BY dt",
@@ -124,7 +124,7 @@ def test_new_version_is_read_while_older_files_are_cached(lakes):
 
 
 def test_reordered_columns_are_read_by_their_names(lakes):
-    """Other writers move columns by metadata alone; the files stay as they are."""
+    """Other writers reorder columns in the metadata only; the files do not change."""
     lake = lakes.new("local")
     rows = pyarrow.table({"a": pyarrow.array([1, 2], pyarrow.int64()), "b": pyarrow.array([10, 20], pyarrow.int64())})
     handmade.write(lake.place, "moving", [File(rows)])

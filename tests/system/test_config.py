@@ -1,4 +1,4 @@
-"""Configuration as a person meets it: what wins, whence each value came, what is refused, and that secrets stay so."""
+"""Configuration: precedence and origin of values, refusals, and secrets."""
 
 import re
 
@@ -10,30 +10,30 @@ from support.lake import DAILY
 
 @pytest.fixture
 def isobar(isobar, tmp_path) -> Isobar:
-    """No place at all: only the defaults, in an empty directory."""
+    """The binary with the defaults only, in an empty directory."""
     return Isobar(str(isobar), tmp_path / "work", {})
 
 
 def origin(isobar: Isobar, key: str, *arguments: str) -> str:
-    """The line that `config show` prints about a key."""
+    """The line of `config show` for a key."""
     lines = isobar.ok(*arguments, "config", "show").stdout.splitlines()
     found = [line for line in lines if re.match(rf"\W*{re.escape(key)}\b", line)]
     assert len(found) == 1, (key, lines)
     return found[0]
 
 
-def test_every_value_says_where_it_came_from(isobar):
+def test_config_show_has_the_origin_of_each_value(isobar):
     file = isobar.directory / "isobar.toml"
     file.write_text('[time]\nzone = "Europe/Berlin"\n[kafka]\ntopic = "from-file"\ngroup_id = "from-file"\n')
     (isobar.directory / ".env").write_text("GROUP_ID=from-dotenv\n")
     given = isobar.having(
-        POSTGRES_HOST="from-older-name", ISOBAR__POSTGRES__DATABASE="from-new-name", POSTGRES_DB="older"
+        POSTGRES_HOST="from-legacy-name", ISOBAR__POSTGRES__DATABASE="from-new-name", POSTGRES_DB="legacy"
     )
     for key, value, source in [
         ("time.zone", "Europe/Berlin", r"isobar\.toml"),
         ("kafka.topic", "from-file", r"isobar\.toml"),
         ("kafka.group_id", "from-dotenv", r"\.env"),
-        ("postgres.host", "from-older-name", "POSTGRES_HOST"),
+        ("postgres.host", "from-legacy-name", "POSTGRES_HOST"),
         ("postgres.database", "from-new-name", "ISOBAR__POSTGRES__DATABASE"),
         ("postgres.port", "5432", "default"),
     ]:
@@ -41,15 +41,15 @@ def test_every_value_says_where_it_came_from(isobar):
         assert value in line and re.search(source, line), line
 
 
-def test_stronger_sources_win_one_by_one(isobar):
-    """Flags over ISOBAR__… over the older names over .env over the file over the defaults."""
+def test_layers_override_each_other_in_order(isobar):
+    """Flags over ISOBAR__… over the legacy names over .env over the file over the defaults."""
     (isobar.directory / ".env").write_text("TOPIC_NAME=dotenv\n")
     (isobar.directory / "isobar.toml").write_text('[kafka]\ntopic = "file"\n')
-    older = isobar.having(TOPIC_NAME="older")
-    newer = older.having(ISOBAR__KAFKA__TOPIC="newer")
+    legacy = isobar.having(TOPIC_NAME="legacy")
+    newer = legacy.having(ISOBAR__KAFKA__TOPIC="newer")
     assert "flag" in origin(newer, "kafka.topic", "--set", "kafka.topic=flag")
     assert "newer" in origin(newer, "kafka.topic")
-    assert "older" in origin(older, "kafka.topic")
+    assert "legacy" in origin(legacy, "kafka.topic")
     assert "dotenv" in origin(isobar, "kafka.topic")
     (isobar.directory / ".env").unlink()
     assert "file" in origin(isobar, "kafka.topic")
@@ -57,18 +57,18 @@ def test_stronger_sources_win_one_by_one(isobar):
     assert "weather-api" in origin(isobar, "kafka.topic")
 
 
-def test_a_file_of_another_name_is_given_by_a_flag(isobar, tmp_path):
+def test_flag_names_another_configuration_file(isobar, tmp_path):
     other = tmp_path / "other.toml"
     other.write_text('[time]\nzone = "Asia/Kathmandu"\n')
     line = origin(isobar, "time.zone", "--config", str(other))
     assert "Asia/Kathmandu" in line and "other.toml" in line
 
 
-def test_the_older_address_gives_the_namenode(isobar):
-    """HDFS_URL is WebHDFS; its host serves for RPC unless the lake has an address of its own."""
-    older = isobar.having(HDFS_URL="http://hadoop-of-old:9870")
-    assert "hdfs://hadoop-of-old:8020/user/hdfs/isobar" in origin(older, "lake.url")
-    own = older.having(ISOBAR__LAKE__URL="file:///tmp/own-lake")
+def test_legacy_address_determines_the_namenode(isobar):
+    """HDFS_URL is the address of WebHDFS. Its host is also that of RPC, unless lake.url is set."""
+    legacy = isobar.having(HDFS_URL="http://hadoop-of-old:9870")
+    assert "hdfs://hadoop-of-old:8020/user/hdfs/isobar" in origin(legacy, "lake.url")
+    own = legacy.having(ISOBAR__LAKE__URL="file:///tmp/own-lake")
     assert "file:///tmp/own-lake" in origin(own, "lake.url")
 
 
@@ -87,12 +87,12 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "says"), REFUSED.values(), ids=REFUSED.keys())
-def test_a_wrong_file_stops_the_start(isobar, text, says):
+def test_invalid_file_is_refused(isobar, text, says):
     (isobar.directory / "isobar.toml").write_text(text)
     isobar.refused("config", "show", code=1, says=["isobar.toml", *says])
 
 
-def test_a_missing_file_is_named(isobar):
+def test_missing_file_is_named(isobar):
     isobar.refused("--config", "nowhere.toml", "config", "show", code=1, says=["nowhere.toml"])
 
 
@@ -106,12 +106,12 @@ def test_a_missing_file_is_named(isobar):
     ],
     ids=lambda value: next(iter(value), None) if isinstance(value, dict) else None,
 )
-def test_a_wrong_variable_is_named(isobar, variables, says):
+def test_invalid_variable_is_named(isobar, variables, says):
     isobar.having(**variables).refused("config", "show", code=1, says=says)
 
 
 @pytest.mark.parametrize(("given", "says"), [("time.zon=UTC", ["time.zon", "zone"]), ("time.zone", ["time.zone"])])
-def test_a_wrong_set_flag_is_named(isobar, given, says):
+def test_invalid_set_flag_is_named(isobar, given, says):
     outcome = isobar.run("--set", given, "config", "show", timeout_s=30)
     assert outcome.code in (1, 2), outcome
     assert all(word in outcome.stderr for word in says), outcome
@@ -132,7 +132,7 @@ PLACES = {
 
 
 @pytest.mark.parametrize(("lake", "base_path", "says"), PLACES.values(), ids=PLACES.keys())
-def test_roots_and_overlapping_places_are_refused(isobar, tmp_path, lake, base_path, says):
+def test_root_and_overlapping_locations_are_refused(isobar, tmp_path, lake, base_path, says):
     root = str(tmp_path).strip("/")
     given = isobar.having(
         ISOBAR__LAKE__URL=lake.format(root=root), ISOBAR__EXPORT__BASE_PATH=base_path.format(root=root)
@@ -140,15 +140,15 @@ def test_roots_and_overlapping_places_are_refused(isobar, tmp_path, lake, base_p
     given.refused("run", DAILY, "--all", code=1, says=says)
 
 
-def test_places_that_only_begin_alike_are_fine(isobar, tmp_path):
+def test_locations_with_a_common_prefix_are_accepted(isobar, tmp_path):
     beside = isobar.having(
         ISOBAR__LAKE__URL=f"file://{tmp_path}/weather", ISOBAR__EXPORT__BASE_PATH=f"file://{tmp_path}/weather-files"
     )
     beside.ok("table", "list")
 
 
-def test_secrets_are_stars_wherever_they_came_from(isobar, tmp_path):
-    """Every other test looks for the canaries in every output; here they are where they would show first."""
+def test_secrets_of_every_layer_are_masked(isobar, tmp_path):
+    """Every test searches its output for the secrets; this one prints the configuration that has them."""
     secret_file = tmp_path / "key"
     secret_file.write_text(CANARIES["OPENWEATHER_API_KEY"] + "\n")
     from_file = isobar.having(OPENWEATHER_API_KEY=None, OPENWEATHER_API_KEY_FILE=str(secret_file))
@@ -163,7 +163,7 @@ def test_secrets_are_stars_wherever_they_came_from(isobar, tmp_path):
     assert "OPENWEATHER_API_KEY_FILE" in origin(from_file, "openweather.api_key")
 
 
-def test_secrets_do_not_show_in_errors(isobar):
-    """Neither where their own type is wrong nor in the text of a broken file."""
+def test_errors_do_not_show_secrets(isobar):
+    """Neither errors about the value nor errors about the file show it."""
     (isobar.directory / "isobar.toml").write_text(f'[postgres]\npassword = "{CANARIES["POSTGRES_PASSWORD"]}" oops\n')
     isobar.refused("config", "show", code=1, says=["isobar.toml"])

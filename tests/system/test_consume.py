@@ -1,4 +1,4 @@
-"""Kafka → PostgreSQL: each message one row, whatever is killed, restarted or was there before."""
+"""Kafka → PostgreSQL: each message becomes one row, also after kills and restarts, and in existing tables."""
 
 import contextlib
 import dataclasses
@@ -21,7 +21,7 @@ from support import faults, oracle
 from support.binary import Isobar, Process
 from support.database import UTC, Database, compare_weather, local
 from support.fixtures import LONG
-from support.roads import lake_of
+from support.sources import lake_of
 from support.topic import Topic, weather
 from support.weather_data import AUTUMN, CITIES, SPRING, day_range, paris_midnight
 from test_kafka import end, producing, wait_until
@@ -29,7 +29,7 @@ from test_kafka import end, producing, wait_until
 KILLS = 30 if LONG else 4
 ROUNDS = 10 if LONG else 1
 GROUP = "isobar"
-# What is JSON and an object stays a message: whether it is one of the weather is for the tables of the lake.
+# Every JSON object is a message here; the tables of the lake decide whether it is weather.
 TAKEN = [
     "value is the API's 401", "value is the API's 404", "no weather", "weather is an error body", "no air_pollution",
     "no forecast", "forecast is null", "temperature is a text", "city id is a text",
@@ -62,7 +62,7 @@ def consume(consumer: Isobar, *arguments: str) -> str:
 
 
 def must_hold(database: Database, topic: Topic) -> None:
-    """Every good message is a row, every bad one a dead letter with its bytes, and no more."""
+    """Asserts a row for every well-formed message, a dead letter with the bytes for every malformed one, and no more."""
     compare_weather(database, topic.records, topic.name)
     letters = database.rows("SELECT topic, partition, msg_offset, reason, detail, value FROM isobar.dead_letters")
     want = {message.identity: message for message in topic.bad}
@@ -74,7 +74,7 @@ def must_hold(database: Database, topic: Topic) -> None:
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
-def test_rows_are_what_was_produced(isobar, tmp_path, topic, database, zone, figures):
+def test_rows_match_the_produced_messages(isobar, tmp_path, topic, database, zone, figures):
     days = [date(2026, 1, 15), SPRING, AUTUMN]
     topic.produce(weather(days, CITIES[:3], forecasts=2), kinds=REFUSED)
     consumer = consumer_of(isobar, tmp_path, topic, database, TZ=zone)
@@ -83,18 +83,18 @@ def test_rows_are_what_was_produced(isobar, tmp_path, topic, database, zone, fig
     figures.record(f"Kafka → PostgreSQL, TZ={zone}", f"{len(topic.records)} rows, {len(topic.bad)} dead letters")
 
 
-def test_well_formed_messages_are_kept_whatever_they_say(topic, database, consumer):
+def test_well_formed_message_of_any_content_is_a_row(topic, database, consumer):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:40], kinds=TAKEN)
     consume(consumer)
     assert database.identities() == sorted([r.identity for r in topic.records] + [b.identity for b in topic.bad])
     assert database.scalar("SELECT count(*) FROM isobar.dead_letters") == 0
 
 
-def test_what_postgresql_refuses_is_a_dead_letter_and_the_rest_is_there(topic, database, consumer):
+def test_message_that_postgresql_refuses_is_a_dead_letter(topic, database, consumer):
     records = weather([date(2026, 1, 15)], CITIES[:1])
     topic.produce(records[:20])
     topic.produce_raw(records[20], b'{"a": "nul \\u0000"}')
-    # JSON that any reader takes, and a number of more digits than NUMERIC has.
+    # JSON for any reader, with a number of more digits than NUMERIC has.
     topic.produce_raw(records[21], b'{"a": 0.' + b"1" * 20_000 + b"}")
     topic.produce(records[22:40])
     topic.produce_raw(records[40], b'{"a": 0.' + b"2" * 20_000 + b"}")
@@ -104,7 +104,7 @@ def test_what_postgresql_refuses_is_a_dead_letter_and_the_rest_is_there(topic, d
     assert reasons == [("nul_character",), ("refused_by_postgresql",), ("refused_by_postgresql",)]
 
 
-def test_a_second_run_goes_on_where_the_first_ended(topic, database, consumer):
+def test_second_run_resumes_at_the_position(topic, database, consumer):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:2]), kinds=REFUSED[:2])
     consume(consumer)
     assert "0 messages inserted, 0 refused, 0 skipped in 0 transactions" in consume(consumer)
@@ -113,7 +113,7 @@ def test_a_second_run_goes_on_where_the_first_ended(topic, database, consumer):
     must_hold(database, topic)
 
 
-def test_nothing_is_lost_or_doubled_by_kill_nine(isobar, tmp_path, topic, database, figures):
+def test_kill_loses_and_duplicates_no_message(isobar, tmp_path, topic, database, figures):
     chance = random.Random(9)
     fast = {"ISOBAR__CONSUME__INTERVAL": "20ms", "ISOBAR__CONSUME__ROWS_MAX": "100"}
     consumer = consumer_of(isobar, tmp_path, topic, database, **fast)
@@ -126,7 +126,7 @@ def test_nothing_is_lost_or_doubled_by_kill_nine(isobar, tmp_path, topic, databa
 
 
 @pytest.mark.parametrize("server", ["postgres", "kafka"])
-def test_a_consumer_outlives_the_restart_of_servers_under_load(stack, topic, database, consumer, server, figures):
+def test_consumer_retries_while_servers_restart_under_load(stack, topic, database, consumer, server, figures):
     process = consumer.start("consume")
     chance = random.Random(5)
     with producing(topic):
@@ -134,7 +134,7 @@ def test_a_consumer_outlives_the_restart_of_servers_under_load(stack, topic, dat
             faults.some_time_after("a transaction", database.count, process, chance)
             faults.restart(stack, server, chance)
         faults.some_time_after("a transaction", database.count, process, chance)
-    twice = topic.take_stock()
+    twice = topic.read_unconfirmed()
     wait_until(lambda: database.count() == len(topic.records), "all rows after a restart")
     assert end(process) == 0
     must_hold(database, topic)
@@ -150,8 +150,8 @@ WAITING = """
 """
 
 
-def test_members_that_come_and_go_under_load_lose_and_double_nothing(topic, database, consumer, figures):
-    """One works and the others wait for its end, be it killed or told to end: 1, 3, 2 and 1 again."""
+def test_changing_consumers_lose_and_duplicate_no_message(topic, database, consumer, figures):
+    """One consumer works and the others wait for its end, by SIGKILL or SIGTERM: 1, 3, 2 and 1 again."""
     chance = random.Random(5)
     with producing(topic), contextlib.ExitStack() as running:
 
@@ -165,7 +165,7 @@ def test_members_that_come_and_go_under_load_lose_and_double_nothing(topic, data
             for number, members_left in [(signal.SIGKILL, 1), (signal.SIGTERM, 0)]:
                 wait_until(lambda left=members_left: database.scalar(WAITING) == left + 1, "others that wait for the lock")
                 end(working, number)
-                # Which of them has the lock by now shows in who says that it reads.
+                # The consumer that holds the lock is the one that logs that it reads.
                 wait_until(lambda: any("reading" in member.said() for member in waiting), "a successor")
                 [working] = [member for member in waiting if "reading" in member.said()]
                 waiting.remove(working)
@@ -177,8 +177,8 @@ def test_members_that_come_and_go_under_load_lose_and_double_nothing(topic, data
     )
 
 
-def test_a_redelivery_doubles_nothing(topic, database, consumer):
-    """Kafka's group may be wound back, and PostgreSQL's own position be gone."""
+def test_redelivery_duplicates_no_row(topic, database, consumer):
+    """The offsets of the group are reset, and the position in PostgreSQL is deleted."""
     topic.produce(weather([date(2026, 1, 15)], CITIES[:2]), kinds=REFUSED)
     consume(consumer)
     topic.rewind(GROUP)
@@ -188,7 +188,7 @@ def test_a_redelivery_doubles_nothing(topic, database, consumer):
     must_hold(database, topic)
 
 
-def test_rows_that_are_there_and_rows_that_are_not_come_in_one_batch(topic, database, consumer):
+def test_batch_of_new_and_existing_rows_inserts_new_ones_only(topic, database, consumer):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:2]), kinds=REFUSED[:2])
     consume(consumer)
     database.run("DELETE FROM isobar.positions")
@@ -202,8 +202,8 @@ def test_rows_that_are_there_and_rows_that_are_not_come_in_one_batch(topic, data
     must_hold(database, topic)
 
 
-def test_a_table_of_other_types_takes_the_rows_all_the_same(topic, database, consumer):
-    """COPY converts nothing: what goes straight into a table of the expected types goes by way of INSERT into this one."""
+def test_altered_table_gets_rows_by_insert(topic, database, consumer):
+    """COPY converts no types, so a table with other types gets its rows by INSERT."""
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1]), kinds=REFUSED[:2])
     consume(consumer)
     database.run("ALTER TABLE weather ALTER COLUMN msg_offset TYPE NUMERIC")
@@ -212,7 +212,7 @@ def test_a_table_of_other_types_takes_the_rows_all_the_same(topic, database, con
     must_hold(database, topic)
 
 
-def test_a_table_that_has_lost_its_key_is_refused(topic, database, consumer):
+def test_table_without_its_key_is_refused(topic, database, consumer):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1]))
     consume(consumer)
     database.run("ALTER TABLE weather DROP CONSTRAINT weather_pkey")
@@ -221,7 +221,7 @@ def test_a_table_that_has_lost_its_key_is_refused(topic, database, consumer):
     must_hold(database, topic)
 
 
-def test_large_rows_are_compressed_as_lz4_unless_the_column_says_otherwise(topic, database, consumer):
+def test_large_rows_are_compressed_with_lz4_by_default(topic, database, consumer):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1], forecasts=4))
     methods = "SELECT DISTINCT pg_column_compression(value) FROM weather WHERE event_time::date = %s"
     consume(consumer)
@@ -233,7 +233,7 @@ def test_large_rows_are_compressed_as_lz4_unless_the_column_says_otherwise(topic
     must_hold(database, topic)
 
 
-def test_two_at_once_double_nothing_and_one_waits_for_the_other(topic, database, consumer):
+def test_second_consumer_waits_for_the_first(topic, database, consumer):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:2]))
     process = consumer.start("consume")
     wait_until(lambda: database.count() == len(topic.records), "the rows")
@@ -242,7 +242,7 @@ def test_two_at_once_double_nothing_and_one_waits_for_the_other(topic, database,
     must_hold(database, topic)
 
 
-def test_sigterm_writes_what_is_in_hand(isobar, tmp_path, topic, database):
+def test_sigterm_writes_the_current_batch(isobar, tmp_path, topic, database):
     consumer = consumer_of(isobar, tmp_path, topic, database, ISOBAR__CONSUME__INTERVAL="1h")
     process = consumer.start("consume")
     wait_until(lambda: "reading" in process.said(), "the start")
@@ -250,13 +250,13 @@ def test_sigterm_writes_what_is_in_hand(isobar, tmp_path, topic, database):
     held = re.compile(r"isobar_consume_behind_messages (\d+)")
     wait_until(lambda: held.search(get(process, "/metrics")[1])[1] == "144", "a look at the topic")
     assert end(process) == 0
-    assert database.count() in range(145)  # what it had in hand by then differs, and is not lost
+    assert database.count() in range(145)  # the written part differs, and the rest is not lost
     consume(consumer)
     must_hold(database, topic)
 
 
 def get(process: Process, path: str) -> tuple[int, str]:
-    """Status and body of an answer over HTTP; 0 as long as nobody listens."""
+    """Status and body of an HTTP response; 0 while the port is closed."""
     address = re.search(r'"http":"([^"]+)"', process.said())
     if not address:
         return 0, ""
@@ -269,7 +269,7 @@ def get(process: Process, path: str) -> tuple[int, str]:
         return 0, process.said()
 
 
-def test_health_and_metrics_say_how_it_is(stack, topic, database, consumer):
+def test_health_and_metrics_follow_the_servers(stack, topic, database, consumer):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1]), kinds=["cut short"])
     process = consumer.start("consume")
     wait_until(lambda: database.count() == 144, "the rows")
@@ -283,7 +283,7 @@ def test_health_and_metrics_say_how_it_is(stack, topic, database, consumer):
     ]
     wait_until(lambda: all(line in get(process, "/metrics")[1].splitlines() for line in lines), f"{lines}")
     stack.kill("postgres")
-    # Also while nothing is written.
+    # Also while no row is written.
     wait_until(lambda: get(process, "/readyz")[0] == 503, "to hear that PostgreSQL is away")
     assert "PostgreSQL" in get(process, "/readyz")[1]
     assert get(process, "/healthz")[0] == 200
@@ -296,7 +296,7 @@ def test_health_and_metrics_say_how_it_is(stack, topic, database, consumer):
     ("service", "unfinished"),
     [(["consume"], "consume"), (["export"], "export"), (["land", "--from", "postgres"], "land")],
 )
-def test_a_service_that_a_server_keeps_waiting_ends_at_its_deadline(lakes, topic, database, service, unfinished):
+def test_service_with_a_stopped_server_ends_at_its_deadline(lakes, topic, database, service, unfinished):
     key = f"ISOBAR__{unfinished.upper()}__SHUTDOWN_DEADLINE"
     lake = lake_of(lakes, "local", topic, database, **{key: "2s", "ISOBAR__POSTGRES__TIMEOUT": "10m"})
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:50])
@@ -316,15 +316,15 @@ def test_a_service_that_a_server_keeps_waiting_ends_at_its_deadline(lakes, topic
     assert database.identities() == oracle.identities(topic.records)
 
 
-def test_fractions_of_a_second_of_the_older_consumer_are_the_same_message(topic, database, consumer):
+def test_legacy_row_with_fraction_of_a_second_is_the_same_message(topic, database, consumer):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:50])
-    database.older_table(topic.records[:20])
+    database.legacy_table(topic.records[:20])
     database.run("UPDATE weather SET date_time = date_time + interval '123 milliseconds'")
     assert "30 messages inserted, 0 refused, 20 skipped" in consume(consumer)
     assert database.identities() == oracle.identities(topic.records)
 
 
-def test_a_recreated_topic_is_refused_and_nothing_written(topic, database, consumer):
+def test_recreated_topic_is_refused_before_any_write(topic, database, consumer):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:2])[:100])
     consume(consumer)
     recreate(topic)
@@ -333,7 +333,7 @@ def test_a_recreated_topic_is_refused_and_nothing_written(topic, database, consu
     assert database.count() == 100
 
 
-def test_a_topic_that_is_recreated_under_a_consumer_stops_it(topic, database, consumer):
+def test_topic_recreated_while_consuming_stops_the_consumer(topic, database, consumer):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:2])[:100])
     process = consumer.start("consume")
     wait_until(lambda: database.count() == 100, "the first rows")
@@ -349,7 +349,7 @@ def recreate(topic: Topic) -> None:
     topic.create()
 
 
-def test_offsets_lost_to_retention_are_named_until_the_loss_is_accepted(topic, database, consumer):
+def test_offsets_lost_to_retention_are_an_error_until_accepted(topic, database, consumer):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:2]))
     consume(consumer)
     taken = list(topic.records)
@@ -367,13 +367,13 @@ def test_offsets_lost_to_retention_are_named_until_the_loss_is_accepted(topic, d
     compare_weather(database, kept, topic.name)
 
 
-def test_a_table_of_the_older_pipeline_is_taken_over_with_its_rows(topic, database, consumer, figures):
+def test_legacy_table_is_migrated_with_its_rows(topic, database, consumer, figures):
     topic.produce(weather([SPRING, AUTUMN], CITIES[:2]))
     kept, lost = topic.records[:-50], topic.records[-50:]
-    # The older consumer wrote some rows twice, and left some out.
+    # The legacy consumer wrote some rows twice, and left some out.
     missing = kept.pop(7)
     twice = kept[10:30]
-    database.older_table(kept + twice + twice[:5])
+    database.legacy_table(kept + twice + twice[:5])
     database.run("INSERT INTO weather (date_time, value) VALUES (now(), '{}')")
     outcome = consumer.ok("consume", "--once")
     assert "51 messages inserted" in outcome.stdout, [missing, len(lost)]
@@ -382,31 +382,31 @@ def test_a_table_of_the_older_pipeline_is_taken_over_with_its_rows(topic, databa
     must_hold(database, topic)
     aside = database.rows("SELECT reason, count(*) FROM isobar.set_aside GROUP BY reason ORDER BY reason")
     assert aside == [("duplicate", 25), ("incomplete", 1)]
-    # Once is enough.
+    # The migration runs once.
     again = consumer.ok("consume", "--once")
     assert "0 messages inserted" in again.stdout and "set_aside" not in again.stderr
-    figures.record("older table taken over", f"{len(kept)} rows kept, 25 duplicates and 1 incomplete row set aside")
+    figures.record("legacy table taken over", f"{len(kept)} rows kept, 25 duplicates and 1 incomplete row set aside")
 
 
-def test_of_older_rows_with_one_identity_the_latest_stays(topic, database, consumer):
+def test_latest_of_legacy_rows_with_one_identity_stays(topic, database, consumer):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:20])
     before = [dataclasses.replace(r, event_at=r.event_at - 86_400, value={"old": r.offset}) for r in topic.records]
-    database.older_table(before + topic.records)
+    database.legacy_table(before + topic.records)
     consume(consumer)
     must_hold(database, topic)
     assert database.rows("SELECT DISTINCT reason FROM isobar.set_aside") == [("another message of the same offset",)]
 
 
-def test_rows_of_a_topic_that_is_no_more_are_never_mistaken(topic, database, consumer):
+def test_rows_of_a_deleted_topic_are_not_confused_with_new_ones(topic, database, consumer):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:50])
-    database.older_table([dataclasses.replace(record, event_at=record.event_at - 86_400) for record in topic.records])
+    database.legacy_table([dataclasses.replace(record, event_at=record.event_at - 86_400) for record in topic.records])
     consumer.refused("consume", "--once", code=1, says=[topic.name, "another message under offset", "another name"])
     assert database.count() == 50
     assert database.rows("SELECT * FROM isobar.positions") == []
 
 
-def test_every_minute_of_the_change_nights_is_taken_over(topic, database, consumer):
-    """The older rows say their local time alone; the messages' own moment tells the two hours of autumn apart."""
+def test_legacy_rows_of_clock_changes_get_the_right_instant(topic, database, consumer):
+    """Legacy rows have local time only; the time of the message decides between the two hours in autumn."""
     model = weather([AUTUMN], CITIES[:1])[0]
     records = []
     for day in [SPRING, AUTUMN]:
@@ -415,19 +415,19 @@ def test_every_minute_of_the_change_nights_is_taken_over(topic, database, consum
             value["weather"]["dt"] = at - 300
             records.append(dataclasses.replace(model, partition=0, offset=len(records), event_at=at, value=value))
     assert len(records) == 1380 + 1500
-    database.older_table(records)
+    database.legacy_table(records)
     consume(consumer)
     found = database.rows("SELECT msg_offset, event_time, date_time FROM weather ORDER BY msg_offset")
     assert found == [(r.offset, datetime.fromtimestamp(r.event_at, UTC), local(r.event_at)) for r in records]
 
 
-def test_tables_of_a_newer_version_are_left_alone(topic, database, consumer):
+def test_tables_of_a_newer_version_are_refused(topic, database, consumer):
     consume(consumer)
     database.run("INSERT INTO isobar.schema_version (version, name) VALUES (1000, 'of tomorrow')")
     consumer.refused("consume", "--once", code=1, says=["version 1000", "newer"])
 
 
-def test_what_cannot_be_reached_is_named(topic, database, consumer):
+def test_unreachable_server_is_named(topic, database, consumer):
     def refused(says: list[str], **variables: str) -> None:
         consumer.having(**variables).refused("consume", "--once", code=1, says=says)
 
@@ -440,7 +440,7 @@ def test_what_cannot_be_reached_is_named(topic, database, consumer):
     assert not database.has("weather")
 
 
-def test_messages_come_through_at_a_bulk(topic, database, consumer, figures):
+def test_large_backlog_is_consumed(topic, database, consumer, figures):
     count = 100_000 if LONG else 5_000
     records = weather(day_range(date(2026, 1, 1), 1 + count // 864), CITIES)[:count]
     topic.produce(records)
@@ -453,7 +453,7 @@ def test_messages_come_through_at_a_bulk(topic, database, consumer, figures):
 
 @pytest.fixture
 def certificates(postgres, tmp_path):
-    """The server has TLS meanwhile. Its certificate is for localhost, and signed by `ours.crt`, not by `other.crt`."""
+    """Enables TLS at the server. Its certificate is for localhost, and signed by `ours.crt`, not by `other.crt`."""
     keys = {name: postgres[f"POSTGRES_{name}"] for name in ["HOST", "PORT", "DB", "USER", "PASSWORD"]}
     url = "postgresql://{USER}:{PASSWORD}@{HOST}:{PORT}/{DB}".format(**keys)
     for name in ["ours", "other"]:
@@ -478,7 +478,7 @@ def certify(path, *options: str) -> None:
     subprocess.run([*made, "-keyout", f"{path}.key", "-out", f"{path}.crt"], check=True, capture_output=True)
 
 
-def test_tls_is_spoken_and_the_server_known_by_its_certificate(topic, database, consumer, certificates, tmp_path):
+def test_tls_verifies_the_certificate_of_the_server(topic, database, consumer, certificates, tmp_path):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:20])
 
     def having(mode: str, root: str | None = None, **variables: str) -> Isobar:
@@ -505,7 +505,7 @@ def test_tls_is_spoken_and_the_server_known_by_its_certificate(topic, database, 
     must_hold(database, topic)
 
 
-def test_a_server_without_tls_is_not_spoken_to_when_tls_is_required(topic, database, consumer):
+def test_server_without_tls_is_refused_when_tls_is_required(topic, database, consumer):
     for mode in ["require", "verify-full"]:
         required = consumer.having(ISOBAR__POSTGRES__SSLMODE=mode)
         required.refused("consume", "--once", code=1, says=["does not support TLS", "postgres.sslmode"])

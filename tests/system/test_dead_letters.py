@@ -1,4 +1,4 @@
-"""Refused messages: listed, shown, and landed once their table's declaration is mended, whatever happens meanwhile."""
+"""Dead letters: listed, shown, and replayed after a correction of the declaration, also under kills and beside landings."""
 
 import json
 import random
@@ -12,7 +12,7 @@ from support import delta, oracle
 from support.binary import REPOSITORY, Isobar, parse_csv, parse_json
 from support.fixtures import LONG
 from support.lake import Lake
-from support.roads import lake_of
+from support.sources import lake_of
 from support.topic import Topic, compare_dead_letters, weather
 from support.weather_data import CITIES, BadLine, Record, build, export_line
 from support.web import eventually
@@ -20,14 +20,14 @@ from support.web import eventually
 KILLS = 20 if LONG else 4
 TABLES = ["weather", "weather_forecast", "dead_letters"]
 DAY = date(2026, 1, 15)
-# Well-formed by the mended declaration, which takes temperatures in kelvin too.
-MENDED = "Kelvin"
+# Well-formed by the corrected declaration, which also accepts temperatures in kelvin.
+CORRECTED = "Kelvin"
 STILL_BAD = ["cut short", "no weather", "an empty line", "a key twice"]
 
 
 @pytest.fixture
-def mended(tmp_path):
-    """What runs by the mended declaration."""
+def corrected(tmp_path):
+    """The binary with the corrected declaration."""
     queries = tmp_path / "queries"
     shutil.copytree(REPOSITORY / "queries", queries)
     table = queries / "tables" / "weather.sql"
@@ -37,15 +37,15 @@ def mended(tmp_path):
     return lambda lake: lake.isobar.having(ISOBAR__QUERIES__PATH=str(queries))
 
 
-def export(days=1, letters=6, **options):
-    kinds = [MENDED] * letters + STILL_BAD
+def export(days=1, corrected_count=6, **options):
+    kinds = [CORRECTED] * corrected_count + STILL_BAD
     return build(
         [DAY + timedelta(days=n) for n in range(days)], CITIES[:2], forecasts=2, malformed=kinds, file_hours=24, **options
     )
 
 
 def record_of(bad: BadLine) -> Record:
-    """The message of a letter that is none any more."""
+    """The message of a dead letter that is well-formed now."""
     line = json.loads(bad.raw)
     # Paris in January.
     local = datetime.fromisoformat(line["event_time"]).replace(tzinfo=UTC) - timedelta(hours=1)
@@ -53,9 +53,9 @@ def record_of(bad: BadLine) -> Record:
 
 
 def after(truth) -> tuple[list[Record], list[BadLine]]:
-    """The records and the malformed lines that there are after the replay."""
-    landed = [record_of(bad) for bad in truth.bad if bad.kind == MENDED]
-    return truth.records + landed, [bad for bad in truth.bad if bad.kind != MENDED]
+    """The records and the malformed lines after the replay."""
+    landed = [record_of(bad) for bad in truth.bad if bad.kind == CORRECTED]
+    return truth.records + landed, [bad for bad in truth.bad if bad.kind != CORRECTED]
 
 
 def versions(lake: Lake) -> list[int]:
@@ -66,51 +66,51 @@ def replay(isobar: Isobar, *arguments: str) -> str:
     return isobar.ok("dead-letters", "replay", *arguments).stdout
 
 
-def test_letters_that_are_well_formed_by_now_land_once_and_leave(lakes, kind, mended, figures):
+def test_replayed_dead_letters_land_once_and_are_removed(lakes, kind, corrected, figures):
     truth = export()
     lake = lakes.new(kind)
     lake.put(truth.files)
     lake.land()
     before = versions(lake)
     assert "6 malformed still" not in replay(lake.isobar) and versions(lake) == before
-    told = replay(mended(lake), "--dry-run")
+    told = replay(corrected(lake), "--dry-run")
     assert "weather would get 6 rows" in told and "6 would land" in told and "4 malformed still" in told
     assert versions(lake) == before
-    # A reason that no letter has chooses none.
-    assert "0 letters: 0 landed" in replay(mended(lake), "--reason", "wrong_type")
-    told = replay(mended(lake), "--reason", "implausible_temperature")
+    # A reason without dead letters selects none.
+    assert "0 letters: 0 landed" in replay(corrected(lake), "--reason", "wrong_type")
+    told = replay(corrected(lake), "--reason", "implausible_temperature")
     assert "weather got 6 rows" in told and "6 letters: 6 landed" in told
     lake.must_have_landed(*after(truth))
     landed = versions(lake)
-    assert "0 landed" in replay(mended(lake)) and versions(lake) == landed
-    # The same files under the older declaration bring no letter back, nor under the mended one a row.
+    assert "0 landed" in replay(corrected(lake)) and versions(lake) == landed
+    # Landing the same files again adds no dead letter by the previous declaration, and no row by the corrected one.
     lake.land()
-    mended(lake).land(lake.place.export_url)
+    corrected(lake).land(lake.place.export_url)
     assert versions(lake) == landed
     figures.record(f"replay of dead letters, {kind}", "6 landed once and left, 4 stayed")
 
 
-def test_a_killed_replay_loses_and_doubles_nothing(lakes, kind, mended):
-    truth = export(letters=60)
+def test_killed_replay_loses_and_duplicates_no_message(lakes, kind, corrected):
+    truth = export(corrected_count=60)
     lake = lakes.new(kind, ISOBAR__LAND__ROWS_MAX="20")
     lake.put(truth.files)
     lake.land()
     records, bad = after(truth)
     started = time.monotonic()
-    replay(mended(lake), "--dry-run")
+    replay(corrected(lake), "--dry-run")
     whole_s = time.monotonic() - started
     chance = random.Random(4)
     for kill in range(KILLS):
-        process = mended(lake).start("dead-letters", "replay")
-        # At a moment of its own each, the last ones near the end, where rows are there and letters are leaving.
+        process = corrected(lake).start("dead-letters", "replay")
+        # Each kill at another time, the last ones near the end, between the commit of rows and the removal of dead letters.
         time.sleep(whole_s * (kill + chance.random()) / KILLS)
         process.kill()
         process.wait()
         found = lake.identities()
         assert len(found) == len(set(found)) and set(found) <= {record.identity for record in records}
-        letters = {(row["path"], row["line"]) for row in lake.rows("dead_letters", ["path", "line"])}
-        assert len(letters) + len(found) >= len(bad) + len(records), "a message is neither a row nor a letter"
-    replay(mended(lake))
+        left = {(row["path"], row["line"]) for row in lake.rows("dead_letters", ["path", "line"])}
+        assert len(left) + len(found) >= len(bad) + len(records), "a message is neither a row nor a dead letter"
+    replay(corrected(lake))
     lake.must_have_landed(records, bad)
     for table in TABLES:
         files = {stored.path for stored in delta.data_files(lake.place, table)}
@@ -119,26 +119,26 @@ def test_a_killed_replay_loses_and_doubles_nothing(lakes, kind, mended):
 
 
 def removed(lake: Lake, table: str) -> set[str]:
-    """Files that commits took out: they stay for older versions."""
+    """Files that commits removed, and older versions still need."""
     commits = range(delta.version(lake.place, table) + 1)
     actions = [action for n in commits for action in delta.actions(lake.place, table, n)]
     return {action["remove"]["path"] for action in actions if "remove" in action}
 
 
-def test_a_replay_beside_a_landing_that_goes_on(lakes, kind, mended):
-    """The landing was started with the older declaration. It begins anew when it finds the replay's commit, reads every
-    file again, and brings back no letter that has left."""
+def test_replay_runs_beside_a_landing(lakes, kind, corrected):
+    """The landing uses the previous declaration. It restarts when it finds the commit of the replay, reads every file again,
+    and adds no removed dead letter."""
     truth = export()
     lake = lakes.new(kind, ISOBAR__LAND__INTERVAL="100ms")
     lake.put(truth.files)
     with lake.isobar.start("land", "--from", "files", lake.place.export_url) as landing:
         everything = len(truth.bad)
         eventually(lambda: delta.versions_seen(lake.place, "dead_letters") > 1, "a commit", within_s=120)
-        eventually(lambda: delta.count(lake.place, "dead_letters") == everything, "the letters", within_s=120)
-        replay(mended(lake))
+        eventually(lambda: delta.count(lake.place, "dead_letters") == everything, "the dead letters", within_s=120)
+        replay(corrected(lake))
         records, bad = after(truth)
         for n in range(3):
-            more = build([DAY + timedelta(days=n + 1)], CITIES[:1], malformed=[MENDED], first_offset=(n + 1) * 1000)
+            more = build([DAY + timedelta(days=n + 1)], CITIES[:1], malformed=[CORRECTED], first_offset=(n + 1) * 1000)
             lake.put(more.files)
             records, bad = records + more.records, bad + more.bad
             eventually(lambda: delta.count(lake.place, "weather") == len(records), "the rows", within_s=120)
@@ -148,111 +148,111 @@ def test_a_replay_beside_a_landing_that_goes_on(lakes, kind, mended):
     lake.must_have_landed(records, bad)
 
 
-def test_letters_of_kafka_are_read_again_for_their_time(lakes, kind, kafka, mended):
+def test_dead_letters_from_kafka_are_reread_for_their_time(lakes, kind, kafka, corrected):
     topic = Topic(kafka)
-    topic.produce(weather([DAY], CITIES[:2], forecasts=2), kinds=[MENDED] * 6 + ["no weather", "NaN", "no value"])
+    topic.produce(weather([DAY], CITIES[:2], forecasts=2), kinds=[CORRECTED] * 6 + ["no weather", "NaN", "no value"])
     lake = lakes.new(kind, BOOTSTRAP_SERVERS=topic.servers, TOPIC_NAME=topic.name)
     lake.isobar.ok("land", "--from", "kafka", "--once")
     compare_dead_letters(lake.rows("dead_letters"), topic.bad, topic.name)
-    told = replay(mended(lake))
+    told = replay(corrected(lake))
     assert "9 letters: 6 landed" in told and "3 malformed still" in told
-    # Those were produced right behind records whose city and time they have.
-    landed = [Record(*bad.identity, time_of(topic, bad), json.loads(bad.raw)) for bad in topic.bad if bad.kind == MENDED]
+    # These messages were produced behind records with the same city and time.
+    landed = [Record(*bad.identity, time_of(topic, bad), json.loads(bad.raw)) for bad in topic.bad if bad.kind == CORRECTED]
     records = topic.records + landed
     assert lake.identities() == oracle.identities(records)
     oracle.compare_observations(lake.rows("weather"), records)
     oracle.compare_forecasts(lake.rows("weather_forecast"), records)
-    rest = [bad for bad in topic.bad if bad.kind != MENDED]
+    rest = [bad for bad in topic.bad if bad.kind != CORRECTED]
     compare_dead_letters(lake.rows("dead_letters"), rest, topic.name)
     before = versions(lake)
-    replay(mended(lake))
-    mended(lake).ok("land", "--from", "kafka", "--once")
+    replay(corrected(lake))
+    corrected(lake).ok("land", "--from", "kafka", "--once")
     assert versions(lake) == before
 
 
-def test_letters_of_postgresql_are_replayed_from_their_rows(lakes, kind, kafka, database, mended):
+def test_dead_letters_from_postgresql_are_replayed_from_their_rows(lakes, kind, kafka, database, corrected):
     topic = Topic(kafka)
-    topic.produce(weather([DAY], CITIES[:2], forecasts=2), kinds=[MENDED] * 6 + ["no weather", "NaN"])
+    topic.produce(weather([DAY], CITIES[:2], forecasts=2), kinds=[CORRECTED] * 6 + ["no weather", "NaN"])
     lake = lake_of(lakes, kind, topic, database)
     lake.isobar.ok("consume", "--once")
     lake.isobar.ok("land", "--from", "postgres", "--once")
-    assert letters_of(lake) == sorted(bad.identity for bad in topic.bad)
-    # One row was deleted meanwhile, and with it the time of its letter.
-    gone, *kept = sorted((bad for bad in topic.bad if bad.kind == MENDED), key=lambda bad: bad.identity)
+    assert dead_letters_of(lake) == sorted(bad.identity for bad in topic.bad)
+    # One row was deleted, and with it the time of its dead letter.
+    gone, *kept = sorted((bad for bad in topic.bad if bad.kind == CORRECTED), key=lambda bad: bad.identity)
     database.run("DELETE FROM weather WHERE (partition, msg_offset) = (%s, %s)", gone.identity)
-    outcome = mended(lake).refused("dead-letters", "replay", code=1, says=["1 letter could not be judged"])
+    outcome = corrected(lake).refused("dead-letters", "replay", code=1, says=["1 letter could not be judged"])
     assert "stays: PostgreSQL does not hold the message" in outcome.stdout
     assert "8 letters: 5 landed" in outcome.stdout and "2 malformed still" in outcome.stdout
     records = topic.records + [Record(*bad.identity, time_of(topic, bad), json.loads(bad.raw)) for bad in kept]
     assert lake.identities() == oracle.identities(records)
     oracle.compare_observations(lake.rows("weather"), records)
-    assert letters_of(lake) == sorted(bad.identity for bad in topic.bad if bad.kind != MENDED or bad is gone)
+    assert dead_letters_of(lake) == sorted(bad.identity for bad in topic.bad if bad.kind != CORRECTED or bad is gone)
 
 
-def letters_of(lake: Lake) -> list[tuple[int, int]]:
+def dead_letters_of(lake: Lake) -> list[tuple[int, int]]:
     rows = lake.rows("dead_letters", ["kafka_partition", "kafka_offset", "source"])
     assert {row["source"] for row in rows} == {"postgres"}
     return sorted((row["kafka_partition"], row["kafka_offset"]) for row in rows)
 
 
 def time_of(topic: Topic, bad) -> int:
-    """When the broker has it: its message's city was polled at the time of the record before."""
+    """The time of the message in Kafka: that of the record before it, of the same city."""
     partition, offset = bad.identity
     before = [record for record in topic.records if record.partition == partition and record.offset < offset]
     return max(before, key=lambda record: record.offset).event_at
 
 
-def test_letters_whose_records_are_gone_stay_and_are_named(lakes, kafka, mended):
+def test_dead_letters_without_records_stay_and_are_reported(lakes, kafka, corrected):
     topic = Topic(kafka, partitions=1)
-    topic.produce(weather([DAY], CITIES[:1]), kinds=[MENDED] * 4 + ["NaN"])
+    topic.produce(weather([DAY], CITIES[:1]), kinds=[CORRECTED] * 4 + ["NaN"])
     lake = lakes.new("local", BOOTSTRAP_SERVERS=topic.servers, TOPIC_NAME=topic.name)
     lake.isobar.ok("land", "--from", "kafka", "--once")
-    by_offset = sorted((bad for bad in topic.bad if bad.kind == MENDED), key=lambda bad: bad.identity)
+    by_offset = sorted((bad for bad in topic.bad if bad.kind == CORRECTED), key=lambda bad: bad.identity)
     first = by_offset[0].identity[1]
     topic.delete_before({0: first + 1})
     eventually(lambda: topic.extents()[0][0] == first + 1, "the deletion", within_s=60)
-    outcome = mended(lake).refused("dead-letters", "replay", code=1, says=["1 letter could not be judged"], within_s=120)
+    outcome = corrected(lake).refused("dead-letters", "replay", code=1, says=["1 letter could not be judged"], within_s=120)
     assert f"{topic.name}/0/{first} stays: Kafka does not hold the message" in outcome.stdout
     left = lake.rows("dead_letters", ["kafka_offset"])
-    stay = {first} | {bad.identity[1] for bad in topic.bad if bad.kind != MENDED}
+    stay = {first} | {bad.identity[1] for bad in topic.bad if bad.kind != CORRECTED}
     assert {row["kafka_offset"] for row in left} == stay and len(left) == len(stay)
-    # A topic of the same name is not the one that the letters are of.
+    # The dead letters belong to the deleted topic, not to a new one of the same name.
     topic.delete()
     eventually(lambda: topic.name not in topic.admin.list_topics(timeout=10).topics, "the topic's end", within_s=60)
     topic.create()
-    outcome = mended(lake).refused("dead-letters", "replay", code=1, says=["could not be judged"], within_s=120)
+    outcome = corrected(lake).refused("dead-letters", "replay", code=1, says=["could not be judged"], within_s=120)
     assert "deleted and created again" in outcome.stdout
     assert lake.rows("dead_letters", ["kafka_offset"]) == left
-    # By a file the message lands after all, and its letter leaves.
+    # The message lands from a file, and its dead letter is removed.
     [gone] = by_offset[:1]
     record = Record(0, first, time_of(topic, gone), json.loads(gone.raw))
     lake.put({"dt=2026-01-15/weather_1.json": export_line(record) + b"\n"})
-    mended(lake).land(lake.place.export_url)
-    assert "1 had landed already" in replay(mended(lake))
+    corrected(lake).land(lake.place.export_url)
+    assert "1 had landed already" in replay(corrected(lake))
     assert [row["kafka_offset"] for row in lake.rows("dead_letters", ["kafka_offset"])] == sorted(stay - {first})
 
 
-def test_letters_are_listed_counted_and_shown(lakes):
-    truth = export(letters=3)
+def test_dead_letters_are_listed_counted_and_shown(lakes):
+    truth = export(corrected_count=3)
     lake = lakes.new("local")
     assert "no such letters" in lake.isobar.ok("dead-letters", "list").stdout
     raw = b'{"kafka_partition": 1, "kafka_offset": 999999, "value": \x1b[31m\xff'
     lake.put(truth.files | {"dt=2026-01-15/weather_x.json": raw + b"\n"})
     lake.land()
-    letters = parse_json(lake.isobar.ok("dead-letters", "list", "--format", "json").stdout)
+    listed_rows = parse_json(lake.isobar.ok("dead-letters", "list", "--format", "json").stdout)
     oracle.compare_dead_letters(
-        [row | {"value": lake_value(lake, row)} for row in letters if row["kafka_offset"] != 999999], truth.bad
+        [row | {"value": lake_value(lake, row)} for row in listed_rows if row["kafka_offset"] != 999999], truth.bad
     )
     listed = lake.isobar.ok("dead-letters", "list").stdout
-    assert all(row["letter"] in listed for row in letters) and "implausible_temperature" in listed
-    received = [row["received_at"] for row in letters]
+    assert all(row["letter"] in listed for row in listed_rows) and "implausible_temperature" in listed
+    received = [row["received_at"] for row in listed_rows]
     assert received == sorted(received, reverse=True)
     chosen = lake.isobar.ok("dead-letters", "list", "--reason", "implausible_temperature", "--limit", "2", "--format", "csv")
     assert len(parse_csv(chosen.stdout)) == 2
     for which in (["--topic", "another"], ["--source", "kafka"], ["--dt", "2020-01-01"], ["--since", "2999-01-01"]):
         assert "no such letters" in lake.isobar.ok("dead-letters", "list", *which).stdout, which
     counted = parse_json(lake.isobar.ok("dead-letters", "list", "--summary", "--since", "1h", "--format", "json").stdout)
-    assert sum(row["letters"] for row in counted) == len(letters)
+    assert sum(row["letters"] for row in counted) == len(listed_rows)
     [temperature] = [row for row in counted if row["reason"] == "implausible_temperature"]
     assert (temperature["letters"], temperature["kafka_topic"]) == (3, "weather-api")
     shown = lake.isobar.ok("dead-letters", "show", "weather-api/1/999999").stdout
@@ -260,7 +260,7 @@ def test_letters_are_listed_counted_and_shown(lakes):
     whole = lake.isobar.ok("dead-letters", "show", "weather-api/1/999999", "--format", "json").stdout
     [row] = parse_json(whole)
     assert bytes.fromhex(row["value_hex"]) == raw and row["value"] is None
-    [unnamed] = [row for row in letters if row["kafka_offset"] is None]
+    [unnamed] = [row for row in listed_rows if row["kafka_offset"] is None]
     assert unnamed["letter"] == f"{unnamed['path']}:{unnamed['line']}"
     assert "reason" in lake.isobar.ok("dead-letters", "show", unnamed["letter"]).stdout
     lake.isobar.refused("dead-letters", "show", "weather-api/1/5", code=1, says=["no dead letter weather-api/1/5"])
@@ -268,6 +268,6 @@ def test_letters_are_listed_counted_and_shown(lakes):
 
 
 def lake_value(lake: Lake, row: dict) -> bytes:
-    """The bytes of a listed letter, as `show` prints them."""
+    """The bytes of a listed dead letter, as `show` prints them."""
     [shown] = parse_json(lake.isobar.ok("dead-letters", "show", row["letter"], "--format", "json").stdout)
     return shown["value"].encode() if shown["value"] is not None else bytes.fromhex(shown["value_hex"])

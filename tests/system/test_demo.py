@@ -1,4 +1,4 @@
-"""`isobar demo`: a person sees the right table, its files, and what to try next, and is served; Python counts after it."""
+"""`isobar demo`: the printed table, files and commands, and the service; Python recomputes the figures."""
 
 import ast
 import json
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from support import delta, oracle
-from support.binary import PATIENCE_S, Isobar
+from support.binary import TIMEOUT_S, Isobar
 from support.lake import DAILY_TABLE
 from support.places import LocalPlace
 from support.weather_data import PARIS, Record
@@ -30,7 +30,7 @@ def demo(isobar, tmp_path_factory):
 
 
 def exported(directory) -> list[Record]:
-    """The export files that the demo wrote, read with Python alone. Demo days have no repeated hour."""
+    """The records of the export files of the demo. Its days have no repeated hour."""
     records = {}
     for path in sorted(directory.rglob("dt=*/weather_*.json")):
         for text in path.read_bytes().splitlines():
@@ -48,7 +48,7 @@ def lake_of(directory) -> LocalPlace:
     return place
 
 
-def test_the_tables_are_what_its_own_export_files_say(demo, figures):
+def test_tables_match_the_export_files_of_the_demo(demo, figures):
     outcome, directory, _ = demo
     records = exported(directory)
     cities = {record.value["weather"]["id"] for record in records}
@@ -63,7 +63,7 @@ def test_the_tables_are_what_its_own_export_files_say(demo, figures):
     )
 
 
-def test_aggregates_are_published_for_each_day(demo):
+def test_aggregates_are_published_for_each_day_of_the_demo(demo):
     _, directory, _ = demo
     records = exported(directory)
     for day in {record.day for record in records}:
@@ -72,7 +72,7 @@ def test_aggregates_are_published_for_each_day(demo):
         oracle.compare_daily(rows, oracle.daily_weather_by_city(records, day))
 
 
-def test_a_person_sees_the_table_its_files_and_three_things_to_try(demo):
+def test_demo_prints_table_files_and_three_commands(demo):
     outcome, directory, _ = demo
     assert "Paris" in outcome.stdout and "temp_avg" in outcome.stdout
     shown = [word for word in re.findall(r"\S+", outcome.stdout) if str(directory) in word]
@@ -83,12 +83,12 @@ def test_a_person_sees_the_table_its_files_and_three_things_to_try(demo):
 
 
 def offered(text: str) -> list[list[str]]:
-    """The commands that the demo offers: lines that begin with variables and `isobar`."""
+    """The commands that the demo prints: lines that begin with variables and `isobar`."""
     lines = [line.strip().removeprefix("$ ") for line in text.splitlines()]
     return [shlex.split(line) for line in lines if re.match(r"([A-Z_]+=\S+ )*(\S*/)?isobar ", line)]
 
 
-def test_what_is_offered_works(demo):
+def test_printed_commands_work(demo):
     outcome, _, command = demo
     for words in offered(outcome.stdout):
         variables = dict(word.split("=", 1) for word in words if re.match("[A-Z_]+=", word))
@@ -99,7 +99,7 @@ def test_what_is_offered_works(demo):
 FREE = ["--set", "serve.flight_listen=127.0.0.1:0", "--set", "serve.http_listen=127.0.0.1:0"]
 
 
-def test_without_once_it_serves_and_the_three_lines_that_it_prints_work(demo):
+def test_demo_without_once_serves_and_prints_working_commands(demo):
     _, directory, command = demo
     process = subprocess.Popen(
         [command.binary, "demo", "--dir", str(directory), *FREE],
@@ -111,7 +111,7 @@ def test_without_once_it_serves_and_the_three_lines_that_it_prints_work(demo):
     try:
         shell, python, curl = [copied(line, command) for line in to_copy(process.stdout)]
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=PATIENCE_S) == 0
+        assert process.wait(timeout=TIMEOUT_S) == 0
     finally:
         process.kill()
         process.communicate()
@@ -124,7 +124,7 @@ def test_without_once_it_serves_and_the_three_lines_that_it_prints_work(demo):
 
 
 def to_copy(stdout) -> list[str]:
-    """The lines that are offered for another shell: one for isobar, one for Python, one for curl."""
+    """The printed lines for another shell: one each for isobar, Python and curl."""
     lines = []
     for line in stdout:
         if re.match(r"  (\S*/)?(isobar|python3|curl) ", line):
@@ -135,7 +135,7 @@ def to_copy(stdout) -> list[str]:
 
 
 def copied(line: str, command: Isobar) -> str:
-    """What the line prints in a shell that finds the Python of the tests."""
+    """The output of the line in a shell with the Python of the tests."""
     python = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-c", line],
@@ -143,7 +143,7 @@ def copied(line: str, command: Isobar) -> str:
         env=command.environment() | {"PATH": python},
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=TIMEOUT_S,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), f"{line}\n{done.stderr}"
@@ -151,7 +151,7 @@ def copied(line: str, command: Isobar) -> str:
 
 
 @pytest.mark.parametrize("key", ["serve.flight_listen", "serve.http_listen"])
-def test_an_address_that_is_taken_is_told_before_the_work(demo, tmp_path, key):
+def test_occupied_address_is_named_before_the_work(demo, tmp_path, key):
     _, _, command = demo
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -160,20 +160,20 @@ def test_an_address_that_is_taken_is_told_before_the_work(demo, tmp_path, key):
     assert not (tmp_path / "demo" / "weather").exists()
 
 
-def test_what_the_demo_does_not_take_by_flag_is_refused(demo, tmp_path):
+def test_unsupported_flag_of_the_demo_is_refused(demo, tmp_path):
     _, _, command = demo
     arguments = ["demo", "--dir", str(tmp_path / "demo"), "--set", "time.zone=UTC"]
     command.refused(*arguments, code=1, says=["time.zone", "isobar.toml"])
 
 
-def test_a_second_demo_in_the_same_directory_is_fine(demo):
+def test_second_demo_in_the_same_directory_succeeds(demo):
     _, directory, command = demo
     command.ok("demo", "--once", "--dir", str(directory))
     records = exported(directory)
     oracle.compare_daily(delta.rows(lake_of(directory), DAILY_TABLE), oracle.daily_weather_by_city(records))
 
 
-def test_the_simulated_weather_is_the_same_everywhere(demo, tmp_path):
+def test_simulated_weather_is_deterministic(demo, tmp_path):
     """Deterministic: two first runs export the same messages."""
     _, directory, command = demo
     command.ok("demo", "--once", "--dir", str(tmp_path / "again"))

@@ -1,4 +1,4 @@
-"""A table whose declaration gains a column: what was landed before stays as it is, and everybody can read the whole."""
+"""A declaration gains a column: landed files do not change, and every reader reads the whole table."""
 
 import shutil
 from datetime import date
@@ -12,13 +12,13 @@ from support.lake import DAILY, DAILY_TABLE, Lake
 from support.weather_data import CITIES, build
 from support.web import eventually
 
-# `base` is a text that OpenWeather sends and that no table has.
+# `base` is a text of OpenWeather that no table has.
 BASE = ("--! visibility  =", '--! base        = "text"\n--! visibility  ='), (" AS dt,\n", " AS dt,\n    w['base'] AS base,\n")
 
 
 @pytest.fixture
 def declared(tmp_path):
-    """What runs by a changed file of the repository's queries."""
+    """The binary with a changed query file of the repository."""
 
     def changed(lake: Lake, *changes: tuple[str, str], file: str = "tables/weather.sql") -> Isobar:
         queries = tmp_path / f"queries-{len(list(tmp_path.iterdir()))}"
@@ -37,7 +37,7 @@ def day(number: int):
     return build([date(2026, 1, number)], CITIES[:2], forecasts=1, first_offset=number * 1000)
 
 
-def test_a_gained_column_is_there_for_every_reader_and_null_before(lakes, kind, declared):
+def test_added_column_is_null_in_older_rows_for_every_reader(lakes, kind, declared):
     lake = lakes.new(kind)
     first, second = day(15), day(16)
     lake.put(first.files)
@@ -66,14 +66,14 @@ def test_a_gained_column_is_there_for_every_reader_and_null_before(lakes, kind, 
     version = delta.version(lake.place, "weather")
     newer.land(lake.place.export_url)
     assert delta.version(lake.place, "weather") == version
-    # The older declaration lacks a column now.
+    # The previous declaration lacks a column now.
     lake.put(day(17).files)
     lake.isobar.refused(
         "land", "--from", "files", lake.place.export_url, "--once", code=1, says=["base", "loses no column"]
     )
 
 
-def test_a_column_keeps_its_type(lakes, declared):
+def test_column_cannot_change_its_type(lakes, declared):
     lake = lakes.new("local")
     lake.put(day(15).files)
     lake.land()
@@ -84,8 +84,8 @@ def test_a_column_keeps_its_type(lakes, declared):
     assert lake.place.walk("lake") == files
 
 
-def test_a_landing_by_the_older_declaration_stops(lakes, declared):
-    """Its rows would lack the column for ever, and nobody would see it."""
+def test_landing_by_the_previous_declaration_stops(lakes, declared):
+    """Its rows would silently lack the column for ever."""
     lake = lakes.new("local", ISOBAR__LAND__INTERVAL="100ms")
     first, second, third = day(15), day(16), day(17)
     lake.put(first.files)
@@ -104,7 +104,7 @@ def test_a_landing_by_the_older_declaration_stops(lakes, declared):
     assert {row["dt"] for row in rows if row["base"] is None} == {date(2026, 1, 15)}
 
 
-def test_the_output_of_a_query_gains_a_column_too(lakes, declared):
+def test_output_table_of_a_query_gains_a_column(lakes, declared):
     lake = lakes.new("local")
     export = build([date(2026, 1, 15), date(2026, 1, 16)], CITIES[:2])
     lake.land_and_aggregate(export.files)

@@ -1,4 +1,4 @@
-"""PostgreSQL → export files: each row one line, in the directory of its day, whatever is killed or restarted meanwhile."""
+"""PostgreSQL → export files: each row becomes one line in the directory of its day, also after kills and restarts."""
 
 import json
 import random
@@ -16,16 +16,16 @@ from support.binary import Isobar, Process
 from support.database import Database, local
 from support.fixtures import LONG
 from support.lake import Lake
-from support.roads import lake_of
+from support.sources import lake_of
 from support.topic import Topic, weather
 from support.weather_data import AUTUMN, CITIES, PARIS, SPRING, Record, day_range, envelope, export_line
 from test_consume import get
 from test_kafka import end, producing, wait_until
 
 KILLS = 30 if LONG else 4
-# How messages come while servers are restarted.
+# Rate of messages while servers restart.
 PER_SECOND = 400
-# What is being exported, and what was.
+# The begun exports and the exported offsets.
 STATE = "SELECT file, offsets::TEXT FROM isobar.exports UNION SELECT topic, offsets::TEXT FROM isobar.exported"
 NAME = re.compile(r"weather_\d{8}T\d{12}\.json")
 
@@ -44,19 +44,19 @@ def export(lake: Lake) -> str:
 
 
 def jsonb(value):
-    """In the order in which PostgreSQL keeps keys."""
+    """Sorts keys in the order of JSONB."""
     if isinstance(value, dict):
         return {key: jsonb(value[key]) for key in sorted(value, key=lambda key: (len(key.encode()), key.encode()))}
     return [jsonb(item) for item in value] if isinstance(value, list) else value
 
 
-def older_line(record: Record) -> bytes:
-    """As the older exporter wrote it: what Python reads from a JSONB column and writes as JSON."""
+def legacy_line(record: Record) -> bytes:
+    """The line of the legacy exporter: Python reads a JSONB column and writes it as JSON."""
     return json.dumps(envelope(record) | {"value": jsonb(record.value)}, ensure_ascii=False).encode()
 
 
 def files(lake: Lake) -> list[str]:
-    """Their paths; what is still being written aside is no file of the export yet."""
+    """Paths of the export files, without temporary files."""
     paths = [file.path for file in lake.place.walk("weather")]
     return [path for path in paths if not path.rsplit("/", 1)[1].startswith(".")]
 
@@ -74,17 +74,17 @@ def exported(lake: Lake) -> dict[str, list[bytes]]:
 
 
 def exported_identities(lake: Lake) -> list[tuple[int, int]]:
-    """Those of all lines, as often as they stand there."""
+    """The identities of all lines, including duplicates."""
     lines = (json.loads(line) for lines in exported(lake).values() for line in lines)
     return sorted((line["kafka_partition"], line["kafka_offset"]) for line in lines)
 
 
 def must_hold(lake: Lake, records: list[Record], zone: ZoneInfo = PARIS) -> None:
-    """Every record is one line, as the older exporter would have written it, in the directory of its day."""
+    """Asserts that every record has one line, as the legacy exporter writes it, in the directory of its day."""
     want: dict[str, list[bytes]] = {}
     for record in records:
         day = datetime.fromtimestamp(record.event_at, zone).date()
-        want.setdefault(f"dt={day}", []).append(older_line(record))
+        want.setdefault(f"dt={day}", []).append(legacy_line(record))
     found = exported(lake)
     assert found.keys() == want.keys()
     for day, lines in want.items():
@@ -92,9 +92,9 @@ def must_hold(lake: Lake, records: list[Record], zone: ZoneInfo = PARIS) -> None
 
 
 @pytest.mark.parametrize("zone", ["Europe/Paris", "Asia/Kathmandu"])
-def test_lines_are_those_of_the_older_exporter_in_the_directory_of_their_day(lakes, kind, topic, database, zone):
+def test_lines_match_the_legacy_exporter_in_the_directory_of_their_day(lakes, kind, topic, database, zone):
     records = weather([date(2026, 1, 15), SPRING, AUTUMN], CITIES[:3], forecasts=2)
-    # Numbers that Python writes in its own way.
+    # Numbers with a notation of their own in Python.
     for record, number in zip(records, [1e-05, 1.5e-13, 123456789012345678, 12.0, 0.0001], strict=False):
         record.value["weather"]["odd"] = [number, -number, f"{number} \\ \" \t é \x01"]
     topic.produce(records)
@@ -104,7 +104,7 @@ def test_lines_are_those_of_the_older_exporter_in_the_directory_of_their_day(lak
     must_hold(lake, topic.records, ZoneInfo(zone))
 
 
-def test_the_road_by_files_lands_what_the_road_from_kafka_lands(lakes, kind, topic, database, figures):
+def test_exported_files_land_the_same_messages_as_kafka(lakes, kind, topic, database, figures):
     topic.produce(
         weather([date(2026, 1, 15), AUTUMN], CITIES[:2], forecasts=1),
         kinds=["cut short", "NaN", "a key twice", "value is the API's 401", "no weather", "temperature is a text"],
@@ -117,7 +117,7 @@ def test_the_road_by_files_lands_what_the_road_from_kafka_lands(lakes, kind, top
     by_kafka.isobar.ok("land", "--from", "kafka", "--once")
     assert by_files.identities() == by_kafka.identities() == oracle.identities(topic.records)
     oracle.compare_observations(by_files.rows("weather"), topic.records)
-    # What came by one road is there already on the other.
+    # Messages that landed from one source are skipped from the other.
     assert re.search(r"\b0 messages landed, 3 refused", by_files.isobar.ok("land", "--from", "kafka", "--once").stdout)
     by_kafka.put(read_files(by_files))
     assert re.search(r"\b0 messages landed, 0 refused", by_kafka.land().stdout)
@@ -129,7 +129,7 @@ def read_files(lake: Lake) -> dict[str, bytes]:
     return {path.removeprefix("weather/"): lake.place.read(path) for path in files(lake)}
 
 
-def test_a_second_export_takes_what_is_new_and_late_rows_too(lakes, kind, topic, database):
+def test_second_export_has_new_and_late_rows(lakes, kind, topic, database):
     lake = exporting(lakes, kind, topic, database)
     assert "0 rows exported to 0 files" in export(lake)
     records = weather([date(2026, 1, 15), date(2026, 1, 16)], CITIES[:2])
@@ -143,13 +143,13 @@ def test_a_second_export_takes_what_is_new_and_late_rows_too(lakes, kind, topic,
     must_hold(lake, topic.records)
 
 
-def test_an_export_takes_no_more_at_once_than_it_may(lakes, topic, database):
+def test_export_is_bounded_by_its_limits(lakes, topic, database):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:2]))
     lake = exporting(lakes, "local", topic, database, ISOBAR__EXPORT__ROWS_MAX="50")
     consume(lake)
     assert "288 rows exported to 6 files" in export(lake)
     must_hold(lake, topic.records)
-    size = sum(len(older_line(record)) for record in topic.records) // 3
+    size = sum(len(legacy_line(record)) for record in topic.records) // 3
     topic.produce(weather([date(2026, 1, 16)], CITIES[:2]))
     lake = exporting(lakes, "local", topic, database, ISOBAR__EXPORT__BYTES_MAX=f"{size}B")
     consume(lake)
@@ -158,7 +158,7 @@ def test_an_export_takes_no_more_at_once_than_it_may(lakes, topic, database):
 
 
 @pytest.mark.parametrize("rows_max", [10, 1000])
-def test_nothing_is_lost_or_doubled_by_kill_nine(lakes, kind, topic, database, rows_max, figures):
+def test_kill_loses_and_duplicates_no_row(lakes, kind, topic, database, rows_max, figures):
     chance = random.Random(rows_max)
     lake = exporting(lakes, kind, topic, database, ISOBAR__EXPORT__ROWS_MAX=str(rows_max), ISOBAR__EXPORT__INTERVAL="1ms")
     export(lake)  # for the tables
@@ -175,8 +175,8 @@ def test_nothing_is_lost_or_doubled_by_kill_nine(lakes, kind, topic, database, r
 
 
 @pytest.mark.parametrize("moment", ["before the file", "after the file"])
-def test_an_export_that_was_begun_is_finished_with_the_same_file(lakes, kind, topic, database, moment):
-    """Both sides of the one step that the database cannot see."""
+def test_recorded_export_is_finished_with_the_same_file(lakes, kind, topic, database, moment):
+    """Kills before and after the files are written, which the database does not see."""
     topic.produce(weather([date(2026, 1, 15), date(2026, 1, 16)], CITIES[:2]))
     lake = exporting(lakes, kind, topic, database)
     export(lake)  # for the tables
@@ -188,7 +188,7 @@ def test_an_export_that_was_begun_is_finished_with_the_same_file(lakes, kind, to
         assert len(names) == 2
         if moment == "before the file":
             lake.place.delete("weather/" + names[0].split("/")[1])
-    # Rows that come meanwhile are of the next one.
+    # Later rows belong to the next export.
     topic.produce(weather([date(2026, 1, 15)], CITIES[2:3]))
     consume(lake)
     export(lake)
@@ -197,7 +197,7 @@ def test_an_export_that_was_begun_is_finished_with_the_same_file(lakes, kind, to
 
 
 def kill_between_files_and_record(lake: Lake, connection) -> None:
-    """The export commits that it has begun, writes its files, and waits for this lock to record them."""
+    """Kills the export after its files are written: this lock keeps it from recording the end."""
     connection.execute("LOCK TABLE isobar.exported IN SHARE MODE")
     process = lake.isobar.start("export")
     try:
@@ -208,7 +208,7 @@ def kill_between_files_and_record(lake: Lake, connection) -> None:
     connection.rollback()
 
 
-def test_a_row_of_no_time_is_named_and_stops_no_other(lakes, topic, database):
+def test_row_without_a_valid_time_is_reported_and_skipped(lakes, topic, database):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1]))
     lake = exporting(lakes, "local", topic, database)
     consume(lake)
@@ -228,14 +228,14 @@ def test_a_row_of_no_time_is_named_and_stops_no_other(lakes, topic, database):
     told = [json.loads(line) for line in outcome.stderr.splitlines() if "left out" in line]
     assert sorted((line["partition"], line["offset"]) for line in told) == oracle.identities(left_out)
     must_hold(lake, others)
-    # They are done with: what comes later is exported, and nobody is told again.
+    # The skipped rows are done: later rows are exported, without another warning.
     topic.produce(weather([date(2026, 1, 16)], CITIES[:1]))
     consume(lake)
     outcome = lake.isobar.ok("export", "--once")
     assert "144 rows exported" in outcome.stdout and "left out" not in outcome.stderr
 
 
-def test_ref_date_is_kept_for_those_who_read_it(lakes, topic, database):
+def test_ref_date_has_the_time_of_the_last_export(lakes, topic, database):
     database.run("CREATE TABLE ref_date (ref_date TIMESTAMP)")
     database.run("INSERT INTO ref_date VALUES ('2025-12-31 23:00:00')")
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1]))
@@ -245,11 +245,11 @@ def test_ref_date_is_kept_for_those_who_read_it(lakes, topic, database):
     export(lake)
     [[told]] = database.rows("SELECT ref_date FROM REF_DATE")
     assert before <= told <= local(int(time.time()) + 1)
-    must_hold(lake, topic.records)  # it is no cursor
+    must_hold(lake, topic.records)  # it is not the cursor
 
 
-OLDER_REF_DATES = {
-    # As each version of the older exporter made it, with what it has written by then, and what stays of that.
+LEGACY_REF_DATES = {
+    # The table of each version of the legacy exporter, its rows, and the rows that remain.
     "a row a cycle": (
         "CREATE TABLE ref_date (ref_date TIMESTAMP PRIMARY KEY DEFAULT CURRENT_TIMESTAMP)",
         "INSERT INTO ref_date VALUES ('2025-12-31 23:00'), ('2025-12-31 23:10'), ('2025-12-31 23:20')",
@@ -269,11 +269,11 @@ OLDER_REF_DATES = {
 }
 
 
-@pytest.mark.parametrize("form", OLDER_REF_DATES)
-def test_whatever_the_older_exporter_made_of_ref_date_an_export_is_recorded_in_one_row(lakes, topic, database, form):
-    made, filled, stay = OLDER_REF_DATES[form]
+@pytest.mark.parametrize("form", LEGACY_REF_DATES)
+def test_every_legacy_form_of_ref_date_is_updated_in_one_row(lakes, topic, database, form):
+    made, filled, stay = LEGACY_REF_DATES[form]
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:50])
-    database.older_table(topic.records[:30])
+    database.legacy_table(topic.records[:30])
     database.run(made)
     database.run(filled)
     before = database.rows("SELECT ref_date FROM ref_date")
@@ -290,7 +290,7 @@ def test_whatever_the_older_exporter_made_of_ref_date_an_export_is_recorded_in_o
     assert lake.isobar.ok("check")
 
 
-def test_a_ref_date_that_refuses_the_row_stops_no_export(lakes, topic, database):
+def test_ref_date_that_refuses_the_row_does_not_stop_the_export(lakes, topic, database):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:50])
     database.run("CREATE TABLE ref_date (ref_date TIMESTAMP, why TEXT NOT NULL)")
     lake = exporting(lakes, "local", topic, database)
@@ -301,25 +301,25 @@ def test_a_ref_date_that_refuses_the_row_stops_no_export(lakes, topic, database)
     must_hold(lake, topic.records)
 
 
-def test_a_line_whose_value_is_no_object_is_known_as_exported(lakes, topic, database):
+def test_line_with_a_scalar_value_counts_as_exported(lakes, topic, database):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:4])
     values = [[1, 2], "text", 17, None]
     odd = [Record(r.partition, r.offset, r.event_at, v) for r, v in zip(topic.records, values, strict=True)]
-    database.older_table(odd)
+    database.legacy_table(odd)
     lake = exporting(lakes, "local", topic, database)
     lines = b"".join(export_line(record) + b"\n" for record in odd)
     lake.put({"dt=2026-01-17/weather_20260117T001000123456.json": lines})
     assert "0 rows exported" in export(lake)
 
 
-def test_what_the_older_exporter_wrote_is_not_written_again(lakes, kind, topic, database):
+def test_rows_of_the_legacy_exporter_are_not_exported_again(lakes, kind, topic, database):
     topic.produce(weather([date(2026, 1, 15), date(2026, 1, 16)], CITIES[:2]))
-    database.older_table(topic.records)
-    # It left rows out here and there, and called the directory by its own day.
+    database.legacy_table(topic.records)
+    # It skipped some rows, and named the directory after the day of the export.
     written = [record for place, record in enumerate(topic.records) if place % 50 and place < 400]
     lake = exporting(lakes, kind, topic, database)
     content = b"".join(export_line(record) + b"\n" for record in written)
-    # A file of an older topic of this name: other messages under the same offsets.
+    # A file of a deleted topic of this name: other messages under the same offsets.
     other = [Record(r.partition, r.offset, r.event_at - 86_400, r.value) for r in topic.records[400:420]]
     lake.put({
         "dt=2026-01-17/weather_20260117T001000123456.json": content,
@@ -332,7 +332,7 @@ def test_what_the_older_exporter_wrote_is_not_written_again(lakes, kind, topic, 
     assert exported_identities(lake) == oracle.identities(topic.records)
 
 
-def test_a_service_exports_what_comes_and_ends_when_told(lakes, kind, topic, database):
+def test_service_exports_new_rows_and_ends_on_a_signal(lakes, kind, topic, database):
     lake = exporting(lakes, kind, topic, database)
     process = lake.isobar.start("export")
     wait_until(lambda: get(process, "/readyz")[0] == 200, "to be ready")
@@ -347,20 +347,20 @@ def test_a_service_exports_what_comes_and_ends_when_told(lakes, kind, topic, dat
 
 
 @pytest.mark.parametrize("server", ["namenode", "postgres"])
-def test_a_service_outlives_the_restart_of_servers_under_load(lakes, stack, topic, database, server, figures):
+def test_service_retries_while_servers_restart_under_load(lakes, stack, topic, database, server, figures):
     lake = exporting(lakes, "hdfs", topic, database, ISOBAR__EXPORT__ROWS_MAX="100")
     chance = random.Random(5)
     with lake.isobar.start("consume") as consuming, lake.isobar.start("export") as process:
         with producing(topic, PER_SECOND):
             for _ in range(faults.times(server)):
                 faults.some_time_after("a file", lambda: len(files(lake)), process, chance)
-                faults.strike(stack, server)
+                faults.make_unavailable(stack, server)
                 wait_until(lambda: get(process, "/readyz")[0] == 503, f"to hear that {server} is away")
-                faults.mend(stack, server)
+                faults.restore(stack, server)
             faults.some_time_after("a file", lambda: len(files(lake)), process, chance)
         wait_until(lambda: database.count() == len(topic.records), "all rows")
         assert end(consuming) == 0
-        # What came while the server was away is many small files.
+        # Messages from the outage are exported to many small files.
         while (so_far := exported_rows(process)) < len(topic.records):
             wait_until(lambda: exported_rows(process) > so_far, "more lines")  # noqa: B023
         assert end(process) == 0
@@ -374,7 +374,7 @@ def exported_rows(process: Process) -> int:
     return int(re.search(r"isobar_export_rows_total (\d+)", get(process, "/metrics")[1])[1])
 
 
-def test_an_export_waits_until_hdfs_is_up(lakes, stack, topic, database):
+def test_export_waits_for_unavailable_hdfs(lakes, stack, topic, database):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1]))
     lake = exporting(lakes, "hdfs", topic, database)
     consume(lake)
@@ -389,7 +389,7 @@ def test_an_export_waits_until_hdfs_is_up(lakes, stack, topic, database):
     must_hold(lake, topic.records)
 
 
-def test_check_looks_at_postgresql_where_it_is_configured(lakes, topic, database):
+def test_check_reports_postgresql_if_it_is_configured(lakes, topic, database):
     lake = exporting(lakes, "local", topic, database)
     assert re.search(rf"^ok +postgres +{database.host}:{database.port}", lake.isobar.ok("check").stdout, re.M)
     wrong = lake.isobar.having(POSTGRES_PASSWORD="not the password")

@@ -1,4 +1,4 @@
-"""Killed at each step between two changes of what is durable, by the binary itself: nothing is lost, nothing is double.
+"""The binary kills itself at each step between two changes of durable data: no message is lost or duplicated.
 
 Or stopped at a step, while another one does what that one does not know yet.
 """
@@ -23,12 +23,12 @@ from test_export import must_hold as must_be_exported
 from test_kafka import count, end, lake_of, must_hold, wait_until
 
 DEATHS = 20 if LONG else 1
-# Of a landing, by what they are of, and how often a life may come to them. The lives of each have a lake of their own: in one with
-# many commits a start takes long.
+# Fail points of a landing by group, and how often a process may reach them before the kill. Each group has its own lake, since
+# opening a lake with many commits is slow.
 LANDING = {
     "data files": (4, ["kafka.polled", "data_file.begun", "data_file.closed", "data_file.stored"]),
     "log entries": (4, ["log_entry.begun", "log_entry.closed", "log_entry.stored", "group.begun"]),
-    # So rarely that the first time is the one.
+    # Reached so rarely that the first time is killed.
     "checkpoints": (1, ["checkpoint.begun", "checkpoint.closed", "checkpoint.stored"]),
     "the newest checkpoint": (1, ["last_checkpoint.begun", "last_checkpoint.closed", "last_checkpoint.stored"]),
 }
@@ -37,25 +37,25 @@ EXPORTING = ["export.begun", "data_file.begun", "data_file.closed", "data_file.s
 
 
 def steps(kind: str, points: list[str]) -> list[str]:
-    """A local file is renamed by a library that knows no steps."""
+    """The fail points of this kind of lake: local files are renamed by a library without fail points."""
     return [point for point in points if kind == "hdfs" or not point.endswith(".closed")]
 
 
 class Days:
-    """More messages for each life, each time of another day."""
+    """Produces further messages for each process, those of another day each time."""
 
     def __init__(self, topic: Topic):
         self.topic = topic
         self.day = date(2026, 1, 1)
 
     def produce(self) -> None:
-        """Those of the next day."""
+        """Produces the messages of the next day."""
         self.topic.produce(weather([self.day], CITIES[:1])[:60], kinds=["cut short", "NaN"], seed=self.day.toordinal())
         self.day += timedelta(days=1)
 
 
 class Consumed(Days):
-    """Which are rows in PostgreSQL when the life begins."""
+    """Also consumes the messages into PostgreSQL before the process starts."""
 
     def __init__(self, topic: Topic, lake: Lake):
         super().__init__(topic)
@@ -67,14 +67,14 @@ class Consumed(Days):
 
 
 def die(isobar: Isobar, point: str, times: int, *command: str) -> bool:
-    """Whether the command came to the step so many times; else it ended by itself, and well."""
+    """Whether the command reached the fail point `times` times; else it must have succeeded."""
     outcome = isobar.having(ISOBAR_FAIL_POINT=f"{point}:{times}").run(*command)
     assert outcome.code in (0, -signal.SIGKILL), outcome
     return outcome.code != 0
 
 
 def lives(isobar: Isobar, points: list[str], times_max: int, days: Days, *command: str):
-    """Kills the command at each step as often as is to be; yields the step after its last death."""
+    """Kills the command at each fail point, and yields the fail point after the last kill."""
     chance = random.Random(4)
     for point in points:
         deaths, times_here = 0, times_max
@@ -84,7 +84,7 @@ def lives(isobar: Isobar, points: list[str], times_max: int, days: Days, *comman
             if die(isobar, point, times, *command):
                 deaths += 1
             else:
-                # No life may come to it so often.
+                # No process may reach it so often.
                 times_here = max(1, times - 1)
             if deaths == DEATHS:
                 break
@@ -93,14 +93,14 @@ def lives(isobar: Isobar, points: list[str], times_max: int, days: Days, *comman
 
 
 @pytest.mark.parametrize("of", LANDING)
-def test_landing_from_kafka(lakes, kind, of, topic, figures, monkeypatch):
+def test_landing_killed_at_each_step_loses_nothing(lakes, kind, of, topic, figures, monkeypatch):
     lake = lake_of(lakes, kind, topic, ISOBAR__LAND__ROWS_MAX="20")
     days = Days(topic)
     days.produce()
     land = ["land", "--from", "kafka", "--once"]
     lake.isobar.ok(*land)
     if "checkpoint" in of:
-        # Whose the table is, on HDFS.
+        # The owner of the table on HDFS.
         monkeypatch.setenv("HADOOP_USER_NAME", HDFS_USER)
         delta.table(lake.place, "weather").alter.set_table_properties({"delta.checkpointInterval": "2"})
     times_max, points = LANDING[of]
@@ -115,7 +115,7 @@ def test_landing_from_kafka(lakes, kind, of, topic, figures, monkeypatch):
     )
 
 
-def test_consuming(isobar, tmp_path, topic, database, figures):
+def test_consume_killed_at_each_step_loses_nothing(isobar, tmp_path, topic, database, figures):
     consumer = consumer_of(isobar, tmp_path, topic, database, ISOBAR__CONSUME__ROWS_MAX="20")
     command = ["consume", "--once"]
     for point in lives(consumer, CONSUMING, 2, Days(topic), *command):
@@ -128,7 +128,7 @@ def test_consuming(isobar, tmp_path, topic, database, figures):
     )
 
 
-def test_exporting(lakes, kind, topic, database, figures):
+def test_export_killed_at_each_step_loses_nothing(lakes, kind, topic, database, figures):
     lake = exporting(lakes, kind, topic, database, ISOBAR__EXPORT__ROWS_MAX="20")
     there = steps(kind, EXPORTING)
     for _ in lives(lake.isobar, there, 2, Consumed(topic, lake), "export", "--once"):
@@ -141,9 +141,9 @@ def test_exporting(lakes, kind, topic, database, figures):
 
 
 @pytest.mark.parametrize("point", ["tables.begun", "tables.opened"])
-def test_a_landing_that_opens_while_another_goes_on_takes_nothing_for_lost(lakes, topic, point):
-    """Around what is there when it asks Kafka, and what is landed when it looks at the tables, the other one lands more, and Kafka
-    has it no more."""
+def test_landing_that_opens_beside_another_reports_no_loss(lakes, topic, point):
+    """Between its read of the watermarks and its read of the tables, the other landing commits messages that Kafka then
+    deletes."""
     lake = lake_of(lakes, "local", topic, ISOBAR__LAND__INTERVAL="200ms")
     days = [weather([date(2026, 1, day)], CITIES[:2]) for day in (15, 16, 17)]
     topic.produce(days[0])

@@ -1,4 +1,4 @@
-"""Another writer changes a table under a running server, in every way that the `deltalake` package has.
+"""Another writer changes a table under a running server, by every operation of the package `deltalake`.
 
 After each change the same statements are asked over Flight SQL and, of the rows that `deltalake` reads, of DuckDB. Which
 changes come follows from fixed seeds. `ISOBAR_TEST_LONG=1` makes 300, to six tables.
@@ -58,13 +58,13 @@ STATEMENTS = [
 
 
 class Foreign:
-    """The other writer, with its own idea of what to do next."""
+    """The other writer, which chooses its next operation at random."""
 
     def __init__(self, path: str, seed: int):
         self.path = path
         self.random = random.Random(seed)
         self.next_id = 0
-        # Of this table: what is restored must be there.
+        # Versions of this table that can be restored.
         self.oldest = 0
         self.extra = 0
         self.create()
@@ -150,7 +150,7 @@ class Foreign:
         self.table.create_checkpoint()
 
     def cut_log(self):
-        """What the retention of the log does after a month."""
+        """Deletes log entries, as their retention does after a month."""
         table = self.table
         table.create_checkpoint()
         version = table.version()
@@ -174,8 +174,8 @@ def _entries(log: str):
     return [entry for entry in Path(log).glob("*.json") if entry.stem.isdigit()]
 
 
-def as_told(rows: list[dict]) -> list[dict]:
-    """Floats print alike."""
+def comparable(rows: list[dict]) -> list[dict]:
+    """Normalizes floats, so that equal ones print the same."""
     spelled = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
     def one(name, value):
@@ -189,7 +189,7 @@ def as_told(rows: list[dict]) -> list[dict]:
 
 
 @pytest.mark.parametrize("seed", range(SEED, SEED + TABLES))
-def test_no_change_of_another_writer_makes_an_answer_wrong(lakes, seed, record_property):
+def test_rows_are_right_after_each_change_of_another_writer(lakes, seed, record_property):
     lake = lakes.new("local")
     foreign = Foreign(f"{lake.place.root}/lake/t", seed)
     made, refused = Counter(), Counter()
@@ -199,7 +199,7 @@ def test_no_change_of_another_writer_makes_an_answer_wrong(lakes, seed, record_p
             try:
                 made[foreign.change()] += 1
             except DeltaError as error:
-                # Its own limits, such as a restore of files that a vacuum took; they change nothing.
+                # Errors of the writer, such as a restore of vacuumed files, change nothing.
                 assert foreign.random.getstate() != before
                 refused[type(error).__name__] += 1
                 assert refused.total() < CHANGES, error
@@ -212,13 +212,13 @@ def test_no_change_of_another_writer_makes_an_answer_wrong(lakes, seed, record_p
                     expected = oracle.sql(statement).to_arrow_table().to_pylist()
                     cursor.execute(statement)
                     found = cursor.fetch_arrow_table().to_pylist()
-                    assert as_told(found) == as_told(expected), f"{statement} after {dict(made)}"
+                    assert comparable(found) == comparable(expected), f"{statement} after {dict(made)}"
     record_property("changes", dict(made))
     assert len(made) > (8 if LONG else 4)
 
 
 def test_table_recreated_with_another_partition_type_is_read(lakes):
-    """The log of the new table has entries after the version that was read, whose partition values do not fit the old type."""
+    """The log of the new table has entries after the version that was read, whose partition values do not fit the previous type."""
     lake = lakes.new("local")
     rows = pyarrow.table({"id": pyarrow.array([1, 2], pyarrow.int64())})
     statement = "SELECT p, count(*) AS n FROM recreated GROUP BY p ORDER BY p"

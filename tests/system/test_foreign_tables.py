@@ -1,4 +1,4 @@
-"""Tables of other writers that ask for more than isobar does: each is named with its reason, and hides no other."""
+"""Tables of other writers with unsupported features: each is named with the reason, and hides no other table."""
 
 import json
 from datetime import date
@@ -17,7 +17,7 @@ FEATURES = {"minReaderVersion": 3, "minWriterVersion": 7}
 
 
 def unreadable(place) -> dict[str, str]:
-    """One table for each reason, with what is said of it."""
+    """One table for each reason, with the expected text."""
     handmade.write(place, "vectors", [File(ROWS)], protocol=FEATURES | {"readerFeatures": ["deletionVectors"], "writerFeatures": ["deletionVectors"]})
     added = handmade.add(place, "vectors", "more.parquet", File(ROWS))
     added["add"]["deletionVector"] = VECTOR
@@ -51,7 +51,7 @@ def unreadable(place) -> dict[str, str]:
     }
 
 
-def test_a_table_that_cannot_be_read_hides_no_other_and_is_named_with_its_reason(lakes):
+def test_unreadable_table_is_named_and_hides_no_other(lakes):
     lake = lakes.new("local")
     handmade.write(lake.place, "plain", [File(ROWS)])
     reasons = unreadable(lake.place)
@@ -79,7 +79,7 @@ def test_a_table_that_cannot_be_read_hides_no_other_and_is_named_with_its_reason
         assert server.rows("SELECT count(*) AS n FROM plain") == [{"n": 2}]
 
 
-def test_directories_with_capitals_are_told_apart_from_tables_that_are_not_there(lakes):
+def test_directory_with_capitals_is_reported_as_such(lakes):
     lake = lakes.new("local")
     handmade.write(lake.place, "My-Orders", [File(ROWS)])
     for asked in ('"My-Orders"', "my_orders", "My_Orders"):
@@ -89,7 +89,7 @@ def test_directories_with_capitals_are_told_apart_from_tables_that_are_not_there
     assert missing.code == 1 and "My-Orders" not in missing.stderr
 
 
-def test_a_column_with_capitals_is_told_with_its_quotes(lakes):
+def test_column_with_capitals_is_suggested_in_quotes(lakes):
     lake = lakes.new("local")
     handmade.write(lake.place, "orders", [File(ROWS.rename_columns(["OrderId"]))])
     refused = lake.isobar.run("sql", "-c", "SELECT OrderId FROM orders")
@@ -98,7 +98,7 @@ def test_a_column_with_capitals_is_told_with_its_quotes(lakes):
 
 
 @pytest.mark.parametrize("hint", [b'{"version": 7, "size": 3}', b"{", b'{"version": 0, "parts": 2}'], ids=str)
-def test_a_wrong_hint_of_a_checkpoint_is_passed_over(lakes, hint):
+def test_wrong_checkpoint_hint_is_ignored(lakes, hint):
     lake = lakes.new("local")
     handmade.write(lake.place, "hinted", [File(ROWS)] * 2)
     lake.place.write("lake/hinted/_delta_log/_last_checkpoint", hint)
@@ -106,13 +106,13 @@ def test_a_wrong_hint_of_a_checkpoint_is_passed_over(lakes, hint):
     assert lake.isobar.query("SELECT sum(id) AS n FROM hinted") == [{"n": 6}]
 
 
-def test_a_data_file_that_another_tool_removed_is_named(lakes):
+def test_removed_data_file_is_named(lakes):
     lake = lakes.new("local")
     handmade.write(lake.place, "vacuumed", [File(ROWS)])
     with Server(lake.isobar) as server:
         assert server.rows("SELECT sum(id) AS n FROM vacuumed") == [{"n": 3}]
         (lake.place.root / "lake/vacuumed/part-1.parquet").unlink()
-        # Its footer is known by now.
+        # Its footer is cached by now.
         with pytest.raises(Exception, match=r"part-1\.parquet.*is gone") as told:
             server.rows("SELECT sum(id) AS n FROM vacuumed")
         assert "VACUUM" in str(told.value)
@@ -121,7 +121,7 @@ def test_a_data_file_that_another_tool_removed_is_named(lakes):
 
 
 def land(lake, day: int):
-    """One day of messages."""
+    """Lands one day of messages."""
     lake.put(build([date(2026, 1, day)], CITIES[:2], forecasts=1, first_offset=day * 1000).files)
     return lake.isobar.run("land", "--from", "files", lake.place.export_url, "--once")
 
@@ -139,7 +139,7 @@ ASKS_OF_WRITERS = {
 
 
 @pytest.mark.parametrize("what", ASKS_OF_WRITERS)
-def test_what_a_table_asks_of_its_writers_is_refused_by_name_before_anything_lands(lakes, what):
+def test_unsupported_writer_feature_is_refused_before_the_landing(lakes, what):
     protocol, configuration, of_column, named = ASKS_OF_WRITERS[what]
     lake = lakes.new("local")
     assert land(lake, 15).code == 0
@@ -159,7 +159,7 @@ HONOURED = {
 
 
 @pytest.mark.parametrize("what", HONOURED)
-def test_what_appending_rows_honours_by_itself_is_no_reason_to_refuse(lakes, what):
+def test_writer_feature_without_effect_on_appends_is_accepted(lakes, what):
     protocol, configuration = HONOURED[what]
     lake = lakes.new("local")
     assert land(lake, 15).code == 0
@@ -171,7 +171,7 @@ def test_what_appending_rows_honours_by_itself_is_no_reason_to_refuse(lakes, wha
 
 
 def _ask(place, protocol: dict, configuration: dict, of_column: dict) -> None:
-    """Another writer switches something on for table `weather`."""
+    """Enables a feature of table `weather`, as another writer."""
     log = place.root / "lake/weather/_delta_log"
     entries = sorted(log.glob("*.json"))
     [metadata] = [line["metaData"] for line in map(json.loads, entries[0].read_text().splitlines()) if "metaData" in line]

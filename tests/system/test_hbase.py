@@ -1,5 +1,5 @@
-"""Aggregates in HBase, as a foreign client reads them: what is documented, the same after a second run, right after a
-changed one, and completed by the next run where HBase failed."""
+"""Aggregates in HBase, read by another client: the documented cells, unchanged by a second run, updated by a changed input,
+and completed by the next run after a failure of HBase."""
 
 import re
 import select
@@ -61,7 +61,7 @@ def table() -> str:
 
 @pytest.fixture
 def lake(request, lakes, hbase, table) -> Lake:
-    """Three days of two cities, landed: in a local directory, where a test may change tables, or `on_hdfs`."""
+    """Three days of two cities, landed: in a local directory, where tests may change tables, or `on_hdfs`."""
     kind = getattr(request, "param", "local")
     lake = lakes.new(kind, HBASE_ENABLED="true", ISOBAR__HBASE__TABLE=table, **hbase)
     lake.put(build(DAYS, CITIES[:2]).files)
@@ -79,7 +79,7 @@ def must_hold_the_table(lake: Lake, hbase, table: str) -> None:
         assert texts.keys() == {column for column, value in row.items() if value is not None}
         for column, text in texts.items():
             value = row[column]
-            # To the last bit: both are the same committed number.
+            # Bit by bit: both come from the same committed number.
             same = float(text) == value if isinstance(value, float) else text == str(value)
             assert same, f"{column} of {row['place_id']}#{row['dt']} is {text} in HBase and {value} in the lake"
 
@@ -88,7 +88,7 @@ def delete(lake: Lake, predicate: str) -> None:
     delta.table(lake.place, "weather").delete(predicate)
 
 
-def test_a_run_writes_what_is_documented(lakes, hbase, table):
+def test_run_writes_the_documented_cells(lakes, hbase, table):
     lake = lakes.new("local", HBASE_ENABLED="true", ISOBAR__HBASE__TABLE=table, **hbase)
     lake.put(everything().files)
     before_ms = time.time_ns() // 1_000_000
@@ -103,7 +103,7 @@ def test_a_run_writes_what_is_documented(lakes, hbase, table):
 
 
 @on_hdfs
-def test_a_second_run_leaves_hbase_cell_for_cell_the_same(lake, hbase, table):
+def test_second_run_leaves_cells_unchanged(lake, hbase, table):
     lake.aggregate()
     before, version = cells(hbase, table), delta.version(lake.place, DAILY_TABLE)
     assert len(before) == 6
@@ -112,7 +112,7 @@ def test_a_second_run_leaves_hbase_cell_for_cell_the_same(lake, hbase, table):
         assert (cells(hbase, table), delta.version(lake.place, DAILY_TABLE)) == (before, version)
 
 
-def test_a_late_line_replaces_the_cells_of_its_day_with_later_ones(lake, hbase, table):
+def test_late_line_replaces_the_cells_of_its_day(lake, hbase, table):
     lake.aggregate()
     before = times(hbase, table)
     late_at = paris_midnight(DAYS[1]) + 7_300
@@ -129,7 +129,7 @@ def test_a_late_line_replaces_the_cells_of_its_day_with_later_ones(lake, hbase, 
             assert after[key] == before[key]
 
 
-def test_rows_that_left_the_result_are_deleted_and_may_come_back(lake, hbase, table):
+def test_removed_rows_are_deleted_and_may_return(lake, hbase, table):
     lake.aggregate()
     gone = f"{CITIES[0].id}#{DAYS[1]}"
     delete(lake, f"dt = '{DAYS[1]}' AND city_id = {CITIES[0].id}")
@@ -140,7 +140,7 @@ def test_rows_that_left_the_result_are_deleted_and_may_come_back(lake, hbase, ta
     lake.aggregate()
     assert {key.split("#")[1] for key in newest(hbase, table)} == {str(day) for day in DAYS[:2]}
     must_hold_the_table(lake, hbase, table)
-    # Under new offsets, since what has landed is left out.
+    # Under new offsets, since landed identities are skipped.
     again = build(DAYS, CITIES[:2], first_offset=5_000_000)
     lake.put({f"again/{path.replace('/', '-')}": data for path, data in again.files.items()})
     lake.isobar.land(f"{lake.place.export_url}/again")
@@ -149,7 +149,7 @@ def test_rows_that_left_the_result_are_deleted_and_may_come_back(lake, hbase, ta
     must_hold_the_table(lake, hbase, table)
 
 
-def test_columns_that_left_the_query_leave_their_cells(lakes, hbase, table, tmp_path):
+def test_cells_of_removed_columns_stay(lakes, hbase, table, tmp_path):
     text = """--! description = "a"
 --! params      = {{ dt = "date" }}
 --! partition   = "dt"
@@ -165,14 +165,14 @@ SELECT city_id, dt, {columns} FROM weather WHERE dt = $dt GROUP BY city_id, dt""
     versions = [("one", "max(temp) AS hot, 1 AS n", {"hot", "n"}), ("two", "max(temp) AS hot", {"hot"})]
     for name, columns, left in versions:
         (tmp_path / "q.sql").write_text(text.format(name=name, table=table, columns=columns))
-        # The input changes too: it gives the cells their time.
+        # The input changes too, since it determines the time of the cells.
         delete(lake, f"kafka_offset = {10 if name == 'two' else 11}")
         lake.isobar.ok("run", "q", "--all")
         for texts in newest(hbase, table).values():
             assert texts.keys() == {"city_id", "dt"} | left
 
 
-def test_hbase_that_is_switched_on_later_is_completed(lake, hbase, table):
+def test_hbase_enabled_later_gets_all_rows(lake, hbase, table):
     lake.isobar = lake.isobar.having(HBASE_ENABLED="false")
     lake.aggregate()
     assert cells(hbase, table) == {}
@@ -184,7 +184,7 @@ def test_hbase_that_is_switched_on_later_is_completed(lake, hbase, table):
 
 
 def must_be_published(lake: Lake) -> None:
-    """The other outputs are there, whatever became of HBase."""
+    """Asserts that the other outputs are published, independent of HBase."""
     assert len(lake.rows(DAILY_TABLE)) == 6
     assert all(len(lake.aggregates(day)) == 2 for day in DAYS)
 
@@ -196,11 +196,11 @@ def free_port() -> int:
 
 
 @on_hdfs
-def test_without_a_server_the_other_outputs_stay_and_the_next_run_completes(lake, hbase, table):
+def test_next_run_completes_hbase_after_an_outage(lake, hbase, table):
     port = free_port()
     elsewhere = lake.isobar.having(HBASE_PORT=str(port))
     says = [rf"{hbase['HBASE_HOST']}:{port}", "HBASE_HOST", "HBASE_PORT", "HBASE_ENABLED", "next run completes"]
-    for _ in range(2):  # the second has nothing to compute
+    for _ in range(2):  # the second run has nothing to compute
         elsewhere.refused("run", DAILY, "--all", code=1, says=says, within_s=LIMIT_S)
         must_be_published(lake)
     lake.aggregate()
@@ -208,7 +208,7 @@ def test_without_a_server_the_other_outputs_stay_and_the_next_run_completes(lake
 
 
 @on_hdfs
-def test_a_killed_and_a_frozen_server(stack, lake, hbase, table):
+def test_killed_and_stopped_server_are_reported(stack, lake, hbase, table):
     says = [rf"{hbase['HBASE_HOST']}:{hbase['HBASE_PORT']}", "HBASE_HOST", "HBASE_PORT"]
     for disturb in [stack.kill, stack.stop]:
         disturb("thrift")
@@ -221,7 +221,7 @@ def test_a_killed_and_a_frozen_server(stack, lake, hbase, table):
 
 
 class CutAfter:
-    """A way to the server that ends after so many bytes to it, as when the server is killed then; no other opens."""
+    """A proxy that closes after a number of bytes to the server, as a killed server does, and refuses further connections."""
 
     def __init__(self, hbase, limit: int):
         self.server = (hbase["HBASE_HOST"], int(hbase["HBASE_PORT"]))
@@ -248,8 +248,8 @@ class CutAfter:
                         self.left -= len(data)
 
 
-def test_a_server_that_is_killed_in_the_middle(lakes, hbase, table):
-    """At a dozen places of the conversation; the next run leaves what an undisturbed one leaves."""
+def test_next_run_repairs_a_write_that_was_cut_off(lakes, hbase, table):
+    """Cuts the connection at a dozen positions. The next run leaves the same cells as an undisturbed one."""
     undisturbed = f"weather:t{uuid.uuid4().hex[:12]}"
     lake = lakes.new("local", HBASE_ENABLED="true", **hbase)
     lake.put(build(DAYS, CITIES[:3]).files)
@@ -271,21 +271,21 @@ def test_a_server_that_is_killed_in_the_middle(lakes, hbase, table):
 
 
 @on_hdfs
-def test_a_missing_namespace_prints_the_command_that_creates_it(lake, hbase):
+def test_missing_namespace_is_reported_with_the_command(lake, hbase):
     elsewhere = lake.isobar.having(ISOBAR__HBASE__TABLE="nowhere:aggregates")
     says = ["create_namespace 'nowhere'", "hbase shell"]
     elsewhere.refused("run", DAILY, "--all", code=1, says=says, within_s=LIMIT_S)
     must_be_published(lake)
 
 
-def test_a_table_without_the_family_prints_the_command_that_adds_it(lake, hbase, table):
+def test_missing_family_is_reported_with_the_command(lake, hbase, table):
     with connected(hbase) as connection:
         connection.create_table(table, {"other": {}})
     for command in [["check"], ["run", DAILY, "--all"]]:
         lake.isobar.refused(*command, code=1, says=[f"alter '{table}'", "agg"], within_s=LIMIT_S)
 
 
-def test_a_table_of_the_default_namespace_is_known_by_both_of_its_names(lake, hbase):
+def test_table_of_default_namespace_is_found_by_both_names(lake, hbase):
     name = f"t{uuid.uuid4().hex[:12]}"
     for table in [f"default:{name}", name]:
         lake.isobar = lake.isobar.having(ISOBAR__HBASE__TABLE=table)
@@ -294,7 +294,7 @@ def test_a_table_of_the_default_namespace_is_known_by_both_of_its_names(lake, hb
     assert len(newest(hbase, name)) == 6
 
 
-def test_check_covers_hbase(lake, hbase, table):
+def test_check_reports_hbase(lake, hbase, table):
     where = f"{hbase['HBASE_HOST']}:{hbase['HBASE_PORT']}"
     assert re.search(rf"ok +hbase +{where} +table {table} comes with the first run", lake.isobar.ok("check").stdout)
     lake.aggregate()

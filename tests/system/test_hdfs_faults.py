@@ -1,4 +1,4 @@
-"""HDFS out of order: every command that needs it ends within half a minute, saying what, where and what to check."""
+"""Faults of HDFS: every command ends within half a minute, and names the failure, the server and the remedy."""
 
 import socket
 from contextlib import contextmanager
@@ -17,12 +17,12 @@ COUNT = "SELECT count(DISTINCT temp) AS n FROM weather"
 
 @contextmanager
 def frozen(stack, server: str):
-    """A server that is there but does not answer, like a machine out of memory or behind a broken switch."""
+    """A stopped server, which accepts connections and does not respond."""
     stack.stop(server)
     try:
         yield
     finally:
-        stack.restore()  # returns once it serves again
+        stack.restore()  # waits until it serves again
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def lake_elsewhere(lake: Lake, address: str):
 
 
 @pytest.mark.parametrize("arguments", READS.values(), ids=READS.keys())
-def test_nobody_listens(lake, arguments):
+def test_unused_port_is_reported(lake, arguments):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -62,7 +62,7 @@ def test_nobody_listens(lake, arguments):
     isobar.refused(*arguments, code=1, says=[f"localhost:{port}", WHERE[1]], within_s=LIMIT_S)
 
 
-def test_nobody_listens_for_a_landing(lake, tmp_path):
+def test_unused_port_fails_a_landing(lake, tmp_path):
     (tmp_path / "one.json").write_bytes(next(iter(everything().files.values())))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -72,7 +72,7 @@ def test_nobody_listens_for_a_landing(lake, tmp_path):
     isobar.refused(*land, code=1, says=[f"localhost:{port}", WHERE[1]], within_s=LIMIT_S)
 
 
-def test_somebody_listens_and_never_answers(lake):
+def test_silent_server_is_reported(lake):
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -81,29 +81,29 @@ def test_somebody_listens_and_never_answers(lake):
         isobar.refused("sql", "-c", COUNT, code=1, says=[f"localhost:{port}", WHERE[1]], within_s=LIMIT_S)
 
 
-def test_a_port_that_speaks_something_else(lake, stack):
-    """The classic mistake: the web port where the RPC port belongs."""
+def test_port_of_another_protocol_is_reported(lake, stack):
+    """A frequent mistake: the HTTP port instead of the RPC port."""
     _, port = host_and_port(stack.http_url)
     isobar = lake_elsewhere(lake, f"localhost:{port}")
     isobar.refused("sql", "-c", COUNT, code=1, says=[f"localhost:{port}", WHERE[1]], within_s=LIMIT_S)
 
 
-def test_no_such_host(lake):
+def test_unknown_host_is_reported(lake):
     isobar = lake_elsewhere(lake, "no-such-host.invalid:8020")
     isobar.refused("sql", "-c", COUNT, code=1, says=["no-such-host.invalid", WHERE[1]], within_s=LIMIT_S)
 
 
-# Each takes as long as the time limits of the configuration: all of them only where there is time.
+# Each takes as long as the configured time limits, so the short test has two.
 FROZEN = READS if LONG else {name: READS[name] for name in ["sql", "check"]}
 
 
 @pytest.mark.parametrize("arguments", FROZEN.values(), ids=FROZEN.keys())
-def test_the_namenode_is_frozen(lake, stack, arguments):
+def test_stopped_namenode_is_reported(lake, stack, arguments):
     with frozen(stack, "namenode"):
         lake.isobar.refused(*arguments, code=1, says=WHERE, within_s=LIMIT_S)
 
 
-def test_the_namenode_is_frozen_for_a_landing(lakes, stack, tmp_path):
+def test_stopped_namenode_fails_a_landing(lakes, stack, tmp_path):
     lake = lakes.new("hdfs")
     (tmp_path / "one.json").write_bytes(next(iter(build([date(2026, 1, 15)], CITIES[:1]).files.values())))
     land = ["land", "--from", "files", str(tmp_path / "one.json"), "--once"]
@@ -112,14 +112,14 @@ def test_the_namenode_is_frozen_for_a_landing(lakes, stack, tmp_path):
     assert lake.place.names("lake") == []
 
 
-def test_the_datanode_is_frozen_while_we_read(lake, stack):
+def test_datanode_stopped_while_reading_is_reported(lake, stack):
     with frozen(stack, "datanode"):
         lake.isobar.refused("sql", "-c", COUNT, code=1, says=WHERE, within_s=LIMIT_S)
     assert lake.isobar.scalar(COUNT) > 0
 
 
-def test_the_datanode_is_frozen_while_we_write(lakes, stack, tmp_path):
-    """The landing fails by name; once the DataNode is back, the same landing finishes and nothing stands twice."""
+def test_datanode_stopped_while_writing_is_reported(lakes, stack, tmp_path):
+    """The landing fails and names the DataNode. A repeated landing completes without duplicates."""
     lake = lakes.new("hdfs")
     export = build([date(2026, 1, 15)], CITIES[:1], malformed=["cut short"])
     for path, data in export.files.items():
@@ -132,8 +132,8 @@ def test_the_datanode_is_frozen_while_we_write(lakes, stack, tmp_path):
     assert len(lake.rows("dead_letters")) == 1
 
 
-def test_a_killed_datanode_is_named_while_we_write(lakes, stack, tmp_path):
-    """Nobody listens there, and the NameNode does not know yet. It runs, so that it is not the one to look at."""
+def test_datanode_killed_while_writing_is_reported(lakes, stack, tmp_path):
+    """The port of the DataNode is closed, and the NameNode does not know yet. The error must not blame the NameNode."""
     lake = lakes.new("hdfs")
     export = build([date(2026, 1, 15)], CITIES[:1])
     for path, data in export.files.items():
@@ -150,7 +150,7 @@ def test_a_killed_datanode_is_named_while_we_write(lakes, stack, tmp_path):
     assert lake.identities() == sorted(record.identity for record in export.records)
 
 
-def test_safe_mode_refuses_writes_by_name(lakes, stack):
+def test_safe_mode_is_named_by_a_refused_write(lakes, stack):
     lake = lakes.new("hdfs")
     export = build([date(2026, 1, 15)], CITIES[:1])
     lake.put(export.files)
@@ -161,12 +161,12 @@ def test_safe_mode_refuses_writes_by_name(lakes, stack):
     lake.must_have_landed(export.records, [])
 
 
-def test_safe_mode_still_reads(lake, stack):
+def test_safe_mode_allows_reads(lake, stack):
     with safe_mode(stack):
         assert lake.isobar.scalar("SELECT count(*) AS n FROM weather") == len(everything().records)
 
 
-def test_no_permission_on_hdfs(lakes):
+def test_missing_permission_on_hdfs_is_named(lakes):
     lake = lakes.new("hdfs")
     lake.put(build([date(2026, 1, 15)], CITIES[:1]).files)
     nobody = lake.isobar.having(HDFS_USER="somebody")

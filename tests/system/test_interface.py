@@ -1,8 +1,8 @@
-"""What scripts rely on changes on purpose alone: allowed.txt gives each difference its reason.
+"""The interface on which scripts rely changes only on purpose: allowed.txt has the reason of each difference.
 
-`fixtures/interface` has what the binary of commit c6d099f answered, a file for each kind of fact, which
-`fixtures/make_interface.py` wrote. A line of allowed.txt is `+ kind: fact  # reason` for what is new,
-and `- kind: fact  # reason` for what is gone.
+`fixtures/interface` has the facts of the binary of commit c6d099f, a file for each kind, which
+`fixtures/make_interface.py` wrote. A line of allowed.txt is `+ kind: fact  # reason` for a new fact,
+and `- kind: fact  # reason` for a removed one.
 """
 
 import re
@@ -22,7 +22,7 @@ def subject(isobar, tmp_path_factory) -> Subject:
 
 
 def allowed() -> dict[str, set[str]]:
-    """By kind of fact, what may be different."""
+    """The allowed differences by kind of fact."""
     found: dict[str, set[str]] = {}
     for line in (FACTS / "allowed.txt").read_text().splitlines():
         parts = re.fullmatch(r"([+-]) (\w+): (.+?)  # \S.*", line)
@@ -39,17 +39,17 @@ def must_differ_as_allowed(kind: str, facts) -> None:
 
 
 @pytest.mark.parametrize("kind", ALONE)
-def test_what_needs_no_server_is_as_before(subject, kind):
+def test_interface_without_servers_is_unchanged(subject, kind):
     """Commands, configuration, exit codes, output, columns, names in the lake, services."""
     must_differ_as_allowed(kind, ALONE[kind](subject))
 
 
 @pytest.mark.parametrize("kind", WITH_SERVERS)
-def test_what_needs_kafka_and_postgresql_is_as_before(subject, kind, kafka, postgres):
+def test_interface_with_servers_is_unchanged(subject, kind, kafka, postgres):
     """Metrics and pages of the other services, and the tables in PostgreSQL."""
     must_differ_as_allowed(kind, WITH_SERVERS[kind](subject, kafka, postgres))
 
 
-def test_allowed_lines_are_of_a_kind_of_fact():
-    """A line under a mistyped kind would never be looked at."""
+def test_allowed_lines_have_a_known_kind():
+    """A line with a mistyped kind would never be used."""
     assert allowed().keys() <= ALONE.keys() | WITH_SERVERS.keys()

@@ -1,4 +1,4 @@
-"""No statement stops the others: joins that never end, statements that are too large to plan, functions without an end."""
+"""No statement stops the others: endless joins, statements that are too large to plan, endless functions."""
 
 import contextlib
 import json
@@ -20,10 +20,10 @@ from support.flight import Server
 from support.web import eventually
 
 LONG = bool(os.environ.get("ISOBAR_TEST_LONG"))
-# 300,000² pairs are beyond anybody's patience, and just below the limit of estimated pairs.
+# 300,000² pairs take hours, and are just below the limit of estimated pairs.
 ROWS = 300_000
 LIMIT_S = 30 if LONG else 8
-# Each keeps a thread for hours unless it yields.
+# Each occupies a thread for hours unless it yields.
 STUCK = {
     "nested_loop": "SELECT count(*) FROM orders a, orders b WHERE a.price + b.price = 5",
     "cross": "SELECT sum(a.price * b.price) FROM orders a CROSS JOIN orders b",
@@ -38,7 +38,7 @@ STUCK = {
 
 
 def chain(count: int, query: str) -> str:
-    """Names of WITH, each made of the one before."""
+    """Names of WITH, each selected from the previous one."""
     names = ", ".join(f"c{n} AS ({query.format(before=f'c{n - 1}')})" for n in range(1, count + 1))
     return f"WITH c0 AS (SELECT 'x' AS x), {names} SELECT count(*) FROM c{count}"
 
@@ -51,7 +51,7 @@ def nested(levels: int) -> str:
     return "SELECT id FROM orders WHERE id IN (" * levels + "SELECT id FROM orders" + ")" * levels
 
 
-# Statements of a few words that take the memory or the time of the machine, and what their refusal names.
+# Short statements that use up memory or time, and the expected refusals.
 REFUSED = {
     "union_of_names": (chain(24, "SELECT x FROM {before} UNION ALL SELECT x FROM {before}"), "WITH"),
     "fewer_names": (chain(18, "SELECT x FROM {before} UNION ALL SELECT x FROM {before}"), "WITH"),
@@ -111,7 +111,7 @@ def cpu_s(server: Server) -> float:
 
 @contextlib.contextmanager
 def asking(server: Server) -> Iterator[list[float]]:
-    """How long each `SELECT 1` takes, asked one after the other meanwhile."""
+    """Durations of consecutive `SELECT 1` statements during the block."""
     took: list[float] = []
     ended = threading.Event()
 
@@ -132,7 +132,7 @@ def asking(server: Server) -> Iterator[list[float]]:
             asker.result()
 
 
-def test_stuck_joins_leave_the_others_alone(server):
+def test_endless_joins_do_not_delay_other_statements(server):
     with asking(server) as took, ThreadPoolExecutor(len(STUCK)) as pool:
         asked = {name: pool.submit(failure, server, sql) for name, sql in STUCK.items()}
         eventually(lambda: server.running() >= len(STUCK), "all joins run")
@@ -140,7 +140,7 @@ def test_stuck_joins_leave_the_others_alone(server):
         assert server.get("/readyz")[0] in (200, 503)
         for name, future in asked.items():
             assert "serve.query_timeout" in future.result(), name
-    # Joins that keep their threads let no statement through before they end.
+    # Joins that occupy all threads would delay other statements until their end.
     assert len(took) > answered
     quantile = statistics.quantiles(took, n=100)[98] if len(took) > 1 else took[0]
     print(f"{len(took)} SELECT 1 beside {len(STUCK)} stuck joins: p99 {quantile:.3f} s")
@@ -153,7 +153,7 @@ def test_stuck_joins_leave_the_others_alone(server):
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_statement_without_an_end_is_refused_by_name(server, name):
+def test_endless_statement_is_refused_by_name(server, name):
     sql, says = REFUSED[name]
     with asking(server):
         assert says in failure(server, sql)
@@ -161,7 +161,7 @@ def test_statement_without_an_end_is_refused_by_name(server, name):
     eventually(lambda: server.running() == 0, "it has really ended")
 
 
-def test_shell_refuses_what_the_service_refuses_and_a_run_does_not(over_orders):
+def test_shell_has_the_limits_of_the_service_and_runs_do_not(over_orders):
     sql, says = REFUSED["pairs"]
     over_orders.refused("sql", "-c", sql, code=1, says=["orders", says])
     allowed = over_orders.having(ISOBAR__QUERY__MAX_JOIN_PAIRS="18446744073709551615")
@@ -175,7 +175,7 @@ def test_nested_loop_join_beyond_its_memory_fails_and_answers_nothing(over_order
     small.refused("sql", "-c", sql, code=1, says=["query.memory"])
 
 
-def test_memory_above_its_limit_takes_no_new_statement(over_orders):
+def test_new_statement_is_refused_above_the_memory_limit(over_orders):
     with Server(over_orders, ISOBAR__QUERY__RESIDENT_MAX="1MiB") as full:
         said = failure(full, "SELECT 1")
         assert "ResourceExhausted" in said and "query.resident_max" in said
@@ -209,7 +209,7 @@ def test_list_of_long_texts_is_refused_by_the_pool(lakes):
     ) == {"n": 100_000}
 
 
-def test_what_a_killed_process_spilled_is_removed_by_the_next(over_orders, tmp_path):
+def test_spill_files_of_a_killed_process_are_removed_by_the_next(over_orders, tmp_path):
     place = tmp_path / "spill"
     texts = "SELECT id, repeat(CAST(price AS TEXT), 20) AS t FROM orders"
     sorting = f"SELECT max(r) FROM (SELECT row_number() OVER (ORDER BY t, id) AS r FROM ({texts}) o) s"
@@ -228,7 +228,7 @@ def test_what_a_killed_process_spilled_is_removed_by_the_next(over_orders, tmp_p
     assert list(place.iterdir()) == []
 
 
-def test_join_does_not_wait_for_a_partition_that_nobody_reads(lakes):
+def test_join_does_not_wait_for_an_unread_partition(lakes):
     """Above it, a join ends early in the partition that the one key outside does not fall into (apache/datafusion#21625)."""
     lake = lakes.new("local")
     numbers = range(1000)

@@ -1,4 +1,4 @@
-"""Runs of the daily aggregation: the days they take, that unchanged input publishes nothing, what a late line moves."""
+"""Runs of the daily aggregation: selected days, unchanged input, late lines."""
 
 import re
 from datetime import datetime, timedelta
@@ -13,7 +13,7 @@ DAYS = day_range(date(2026, 1, 15), 4)
 
 
 def published(lake: Lake) -> dict:
-    """All that a run publishes: the table's version and the files with their times and bytes."""
+    """The output of a run: the version of the table, and the files with their times and bytes."""
     files = [stored for stored in lake.place.walk("weather") if stored.path.endswith(".jsonl")]
     return {
         "version": delta.version(lake.place, DAILY_TABLE),
@@ -37,7 +37,7 @@ def landed(lakes, kind: str, **variables: str) -> tuple[Lake, Export]:
 @pytest.mark.parametrize(
     "arguments", [["--all"], ["--dt", "2026-01-15"], ["--from", "2026-01-15", "--to", "2026-01-18"]]
 )
-def test_a_second_run_on_unchanged_input_publishes_nothing(lakes, kind, arguments):
+def test_second_run_on_unchanged_input_publishes_nothing(lakes, kind, arguments):
     lake = lakes.landed(kind)
     before = published(lake)
     lake.aggregate(*arguments)
@@ -54,7 +54,7 @@ def test_a_second_run_on_unchanged_input_publishes_nothing(lakes, kind, argument
     ],
     ids=lambda value: " ".join(map(str, value)),
 )
-def test_a_run_takes_the_days_that_were_asked_for(lakes, arguments, days):
+def test_run_computes_the_selected_days(lakes, arguments, days):
     lake, export = landed(lakes, "local")
     lake.aggregate(*arguments)
     assert days_published(lake) == [str(day) for day in days]
@@ -63,9 +63,9 @@ def test_a_run_takes_the_days_that_were_asked_for(lakes, arguments, days):
 
 
 @pytest.mark.parametrize(("only_today", "takes_all"), [(None, False), ("true", False), ("false", True)])
-def test_without_flags_today_or_all_as_the_older_variable_says(lakes, only_today, takes_all):
-    """Today is the day in Paris, also where the machine's clock shows another one."""
-    for _ in range(2):  # again if midnight came between
+def test_legacy_variable_selects_today_or_all_days(lakes, only_today, takes_all):
+    """Today is the day in Paris, also if the local time of the machine has another one."""
+    for _ in range(2):  # repeated if midnight was in between
         today = datetime.now(PARIS).date()
         lake = lakes.new(
             "local", TZ="Pacific/Kiritimati", **({"MR_PROCESS_ONLY_TODAY": only_today} if only_today else {})
@@ -80,7 +80,7 @@ def test_without_flags_today_or_all_as_the_older_variable_says(lakes, only_today
     assert days_published(lake) == [str(day) for day in (days if takes_all else days[1:])]
 
 
-def test_a_late_line_changes_exactly_its_day(lakes, kind):
+def test_late_line_changes_its_day_only(lakes, kind):
     lake, export = landed(lakes, kind)
     lake.aggregate()
     before = published(lake)
@@ -97,7 +97,7 @@ def test_a_late_line_changes_exactly_its_day(lakes, kind):
 
 
 def late(lake: Lake, export: Export, day: date, offset: int) -> Export:
-    """Lands one more line of `day`; the export with it."""
+    """Lands one more line of `day`, and returns the export with it."""
     at = paris_midnight(day) + 7_300
     record = Record(0, offset, at, message(CITIES[0], at))
     export = export.plus([record])
@@ -107,13 +107,13 @@ def late(lake: Lake, export: Export, day: date, offset: int) -> Export:
 
 
 def compact(lake: Lake) -> None:
-    """As another engine's maintenance does it: the files are others then, the rows are not."""
+    """Compacts the table as another engine does: other files with the same rows."""
     before = delta.live_files(lake.place, "weather")
     delta.table(lake.place, "weather").optimize.compact()
     assert delta.live_files(lake.place, "weather") != before
 
 
-def test_a_compaction_publishes_nothing(lakes):
+def test_run_after_compaction_publishes_nothing(lakes):
     lake, export = landed(lakes, "local")
     for offset, day in enumerate(DAYS[:2], 1_000_000):
         export = late(lake, export, day, offset)
@@ -122,7 +122,7 @@ def test_a_compaction_publishes_nothing(lakes):
     compact(lake)
     lake.aggregate()
     assert published(lake) == before
-    # Another day's rows do not make the compacted ones stale, nor do they later.
+    # Rows of another day do not make the compacted day stale, now and later.
     export = late(lake, export, DAYS[3], 2_000_000)
     lake.aggregate()
     after = published(lake)
@@ -133,7 +133,7 @@ def test_a_compaction_publishes_nothing(lakes):
     lake.must_hold(export)
 
 
-def test_what_came_before_a_compaction_is_not_overlooked(lakes):
+def test_change_before_a_compaction_is_noticed(lakes):
     lake, export = landed(lakes, "local")
     lake.aggregate()
     before = published(lake)
@@ -146,8 +146,8 @@ def test_what_came_before_a_compaction_is_not_overlooked(lakes):
     lake.must_hold(export)
 
 
-def test_a_compaction_whose_log_entry_is_gone_is_taken_for_a_change(lakes):
-    """Nothing may be overlooked for want of the log; it is computed again instead."""
+def test_compaction_without_its_log_entry_counts_as_a_change(lakes):
+    """Without the log entry a change could be missed, so the day is computed again."""
     lake, export = landed(lakes, "local")
     lake.aggregate()
     version = delta.version(lake.place, DAILY_TABLE)
@@ -162,14 +162,14 @@ def test_a_compaction_whose_log_entry_is_gone_is_taken_for_a_change(lakes):
     lake.must_hold(export)
 
 
-def test_a_published_file_is_whole_and_nothing_lies_beside_it(lakes, kind):
+def test_published_file_is_complete_and_alone(lakes, kind):
     lake = lakes.landed(kind)
     strange = [stored.path for stored in lake.place.walk("weather") if not stored.path.endswith((".json", ".jsonl"))]
     assert strange == []
 
 
-def test_two_cities_of_one_name_stay_two_rows(lakes):
-    """Rows are told apart by the numeric id: there is a London in Canada too."""
+def test_cities_of_one_name_have_separate_rows(lakes):
+    """The numeric id distinguishes cities: there is a London in Canada too."""
     export = build(DAYS[:1], [CITIES[2], CITIES[3]])
     lake = lakes.new("local")
     lake.land_and_aggregate(export.files)
@@ -177,15 +177,15 @@ def test_two_cities_of_one_name_stay_two_rows(lakes):
     lake.must_hold(export)
 
 
-def test_a_run_of_a_day_without_rows_publishes_no_row(lakes):
+def test_run_of_a_day_without_rows_publishes_no_row(lakes):
     lake, _ = landed(lakes, "local")
     lake.aggregate("--dt", "2026-02-02")
     assert lake.isobar.scalar("SELECT count(*) AS n FROM weather WHERE dt = DATE '2026-02-02'") == 0
     assert "2026-02-02" not in days_published(lake) or lake.aggregates(date(2026, 2, 2)) == []
 
 
-def test_runs_are_stamped_by_no_clock(lakes):
-    """Two lakes that were filled at different moments publish the same, but for the order of additions."""
+def test_published_output_does_not_depend_on_the_clock(lakes):
+    """Two lakes that were filled at different times publish the same, except for the order of additions."""
     contents = []
     for _ in range(2):
         lake, _ = landed(lakes, "local")
@@ -195,8 +195,8 @@ def test_runs_are_stamped_by_no_clock(lakes):
     assert contents[0] == contents[1]
 
 
-def test_a_day_whose_rows_were_deleted_leaves_every_output(lakes):
-    # On a local directory: on HDFS the tests' own process may not write to the lake.
+def test_day_with_deleted_rows_is_removed_from_every_output(lakes):
+    # In a local directory: on HDFS the process of the tests has no permission to write to the lake.
     lake, export = landed(lakes, "local")
     lake.aggregate()
     delta.table(lake.place, "weather").delete(f"dt = '{DAYS[1]}'")
@@ -218,8 +218,8 @@ SELECT dt, {column} AS x FROM weather WHERE dt = $dt GROUP BY dt
 """
 
 
-def test_an_output_that_belongs_to_another_is_refused(lakes, tmp_path):
-    """By `query check` and by `run`, naming both."""
+def test_output_of_another_query_is_refused(lakes, tmp_path):
+    """By `query check` and by `run`, which name both queries."""
     isobar = lakes.landed("local").isobar
     for name in ["one", "two"]:
         (tmp_path / f"{name}.sql").write_text(QUERY.format(table="hottest", column="max(temp)"))
@@ -232,7 +232,7 @@ def test_an_output_that_belongs_to_another_is_refused(lakes, tmp_path):
     assert "hottest" not in isobar.ok("table", "list").stdout
 
 
-def test_a_column_that_no_output_holds_is_refused_before_a_run(lakes, tmp_path):
+def test_column_of_unsupported_type_is_refused_before_a_run(lakes, tmp_path):
     isobar = lakes.landed("local").isobar
     (tmp_path / "listed.sql").write_text(QUERY.format(table="listed", column="array_agg(temp)"))
     queries = ["--set", f"queries.path={tmp_path}"]
@@ -242,7 +242,7 @@ def test_a_column_that_no_output_holds_is_refused_before_a_run(lakes, tmp_path):
     assert "listed" not in isobar.ok("table", "list").stdout
 
 
-def test_a_table_function_is_no_table_that_must_be_landed(lakes, tmp_path):
+def test_table_function_needs_no_landed_table(lakes, tmp_path):
     lake = lakes.new("local")
     lake.put(build([date(2026, 1, 15)], CITIES[:1]).files)
     lake.land()

@@ -1,4 +1,4 @@
-"""Landing from Kafka, beyond what holds for every source (test_sources): each message once, whatever befalls the topic."""
+"""Landing from Kafka, beyond the contract of all sources (test_sources): each message once, also under faults of the topic."""
 
 import contextlib
 import itertools
@@ -26,15 +26,15 @@ from support.web import web_of
 MALFORMED = (OF_MESSAGES * 3)[:200] if LONG else OF_MESSAGES
 RECREATED = "deleted and created again"
 TABLES = ["weather", "weather_forecast", "dead_letters"]
-# Messages with forecasts, 19 KB each; in the long test more of them than the memory that a landing may take.
+# Messages with forecasts, 19 KB each; in the long test more than the memory limit of a landing.
 LARGE_MESSAGES = 30_000 if LONG else 5_000
 MIB = 1 << 20
 MEMORY_MAX = 512 * MIB
-# How messages come while servers or landings are killed.
+# Rate of messages while servers or landings are killed.
 PER_SECOND, BURST = 2_000, 400
-PATIENCE_S = 120
-# A landing that must not go on says so within 10 s; a short test asserts no duration.
-STOPS_WITHIN_S = 10 if LONG else PATIENCE_S
+TIMEOUT_S = 120
+# A landing that must stop does so within 10 s; the short test asserts no duration.
+STOPS_WITHIN_S = 10 if LONG else TIMEOUT_S
 
 
 def lake_of(lakes, kind: str, topic: Topic, **variables: str) -> Lake:
@@ -61,20 +61,20 @@ def versions(lake: Lake) -> list[int]:
     return [delta.versions_seen(lake.place, table) for table in TABLES]
 
 
-def wait_until(condition, what: str, patience_s: float = PATIENCE_S) -> None:
-    deadline = time.monotonic() + patience_s
+def wait_until(condition, what: str, timeout_s: float = TIMEOUT_S) -> None:
+    deadline = time.monotonic() + timeout_s
     while not condition():
-        assert time.monotonic() < deadline, f"{what}: not within {patience_s} s"
+        assert time.monotonic() < deadline, f"{what}: not within {timeout_s} s"
         time.sleep(0.05)
 
 
 def end(process: subprocess.Popen, number: int = signal.SIGTERM) -> int:
     process.send_signal(number)
-    return process.wait(timeout=PATIENCE_S)
+    return process.wait(timeout=TIMEOUT_S)
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
-def test_tables_and_aggregates_are_what_the_oracle_says(lakes, kind, topic, zone, figures):
+def test_tables_and_aggregates_match_the_oracle(lakes, kind, topic, zone, figures):
     export = everything()
     topic.produce(export.records, kinds=MALFORMED)
     lake = lake_of(lakes, kind, topic, TZ=zone)
@@ -90,7 +90,7 @@ def test_tables_and_aggregates_are_what_the_oracle_says(lakes, kind, topic, zone
 
 @contextlib.contextmanager
 def producing(topic: Topic, per_second: int = PER_SECOND) -> Iterator[None]:
-    """Messages come, some of them malformed, for as long as the block lasts."""
+    """Produces messages, some of them malformed, during the block."""
     done = threading.Event()
     with ThreadPoolExecutor(1) as thread:
         produced = thread.submit(produce_steadily, topic, per_second, done)
@@ -111,7 +111,7 @@ def produce_steadily(topic: Topic, per_second: int, done: threading.Event) -> No
             return
 
 
-def test_a_quiet_topic_lands(lakes, kind, topic):
+def test_quiet_topic_lands(lakes, kind, topic):
     lake = lake_of(lakes, kind, topic, ISOBAR__LAND__INTERVAL="300ms")
     process = lake.isobar.start("land", "--from", "kafka")
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:5])
@@ -122,8 +122,8 @@ def test_a_quiet_topic_lands(lakes, kind, topic):
 
 @pytest.mark.parametrize("command", ["land", "consume"])
 @pytest.mark.parametrize("once", [True, False])
-def test_positions_pass_the_markers_of_transactions_and_nothing_is_left(lakes, topic, database, command, once):
-    """A marker is an offset that no consumer is given: committed, and aborted with what it undoes."""
+def test_positions_pass_transaction_markers_and_lag_is_zero(lakes, topic, database, command, once):
+    """A marker is an offset without a record: of a committed transaction, and of an aborted one with its records."""
     interval = {f"ISOBAR__{command.upper()}__INTERVAL": "200ms", f"ISOBAR__{command.upper()}__HTTP_LISTEN": "127.0.0.1:0"}
     lake = lake_of(lakes, "local", topic, **interval, **database.variables)
     arguments = ["land", "--from", "kafka"] if command == "land" else ["consume"]
@@ -173,7 +173,7 @@ def count(lake: Lake) -> int:
 
 
 @pytest.mark.parametrize("server", ["kafka", "namenode", "datanode"])
-def test_a_landing_outlives_the_restart_of_servers(lakes, stack, topic, server, figures):
+def test_landing_retries_while_servers_restart(lakes, stack, topic, server, figures):
     lake = lake_of(lakes, "hdfs", topic, ISOBAR__LAND__INTERVAL="200ms", ISOBAR__HDFS__TIMEOUT="3s")
     process = lake.isobar.start("land", "--from", "kafka")
     chance = random.Random(5)
@@ -182,7 +182,7 @@ def test_a_landing_outlives_the_restart_of_servers(lakes, stack, topic, server, 
             faults.some_time_after("a commit", lake.commits, process, chance)
             faults.restart(stack, server, chance)
         faults.some_time_after("a commit", lake.commits, process, chance)
-    twice = topic.take_stock()
+    twice = topic.read_unconfirmed()
     wait_until(lambda: count(lake) >= len(topic.records), "all rows")
     assert end(process) == 0
     must_hold(lake, topic)
@@ -192,7 +192,7 @@ def test_a_landing_outlives_the_restart_of_servers(lakes, stack, topic, server, 
     )
 
 
-def test_memory_stays_bounded_however_much_the_topic_holds(lakes, topic, figures):
+def test_memory_is_bounded_for_a_large_backlog(lakes, topic, figures):
     large = weather([date(2026, 1, 15)], CITIES[:3], forecasts=40)
     while len(topic.records) < LARGE_MESSAGES:
         topic.produce(large)
@@ -209,7 +209,7 @@ def test_memory_stays_bounded_however_much_the_topic_holds(lakes, topic, figures
 
 
 def must_stop(process: Process, says: list[str]) -> float:
-    """By itself and by name; the seconds that it took."""
+    """Asserts that the process ends by itself with this text, and returns the seconds."""
     started = time.monotonic()
     assert process.wait(timeout=STOPS_WITHIN_S) == 1, process.said()
     for text in says:
@@ -217,7 +217,7 @@ def must_stop(process: Process, says: list[str]) -> float:
     return time.monotonic() - started
 
 
-def test_a_recreated_topic_is_refused_and_nothing_written(lakes, kind, topic):
+def test_recreated_topic_is_refused_before_any_write(lakes, kind, topic):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:2])[:100])
     lake = lake_of(lakes, kind, topic)
     land(lake)
@@ -232,11 +232,11 @@ def test_a_recreated_topic_is_refused_and_nothing_written(lakes, kind, topic):
     assert versions(lake) == before
 
 
-def test_a_topic_that_is_recreated_under_a_landing_stops_it(lakes, kind, topic, figures):
+def test_topic_recreated_while_landing_stops_the_landing(lakes, kind, topic, figures):
     lake = lake_of(lakes, kind, topic, ISOBAR__LAND__INTERVAL="200ms")
     topic.produce(weather([date(2026, 1, 15)], CITIES[:2])[:100])
     process = lake.isobar.start("land", "--from", "kafka")
-    # Each table has a commit of its own, and the position goes into all of them.
+    # Each table has its own commit, and all of them record the position.
     wait_until(lambda: count(lake) == 100 and len(set(versions(lake))) == 1, "the first rows")
     before = versions(lake)
     topic.delete()
@@ -248,13 +248,13 @@ def test_a_topic_that_is_recreated_under_a_landing_stops_it(lakes, kind, topic, 
     figures.record(f"topic recreated under land, {kind}: until it stops", f"{seconds:.1f} s")
 
 
-def test_segments_that_expire_before_they_are_read_stop_a_landing(lakes, kind, topic, figures):
+def test_segments_that_expire_unread_stop_the_landing(lakes, kind, topic, figures):
     first = weather([date(2026, 1, 15)], CITIES[:2])
     topic.produce(first)
     lake = lake_of(lakes, kind, topic, ISOBAR__LAND__INTERVAL="200ms")
     process = lake.isobar.start("land", "--from", "kafka")
     wait_until(lambda: count(lake) == len(first), "the first rows")
-    # It sleeps, as on a machine that was suspended, and what comes meanwhile is gone when it wakes.
+    # The process is stopped, as on a suspended machine, and messages expire in the meantime.
     process.send_signal(signal.SIGSTOP)
     # Whatever its last request brings it, it can bring one of these only.
     for day in (16, 17):
@@ -273,7 +273,7 @@ def test_segments_that_expire_before_they_are_read_stop_a_landing(lakes, kind, t
     figures.record(f"segments expired under land, {kind}: until it stops", f"{seconds:.1f} s")
 
 
-def test_partitions_that_are_added_under_a_landing_are_read_from_their_beginning(lakes, kind, topic):
+def test_added_partitions_are_read_from_their_beginning(lakes, kind, topic):
     lake = lake_of(lakes, kind, topic, ISOBAR__LAND__INTERVAL="200ms")
     days, cities = day_range(date(2026, 1, 15), 4), CITIES[:6]
     topic.produce(weather(days[:1], cities)[:100], kinds=OF_MESSAGES[:2])
@@ -282,7 +282,7 @@ def test_partitions_that_are_added_under_a_landing_are_read_from_their_beginning
         wait_until(lambda: count(lake) == 100, "the first rows")
         old = topic.partitions
         topic.add_partitions(2)
-        # Before they are noticed, and while they are.
+        # Before the landing notices the partitions, and afterwards.
         for day in days[1:]:
             topic.produce(weather([day], cities)[:100], kinds=OF_MESSAGES[-2:])
         assert {record.partition for record in topic.records} - set(range(old)), "nothing is in the new ones"
@@ -296,7 +296,7 @@ def test_partitions_that_are_added_under_a_landing_are_read_from_their_beginning
     must_hold(lake, topic)
 
 
-def test_offsets_lost_to_retention_are_named_until_the_loss_is_accepted(lakes, kind, topic):
+def test_offsets_lost_to_retention_are_an_error_until_accepted(lakes, kind, topic):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:2]))
     lake = lake_of(lakes, kind, topic)
     land(lake)
@@ -316,7 +316,7 @@ def test_offsets_lost_to_retention_are_named_until_the_loss_is_accepted(lakes, k
     assert lake.identities() == oracle.identities(kept)
 
 
-def test_check_asks_the_brokers_for_the_topics_of_the_tables(lakes, topic):
+def test_check_reports_the_topics_of_the_tables(lakes, topic):
     outcome = lake_of(lakes, "local", topic).isobar.ok("check")
     assert f"ok      kafka    {topic.servers}  topic {topic.name}, 3 partitions\n" in outcome.stdout
     missing = lakes.new("local", BOOTSTRAP_SERVERS=topic.servers, TOPIC_NAME="not-there").isobar
@@ -324,11 +324,11 @@ def test_check_asks_the_brokers_for_the_topics_of_the_tables(lakes, topic):
     missing.refused("check", code=1, says=["there is no topic", create])
     away = lakes.new("local", BOOTSTRAP_SERVERS="127.0.0.1:1").isobar
     away.refused("check", code=1, says=["no Kafka broker answers at 127.0.0.1:1", "BOOTSTRAP_SERVERS"])
-    # A topic alone is no Kafka: export files are of one too.
+    # A configured topic alone does not imply Kafka: export files have one too.
     assert "kafka" not in lakes.new("local", TOPIC_NAME=topic.name).isobar.ok("check").stdout
 
 
-def test_no_broker_no_topic_and_a_path_are_refused_by_name(lakes, kafka):
+def test_missing_broker_missing_topic_and_path_are_refused_by_name(lakes, kafka):
     lake = lakes.new("local", BOOTSTRAP_SERVERS="127.0.0.1:1")
     lake.isobar.refused(
         "land", "--from", "kafka", "--once", code=1, says=["127.0.0.1:1", "BOOTSTRAP_SERVERS"], within_s=30

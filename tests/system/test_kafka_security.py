@@ -1,4 +1,4 @@
-"""Kafka behind TLS and passwords: who is told the right things gets in, everybody else hears by name what is wrong."""
+"""Kafka with TLS and passwords: right settings connect, and wrong settings are named."""
 
 import subprocess
 import time
@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka.admin import ScramCredentialInfo, ScramMechanism, UserScramCredentialUpsertion
 
 from support import oracle
-from support.binary import PATIENCE_S, Isobar
+from support.binary import TIMEOUT_S, Isobar
 from support.database import Database, compare_weather
 from support.openweather import OpenWeather
 from support.produced import ProducedTopic, must_be_what_was_served
@@ -20,12 +20,12 @@ from support.weather_data import CITIES
 from support.web import eventually
 
 WRONG = "canary-wrong-91be07"
-# What is wrong is said within some seconds; nobody waits for it for ever.
+# Limit of the time until a wrong setting is named.
 SAYS_WITHIN_S = 120
 
 
 def at(kafka: dict[str, str], listener: str, protocol: str, **keys: str) -> dict[str, str]:
-    """The variables of a client of this listener, which is told these keys of section [kafka]."""
+    """The variables of a client of this listener, with these keys of section [kafka]."""
     keys = {"security_protocol": protocol} | keys
     return {"BOOTSTRAP_SERVERS": kafka[listener]} | {f"ISOBAR__KAFKA__{name.upper()}": keys[name] for name in keys}
 
@@ -66,7 +66,7 @@ WAYS = {
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory) -> Path:
-    """A directory with a certificate that nobody trusts, and its key."""
+    """A directory with an untrusted certificate and its key."""
     place = tmp_path_factory.mktemp("other")
     made = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "2"]
     files = ["-subj", "/CN=other", "-keyout", f"{place}/other.key", "-out", f"{place}/other.crt"]
@@ -84,13 +84,13 @@ def producing(isobar: Isobar, api: OpenWeather, spool: Path) -> Isobar:
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_messages_go_to_kafka_and_come_from_it(lakes, kafka, tmp_path, way, figures):
+def test_secured_topic_is_produced_and_landed(lakes, kafka, tmp_path, way, figures):
     topic = ProducedTopic(kafka)
     lake = lakes.new("local", TOPIC_NAME=topic.name, **WAYS[way](kafka))
     with OpenWeather(CITIES) as api:
-        # Where the topic is not there yet, it is created the same way.
+        # The producer creates the missing topic over the same connection.
         producing(lake.isobar, api, tmp_path / "spool").ok("produce", "--once")
-        # Read by another client, without any of that.
+        # Another client reads them over the unprotected listener.
         messages = topic.messages()
         must_be_what_was_served(messages, api)
     assert {message.key for message in messages} == {str(city.id) for city in CITIES}
@@ -99,7 +99,7 @@ def test_messages_go_to_kafka_and_come_from_it(lakes, kafka, tmp_path, way, figu
     figures.record(f"Kafka, {way}", f"{len(messages)} messages produced and landed")
 
 
-def test_secrets_stand_in_files_and_every_reader_gets_in(lakes, kafka, postgres, tmp_path):
+def test_secrets_in_files_are_used_by_every_command(lakes, kafka, postgres, tmp_path):
     topic, database = Topic(kafka), Database(postgres)
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:20])
     (tmp_path / "password").write_text(kafka["KAFKA_PASSWORD"] + "\n")
@@ -114,7 +114,7 @@ def test_secrets_stand_in_files_and_every_reader_gets_in(lakes, kafka, postgres,
     compare_weather(database, topic.records, topic.name)
 
 
-def test_what_is_wrong_is_said_by_name(lakes, kafka, other, figures):
+def test_wrong_setting_is_named(lakes, kafka, other, figures):
     sasl, tls, mutual, plain = (kafka[name] for name in ["KAFKA_SASL", "KAFKA_TLS", "KAFKA_MUTUAL", "BOOTSTRAP_SERVERS"])
     authority, roots = root(kafka), {"root_certificate": str(other / "other.crt")}
     own = {"client_certificate": str(other / "other.crt"), "client_key": str(other / "other.key")}
@@ -177,14 +177,14 @@ def test_what_is_wrong_is_said_by_name(lakes, kafka, other, figures):
             {"ISOBAR__KAFKA__SASL_PASSWORD": WRONG}, ["kafka.sasl_password", "kafka.security_protocol", "sasl_ssl"]
         ),
     }  # fmt: skip
-    # With all that librdkafka says, too.
+    # With the log of librdkafka too.
     arguments = ["-v", "land", "--from", "kafka", "--once"]
 
     def refused(case: str) -> float:
         variables, says = cases[case]
         isobar = lakes.new("local", TOPIC_NAME="not-there", **variables).isobar
         outcome = isobar.refused(*arguments, code=1, says=says, within_s=SAYS_WITHIN_S)
-        # What to do is said in our own words.
+        # The remedy names our settings.
         assert "ssl.ca.location" not in last_line(outcome.stderr), f"{case}: {outcome}"
         return outcome.seconds
 
@@ -197,7 +197,7 @@ def last_line(text: str) -> str:
     return text.strip().splitlines()[-1]
 
 
-def test_whoever_was_never_let_in_ends_and_says_why(lakes, kafka, tmp_path):
+def test_login_refused_at_first_ends_the_service(lakes, kafka, tmp_path):
     says = ["does not let user", "kafka.sasl_password"]
     wrong = at(kafka, "KAFKA_SASL", "sasl_ssl", **root(kafka), **user(kafka, "scram-sha-256", sasl_password=WRONG))
     with OpenWeather(CITIES[:1]) as api:
@@ -212,7 +212,7 @@ def test_whoever_was_never_let_in_ends_and_says_why(lakes, kafka, tmp_path):
         ]  # fmt: skip
         with ThreadPoolExecutor(3) as threads:
             list(threads.map(lambda numbered: refused(numbered[0], *numbered[1]), enumerate(commands)))
-    # What was polled waits in the spool.
+    # Polled messages wait in the spool.
     assert len(list(tmp_path.glob("spool-*/*.json"))) == 2
 
 
@@ -224,7 +224,7 @@ def set_password(topic: Topic, name: str, password: str) -> None:
     changed[name].result(30)
 
 
-def test_a_service_that_was_let_in_waits_to_be_let_in_again(lakes, stack, kafka, figures):
+def test_login_refused_later_is_retried(lakes, stack, kafka, figures):
     topic = Topic(kafka)
     records = weather([date(2026, 1, 15)], CITIES[:1])[:40]
     set_password(topic, "passing", kafka["KAFKA_PASSWORD"])
@@ -232,17 +232,17 @@ def test_a_service_that_was_let_in_waits_to_be_let_in_again(lakes, stack, kafka,
     lake = lakes.new("local", TOPIC_NAME=topic.name, ISOBAR__LAND__INTERVAL="200ms", **way)
     with Service(lake.isobar, "land", "--from", "kafka") as service:
         topic.produce(records[:20])
-        eventually(lambda: service.metric('isobar_landed_rows_total{table="weather"}') == 20, "the first rows", PATIENCE_S)
+        eventually(lambda: service.metric('isobar_landed_rows_total{table="weather"}') == 20, "the first rows", TIMEOUT_S)
         service.wait_until_ready()
         set_password(topic, "passing", WRONG)
         stack.kill("kafka")
         stack.start("kafka")
-        eventually(lambda: "does not let user" in service.get("/readyz")[1], "to hear that it is not let in", PATIENCE_S)
+        eventually(lambda: "does not let user" in service.get("/readyz")[1], "the refused login", TIMEOUT_S)
         assert service.process.poll() is None
         started = time.monotonic()
         set_password(topic, "passing", kafka["KAFKA_PASSWORD"])
         topic.produce(records[20:])
-        eventually(lambda: service.metric('isobar_landed_rows_total{table="weather"}') == 40, "the other rows", PATIENCE_S)
+        eventually(lambda: service.metric('isobar_landed_rows_total{table="weather"}') == 40, "the other rows", TIMEOUT_S)
         seconds = time.monotonic() - started
         service.wait_until_ready()
         service.stop()

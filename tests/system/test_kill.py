@@ -1,4 +1,4 @@
-"""What a kill leaves behind is swept and never read. That nothing is lost or doubled by one is in test_sources."""
+"""Files that a killed process leaves behind are never read, and are removed. test_sources asserts that no message is lost."""
 
 import re
 import time
@@ -23,14 +23,14 @@ def nothing_lies_about(lake: Lake) -> None:
 
 
 def temporary(kind: str, path: str, number: int = 1) -> str:
-    """Where a writer of this store writes a file before it is renamed to `path`."""
+    """The temporary path of a file before it is renamed to `path`."""
     folder, name = path.rsplit("/", 1)
     return f"{folder}/.{name}.tmp.{number}" if kind == "hdfs" else f"{folder}/{name}#{number}"
 
 
 @pytest.mark.parametrize("sweeper", [["land"], ["table", "sweep"]], ids=" ".join)
-def test_orphans_and_temporary_files_are_never_read_and_swept_later(lakes, kind, sweeper):
-    """Files as a crash leaves them behind, but old: no one writes them any more."""
+def test_orphan_and_temporary_files_are_never_read_and_removed_later(lakes, kind, sweeper):
+    """Files as after a crash, and old enough that no writer still writes them."""
     export = build([date(2026, 1, 15)], CITIES[:1])
     lake = lakes.new(kind)
     lake.put(export.files)
@@ -59,8 +59,8 @@ def test_orphans_and_temporary_files_are_never_read_and_swept_later(lakes, kind,
     assert delta.live_files(lake.place, "weather") <= there
 
 
-def test_a_landing_whose_files_are_swept_while_it_writes_them_lands_all(lakes, kind):
-    """A sweep cannot tell a file that is being written from one that a killed writer left."""
+def test_landing_whose_staged_files_are_removed_lands_all(lakes, kind):
+    """Orphan-file removal cannot distinguish staged files of a running landing from those of a killed one."""
     export = build(day_range(date(2026, 1, 1), 8), CITIES[:3], forecasts=1, malformed=BAD)
     lake = lakes.new(kind, ISOBAR__LAND__ROWS_MAX="40")
     lake.put(export.files)
@@ -76,8 +76,8 @@ def test_a_landing_whose_files_are_swept_while_it_writes_them_lands_all(lakes, k
     nothing_lies_about(lake)
 
 
-def test_a_temporary_entry_of_the_next_version_is_swept_by_a_landing_with_nothing_to_write(lakes, kind):
-    """Nobody would take that version, so nothing but the sweep itself can make the entry stale."""
+def test_temporary_entry_of_next_version_is_removed_by_an_idle_landing(lakes, kind):
+    """No writer commits that version, so only orphan-file removal can make the temporary entry stale."""
     lake = lakes.new(kind)
     lake.put(build([date(2026, 1, 15)], CITIES[:1]).files)
     lake.land()
@@ -90,7 +90,7 @@ def test_a_temporary_entry_of_the_next_version_is_swept_by_a_landing_with_nothin
     nothing_lies_about(lake)
 
 
-def test_a_temporary_file_of_the_aggregates_is_removed_by_the_next_run_that_writes_them(lakes, kind):
+def test_temporary_file_of_aggregates_is_removed_by_the_next_run(lakes, kind):
     day = date(2026, 1, 15)
     lake = lakes.new(kind)
     lake.put(build([day], CITIES[:1]).files)

@@ -1,4 +1,4 @@
-"""Health, readiness and metrics of a landing: what they count is what was produced, and what is away is told."""
+"""Health, readiness and metrics of a landing: counts of messages, and unavailable servers."""
 
 import signal
 import socket
@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from datetime import date
 
-from support.binary import PATIENCE_S, Process
+from support.binary import TIMEOUT_S, Process
 from support.lake import Lake
 from support.malformed import OF_MESSAGES
 from support.topic import Topic, weather
@@ -22,7 +22,7 @@ def lake_of(lakes, kind: str, topic: Topic, **variables: str) -> Lake:
 
 def end(process: Process) -> None:
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=PATIENCE_S) == 0, process.said()
+    assert process.wait(timeout=TIMEOUT_S) == 0, process.said()
 
 
 def rows(web: Web, table: str) -> float:
@@ -34,7 +34,7 @@ def of_topic(name: str, topic: Topic) -> str:
 
 
 def of_partitions(web: Web, name: str, topic: Topic) -> dict[int, float]:
-    """By topic partition; those that are shown."""
+    """Values by topic partition."""
     metrics = web.metrics()
     series = ((number, f'{name}{{topic="{topic.name}",topic_partition="{number}"}}') for number in range(topic.partitions))
     return {number: metrics[name] for number, name in series if name in metrics}
@@ -47,7 +47,7 @@ def lag(web: Web, topic: Topic) -> dict[int, float]:
     return {number: metrics.get(series.format(topic.name, number), -1.0) for number in range(topic.partitions)}
 
 
-def test_a_landing_from_kafka_counts_what_it_landed(lakes, kind, topic):
+def test_metrics_count_the_landed_messages(lakes, kind, topic):
     topic.produce(weather([date(2026, 1, 15)], CITIES[:2], forecasts=2)[:100], kinds=OF_MESSAGES[:6])
     lake = lake_of(lakes, kind, topic, **QUICK)
     started = time.time()
@@ -55,8 +55,8 @@ def test_a_landing_from_kafka_counts_what_it_landed(lakes, kind, topic):
         web = web_of(process)
         assert web.get("/healthz") == (200, "ok\n")
         web.wait_until_ready()
-        eventually(lambda: rows(web, "weather") == len(topic.records), "all rows", PATIENCE_S)
-        # A commit is counted when it is done, one count after the other.
+        eventually(lambda: rows(web, "weather") == len(topic.records), "all rows", TIMEOUT_S)
+        # Metrics of a commit are updated one after the other.
         eventually(lambda: rows(web, "weather_forecast") == len(lake.rows("weather_forecast")) > 0, "all forecasts")
         eventually(lambda: rows(web, "dead_letters") == len(topic.bad), "all dead letters")
         reasons = Counter(letter["reason"] for letter in lake.rows("dead_letters"))
@@ -76,24 +76,24 @@ def test_a_landing_from_kafka_counts_what_it_landed(lakes, kind, topic):
         assert started - 1 <= metrics[of_topic("isobar_last_commit_timestamp_seconds", topic)] <= time.time()
         assert metrics["isobar_storage_calls_total"] > 0
         eventually(lambda: set(lag(web, topic).values()) == {0}, "nothing left")
-        # Of a topic partition that never held anything nothing has landed.
+        # An empty topic partition has no position.
         ends = {number: high for number, (_, high) in enumerate(topic.extents()) if high > 0}
         assert of_partitions(web, "isobar_landed_offset", topic) == ends
-        # Those that nobody understands have no time of their own to count.
+        # Malformed messages have no event time.
         newest = of_partitions(web, "isobar_complete_until_timestamp_seconds", topic)
         records = ((record.partition, record.event_at) for record in sorted(topic.records, key=lambda r: r.event_at))
         assert newest == dict(records)
         end(process)
 
 
-def test_the_lag_is_what_the_tables_do_not_have(lakes, topic):
+def test_lag_counts_offsets_beyond_the_tables(lakes, topic):
     lake = lake_of(lakes, "local", topic, ISOBAR__LAND__INTERVAL="1h")
     topic.produce(weather([date(2026, 1, 15)], CITIES[:3])[:60])
     with lake.isobar.start("land", "--from", "kafka") as process:
         web = web_of(process)
-        eventually(lambda: lag(web, topic) == produced(topic), "what was there at the start", PATIENCE_S)
+        eventually(lambda: lag(web, topic) == produced(topic), "what was there at the start", TIMEOUT_S)
         topic.produce(weather([date(2026, 1, 16)], CITIES[:3])[:60])
-        # Read by now, and in no table yet.
+        # Read by now, and not yet committed.
         eventually(lambda: lag(web, topic) == produced(topic), "what came since")
         assert rows(web, "weather") == 0 and web.metric(of_topic("isobar_last_commit_timestamp_seconds", topic)) == 0
         end(process)
@@ -105,20 +105,20 @@ def produced(topic: Topic) -> dict[int, float]:
     return {number: counts[number] for number in range(topic.partitions)}
 
 
-def test_a_landing_that_watches_files_tells_too(lakes):
+def test_watching_landing_publishes_metrics(lakes):
     lake = lakes.new("local", **QUICK)
     export = build([date(2026, 1, 15)], CITIES[:1], malformed=["cut short"])
     lake.put(export.files)
     with lake.isobar.start("land", "--from", "files", lake.place.export_url) as process:
         web = web_of(process)
-        eventually(lambda: rows(web, "weather") == len(export.records), "all rows", PATIENCE_S)
+        eventually(lambda: rows(web, "weather") == len(export.records), "all rows", TIMEOUT_S)
         web.wait_until_ready()
         eventually(lambda: rows(web, "dead_letters") == len(export.bad), "all dead letters")
         assert not [name for name in web.metrics() if "kafka_lag" in name]
         end(process)
 
 
-def test_a_landing_that_is_to_end_tells_while_it_runs(lakes, stack):
+def test_landing_with_once_publishes_metrics_while_it_runs(lakes, stack):
     lake = lakes.new("hdfs", ISOBAR__HDFS__TIMEOUT="100s")
     export = build([date(2026, 1, 15)], CITIES[:1])
     lake.put(export.files)
@@ -126,11 +126,11 @@ def test_a_landing_that_is_to_end_tells_while_it_runs(lakes, stack):
     with lake.isobar.start("land", "--from", "files", lake.place.export_url, "--once") as process:
         assert web_of(process).get("/healthz") == (200, "ok\n")
         stack.cont("namenode")
-        assert process.wait(timeout=PATIENCE_S) == 0
+        assert process.wait(timeout=TIMEOUT_S) == 0
     assert lake.identities() == sorted(record.identity for record in export.records)
 
 
-def test_an_address_that_is_taken_is_named_and_nothing_done(lakes):
+def test_occupied_address_is_named_before_the_landing(lakes):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         lake = lakes.new("local", ISOBAR__LAND__HTTP_LISTEN=address)
@@ -138,7 +138,7 @@ def test_an_address_that_is_taken_is_named_and_nothing_done(lakes):
         arguments = ["land", "--from", "files", lake.place.export_url]
         lake.isobar.refused(*arguments, code=1, says=["land.http_listen", address, "port 0"])
         assert not lake.place.names("lake")
-        # Most likely a service has it, and somebody lands a file beside.
+        # Probably a service uses the address, and this landing runs beside it.
         outcome = lake.isobar.ok(*arguments, "--once")
         assert address in outcome.stderr
     assert lake.identities()

@@ -1,4 +1,4 @@
-"""Export files → tables → daily aggregates: what is landed and what comes out is what the oracle says, on any road."""
+"""Export files → tables → daily aggregates: rows and aggregates match the oracle, through every client."""
 
 import json
 import os
@@ -15,7 +15,7 @@ TABLES = ["weather", "weather_forecast", "dead_letters"]
 
 
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York"])
-def test_tables_and_aggregates_are_what_the_oracle_says(lakes, kind, zone, figures):
+def test_tables_and_aggregates_match_the_oracle(lakes, kind, zone, figures):
     export = everything()
     lakes.landed(kind, zone).must_hold(export)
     figures.record(
@@ -24,8 +24,8 @@ def test_tables_and_aggregates_are_what_the_oracle_says(lakes, kind, zone, figur
     )
 
 
-def test_landing_again_changes_nothing(lakes, kind):
-    """The folder now holds `aggregates.jsonl` too, which is not an export file."""
+def test_repeated_landing_changes_nothing(lakes, kind):
+    """The directory now has `aggregates.jsonl` too, which is not an export file."""
     lake = lakes.landed(kind)
     before = [delta.version(lake.place, table) for table in TABLES]
     lake.land()
@@ -34,7 +34,7 @@ def test_landing_again_changes_nothing(lakes, kind):
 
 
 @pytest.mark.parametrize("order", ["first half first", "second half first"])
-def test_two_halves_in_either_order_change_no_figure(lakes, kind, order):
+def test_order_of_files_does_not_matter(lakes, kind, order):
     export = everything() if LONG else build(
         [date(2026, 1, 15), date(2026, 1, 16)], CITIES[:2], forecasts=1, late=5, redelivered=8, resent=3,
         malformed=["cut short", "no weather", "Kelvin", "NaN"], file_hours=3,
@@ -48,7 +48,7 @@ def test_two_halves_in_either_order_change_no_figure(lakes, kind, order):
     lake.must_hold(export)
 
 
-def test_one_file_may_be_named(lakes, kind):
+def test_single_file_is_landed(lakes, kind):
     export = build([date(2026, 1, 15)], CITIES[:1], file_hours=24)
     lake = lakes.new(kind)
     lake.put(export.files)
@@ -67,8 +67,8 @@ def test_local_files_land_in_a_lake_on_hdfs(lakes, tmp_path):
     lake.must_have_landed(export.records, export.bad)
 
 
-def test_files_with_unexpected_names_are_left_out_with_a_warning(lakes):
-    """Of names that no path can have one would be the end of the listing: of a landing, an export, a run beside it."""
+def test_files_with_unexpected_names_are_skipped_with_a_warning(lakes):
+    """An invalid file name must not fail the listing of a landing, an export or a run."""
     lake = lakes.new("local")
     export = build([date(2026, 1, 15)], CITIES[:1])
     lake.put(export.files)
@@ -85,7 +85,7 @@ def test_files_with_unexpected_names_are_left_out_with_a_warning(lakes):
     lake.must_hold(export)
 
 
-def test_a_watched_folder_says_once_what_it_leaves_out(lakes):
+def test_watch_reports_a_skipped_file_once(lakes):
     lake = lakes.new("local")
     export = build([date(2026, 1, 15)], CITIES[:1], file_hours=6)
     for name in ["notes.txt", "a\nb.json"]:
@@ -110,7 +110,7 @@ def count_of(lake) -> int:
     [(b"", b"\n"), (b"\r\n", b"\r\n"), (b"\n", b"\n  \t")],
     ids=["no line feed at the end", "Windows line ends", "space around a line"],
 )
-def test_white_space_around_a_line_is_json(lakes, ends, joins):
+def test_white_space_around_a_line_is_accepted(lakes, ends, joins):
     export = build([date(2026, 1, 15)], CITIES[:1])
     lake = lakes.new("local")
     lines = [export_line(record) for record in export.records]
@@ -119,7 +119,7 @@ def test_white_space_around_a_line_is_json(lakes, ends, joins):
     lake.must_have_landed(export.records, [])
 
 
-def test_small_commits_land_the_same(lakes, kind):
+def test_small_commits_land_the_same_rows(lakes, kind):
     export = build([date(2026, 1, 15)], CITIES[:2], malformed=["cut short"] * 3)
     lake = lakes.new(kind, ISOBAR__LAND__ROWS_MAX="100")
     lake.put(export.files)
@@ -128,8 +128,8 @@ def test_small_commits_land_the_same(lakes, kind):
     lake.must_have_landed(export.records, export.bad)
 
 
-def test_commits_leave_checkpoints_that_tell_what_has_landed(lakes):
-    """Whoever opens the table then reads one and what came after it, not the whole log. Here every third, not every 100th."""
+def test_checkpoints_hold_the_positions(lakes):
+    """A reader opens the table from a checkpoint and the later entries. Here every 3rd commit has one, not every 100th."""
     first, second = (build([date(2026, 1, n)], CITIES[:1], first_offset=n * 1000) for n in (15, 16))
     lake = lakes.new("local", ISOBAR__LAND__ROWS_MAX="30")
     lake.put(first.files)
@@ -145,7 +145,7 @@ def test_commits_leave_checkpoints_that_tell_what_has_landed(lakes):
     lake.must_have_landed(first.records + second.records, [])
 
 
-def test_the_message_is_kept_as_text(lakes, kind):
+def test_message_is_kept_as_text(lakes, kind):
     lake = lakes.landed(kind)
     rows = lake.rows("weather", ["kafka_partition", "kafka_offset", "value"])
     texts = {(row["kafka_partition"], row["kafka_offset"]): row["value"] for row in rows}
@@ -153,8 +153,8 @@ def test_the_message_is_kept_as_text(lakes, kind):
         assert json.loads(texts[record.identity]) == record.value
 
 
-def test_a_dead_letter_keeps_the_line(lakes, kind):
-    """As bytes, since not every malformed line is text; very long ones may be kept in part."""
+def test_dead_letter_keeps_the_line(lakes, kind):
+    """As bytes, since malformed lines need not be text. Only the beginning of a very long line is kept."""
     rows = lakes.landed(kind).rows("dead_letters", ["path", "line", "value"])
     kept = {("/".join(row["path"].split("/")[-2:]), row["line"]): row["value"] for row in rows}
     for bad in everything().bad:
@@ -163,8 +163,8 @@ def test_a_dead_letter_keeps_the_line(lakes, kind):
         assert len(bad.raw) > 65_536 or value == bad.raw, bad.kind
 
 
-def test_a_redelivery_with_other_content_is_the_same_message(lakes):
-    """(topic, partition, offset) is the identity, not the content: the first to land stays."""
+def test_redelivery_with_other_content_is_skipped(lakes):
+    """(topic, partition, offset) is the identity, independent of the content: the message that lands first stays."""
     export = build([date(2026, 1, 15)], CITIES[:1])
     lake = lakes.new("local")
     lake.put(export.files)
@@ -175,7 +175,7 @@ def test_a_redelivery_with_other_content_is_the_same_message(lakes):
     lake.must_have_landed(export.records, [])
 
 
-def test_a_watched_folder_lands_what_comes_and_outlives_restarts_of_the_namenode(lakes, stack, figures):
+def test_watch_lands_new_files_and_retries_while_the_namenode_restarts(lakes, stack, figures):
     lake = lakes.new("hdfs", ISOBAR__LAND__ROWS_MAX="100", ISOBAR__HDFS__TIMEOUT="3s")
     lake.place.make_directory("weather")
     process = lake.isobar.start("land", "--from", "files", lake.place.export_url)

@@ -1,4 +1,4 @@
-"""Broken messages among many good ones: each is refused once, for its reason, and the good ones land, as fast as without them."""
+"""Malformed messages among many well-formed ones: each is refused once with its reason, and the others land as fast as without them."""
 
 import statistics
 from collections.abc import Callable
@@ -14,24 +14,24 @@ from test_kafka import lake_of
 
 GOOD = 100_000 if LONG else 2_000
 DAYS = day_range(date(2026, 1, 1), -(-GOOD // (144 * len(CITIES))))
-# Of each kind.
+# Messages of each kind.
 EACH = 10 if LONG else 1
 ROUNDS = 7
 LOSS_MAX = 0.10
 FROM_KAFKA = ["land", "--from", "kafka", "--once"]
-# What differs where there is no line around the message.
+# Differences for sources without lines.
 NO_OBJECT = ["value is null", "value is a number", "value is true", "value is a text", "value is an array"]
 OF_KAFKA = (
     {kind: REASONS[kind] for kind in OF_MESSAGES} | dict.fromkeys(NO_OBJECT, "not_an_object") | {"no value": "empty"}
 )
 
 
-def test_every_kind_has_its_reason():
+def test_reason_is_listed_for_each_kind():
     assert REASONS.keys() == KINDS.keys()
     assert len(OF_MESSAGES) >= 28 and len(KINDS) >= 29
 
 
-def test_each_kind_through_kafka_is_refused_once_for_its_reason_and_all_good_ones_land(lakes, topic, kafka, figures):
+def test_malformed_messages_from_kafka_are_refused_with_their_reason(lakes, topic, kafka, figures):
     good = weather(DAYS, CITIES)
     topic.produce(good, OF_MESSAGES * EACH)
     lake = lake_of(lakes, "local", topic)
@@ -50,7 +50,7 @@ def test_each_kind_through_kafka_is_refused_once_for_its_reason_and_all_good_one
         )
 
 
-def test_each_kind_through_files_is_refused_once_for_its_reason_and_all_good_ones_land(lakes, figures):
+def test_malformed_lines_of_files_are_refused_with_their_reason(lakes, figures):
     mixed, alone = build(DAYS, CITIES, malformed=list(KINDS) * EACH), build(DAYS, CITIES)
     assert len(mixed.records) == len(alone.records)
     lake, other = lakes.new("local"), lakes.new("local")
@@ -81,8 +81,8 @@ def counts(kinds, bad: list, records: list) -> str:
 
 
 def must_be_about_as_fast(figures, source: str, land: Callable[[bool], Outcome]) -> None:
-    """With broken messages among the good ones, as without; by turns, and the quickest of each, since all that a machine does
-    besides makes them slower."""
+    """Asserts that landing with malformed messages is about as fast as without. The rounds alternate, and the fastest of each
+    counts, since other load only slows them down."""
     with_bad, alone = [], []
     for _ in range(ROUNDS):
         with_bad.append(land(True))

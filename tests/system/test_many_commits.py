@@ -1,4 +1,4 @@
-"""A table that gets one small commit after another, as from a poll every ten minutes: what a commit costs, and the opening at the end."""
+"""A table with many small commits, as from a poll every ten minutes: the cost of a commit, and of opening the table."""
 
 import os
 import statistics
@@ -14,20 +14,20 @@ from support.weather_data import CITIES, Export, Record, export_line, message, p
 
 # Ten thousand are more than two months of ten-minute landing.
 COMMITS = 10_000 if LONG else 60
-# Time is looked at in so many commits at once, more than are made between two looks; the first ones still fill caches.
+# Commits of one measurement, more than are made between two samples; the first ones still fill caches.
 WARM_UP, SOME = 20, 500
 LOOK_S = 0.2
 COST_MAX = 1.5
 OPEN_MAX_S = 0.5
 OPENINGS = 9
-PATIENCE_S = 3600
-# A table whose log need not be kept: checkpoints come after so many commits, and what is behind them may go at once.
+TIMEOUT_S = 3600
+# A table without log retention: checkpoints after this many commits, and earlier entries may be deleted at once.
 INTERVAL = 5
 SHORT_LOG = {"delta.checkpointInterval": str(INTERVAL), "delta.logRetentionDuration": "interval 0 seconds"}
 
 
 def one_file_a_poll(count: int) -> Export:
-    """Each becomes a commit of its own, in the order of their time."""
+    """An export with a file for each poll, each of which becomes a commit."""
     export, day = Export(), date(2026, 1, 1)
     while len(export.files) < count:
         for instants in zip(*(polls(city, [day]) for city in CITIES), strict=True):
@@ -43,14 +43,14 @@ def one_file_a_poll(count: int) -> Export:
     return export
 
 
-def test_a_commit_costs_at_last_what_it_cost_at_first(lakes, kind, figures):
+def test_cost_of_a_commit_does_not_grow(lakes, kind, figures):
     export = one_file_a_poll(COMMITS)
     files, lake = lakes.new("local"), lakes.new(kind, ISOBAR__LAND__ROWS_MAX=str(len(CITIES)))
     files.put(export.files)
     with lake.isobar.start("land", "--from", "files", files.place.export_url, "--once") as process:
         spent = watch(lake, process)
     log = [stored for stored in lake.place.walk("lake/weather/_delta_log") if stored.path.endswith(".json")]
-    # One made the table.
+    # One commit created the table.
     assert len(log) == COMMITS + 1
     sizes = [stored.size for stored in log[1:]]
     assert max(sizes) < COST_MAX * min(sizes), "an entry of the log grows with the table"
@@ -75,7 +75,7 @@ def test_a_commit_costs_at_last_what_it_cost_at_first(lakes, kind, figures):
 
 
 def left(lake: Lake) -> str:
-    """Files and their sizes; the newest checkpoint is the largest."""
+    """Describes the files of the log, of which the newest checkpoint is the largest."""
     kinds: dict[str, list[int]] = {"data files": [], "log entries": [], "checkpoints": []}
     for stored in lake.place.walk("lake/weather"):
         if stored.path.endswith(".checkpoint.parquet"):
@@ -89,19 +89,19 @@ def left(lake: Lake) -> str:
 
 
 def watch(lake: Lake, process: Process) -> list[tuple[int, float]]:
-    """Until it has landed everything; a cost that grows ends it long before. Returns how much CPU was spent by when."""
-    deadline, seen, spent = time.monotonic() + PATIENCE_S, 0, []
+    """Watches the process until it has landed everything, or times out. Returns CPU time by number of commits."""
+    deadline, seen, spent = time.monotonic() + TIMEOUT_S, 0, []
     while process.poll() is None:
         assert time.monotonic() < deadline, process.said()
         time.sleep(LOOK_S)
         before_s = cpu_s(process)
         commits = delta.versions_seen(lake.place, "weather")
         if commits > WARM_UP:
-            # The log is listed while it grows.
+            # The listing races with the landing.
             spent.append((commits, (before_s + cpu_s(process)) / 2))
         if LONG and commits >= seen + 2 * SOME:
             seen = commits
-            # By its CPU: by the clock, whatever else the machine does at the moment would end it.
+            # By CPU time, which does not depend on other load.
             first, last = cpu_ms(spent)
             assert last <= COST_MAX * first, f"{last:.1f} ms CPU a commit after {commits} of them, {first:.1f} ms at first"
     assert process.returncode == 0, process.said()
@@ -109,15 +109,15 @@ def watch(lake: Lake, process: Process) -> list[tuple[int, float]]:
 
 
 def cpu_s(process: Process) -> float:
-    """What it has used so far; one that has ended and is not yet waited for still says it."""
+    """CPU time of the process so far, also of a zombie process."""
     _, _, fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(") ")
     user, system = fields.split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def cpu_ms(spent: list[tuple[int, float]], middle=statistics.median) -> tuple[float, float]:
-    """Of a commit, of the first and of the last of them: as a median without the checkpoint, which is one of a hundred and says
-    all of the table again; as a mean with it."""
+    """CPU time of a commit, of the first and of the last commits. The median excludes checkpoints, which are one of a hundred
+    commits and write the whole state; the mean includes them."""
 
     def of(begin: int, end: int) -> float:
         some = [then for then in spent if begin <= then[0] <= end]
@@ -136,7 +136,7 @@ def cost_ms(lake: Lake) -> tuple[float, float]:
 
 
 def of_one_commit(lakes, kind: str) -> Lake:
-    """What its opening takes is the start of the process and of HDFS."""
+    """A lake with one commit: opening it takes the start of the process and of HDFS."""
     lake = lakes.new(kind)
     lake.put(one_file_a_poll(1).files)
     lake.land()
@@ -147,14 +147,14 @@ def opening_s(lake: Lake) -> float:
     return statistics.median(lake.isobar.ok("table", "describe", "weather").seconds for _ in range(OPENINGS))
 
 
-def test_the_log_is_cut_off_behind_a_checkpoint(lakes, kind, monkeypatch):
-    """As it is for each table after a month, by when its entries are old enough."""
+def test_log_is_deleted_behind_a_checkpoint(lakes, kind, monkeypatch):
+    """As for every table after a month, when its entries are old enough."""
     export = one_file_a_poll(8 * INTERVAL)
     first, *others = export.files.items()
     lake = lakes.new(kind, ISOBAR__LAND__ROWS_MAX=str(len(CITIES)))
     lake.put(dict([first]))
     lake.land()
-    # Whose the table is, on HDFS.
+    # The owner of the table on HDFS.
     monkeypatch.setenv("HADOOP_USER_NAME", HDFS_USER)
     delta.table(lake.place, "weather").alter.set_table_properties(SHORT_LOG)
     lake.put(dict(others))

@@ -41,7 +41,7 @@ def faults(listed, renamed, present):
             yield f"lost: {name}"
 
 
-def test_every_listed_test_is_there_or_renamed():
+def test_listed_test_exists_or_is_renamed():
     lists = ["tests/test_names.txt", "tests/test_names_added.txt"]
     listed = [name for file in lists for name in (ROOT / file).read_text().splitlines()]
     with open(ROOT / "tests/renamed.tsv", newline="") as file:
@@ -74,7 +74,7 @@ def test_every_listed_test_is_there_or_renamed():
         ),
     ],
 )
-def test_a_lost_test_or_a_wrong_line_is_named(renamed, expected):
+def test_lost_test_or_wrong_line_is_named(renamed, expected):
     listed = ["a.rs::x", "a.rs::y", "k.rs::k"]
     present = ["b.rs::x", "b.rs::z", "c.rs::y", "k.rs::k"]
     assert list(faults(listed, renamed, present)) == expected

@@ -1,4 +1,4 @@
-"""What commit c6d099f left on disk and on servers is continued by the binary under test.
+"""The binary under test continues what commit c6d099f left on disk and on servers.
 
 `fixtures/persisted` holds it, and each test works on a copy. `compatibility_reverse.py` runs the same
 tests the other way round.
@@ -26,10 +26,10 @@ from support.persisted import (
     fill,
     lake_of,
     loaded_cells,
-    mirrored,
     producer,
     transactions,
     waiting,
+    with_hbase,
 )
 from support.places import LocalPlace
 from support.produced import ProducedTopic
@@ -37,19 +37,19 @@ from support.topic import Topic, compare_dead_letters
 from support.weather_data import CITIES, Record
 
 LANDED = ["weather", "weather_forecast", "dead_letters"]
-# What a table records when it gains a column.
+# The app id that a table records when it gains a column.
 GAINED = {"isobar/columns"}
 
 
 @pytest.fixture(scope="module")
 def kept() -> Kept:
-    """What the writer has left."""
+    """The forms that the writer has left."""
     return Kept(Path(__file__).parent / "fixtures/persisted")
 
 
 @pytest.fixture(scope="module")
 def reader(isobar) -> Release:
-    """Who continues it."""
+    """The release that continues them."""
     return Release(isobar, REPOSITORY / "queries")
 
 
@@ -69,7 +69,7 @@ def versions(lake: Lake) -> list[int]:
 
 
 def must_be_published(lake: Lake, records: list[Record]) -> None:
-    """In the output table, by foreign readers and by our own, and as files."""
+    """Asserts the output table, through other readers and isobar, and the files."""
     expected = oracle.daily_weather_by_city(records)
     rows = lake.rows(DAILY_TABLE)
     oracle.compare_daily(map(with_place, rows), expected)
@@ -79,12 +79,12 @@ def must_be_published(lake: Lake, records: list[Record]) -> None:
 
 
 def with_place(row: dict) -> dict:
-    """Older rows know no place; the cities here have one each."""
+    """Adds the place, which rows of the writer lack; each city here has one."""
     return row | {"place_id": row.get("place_id") or str(row["city_id"])}
 
 
 def test_landed_lake_same_files_again_land_nothing(lake):
-    """The rows themselves tell what has landed, and so do the letters."""
+    """Deduplication reads the landed rows and the dead letters."""
     first, second, _ = exports()
     lake.must_have_landed(first.records + second.records, first.bad + second.bad)
     before = versions(lake)
@@ -94,7 +94,7 @@ def test_landed_lake_same_files_again_land_nothing(lake):
 
 
 def test_landed_lake_further_files_land_on_top(lake):
-    """The log goes on behind its checkpoint, under the names that it has."""
+    """The log continues behind its checkpoint, with the same app ids."""
     first, second, third = exports()
     names = {table: transactions(lake.place, table) for table in LANDED}
     assert all(names.values())
@@ -105,7 +105,7 @@ def test_landed_lake_further_files_land_on_top(lake):
 
 
 def test_published_days_run_again_are_stale_once_if_their_query_changed(lake, kept, reader):
-    """Or the number of the semantics; then all are up to date, under the names that there were."""
+    """Or if the number of the semantics has changed. Then all days are fresh, under the same app ids."""
     first, second, _ = exports()
     must_be_published(lake, first.records + second.records)
     names, before = transactions(lake.place, DAILY_TABLE), delta.version(lake.place, DAILY_TABLE)
@@ -120,7 +120,7 @@ def test_published_days_run_again_are_stale_once_if_their_query_changed(lake, ke
 
 
 def test_published_days_new_day_is_published_beside_them(lake):
-    """Only the day that is new, once the others are up to date."""
+    """Only the new day is published once the others are fresh."""
     first, second, third = exports()
     lake.aggregate()
     lake.put(third.files)
@@ -132,7 +132,7 @@ def test_published_days_new_day_is_published_beside_them(lake):
 
 
 def test_dead_letters_are_listed_shown_and_replayed(lake, reader, tmp_path):
-    """Half of them are well-formed by a declaration that takes kelvin: they land once and leave."""
+    """Half of them are well-formed by a declaration that accepts kelvin: they land once and are removed."""
     first, second, _ = exports()
     bad = first.bad + second.bad
     letters = parse_json(lake.isobar.ok("dead-letters", "list", "--format", "json").stdout)
@@ -143,9 +143,9 @@ def test_dead_letters_are_listed_shown_and_replayed(lake, reader, tmp_path):
     queries = tmp_path / "queries"
     shutil.copytree(reader.queries, queries)
     declaration = queries / "tables/weather.sql"
-    strict, mended = ("['temp'] NOT BETWEEN -90 AND 60", "['temp'] NOT BETWEEN -90 AND 400")
+    strict, corrected = ("['temp'] NOT BETWEEN -90 AND 60", "['temp'] NOT BETWEEN -90 AND 400")
     assert strict in declaration.read_text()
-    declaration.write_text(declaration.read_text().replace(strict, mended))
+    declaration.write_text(declaration.read_text().replace(strict, corrected))
     isobar = lake.isobar.having(ISOBAR__QUERIES__PATH=str(queries))
     for expected in ["4 letters: 2 landed", "2 letters: 0 landed"]:
         assert expected in isobar.ok("dead-letters", "replay").stdout
@@ -155,7 +155,7 @@ def test_dead_letters_are_listed_shown_and_replayed(lake, reader, tmp_path):
 
 
 def test_spool_next_start_sends_each_message_once(kept, reader, tmp_path, kafka):
-    """In the order in which they came, byte for byte, before what the start itself fetches."""
+    """In their order, byte for byte, before the messages that the new process fetches."""
     spooled = kept.spool(tmp_path / "spool")
     assert spooled
     sent_to = Topic(kafka)
@@ -176,7 +176,7 @@ def test_spool_next_start_sends_each_message_once(kept, reader, tmp_path, kafka)
 
 
 def test_consumed_topic_consumer_goes_on_at_its_positions(pipeline):
-    """Nothing that is there comes again, and what Kafka has besides comes once."""
+    """Existing messages are not repeated, and the others of Kafka are consumed once."""
     identities, letters = pipeline.database.identities(), "SELECT count(*) FROM isobar.dead_letters"
     assert "0 messages inserted, 0 refused, 0 skipped" in pipeline.run("consume")
     fill(pipeline.topic, CONSUMED, CONSUMED + 7)
@@ -188,7 +188,7 @@ def test_consumed_topic_consumer_goes_on_at_its_positions(pipeline):
 
 
 def test_exported_rows_exporter_goes_on_behind_them(pipeline):
-    """Rows that were consumed and not exported come first; no line stands twice."""
+    """Rows that were consumed and not exported come first; no line is repeated."""
     assert len(pipeline.exported()) == EXPORTED + 1
     assert f"{CONSUMED - EXPORTED} rows exported" in pipeline.run("export")
     fill(pipeline.topic, CONSUMED, CONSUMED + 7)
@@ -198,17 +198,17 @@ def test_exported_rows_exporter_goes_on_behind_them(pipeline):
 
 
 def test_landed_topic_landing_from_kafka_goes_on_at_its_positions(pipeline):
-    """What was landed from PostgreSQL is skipped."""
+    """Messages that landed from PostgreSQL are skipped."""
     must_go_on_landing(pipeline, "kafka")
 
 
 def test_landed_topic_landing_from_postgresql_goes_on_at_its_positions(pipeline):
-    """What was landed from Kafka is skipped."""
+    """Messages that landed from Kafka are skipped."""
     must_go_on_landing(pipeline, "postgres")
 
 
 def must_go_on_landing(pipeline: Pipeline, source: str) -> None:
-    """Under the names that the logs have."""
+    """Asserts that the landing continues under the app ids of the logs."""
     names = {table: transactions(pipeline.place, table) for table in LANDED}
     assert "0 messages landed, 0 refused" in pipeline.run("land", "--from", source)
     must_have_landed_from_topic(pipeline)
@@ -228,8 +228,8 @@ def must_have_landed_from_topic(pipeline: Pipeline) -> None:
 
 
 def test_cells_next_run_leaves_those_of_the_table(kept, reader, tmp_path, hbase):
-    """Also of a day that is new; cells of older times lie under them."""
-    lake = lake_of(reader, kept.place("lake", tmp_path / "lake"), tmp_path / "work", **mirrored(hbase))
+    """Also for a new day; cells with earlier times may be hidden below them."""
+    lake = lake_of(reader, kept.place("lake", tmp_path / "lake"), tmp_path / "work", **with_hbase(hbase))
     first, second, third = exports()
     before = kept.cells()
     with loaded_cells(hbase, before):

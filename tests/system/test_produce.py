@@ -1,4 +1,4 @@
-"""`isobar produce`: what OpenWeather says reaches Kafka, each message once and in order, whatever fails in between."""
+"""`isobar produce`: the weather of OpenWeather reaches Kafka, each message once and in order, also after failures."""
 
 import contextlib
 import json
@@ -12,11 +12,11 @@ import pytest
 from confluent_kafka.admin import NewTopic
 
 from support import produced
-from support.binary import CANARIES, PATIENCE_S, Isobar
+from support.binary import CANARIES, TIMEOUT_S, Isobar
 from support.fixtures import LONG
 from support.openweather import OpenWeather
 from support.produced import NOWHERE, ProducedTopic, must_be_in_order, must_be_what_was_served
-from support.roads import lake_of
+from support.sources import lake_of
 from support.service import Service
 from support.weather_data import CITIES, many_cities
 from support.web import eventually
@@ -34,7 +34,7 @@ def topic(kafka) -> ProducedTopic:
 
 @pytest.fixture
 def producer(isobar, tmp_path):
-    """Makes a configured binary: the API, where to, and which cities."""
+    """Makes a binary that is configured with API, topic and cities."""
 
     def configured(api: OpenWeather, topic: ProducedTopic | None, cities=None, **variables: str) -> Isobar:
         servers, name = (topic.servers, topic.name) if topic else (NOWHERE, "nowhere")
@@ -51,13 +51,13 @@ def spooled(isobar: Isobar) -> list[Path]:
 
 
 def polls(api: OpenWeather) -> int:
-    """How often the city was polled that was polled least."""
+    """The smallest number of polls of a city."""
     return min(len(api.served(city)) for city in api.cities)
 
 
 def must_hold(api: OpenWeather, topic: ProducedTopic, cut_short: int = 0) -> int:
-    """Every message that was fetched is in the topic once, as it was served, each city's in order. So many polls at most may
-    have got an answer to their first call and to none of the others."""
+    """Asserts that every fetched message is in the topic once, as served, and in order for each city. At most `cut_short` polls
+    may have got a response to their first call only."""
     messages = topic.messages()
     must_be_what_was_served(messages, api)
     must_be_in_order(messages)
@@ -67,7 +67,7 @@ def must_hold(api: OpenWeather, topic: ProducedTopic, cut_short: int = 0) -> int
     return len(messages)
 
 
-def test_once_sends_a_message_for_each_way_to_name_a_city(producer, topic, lakes):
+def test_once_sends_a_message_for_each_form_of_a_city(producer, topic, lakes):
     with OpenWeather(CITIES) as api:
         paris, etienne, london, canada, kathmandu, svalbard = CITIES
         place = f"{svalbard.lat}, {svalbard.lon}"
@@ -84,8 +84,8 @@ def test_once_sends_a_message_for_each_way_to_name_a_city(producer, topic, lakes
     assert "6 messages landed, 0 refused" in lake.isobar.ok("land", "--from", "kafka", "--once").stdout
 
 
-def test_a_city_by_name_keeps_its_name_and_id_whatever_the_api_calls_its_coordinates(producer, topic):
-    """As the older producer asked for it: a series that broke here would break in every table."""
+def test_named_city_keeps_its_name_and_id(producer, topic):
+    """As with the legacy producer: another id would break the series in every table."""
     with OpenWeather(CITIES) as api:
         default = producer(api, topic, CITY=None)
         default.ok("produce", "--once")
@@ -98,8 +98,8 @@ def test_a_city_by_name_keeps_its_name_and_id_whatever_the_api_calls_its_coordin
 GZIP = 1
 
 
-def test_by_default_messages_are_compressed_with_what_every_consumer_reads(stack, producer, topic):
-    """kafka-python as the older consumer has it ends at zstd and lz4, for which it has no library."""
+def test_messages_are_compressed_with_gzip_by_default(stack, producer, topic):
+    """kafka-python of the legacy consumer fails at zstd and lz4, for which it has no library."""
     with OpenWeather(CITIES[:1]) as api:
         producer(api, topic).ok("produce", "--once")
     [segment] = [
@@ -108,12 +108,12 @@ def test_by_default_messages_are_compressed_with_what_every_consumer_reads(stack
         for file in stack.directory.glob(f"data/kafka/**/{topic.name}-{partition}/00000000000000000000.log")
         if file.stat().st_size > 0
     ]
-    # The attributes of a batch stand behind its offset, length, epoch, magic number and checksum.
+    # The attributes of a batch follow its offset, length, epoch, magic number and checksum.
     attributes = int.from_bytes(segment.read_bytes()[21:23], "big")
     assert attributes & 0b111 == GZIP
 
 
-def test_the_topic_is_created_as_configured_and_otherwise_left_alone(producer, topic):
+def test_missing_topic_is_created_and_existing_one_unchanged(producer, topic):
     configured = {
         "ISOBAR__PRODUCE__TOPIC_PARTITIONS": "5",
         "ISOBAR__PRODUCE__TOPIC_REPLICATION": "1",
@@ -132,7 +132,7 @@ def test_the_topic_is_created_as_configured_and_otherwise_left_alone(producer, t
         impossible.refused("produce", "--once", code=1, says=says)
         impossible.refused("produce", code=1, says=says)
         assert not many.is_there()
-        # What was fetched for it is sent when the mistake is mended; a service may have polled more than once.
+        # Spooled messages are sent after the correction; a service may have polled more than once.
         sent = producer(api, many).ok("produce", "--once").stdout
         count, rest = sent.split(" ", 1)
         assert 3 <= int(count) <= len(api.weather) - 2 and rest == f"messages produced to topic {many.name}, 0 waiting\n"
@@ -142,8 +142,8 @@ def must_hold_twice(api: OpenWeather, topic: ProducedTopic) -> bool:
     return len(topic.messages()) == 2 and len({message.served for message in topic.messages()}) == 2
 
 
-def test_everything_fetched_in_a_day_of_failures_comes_by_every_road(producer, topic, database, lakes, figures):
-    """Twenty-four hours by the API's clock, whose time runs faster. What is produced is consumed, exported and landed meanwhile."""
+def test_message_of_a_day_of_failures_arrives_everywhere_once(producer, topic, database, lakes, figures):
+    """24 hours of a simulated clock that runs faster. Messages are consumed, exported and landed meanwhile."""
     cities, step_s, interval_s = (many_cities(40), 600, 5.0) if LONG else (many_cities(6), 3600, 1.0)
     lake = lake_of(lakes, "local", topic, database, ISOBAR__LAND__INTERVAL="1s", ISOBAR__EXPORT__INTERVAL="1s")
     began, start = time.monotonic(), int(time.time()) - DAY_S
@@ -153,8 +153,8 @@ def test_everything_fetched_in_a_day_of_failures_comes_by_every_road(producer, t
         isobar = producer(api, topic, **{"ISOBAR__OPENWEATHER__INTERVAL": f"{interval_s}s"})
         with Service(isobar, "produce") as service:
             eventually(topic.is_there, "the topic")
-            roads = [["consume"], ["export"], ["land", "--from", "kafka"]]
-            others = [running.enter_context(lake.isobar.start(*road)) for road in roads]
+            commands = [["consume"], ["export"], ["land", "--from", "kafka"]]
+            others = [running.enter_context(lake.isobar.start(*command)) for command in commands]
             day_s = DAY_S * interval_s / step_s
             eventually(lambda: api.clock() >= start + DAY_S, "a day", within_s=day_s + 60)
             service.stop()
@@ -162,9 +162,9 @@ def test_everything_fetched_in_a_day_of_failures_comes_by_every_road(producer, t
         assert not spooled(isobar)
         count = must_hold(api, topic)
         failed = api.count(0) + api.count(500) + api.count(502) + api.count(503)
-        eventually(lambda: database.count() >= count, "all rows", PATIENCE_S)
-        eventually(lambda: len(exported_identities(lake)) >= count, "all lines", PATIENCE_S)
-        eventually(lambda: len(lake.identities()) >= count, "all of the lake", PATIENCE_S)
+        eventually(lambda: database.count() >= count, "all rows", TIMEOUT_S)
+        eventually(lambda: len(exported_identities(lake)) >= count, "all lines", TIMEOUT_S)
+        eventually(lambda: len(lake.identities()) >= count, "all of the lake", TIMEOUT_S)
         assert [end(process) for process in others] == [0, 0, 0]
     assert failed > 0.1 * api.count()
     by_files = lakes.new("local", TOPIC_NAME=topic.name)
@@ -181,7 +181,7 @@ def test_everything_fetched_in_a_day_of_failures_comes_by_every_road(producer, t
     )
 
 
-def test_one_city_that_fails_stops_no_other(producer, topic):
+def test_failure_of_one_city_does_not_stop_others(producer, topic):
     with OpenWeather(CITIES[:4]) as api:
         broken, *others = api.cities
         isobar = producer(api, topic)
@@ -197,7 +197,7 @@ def test_one_city_that_fails_stops_no_other(producer, topic):
             eventually(lambda: len(api.served(broken)) >= before + 2, "the city again")
             service.stop()
             assert service.ended() == 0
-            # It may have been served the weather, and then no forecast.
+            # It may have got the weather and no forecast.
             messages = Counter(message.key for message in topic.messages())
             assert all(messages[str(city.id)] == len(api.served(city)) for city in others)
             assert any("could not poll a city" in line and str(broken.id) in line for line in service.log)
@@ -207,9 +207,9 @@ def polls_of(cities, api: OpenWeather) -> int:
     return min(len(api.served(city)) for city in cities)
 
 
-def test_an_api_that_is_away_is_outlived(producer, topic):
+def test_unavailable_api_is_retried(producer, topic):
     with OpenWeather(CITIES[:2]) as api, Service(producer(api, topic), "produce") as service:
-        service.wait_until_ready()  # with the first messages
+        service.wait_until_ready()  # after the first messages
         api.stop()
         eventually(lambda: service.get("/readyz")[0] == 503, "not ready", within_s=120)
         assert "unreachable" in service.get("/readyz")[1] and service.get("/healthz") == (200, "ok\n")
@@ -223,7 +223,7 @@ def test_an_api_that_is_away_is_outlived(producer, topic):
 
 
 @pytest.mark.parametrize("how", ["killed", "stopped"])
-def test_messages_wait_in_the_spool_while_kafka_is_away(producer, topic, stack, how, figures):
+def test_messages_wait_in_the_spool_while_kafka_is_unavailable(producer, topic, stack, how, figures):
     away, back = (stack.kill, stack.start) if how == "killed" else (stack.stop, stack.cont)
     with OpenWeather(CITIES[:3]) as api:
         isobar = producer(api, topic)
@@ -239,7 +239,7 @@ def test_messages_wait_in_the_spool_while_kafka_is_away(producer, topic, stack, 
             assert service.metric("isobar_kafka_up") == 0
             back("kafka")
             before = polls(api)
-            # What the last poll fetched may be on its way.
+            # Messages of the last poll may be in flight.
             eventually(lambda: service.metric("isobar_spool_messages") <= 3, "an empty spool", within_s=300)
             eventually(lambda: polls(api) >= before + 2, "more polls")
             service.wait_until_ready()
@@ -250,7 +250,7 @@ def test_messages_wait_in_the_spool_while_kafka_is_away(producer, topic, stack, 
     figures.record(f"Kafka {how} under produce", f"{int(waiting)} messages waited, {count} in all: 0 lost, 0 double")
 
 
-def test_what_waits_outlives_kill_nine_and_is_sent_by_the_next_start(producer, topic):
+def test_spooled_messages_survive_a_kill_and_are_sent_by_the_next_start(producer, topic):
     with OpenWeather(CITIES[:3]) as api:
         isobar = producer(api, topic)
         with Service(isobar.having(BOOTSTRAP_SERVERS=NOWHERE), "produce") as service:
@@ -264,12 +264,12 @@ def test_what_waits_outlives_kill_nine_and_is_sent_by_the_next_start(producer, t
         must_be_what_was_served(messages, api)
         must_be_in_order(messages)
         sent = sorted(message.served for message in messages)
-        # And those that the second process fetched itself.
+        # And those that the second process fetched.
         assert len(set(sent)) == len(sent) == len(waiting) + 3 and set(waiting) <= set(sent)
         assert polls(api) >= started_at + 1 and not spooled(isobar)
 
 
-def test_nothing_that_was_kept_is_lost_by_kill_nine(producer, topic, figures):
+def test_kill_loses_no_spooled_message(producer, topic, figures):
     chance = random.Random(9)
     kept: set[int] = set()
     with OpenWeather(many_cities(12)) as api:
@@ -289,9 +289,9 @@ def test_nothing_that_was_kept_is_lost_by_kill_nine(producer, topic, figures):
         lost = served - counts.keys()
         twice = sum(counts.values()) - len(counts)
     assert kept <= counts.keys()
-    # In hand when killed: of eight cities at once the weather had come and not yet the rest.
+    # At the kill, up to eight cities had the weather and not yet the other sections.
     assert len(lost) <= 8 * KILLS
-    # Confirmed when killed and not yet removed: a batch at most.
+    # Confirmed and not yet removed at the kill: a batch at most.
     assert twice <= len(api.cities) * KILLS
     figures.record(
         "kill -9 under produce",
@@ -299,7 +299,7 @@ def test_nothing_that_was_kept_is_lost_by_kill_nine(producer, topic, figures):
     )
 
 
-def test_a_full_spool_stops_polling_and_says_so(producer, topic):
+def test_full_spool_stops_polling_and_is_reported(producer, topic):
     with OpenWeather(CITIES[:2]) as api:
         isobar = producer(api, topic, ISOBAR__PRODUCE__SPOOL_BYTES_MAX="10kB")
         with Service(isobar.having(BOOTSTRAP_SERVERS=NOWHERE), "produce") as service:
@@ -320,13 +320,13 @@ def test_a_full_spool_stops_polling_and_says_so(producer, topic):
         must_hold(api, topic)
 
 
-def test_a_spool_that_cannot_be_written_stops_polling_and_is_named(producer):
+def test_unwritable_spool_stops_polling_and_is_named(producer):
     with OpenWeather(CITIES[:2]) as api:
         isobar = producer(api, None)
         with Service(isobar, "produce") as service:
             eventually(lambda: spooled(isobar), "messages in the spool")
             spool = Path(isobar.variables["ISOBAR__PRODUCE__SPOOL_PATH"])
-            # At once: a message may be on its way into it.
+            # At once: a message may be in flight to the spool.
             spool.rename(spool.with_name("gone"))
             eventually(lambda: service.metric("isobar_skipped_polls_total") >= 1, "a poll left out")
             calls = api.count()
@@ -335,12 +335,12 @@ def test_a_spool_that_cannot_be_written_stops_polling_and_is_named(producer):
             status, reason = service.get("/readyz")
             assert status == 503 and "cannot be written" in reason and "produce.spool_path" in reason
             service.stop()
-            # What was fetched and is nowhere else.
+            # Fetched messages that only this process has.
             assert service.ended() == 1
             assert "could not be kept in the spool" in service.log[-1]
 
 
-def test_a_message_that_kafka_never_takes_holds_up_no_other(producer, topic):
+def test_message_that_kafka_refuses_does_not_block_others(producer, topic):
     small = NewTopic(topic.name, 1, config={"max.message.bytes": "8000"})
     topic.admin.create_topics([small])[topic.name].result(30)
     large, *others = CITIES[:4]
@@ -353,20 +353,20 @@ def test_a_message_that_kafka_never_takes_holds_up_no_other(producer, topic):
         assert sorted(message.key for message in messages) == sorted(str(city.id) for city in others)
 
 
-def test_sigterm_sends_what_is_in_hand(producer, topic):
+def test_sigterm_sends_the_fetched_messages(producer, topic):
     with OpenWeather(many_cities(30), latency_s=0.2) as api:
         isobar = producer(api, topic, ISOBAR__OPENWEATHER__INTERVAL="1h")
         with Service(isobar, "produce") as service:
             eventually(lambda: len(api.weather) >= 10, "the middle of a poll")
             service.stop()
             assert service.ended() == 0
-        # The cities in hand are polled to their end, and no more are begun with.
+        # Polls in progress are completed, and no others start.
         messages = topic.messages()
         assert 1 <= len(messages) < 30 and not spooled(isobar)
         must_hold(api, topic)
 
 
-def test_sigterm_does_not_wait_for_a_kafka_that_is_away(producer):
+def test_sigterm_does_not_wait_for_unavailable_kafka(producer):
     with OpenWeather(CITIES[:2]) as api:
         isobar = producer(api, None, ISOBAR__PRODUCE__SHUTDOWN_DEADLINE="1h")
         with Service(isobar, "produce") as service:
@@ -377,7 +377,7 @@ def test_sigterm_does_not_wait_for_a_kafka_that_is_away(producer):
         assert len(spooled(isobar)) >= 4
 
 
-def test_once_without_kafka_keeps_what_it_fetched_and_fails(producer, topic):
+def test_once_without_kafka_spools_messages_and_fails(producer, topic):
     with OpenWeather(CITIES[:2]) as api:
         isobar = producer(api, topic)
         nowhere = isobar.having(BOOTSTRAP_SERVERS=NOWHERE)
@@ -387,7 +387,7 @@ def test_once_without_kafka_keeps_what_it_fetched_and_fails(producer, topic):
         assert "4 messages produced" in isobar.ok("produce", "--once").stdout
 
 
-def test_a_dry_run_prints_messages_and_touches_nothing(producer):
+def test_dry_run_prints_messages_and_changes_nothing(producer):
     with OpenWeather(CITIES[:3], fail_rate=0.2) as api:
         isobar = producer(api, None)
         lines = isobar.ok("produce", "--dry-run").stdout.splitlines()
@@ -399,7 +399,7 @@ def test_a_dry_run_prints_messages_and_touches_nothing(producer):
 
 
 @pytest.mark.parametrize("how", [[], ["--once"], ["--dry-run"]], ids=" ".join)
-def test_mistakes_are_refused_by_name_with_the_remedy(producer, topic, how):
+def test_mistake_is_refused_with_its_remedy(producer, topic, how):
     with OpenWeather(CITIES) as api:
         isobar = producer(api, topic, CITY="Paris")
 
@@ -413,12 +413,12 @@ def test_mistakes_are_refused_by_name_with_the_remedy(producer, topic, how):
         refused(["CITY", "latitude"], CITY="91,2")
         refused(["CITY", "two-letter"], CITY="Paris,France")
         refused(["CITY", "twice"], CITY="Paris;Paris")
-        # What could be polled was sent: one city's failure stops no other.
+        # Messages of the other cities were sent.
         sent = {message.key for message in topic.messages()}
         assert sent == (set() if how == ["--dry-run"] else {str(CITIES[0].id)})
 
 
-def test_one_producer_uses_a_spool(producer, tmp_path):
+def test_spool_is_used_by_one_producer(producer, tmp_path):
     with OpenWeather(CITIES[:1]) as api:
         isobar = producer(api, None)
         with Service(isobar, "produce"):
@@ -429,7 +429,7 @@ def test_one_producer_uses_a_spool(producer, tmp_path):
         blocked.refused("produce", code=1, says=["produce.spool_path", str(tmp_path / "file")])
 
 
-def test_no_minute_holds_more_calls_than_the_plan_allows(producer, topic):
+def test_minute_has_at_most_the_calls_of_the_plan(producer, topic):
     calls_max, cities = (60, many_cities(25)) if LONG else (12, many_cities(4))
     with OpenWeather(cities, calls_per_window=calls_max) as api:
         isobar = producer(api, topic, ISOBAR__OPENWEATHER__CALLS_PER_MINUTE=str(calls_max))
@@ -437,25 +437,25 @@ def test_no_minute_holds_more_calls_than_the_plan_allows(producer, topic):
         assert api.count() == 4 * len(cities) > calls_max and api.count(429) == 0
 
 
-def test_a_server_that_asks_to_wait_is_left_alone_so_long(producer, topic):
-    """It counts differently than we do, or others use the key too."""
+def test_requested_pause_of_the_server_is_kept(producer, topic):
+    """The server counts differently, or other clients use the key."""
     with OpenWeather(CITIES, calls_per_window=7, window_s=3.0, retry_after_s=3) as api:
         isobar = producer(api, topic)
         assert "6 messages produced" in isobar.ok("produce", "--once").stdout
         assert api.count(429) >= 2
         refusals = [call.at for call in api.calls if call.status == 429]
-        # Calls that were under way when the answer came are no disobedience; eight cities make three each at once.
+        # Calls in flight at the time of the response are allowed: three each of eight cities.
         for first in bursts(refusals):
             assert sum(first + 1 < call.at < first + 2.9 for call in api.calls) == 0
 
 
 def bursts(times: list[float]) -> list[float]:
-    """The first of each run of instants that lie close together."""
+    """The first time of each burst."""
     return [at for at, before in zip(times, [float("-inf"), *times[:-1]], strict=True) if at - before > 1]
 
 
-def test_the_key_is_never_shown(producer, topic, tmp_path):
-    """The API echoes it, everything fails, and everything is logged."""
+def test_api_key_is_never_shown(producer, topic, tmp_path):
+    """The API echoes the key, all calls fail, and everything is logged."""
     key = CANARIES["OPENWEATHER_API_KEY"]
     with OpenWeather(CITIES[:3], fail_rate=0.5) as api:
         isobar = producer(api, topic)
@@ -471,9 +471,9 @@ def test_the_key_is_never_shown(producer, topic, tmp_path):
         assert outcome.code == 1 and key[:-1] not in outcome.stderr + outcome.stdout
 
 
-def test_metrics_say_what_happened(producer, topic):
+def test_metrics_count_polls_and_messages(producer, topic):
     with OpenWeather(CITIES[:2], fail_rate=0.3) as api, Service(producer(api, topic), "produce") as service:
-        # A poll is counted before Kafka has acknowledged its messages, and of some polls a city's retries run out.
+        # A poll is counted before Kafka confirms its messages, and the retries of a city may run out.
         eventually(lambda: service.metric('isobar_polled_cities_total{outcome="ok"}') >= 8, "polls", within_s=120)
         eventually(lambda: service.metric("isobar_produced_messages_total") >= 8, "messages in Kafka")
         assert service.get("/healthz") == (200, "ok\n")
@@ -484,7 +484,7 @@ def test_metrics_say_what_happened(producer, topic):
         assert time.time() - 60 < service.metric("isobar_last_produced_timestamp_seconds") <= time.time() + 1
 
 
-def test_a_topic_that_is_deleted_is_created_again(producer, topic):
+def test_deleted_topic_is_created_again(producer, topic):
     with OpenWeather(CITIES[:2]) as api, Service(producer(api, topic), "produce") as service:
         eventually(lambda: service.metric("isobar_produced_messages_total") >= 4, "messages in Kafka")
         topic.admin.delete_topics([topic.name])[topic.name].result(30)

@@ -1,4 +1,4 @@
-"""Other people's readers: the `deltalake` package, pyarrow, DuckDB and plain WebHDFS see what isobar wrote."""
+"""Other readers: the package `deltalake`, pyarrow, DuckDB and WebHDFS read what isobar wrote."""
 
 import json
 import urllib.request
@@ -39,7 +39,7 @@ def test_pyarrow_reads_a_data_file_and_finds_the_documented_types(lakes, kind, n
 
 @pytest.mark.parametrize("name", ["weather", "weather_forecast", DAILY_TABLE])
 def test_tables_are_partitioned_by_day_and_plain(lakes, name):
-    """No deletion vectors and no column mapping, so that every reader may read."""
+    """No deletion vectors and no column mapping, so that every reader can read the table."""
     table = delta.table(lakes.landed("local").place, name)
     assert table.metadata().partition_columns == ["dt"]
     assert table.protocol().min_reader_version == 1
@@ -48,7 +48,7 @@ def test_tables_are_partitioned_by_day_and_plain(lakes, name):
 
 
 def test_webhdfs_returns_the_aggregates(lakes, stack):
-    """By curl's road: one address, as the older pipeline's users know it."""
+    """By one URL, as users of the legacy pipeline do with curl."""
     lake, export = lakes.landed("hdfs"), everything()
     for day in export.days:
         url = f"{stack.http_url}/webhdfs/v1{lake.place.root}/{lake.aggregates_path(day)}?op=OPEN&user.name=hdfs"

@@ -1,4 +1,4 @@
-"""`isobar serve`: what clients read is what the lake holds, by every road, and nothing that they send changes it."""
+"""`isobar serve`: every client reads the rows of the lake, and no request changes it."""
 
 import contextlib
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ from support.weather_data import CITIES, build
 from support.web import eventually
 from test_sql import WRITES
 
-# What a row is found by.
+# The key of a row.
 KEYS = {"weather": ("kafka_partition", "kafka_offset"), DAILY_TABLE: ("dt", "city_id")}
 
 
 class Serving:
-    """Landed lakes and the servers over them, one for each kind of place."""
+    """Landed lakes and their servers, one for each kind of place."""
 
     def __init__(self, lakes, exits: contextlib.ExitStack):
         self._lakes, self._exits = lakes, exits
@@ -59,7 +59,7 @@ def test_adbc_reads_what_the_lake_holds(serving, kind, table):
 
 
 @pytest.mark.parametrize("table", KEYS)
-def test_flight_announces_what_it_streams(serving, kind, table):
+def test_flight_streams_the_announced_schema(serving, kind, table):
     lake, server = serving(kind)
     with server.client() as client:
         rows = ask(client, statement(f"SELECT * FROM {table}"))
@@ -110,7 +110,7 @@ def test_jdbc_browses_the_lake(serving, jdbc):
     [product] = jdbc.ask("product")
     assert product["name"] == "Isobar" and product["quote"] == '"' and product["read_only"] == "true"
     assert "lower" in product["functions"] and "ILIKE" in product["keywords"]
-    # The driver answers this itself, with nothing; the service's own answer is asked for below.
+    # The driver returns no rows by itself; the response of the service is tested below.
     assert jdbc.ask("types") == []
     assert jdbc.ask("primary keys", "weather") == jdbc.ask("imported keys", "weather") == []
 
@@ -182,7 +182,7 @@ def test_adbc_browses_the_lake(serving):
         ("CommandGetCrossReference", 0),
     ],
 )
-def test_every_question_about_the_lake_has_an_answer(serving, command, rows):
+def test_metadata_command_returns_rows(serving, command, rows):
     _, server = serving("local")
     with server.client() as client:
         found = ask(client, descriptor(command))
@@ -199,7 +199,7 @@ def test_tables_come_with_their_columns(serving):
     assert schema.field("dt").metadata[b"ARROW:FLIGHT:SQL:TYPE_NAME"] == b"DATE"
 
 
-def test_types_that_old_drivers_cannot_read_never_leave(serving, jdbc):
+def test_types_that_old_drivers_cannot_read_are_not_sent(serving, jdbc):
     _, server = serving("local")
     text = """SELECT arrow_cast('a', 'Utf8View') AS s, arrow_cast('a', 'BinaryView') AS b, substr(city, 1, 2) AS f,
         arrow_cast('d', 'Dictionary(Int32, Utf8)') AS d, [arrow_cast('e', 'Utf8View')] AS l FROM weather LIMIT 1"""
@@ -218,7 +218,7 @@ def test_show_describe_and_explain_are_answered(serving):
 
 @pytest.mark.parametrize("text", WRITES.values(), ids=WRITES.keys())
 def test_only_reads(serving, jdbc, text):
-    """As a query, as an update, prepared or not; no file appears and none changes."""
+    """As a query, as an update, prepared or not; no file is added or changed."""
     lake, server = serving("local")
     before = lake.place.walk()
     text = text.format(root=lake.place.root)
@@ -236,7 +236,7 @@ def test_only_reads(serving, jdbc, text):
     assert lake.place.walk() == before
 
 
-def test_a_refusal_names_what_it_refuses(serving, jdbc):
+def test_refusal_names_the_statement(serving, jdbc):
     _, server = serving("local")
     insert = "INSERT INTO weather SELECT * FROM weather"
     assert "INSERT is not allowed here" in jdbc.refused("update", insert)
@@ -264,20 +264,20 @@ def test_a_refusal_names_what_it_refuses(serving, jdbc):
     ],
     ids=["syntax", "column", "table", "two", "none", "division", "cast", "version", "length"],
 )
-def test_an_error_is_the_clients_and_says_where(serving, text, says):
+def test_error_of_a_statement_has_code_and_position(serving, text, says):
     _, server = serving("local")
     with server.client() as client, pytest.raises(pyarrow.ArrowInvalid, match=says):
         ask(client, statement(text))
 
 
-def test_a_long_complaint_fits_into_a_header(serving):
+def test_long_error_fits_into_a_header(serving):
     _, server = serving("local")
     text = f"SELECT {'é' * 50_000} FROM weather"
     with server.client() as client, pytest.raises(pyarrow.ArrowInvalid, match="ééé"):
         ask(client, statement(text))
 
 
-def test_what_is_no_flight_sql_is_refused(serving):
+def test_request_outside_flight_sql_is_refused(serving):
     _, server = serving("local")
     with server.client() as client:
         with pytest.raises(pyarrow.ArrowInvalid, match="no message of Flight SQL"):
@@ -294,7 +294,7 @@ def test_what_is_no_flight_sql_is_refused(serving):
         assert "CreatePreparedStatement" in [action.type for action in client.list_actions()]
 
 
-def test_a_commit_is_visible_to_an_open_connection_at_once(lakes, kind):
+def test_commit_is_visible_to_an_open_connection(lakes, kind):
     lake = lakes.new(kind)
     first, second = (build([date(2026, 1, n)], CITIES[:1], first_offset=n * 1000) for n in (15, 16))
     lake.put(first.files)
@@ -307,7 +307,7 @@ def test_a_commit_is_visible_to_an_open_connection_at_once(lakes, kind):
             lake.land()
 
 
-def test_an_empty_lake_is_served_and_tables_appear(lakes):
+def test_empty_lake_is_served_and_new_tables_appear(lakes):
     lake = lakes.new("local")
     with Server(lake.isobar) as server:
         server.wait_until_ready()
@@ -329,7 +329,7 @@ def test_health_readiness_and_metrics(serving, kind):
         after = [server.metric(name) for name in ('isobar_queries_total{outcome="ok"}', "isobar_sent_rows_total")]
         return [new - old for new, old in zip(after, before, strict=True)] == [1, rows]
 
-    eventually(counted, "the statement and its rows are counted")  # after the client has them
+    eventually(counted, "the statement and its rows are counted")  # after the client has received them
     assert server.metric("isobar_sent_bytes_total") > 0
     assert server.metric("isobar_storage_calls_total") > 0
     assert server.metric("isobar_query_duration_seconds_count") >= 1
@@ -338,7 +338,7 @@ def test_health_readiness_and_metrics(serving, kind):
     eventually(lambda: server.metric('isobar_queries_total{outcome="refused"}') >= 1, "the refusal is counted")
 
 
-def test_a_lake_that_is_gone_is_unavailable_and_comes_back(serving, stack):
+def test_unavailable_lake_is_reported_until_it_returns(serving, stack):
     _, server = serving("hdfs")
     stack.kill("namenode")
     status, reason = server.get("/readyz")
@@ -351,14 +351,14 @@ def test_a_lake_that_is_gone_is_unavailable_and_comes_back(serving, stack):
     assert server.rows("SELECT count(*) AS n FROM weather") == [{"n": len(everything().records)}]
 
 
-def test_an_address_that_others_reach_is_refused(lakes):
+def test_public_address_is_refused(lakes):
     isobar = lakes.new("local").isobar
     for address in ("0.0.0.0:32010", "[::]:32010"):
         says = ["serve.flight_listen", "TLS", "loopback", "127.0.0.1:32010"]
         isobar.refused("serve", "--set", f"serve.flight_listen={address}", code=1, says=says)
 
 
-def test_an_address_that_is_taken_is_named(serving, lakes):
+def test_occupied_address_is_named(serving, lakes):
     _, server = serving("local")
     isobar = lakes.new("local").isobar
     isobar.refused(

@@ -1,4 +1,4 @@
-"""`isobar serve` under clients that ask for too much, read slowly, vanish or never end, and under a signal."""
+"""`isobar serve` with clients that request too much, read slowly, disconnect or never end, and with signals."""
 
 import contextlib
 import os
@@ -15,10 +15,10 @@ import pytest
 from support.flight import Server, fields, message, packed, statement, varint
 from support.web import eventually
 
-# Forty thousand million rows, 640 GB; and a count of them, which has nothing to show for a long time.
+# 40 billion rows, 640 GB; and their count, which returns nothing for a long time.
 ENDLESS = "SELECT a.value AS a, b.value AS b FROM generate_series(1, 2000) a CROSS JOIN generate_series(1, 20000000) b"
 SILENT = f"SELECT count(*) AS n FROM ({ENDLESS}) WHERE a + b < 0"
-# A client that reads one batch, says so, and keeps the stream open until it is killed.
+# A client that reads one batch, prints that, and keeps the stream open until it is killed.
 CLIENT = """
 import sys, pyarrow.flight as flight
 client = flight.connect("grpc://" + sys.argv[1])
@@ -32,7 +32,7 @@ MIB = 1 << 20
 
 @pytest.fixture(scope="module")
 def isobar_alone(lakes):
-    """The binary over a lake without tables: these statements make their own rows."""
+    """The binary over a lake without tables: these statements generate their rows."""
     return lakes.new("local").isobar
 
 
@@ -52,7 +52,7 @@ def all_ended(server: Server) -> None:
 
 
 @pytest.mark.parametrize("sql", [ENDLESS, SILENT], ids=["streaming", "silent"])
-def test_the_time_limit_ends_a_statement(isobar_alone, sql):
+def test_time_limit_ends_a_statement(isobar_alone, sql):
     with Server(isobar_alone, ISOBAR__SERVE__QUERY_TIMEOUT="2s") as server, server.client() as client:
         with pytest.raises(pyarrow.flight.FlightTimedOutError, match=r"within 2s \(serve.query_timeout\)"):
             for _ in client.do_get(ticket(client, sql)):
@@ -62,8 +62,8 @@ def test_the_time_limit_ends_a_statement(isobar_alone, sql):
         assert server.rows("SELECT 1 AS a") == [{"a": 1}]
 
 
-def test_the_time_that_earlier_requests_took_is_not_given_again(isobar_alone):
-    """Drivers plan a statement three times; the ticket says how long that took, in milliseconds in its fifth field."""
+def test_time_limit_includes_earlier_requests_of_the_statement(isobar_alone):
+    """Drivers plan a statement three times. The fifth field of the ticket has the time spent, in milliseconds."""
     with Server(isobar_alone, ISOBAR__SERVE__QUERY_TIMEOUT="1h") as server, server.client() as client:
         [sealed] = fields(ticket(client, "SELECT 1 AS a").ticket)[2]
         [run] = fields(sealed)[1]
@@ -77,7 +77,7 @@ def test_the_time_that_earlier_requests_took_is_not_given_again(isobar_alone):
             fetch(3_600_000)
 
 
-def test_the_time_limit_holds_for_a_client_that_does_not_read(isobar_alone):
+def test_time_limit_ends_a_statement_of_a_client_that_does_not_read(isobar_alone):
     with Server(isobar_alone, ISOBAR__SERVE__QUERY_TIMEOUT="2s") as server, server.client() as client:
         reader = client.do_get(ticket(client, ENDLESS))
         reader.read_chunk()
@@ -87,7 +87,7 @@ def test_the_time_limit_holds_for_a_client_that_does_not_read(isobar_alone):
                 pass
 
 
-def test_a_cancelled_call_frees_its_place(server):
+def test_cancelled_call_frees_its_permit(server):
     with server.client() as client:
         reader = client.do_get(ticket(client, ENDLESS))
         reader.read_chunk()
@@ -98,7 +98,7 @@ def test_a_cancelled_call_frees_its_place(server):
 
 
 @pytest.mark.parametrize("action", ["CancelFlightInfo", "CancelQuery"])
-def test_an_action_cancels_a_statement(server, action):
+def test_action_cancels_a_statement(server, action):
     with server.client() as client, server.client() as other:
         info = client.get_flight_info(statement(ENDLESS))
         request = message({1: info.serialize()})
@@ -120,7 +120,7 @@ def answer(client: pyarrow.flight.FlightClient, action: str, request: bytes) -> 
     return (fields(body[2][0]) if action == "CancelQuery" else body)[1][0]
 
 
-def test_a_client_that_is_killed_frees_its_place(server):
+def test_killed_client_frees_its_permit(server):
     with server.client() as client:
         sealed = ticket(client, ENDLESS).ticket.hex()
     process = subprocess.Popen(
@@ -133,7 +133,7 @@ def test_a_client_that_is_killed_frees_its_place(server):
     all_ended(server)
 
 
-def test_no_more_statements_run_than_may(isobar_alone):
+def test_concurrent_statements_are_limited(isobar_alone):
     with Server(isobar_alone, ISOBAR__SERVE__QUERIES_MAX="2") as server, server.client() as client:
         readers = [client.do_get(ticket(client, ENDLESS)) for _ in range(2)]
         for reader in readers:
@@ -147,11 +147,11 @@ def test_no_more_statements_run_than_may(isobar_alone):
         readers[1].cancel()
 
 
-# Clients of one process share a connection, unless they are told not to.
+# Clients of one process share a connection by default.
 ALONE = [("grpc.use_local_subchannel_pool", 1)]
 
 
-def test_no_more_connections_are_served_than_may(isobar_alone):
+def test_connections_are_limited(isobar_alone):
     with Server(isobar_alone, ISOBAR__SERVE__CONNECTIONS_MAX="2") as server, contextlib.ExitStack() as exits:
 
         def client() -> pyarrow.flight.FlightClient:
@@ -171,7 +171,7 @@ def test_no_more_connections_are_served_than_may(isobar_alone):
         assert one(third) == 1, "on the same connection"
 
 
-def test_a_flood_of_connections_is_closed_as_it_comes(isobar_alone):
+def test_flood_of_connections_is_closed(isobar_alone):
     with Server(isobar_alone, ISOBAR__SERVE__CONNECTIONS_MAX="1") as server, contextlib.ExitStack() as exits:
         host, port = server.flight.split(":")
         flood = [exits.enter_context(socket.create_connection((host, int(port)))) for _ in range(100)]
@@ -186,8 +186,8 @@ def test_a_flood_of_connections_is_closed_as_it_comes(isobar_alone):
         assert server.rows("SELECT 1 AS a") == [{"a": 1}]
 
 
-def test_statements_that_compute_keep_nobody_else_waiting(isobar_alone):
-    """More of them than there are cores, none of which looks up for a while."""
+def test_computing_statements_do_not_delay_others(isobar_alone):
+    """More statements than cores, none of which yields for a while."""
     with Server(isobar_alone, ISOBAR__SERVE__QUERY_TIMEOUT="5s") as server, server.client() as client:
         tickets = [ticket(client, SILENT) for _ in range(2 * os.cpu_count())]
         with ThreadPoolExecutor(len(tickets)) as threads:
@@ -200,7 +200,7 @@ def test_statements_that_compute_keep_nobody_else_waiting(isobar_alone):
                     end.result()
 
 
-def test_memory_stays_bounded_while_a_client_reads_slowly(server, figures):
+def test_memory_is_bounded_for_a_slow_client(server, figures):
     with server.client() as client:
         client.do_get(ticket(client, "SELECT 1")).read_all()
         before = server.resident_bytes()
@@ -209,7 +209,7 @@ def test_memory_stays_bounded_while_a_client_reads_slowly(server, figures):
         for _ in range(200):
             reader.read_chunk()
             most = max(most, server.resident_bytes())
-        # Now it reads no more, and the server must not go on by itself.
+        # The client stops reading, and the server must not continue.
         sent = [server.metric("isobar_sent_bytes_total")]
         eventually(lambda: unchanged(sent, server.metric("isobar_sent_bytes_total")), "nothing more is sent")
         most = max(most, server.resident_bytes())
@@ -220,7 +220,7 @@ def test_memory_stays_bounded_while_a_client_reads_slowly(server, figures):
 
 
 def unchanged(seen: list[float], now: float) -> bool:
-    """Whether the last thirty looks saw the same."""
+    """Whether the last thirty samples are equal."""
     seen.append(now)
     return len(seen) > 30 and len(set(seen[-30:])) == 1
 
@@ -243,8 +243,8 @@ def test_memory_for_values_and_prepared_statements_is_bounded(isobar_alone):
 
 
 @pytest.mark.parametrize("packing", ["lz4", "zstd"])
-def test_values_that_would_have_to_be_unpacked_are_refused(server, packing):
-    """The reader would take the size of what comes out from the message, however large that says it is."""
+def test_compressed_values_are_refused(server, packing):
+    """A reader would allocate the decompressed size that the message claims."""
     values = pyarrow.table({"1": ["x" * 10_000]})
     with server.client() as client:
         handle = prepare(client, "SELECT length($1) AS n")
@@ -282,15 +282,15 @@ def fetch(client: pyarrow.flight.FlightClient, handle: bytes) -> pyarrow.Table:
     return client.do_get(endpoint.ticket).read_all()
 
 
-def test_a_ticket_outlives_its_server(isobar_alone):
-    """Nothing is remembered between announcement and rows."""
+def test_ticket_is_valid_at_another_server(isobar_alone):
+    """The server keeps no state between schema and rows."""
     with Server(isobar_alone) as first, first.client() as client:
         given = ticket(client, "SELECT 42 AS n")
     with Server(isobar_alone) as second, second.client() as client:
         assert client.do_get(given).read_all().to_pylist() == [{"n": 42}]
 
 
-def test_a_signal_lets_running_statements_end(server):
+def test_signal_lets_running_statements_end(server):
     rows = 3_000_000
     with server.client() as client:
         sql = f"SELECT value, value * 2 AS twice FROM generate_series(1, {rows})"
@@ -308,7 +308,7 @@ def test_a_signal_lets_running_statements_end(server):
 
 
 @pytest.mark.parametrize("sql", [ENDLESS, SILENT], ids=["streaming", "silent"])
-def test_a_statement_that_does_not_end_holds_the_signal_up_no_longer_than_the_deadline(isobar_alone, sql):
+def test_endless_statement_delays_shutdown_until_the_deadline(isobar_alone, sql):
     with Server(isobar_alone, ISOBAR__SERVE__SHUTDOWN_DEADLINE="1s") as server, server.client() as client:
         reader = client.do_get(ticket(client, sql))
         eventually(lambda: server.running() == 1, "it runs")
@@ -320,7 +320,7 @@ def test_a_statement_that_does_not_end_holds_the_signal_up_no_longer_than_the_de
         assert server.ended() == 0
 
 
-def test_an_idle_service_ends_at_the_signal(server):
+def test_idle_service_ends_at_the_signal(server):
     with server.client() as client:
         client.do_get(ticket(client, "SELECT 1")).read_all()
         server.stop()

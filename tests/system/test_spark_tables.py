@@ -1,4 +1,4 @@
-"""Tables of Spark 3.5 with Delta 3.3: their rows are Spark's, or they are refused by name. With the full counts alone."""
+"""Tables of Spark 3.5 with Delta 3.3: they have the rows of Spark, or are refused by name. With the full counts only."""
 
 import os
 import subprocess
@@ -63,7 +63,7 @@ def output(*command) -> str:
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_rows_are_those_of_spark(spark, name):
+def test_rows_match_those_of_spark(spark, name):
     right = spark.rows(name)
     found = spark.ask(f"SELECT {', '.join(right.column_names)} FROM {name}")
     wrong = answers.difference(comparable(found), comparable(right))
@@ -71,12 +71,12 @@ def test_rows_are_those_of_spark(spark, name):
 
 
 def comparable(table: pa.Table) -> list[answers.Row]:
-    """Structs as texts: they are dictionaries, which cannot be counted."""
+    """Rows with structs as texts, since dictionaries have no hash."""
     return [tuple(str(value) if isinstance(value, dict) else value for value in row) for row in answers.rows(table)]
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_ends_and_counts_are_those_of_the_rows(spark, name):
+def test_statistics_match_the_rows(spark, name):
     right = spark.rows(name)
     columns = [f'"{column}"' for column in right.column_names if column not in ("place", "flag")]
     ends = ", ".join(f"min({column}), max({column}), count({column})" for column in columns)
@@ -96,7 +96,7 @@ def test_ends_and_counts_are_those_of_the_rows(spark, name):
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_read_is_refused_by_name(spark, name):
+def test_unreadable_table_is_refused_by_name(spark, name):
     with pytest.raises(Exception, match=REFUSED[name].replace(" ", ".?")):
         spark.ask(f"SELECT count(*) FROM {name}")
     assert "many_files" in str(spark.ask("SHOW TABLES").to_pylist())

@@ -1,4 +1,4 @@
-"""`isobar sql`: formats, where errors are, that it only ever reads, and that a commit is visible at once."""
+"""`isobar sql`: formats, positions of errors, refused writes, and visibility of commits."""
 
 import json
 import time
@@ -21,17 +21,17 @@ def expected_small() -> list[tuple[int, float]]:
     return sorted(hottest.items())
 
 
-@pytest.mark.parametrize("road", ["-c", "-f", "stdin"])
-def test_a_statement_comes_by_three_roads(lakes, kind, road, tmp_path):
+@pytest.mark.parametrize("origin", ["-c", "-f", "stdin"])
+def test_statement_comes_from_argument_file_or_stdin(lakes, kind, origin, tmp_path):
     isobar = lakes.landed(kind).isobar
     file = tmp_path / "count.sql"
     file.write_text(f"-- how many\n{COUNT};\n")
-    arguments = {"-c": ["-c", COUNT], "-f": ["-f", str(file)], "stdin": []}[road]
-    outcome = isobar.ok("sql", "--format", "csv", *arguments, stdin=file.read_text() if road == "stdin" else "")
+    arguments = {"-c": ["-c", COUNT], "-f": ["-f", str(file)], "stdin": []}[origin]
+    outcome = isobar.ok("sql", "--format", "csv", *arguments, stdin=file.read_text() if origin == "stdin" else "")
     assert outcome.stdout.split() == ["n", str(len(everything().records))]
 
 
-def test_formats(lakes):
+def test_rows_are_printed_in_each_format(lakes):
     isobar = lakes.landed("local").isobar
     csv = parse_csv(isobar.ok("sql", "--format", "csv", "-c", SMALL).stdout)
     assert [(int(row["city_id"]), float(row["hottest"])) for row in csv] == expected_small()
@@ -42,14 +42,14 @@ def test_formats(lakes):
         assert any(str(city_id) in line and f"{hottest:g}" in line for line in table.splitlines()), table
 
 
-def test_an_empty_result_is_no_error(lakes):
+def test_empty_result_is_not_an_error(lakes):
     isobar = lakes.landed("local").isobar
     none = "SELECT city FROM weather WHERE temp > 1000"
     assert parse_json(isobar.ok("sql", "--format", "json", "-c", none).stdout) == []
     assert isobar.ok("sql", "--format", "csv", "-c", none).stdout.split() in (["city"], [])
 
 
-def test_several_statements_in_a_file_answer_in_their_order(lakes, tmp_path):
+def test_results_of_a_file_keep_the_order_of_its_statements(lakes, tmp_path):
     file = tmp_path / "two.sql"
     file.write_text("SELECT 1 AS a; -- ; not an end\nSELECT 'x;y' AS b;\n")
     outcome = lakes.landed("local").isobar.ok("sql", "--format", "csv", "-f", str(file))
@@ -109,7 +109,7 @@ def test_only_reads_on_hdfs(lakes):
     ],
     ids=["syntax", "column", "table", "function"],
 )
-def test_an_error_says_where_it_is(lakes, tmp_path, text, says):
+def test_error_has_line_and_column(lakes, tmp_path, text, says):
     file = tmp_path / "broken.sql"
     file.write_text(text)
     lakes.landed("local").isobar.refused("sql", "-f", str(file), code=1, says=["broken.sql", *says])
@@ -119,17 +119,17 @@ def test_an_error_says_where_it_is(lakes, tmp_path, text, says):
     "statement",
     ["SELECT count(*) FROM weather VERSION AS OF 0", "SELECT count(*) FROM weather FOR SYSTEM_TIME AS OF '2026-01-01'"],
 )
-def test_a_version_clause_is_refused_not_dropped(lakes, statement):
+def test_version_clause_is_refused(lakes, statement):
     lakes.landed("local").isobar.refused("sql", "-c", statement, code=1, says=[r"\w"])
 
 
 def alone(number: int) -> str:
-    """A number that is no part of another one."""
+    """A pattern for the number, not as a part of another one."""
     return rf"(?<![\d.]){number}(?![\d.])"
 
 
-def test_a_commit_is_visible_to_an_open_session_at_once(lakes, kind, figures):
-    """The very first query after a commit sees it, in a session that has queried before."""
+def test_commit_is_visible_to_an_open_session(lakes, kind, figures):
+    """The first query after a commit sees it, in a session with earlier queries."""
     lake = lakes.new(kind)
     first, second = (build([date(2026, 1, n)], CITIES[:1], first_offset=n * 1000) for n in (15, 16))
     lake.put(first.files)

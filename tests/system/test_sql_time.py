@@ -18,7 +18,7 @@ NOW = datetime(2026, 1, 15, 10, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def validity(lakes):
-    """A table of deltalake whose rows are valid from the first to the last instant that people write."""
+    """A table of deltalake with rows that are valid from the first to the last usual instant."""
     lake = lakes.new("local")
     rows = pyarrow.table(
         {
@@ -51,16 +51,16 @@ def validity(lakes):
         ("day + INTERVAL '12 hours' < since + INTERVAL '13 hours'", [1, 2]),
     ],
 )
-def test_the_ends_of_the_calendar_are_found_by_every_form(validity, condition, expected):
+def test_ends_of_the_calendar_are_found_by_every_condition(validity, condition, expected):
     assert [row["n"] for row in validity.query(f"SELECT n FROM validity WHERE {condition} ORDER BY n")] == expected
 
 
-def test_a_filter_by_a_literal_casts_no_column(validity):
+def test_filter_by_a_literal_casts_no_column(validity):
     plan = validity.ok("sql", "-c", "EXPLAIN SELECT n FROM validity WHERE until < '9999-12-31'").stdout
     assert "CAST" not in plan.upper().replace("LIMIT", "")
 
 
-def test_local_clocks_are_those_of_zoneinfo(validity):
+def test_local_times_match_zoneinfo(validity):
     """Around both changes of 2026, and at random; both ways."""
     rng = random.Random(7)
     seconds = [int(datetime(2026, month, day, hour, 30, tzinfo=UTC).timestamp()) for month, day in [(3, 29), (10, 25)] for hour in range(4)]
@@ -75,7 +75,7 @@ def test_local_clocks_are_those_of_zoneinfo(validity):
     clocks = sorted({row["local"] for row in rows})
     values = ", ".join(f"(TIMESTAMP '{clock}', '{clock}')" for clock in clocks)
     back = validity.query(f"SELECT c, to_unixtime(t AT TIME ZONE 'Europe/Paris') AS s FROM (VALUES {values}) AS v(t, c)")
-    # Of a time that was shown twice the second is meant: Python's fold of 1.
+    # A repeated local time means the second instant: fold=1 in Python.
     for row in back:
         local = datetime.fromisoformat(row["c"]).replace(tzinfo=PARIS, fold=1)
         assert row["s"] == local.timestamp(), row
@@ -112,7 +112,7 @@ def test_current_date_is_warned_about_where_days_differ(validity, tmp_path, lake
         ('cron = "*/10 * * * *", zone = "Mars/Phobos"', "Mars/Phobos"),
     ],
 )
-def test_a_schedule_that_is_none_is_refused_by_the_check(lakes, tmp_path, schedule, says):
+def test_invalid_schedule_is_refused_by_the_check(lakes, tmp_path, schedule, says):
     query = QUERY.replace('--! partition', f"--! schedule = {{ {schedule} }}\n--! partition", 1)
     isobar = with_query(lakes.new("local"), tmp_path, query)
     isobar.refused("query", "check", code=1, says=["counted", says])

@@ -1,4 +1,4 @@
-"""The servers themselves: what the other tests take for granted of them."""
+"""The servers: properties on which the other tests rely."""
 
 import contextlib
 import json
@@ -22,7 +22,7 @@ from stack import sweep
 
 
 def webhdfs(stack, method, path, operation, timeout_s=10, user="hdfs"):
-    """One WebHDFS call without a body; its JSON, or the name of the exception that HDFS answers with."""
+    """One WebHDFS call without a body. Returns the JSON, or the name of the exception of HDFS."""
     url = f"{stack.http_url}/webhdfs/v1{path}?user.name={user}&op={operation}"
     try:
         with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=timeout_s) as answer:
@@ -32,7 +32,7 @@ def webhdfs(stack, method, path, operation, timeout_s=10, user="hdfs"):
 
 
 def create(stack, path, text, user="hdfs"):
-    """Writes a small file: the NameNode redirects to a DataNode, which takes the body."""
+    """Writes a small file: the NameNode redirects to a DataNode, which stores the body."""
     url = f"{stack.http_url}/webhdfs/v1{path}?user.name={user}&op=CREATE&noredirect=true"
     with urllib.request.urlopen(urllib.request.Request(url, method="PUT"), timeout=10) as answer:
         place = json.load(answer)["Location"]
@@ -98,7 +98,7 @@ def test_user_hdfs_owns_its_home_and_nothing_else(stack):
 
 
 @pytest.mark.parametrize("names", [["namenode"], ["datanode"], ["namenode", "datanode"]], ids="+".join)
-def test_data_survive_a_kill(stack, names):
+def test_files_on_hdfs_survive_a_kill(stack, names):
     path = f"/user/hdfs/survives-{'-'.join(names)}"
     create(stack, path, "still here")
     stack.kill(*names)
@@ -114,7 +114,7 @@ def test_messages_survive_a_kill(stack, kafka):
     assert consume(kafka, "survives", 4) == ["still", "here", "and", "taken"]
 
 
-def test_a_stopped_kafka_is_silent_until_continued(stack, kafka):
+def test_stopped_kafka_is_silent_until_continued(stack, kafka):
     produce(kafka, "stopped", ["before"])
     stack.stop("kafka")
     with pytest.raises(KafkaException):
@@ -124,7 +124,7 @@ def test_a_stopped_kafka_is_silent_until_continued(stack, kafka):
     assert consume(kafka, "stopped", 2) == ["before", "after"]
 
 
-def test_a_topic_is_there_only_once_created(kafka):
+def test_topics_are_not_created_automatically(kafka):
     missing = AdminClient(client(kafka)).list_topics("never-created", timeout=10).topics["never-created"]
     assert missing.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART
 
@@ -143,7 +143,7 @@ def test_rows_survive_a_kill(stack, hbase, names):
 
 
 @pytest.mark.parametrize("name", ["hbase", "thrift"])
-def test_a_stopped_hbase_is_silent_until_continued(stack, hbase, name):
+def test_stopped_hbase_is_silent_until_continued(stack, hbase, name):
     stack.stop(name)
     with pytest.raises(TimeoutError), thrift(hbase, timeout_s=2) as connection:
         connection.tables()
@@ -170,7 +170,7 @@ def test_records_survive_a_kill(stack, postgres):
         assert connection.execute("SELECT city FROM survives ORDER BY city").fetchall() == [("Lyon",), ("Paris",)]
 
 
-def test_a_stopped_postgres_is_silent_until_continued(stack, postgres):
+def test_stopped_postgres_is_silent_until_continued(stack, postgres):
     with contextlib.closing(database(postgres)) as connection:
         stack.stop("postgres")
         with pytest.raises(psycopg.errors.ConnectionTimeout):
@@ -182,11 +182,11 @@ def test_a_stopped_postgres_is_silent_until_continued(stack, postgres):
 
 
 def answers(connection, within_s):
-    """Whether an open connection has something to read in that time."""
+    """Whether the connection becomes readable in that time."""
     return bool(select.select([connection.fileno()], [], [], within_s)[0])
 
 
-def test_a_stopped_namenode_is_silent_until_continued(stack):
+def test_stopped_namenode_is_silent_until_continued(stack):
     stack.stop("namenode")
     with pytest.raises(TimeoutError):
         webhdfs(stack, "GET", "/", "GETFILESTATUS", timeout_s=2)
@@ -201,7 +201,7 @@ def test_safe_mode_refuses_writes(stack):
     assert webhdfs(stack, "PUT", "/user/hdfs/accepted", "MKDIRS") == {"boolean": True}
 
 
-def test_restore_mends_everything_at_once(stack):
+def test_restore_continues_all_servers(stack):
     stack.safemode(True)
     stack.stop("datanode")
     stack.kill("namenode")
@@ -210,7 +210,7 @@ def test_restore_mends_everything_at_once(stack):
     assert read(stack, "/user/hdfs/after-restore") == "whole again"
 
 
-def test_sessions_do_not_meet_and_a_killed_one_is_swept_up(stack):
+def test_sessions_are_isolated_and_a_killed_one_is_cleaned_up(stack):
     script = textwrap.dedent("""
         import stack, sys
         with stack.session() as running:
@@ -233,7 +233,7 @@ def test_sessions_do_not_meet_and_a_killed_one_is_swept_up(stack):
 
 
 def runs(pid):
-    """Whether the process is there: one whose first thread is a zombie still is while it has others."""
+    """Whether the process runs: it may have threads although its first one is a zombie."""
     try:
         with open(f"/proc/{pid}/stat") as file:
             fields = file.read().rpartition(")")[2].split()

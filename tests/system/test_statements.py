@@ -1,6 +1,6 @@
-"""What statements of PostgreSQL, DuckDB and Spark mean: each has the rows that stand beside it, however it is wrapped.
+"""Statements of PostgreSQL, DuckDB and Spark: each has its expected rows, alone and wrapped.
 
-The rows were worked out by hand; DuckDB is asked as well, wherever it knows the statement.
+The expected rows are by hand, and also compared with DuckDB if it supports the statement.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ R = "(VALUES (2, 'b2'), (3, 'b3')) AS r(k, b)"
 L2, R2 = L.replace(" AS l", " AS l2"), R.replace(" AS r", " AS r2")
 G = "(VALUES ('a', 1), ('a', 2), ('b', 3), ('b', NULL)) AS g(c, v)"
 
-# Statement, rows in order. The columns of each have names of their own, so that it can be wrapped.
+# Statement, and rows in order. All columns are named, so that the statement can be wrapped.
 RIGHT = {
     "FULL JOIN USING": (f"SELECT k, a, b FROM {L} FULL JOIN {R} USING (k) ORDER BY k", [(1, "a1", None), (2, "a2", "b2"), (3, None, "b3")]),
     "RIGHT JOIN USING": (f"SELECT k, a, b FROM {L} RIGHT JOIN {R} USING (k) ORDER BY k", [(2, "a2", "b2"), (3, None, "b3")]),
@@ -117,7 +117,7 @@ RIGHT = {
     "-> and ->>": ("""SELECT j->>'a' AS t, j->'b'->>'c' AS c FROM (SELECT '{"a": "x", "b": {"c": 1.5}}' AS j) AS q""", [("x", "1.5")]),
 }
 
-# What only Isobar is asked: the statement, and its rows by the documents of the engine it is of.
+# Statements for Isobar only, and their rows by the documentation of their engine.
 OURS = {
     "lead IGNORE NULLS": (
         "SELECT n, lead(v, 2, -1) IGNORE NULLS OVER (ORDER BY n) AS r FROM (VALUES (1, 10), (2, NULL), (3, 30), (4, NULL), (5, 50)) AS t(n, v) ORDER BY n",
@@ -148,7 +148,7 @@ OURS = {
     "localtimestamp": ("SELECT localtimestamp > TIMESTAMP '2020-01-01 00:00:00' AS f", [(True,)]),
 }
 
-# Equal names: the names and the rows of the result.
+# Statements with equal column names: names and rows of the result.
 EQUAL = {
     "SELECT count(*), count(*) FROM (VALUES (1), (2)) AS t(a)": (["count(*)", "count(*)"], [(2, 2)]),
     "SELECT a, a FROM (VALUES (1), (2)) AS t(a) ORDER BY a": (["a", "a"], [(1, 1), (2, 2)]),
@@ -170,7 +170,7 @@ EQUAL = {
     "SELECT a AS n FROM (VALUES (1, 1)) AS t(a, b) WHERE (a, b) IN (SELECT k, k FROM (VALUES (1)) AS i(k))": (["n"], [(1,)]),
 }
 
-# What is refused: the statement, and what is said.
+# Refused statements, and the expected texts.
 REFUSED = {
     "VALUES (1) INTERSECT ALL VALUES (1)": "INTERSECT ALL is not there",
     "SELECT * FROM (VALUES (1) EXCEPT ALL VALUES (1)) AS q": "EXCEPT ALL is not there",
@@ -208,7 +208,7 @@ def ask(lakes) -> Iterator:
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_a_statement_has_the_rows_that_duckdb_has(ask, name):
+def test_statement_has_the_rows_of_duckdb(ask, name):
     sql, rows = RIGHT[name]
     right = duckdb.sql(sql).fetchall()
     assert rows is None or right == rows
@@ -216,7 +216,7 @@ def test_a_statement_has_the_rows_that_duckdb_has(ask, name):
 
 
 @pytest.mark.parametrize("name", RIGHT)
-def test_a_statement_means_the_same_in_a_subquery_and_a_cte(ask, name):
+def test_statement_has_the_same_rows_in_subquery_and_cte(ask, name):
     sql, _ = RIGHT[name]
     right = ask(sql)
     for wrapped in (f"SELECT * FROM ({sql}) AS q", f"WITH q AS ({sql}) SELECT * FROM q", f"SELECT q.* FROM ({sql}) AS q LEFT JOIN (VALUES (-1)) AS z(z) ON z.z = 0"):
@@ -226,7 +226,7 @@ def test_a_statement_means_the_same_in_a_subquery_and_a_cte(ask, name):
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_a_statement_of_another_engine_has_its_rows(ask, name):
+def test_statement_of_another_engine_has_its_rows(ask, name):
     sql, rows = OURS[name]
     found = ask(sql)[1]
     assert rows is None or found == rows
@@ -242,20 +242,20 @@ def test_equal_names_of_a_result_are_kept(ask, sql):
 
 
 @pytest.mark.parametrize("sql", REFUSED)
-def test_what_is_not_there_is_refused_by_name_with_the_way_out(ask, sql):
+def test_unsupported_statement_is_refused_with_the_alternative(ask, sql):
     with pytest.raises(Exception) as refusal:
         ask(sql)
     assert REFUSED[sql] in str(refusal.value)
 
 
-def test_a_byte_order_mark_before_a_text_is_skipped(lakes, tmp_path):
+def test_byte_order_mark_is_skipped(lakes, tmp_path):
     file = tmp_path / "windows.sql"
     file.write_bytes(b"\xef\xbb\xbfSELECT 1 AS a;\n")
     outcome = lakes.new("local").isobar.ok("sql", "--format", "csv", "-f", str(file))
     assert outcome.stdout.split() == ["a", "1"]
 
 
-def test_a_statement_is_planned_and_published_from_a_query_file(lakes, tmp_path):
+def test_statement_is_published_from_a_query_file(lakes, tmp_path):
     lake = lakes.new("local")
     described = '--! description = "A row."\n'
     for number, (sql, _) in enumerate(RIGHT.values()):

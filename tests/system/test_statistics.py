@@ -1,4 +1,4 @@
-"""Statistics answer what they prove and no more: each table is asked beside a twin whose log says nothing of its files.
+"""Statistics answer what they prove and no more: each table is compared with a twin without statistics in its log.
 
 The oracle is plain Python over the rows; NaN is larger than every number, as in PostgreSQL and DuckDB.
 """
@@ -34,7 +34,7 @@ def ask(lake, statement: str) -> list[list]:
 
 
 def must_agree(lake, name: str, files: list[File], statements: dict[str, list[list]], **more) -> None:
-    """The table, its twin without statistics and the given rows are one."""
+    """Asserts that the table and its twin without statistics have the expected rows."""
     handmade.write(lake.place, name, files, **more)
     handmade.write(lake.place, f"{name}_twin", [dataclasses.replace(file, statistics=None) for file in files], **more)
     for statement, expected in statements.items():
@@ -75,8 +75,8 @@ def test_zeros_of_either_sign_are_found(lakes):
     )
 
 
-def test_shortened_texts_are_no_answers_and_prune_rightly(lakes):
-    """Writers shorten by characters or bytes, at 8, 31, 32, 64; what they append is no text of any row."""
+def test_truncated_bounds_prune_but_do_not_answer(lakes):
+    """Writers truncate by characters or bytes, at 8, 31, 32 or 64, and append a character that no row has."""
     long, emoji = "漢" * 25, "abcdefgh\U0001f600"
     files = [
         File(texts(long + "甲", long + "乙"), said(2, {"s": "漢" * 21}, {"s": "漢" * 20 + "漣"}, {"s": 0})),
@@ -100,7 +100,7 @@ def test_shortened_texts_are_no_answers_and_prune_rightly(lakes):
     )
 
 
-def test_bounds_that_are_not_tight_are_no_answers(lakes):
+def test_bounds_that_are_not_tight_do_not_answer(lakes):
     rows = pyarrow.table({"id": pyarrow.array([1, 2, None], pyarrow.int64())})
     files = [File(rows, said(3, {"id": 0}, {"id": 9}, {"id": 2}, tightBounds=False))]
     must_agree(
@@ -115,7 +115,7 @@ def test_bounds_that_are_not_tight_are_no_answers(lakes):
     )
 
 
-def test_a_widened_type_and_struct_columns_are_read(lakes):
+def test_widened_type_and_struct_columns_are_read(lakes):
     inner = pyarrow.struct([("a", pyarrow.int64()), ("b", pyarrow.string())])
     rows = pyarrow.table(
         {
@@ -144,7 +144,7 @@ def test_a_widened_type_and_struct_columns_are_read(lakes):
     )
 
 
-def test_instants_that_were_cut_keep_their_last_rows(lakes):
+def test_truncated_instants_keep_their_last_rows(lakes):
     at = [datetime(2026, 1, 15, 10, 0, 0, 123_456, UTC), datetime(2026, 1, 15, 10, 0, 0, 123_999, UTC)]
     rows = pyarrow.table({"at": pyarrow.array(at, pyarrow.timestamp("us", "UTC"))})
     cut, seconds = "2026-01-15T10:00:00.123Z", "2026-01-15T10:00:00Z"
@@ -161,7 +161,7 @@ def test_instants_that_were_cut_keep_their_last_rows(lakes):
     )
 
 
-def test_characters_written_as_two_escapes_are_what_they_stand_for(lakes):
+def test_surrogate_escapes_are_decoded(lakes):
     """json.dumps writes U+20BB7 as \\ud842\\udfb7: once in the log's line, twice inside the statistics."""
     lake = lakes.new("local")
     houses = [File(texts(value), said(1, {"s": value}, {"s": value}, {"s": 0}), {"p": value}) for value in ("𠮷", "😀")]
@@ -202,8 +202,8 @@ def test_empty_partition_values_are_null(lakes):
     )
 
 
-def test_what_the_log_proves_needs_no_data_file(lakes):
-    """Exact where it may be: the data files are taken away, and the answers stay."""
+def test_statement_proved_by_the_log_reads_no_data_file(lakes):
+    """Exact statistics answer without the data files, which are deleted here."""
     lake = lakes.new("local")
     at = datetime(2026, 1, 15, 10, 0, 0, 123_456, UTC)
     rows = pyarrow.table(
@@ -224,7 +224,7 @@ def test_what_the_log_proves_needs_no_data_file(lakes):
 
 
 def test_floats_of_own_files_still_prune(lakes):
-    """Our writer looks for NaN and says so; what others write is read."""
+    """Our writer checks for NaN and records that; files of other writers are read."""
     lake = lakes.landed("local")
     plan = lake.isobar.ok("sql", "-c", "EXPLAIN SELECT count(*) FROM weather WHERE temp > 20.5").stdout
     assert "pruning_predicate=temp" in plan, plan

@@ -1,4 +1,4 @@
-"""The generator and the oracle themselves: what they claim is checked by a third opinion, DuckDB and Python's json."""
+"""Tests of the generator and the oracle, against DuckDB and Python's json."""
 
 import json
 from collections import Counter
@@ -17,12 +17,12 @@ from support.weather_data import AUTUMN, CITIES, SPRING, City, build, date, expo
 
 
 @pytest.mark.parametrize(("day", "lines"), [(date(2026, 1, 15), 144), (SPRING, 138), (AUTUMN, 150)])
-def test_a_day_has_the_lines_of_its_hours(day, lines):
+def test_day_has_the_lines_of_its_hours(day, lines):
     assert len(list(polls(CITIES[0], [day]))) == lines
     assert len(build([day], CITIES[:1]).records) == lines
 
 
-def test_the_same_call_gives_the_same_bytes():
+def test_same_call_returns_the_same_bytes():
     days = [date(2026, 1, 15)]
     again = [build(days, CITIES[:2], late=3, redelivered=3, resent=3, malformed=list(KINDS), odd=True) for _ in "ab"]
     assert again[0].files == again[1].files
@@ -33,15 +33,15 @@ def test_messages_are_at_most_twelve_minutes_old():
         assert 0 <= at - message(CITIES[0], at)["weather"]["dt"] < 720
 
 
-def test_every_kind_and_oddity_is_there():
+def test_export_has_every_kind_and_oddity():
     export = everything()
     assert {bad.kind for bad in export.bad} == set(KINDS)
     notes = [record.value["weather"].get("note", "") for record in export.records]
     assert len(ODDITIES) > 20 and any("\U0001f327" in note for note in notes)
 
 
-def test_files_hold_the_truth_and_nothing_else():
-    """Lines that are not listed as bad are the records, once each but for those redelivered."""
+def test_files_have_the_listed_records_only():
+    """Lines that are not listed as malformed are the records, once each except for redelivered ones."""
     export = everything()
     bad = {(line.path, line.line): line.raw for line in export.bad}
     seen = Counter()
@@ -57,13 +57,13 @@ def test_files_hold_the_truth_and_nothing_else():
     assert max(seen.values()) == 2
 
 
-def test_late_lines_stand_in_a_later_folder():
+def test_late_lines_are_in_a_later_directory():
     export = build([date(2026, 1, 15)], CITIES[:1], late=40)
     assert any(f"dt={date(2026, 1, 15) + timedelta(days=1)}" in path for path in export.files)
     assert export.days == [date(2026, 1, 15)]
 
 
-# Points of the API without an id, of which two lie in one place to four decimals.
+# Points of the API without an id, two of which are equal to four decimals.
 AT_SEA = [
     City(0, "Atlantic", "XX", 10.5, -30.25, "Etc/GMT+2", 20.0),
     City(0, "Atlantic", "XX", 10.50002, -30.25, "Etc/GMT+2", 20.0),
@@ -71,7 +71,7 @@ AT_SEA = [
 ]
 
 
-def test_the_oracle_agrees_with_duckdb(tmp_path):
+def test_oracle_agrees_with_duckdb(tmp_path):
     export = build([date(2026, 1, 15), SPRING], [*CITIES[:4], *AT_SEA])
     lines = tmp_path / "lines.json"
     lines.write_bytes(b"\n".join(export_line(record) for record in export.records))
@@ -104,7 +104,7 @@ def test_figures_replace_their_own_section_only(tmp_path):
     assert text.index("<!-- one begin -->") < text.index("| c |") < text.index("<!-- one end -->") < text.index("| b |")
 
 
-def test_a_broker_that_does_not_know_yet_that_it_leads_a_new_topic_is_asked_again():
+def test_broker_that_does_not_lead_a_new_topic_yet_is_asked_again():
     answers = [KafkaError.NOT_LEADER_FOR_PARTITION, (3, 7), KafkaError.TOPIC_AUTHORIZATION_FAILED]
 
     class Broker:

@@ -1,6 +1,6 @@
-"""Words of our own that the field has a better one for: `tests/terms.tsv` has how often each still stands in the Rust sources.
+"""Private words that have a standard term: `tests/terms.tsv` has the number of each in the Rust sources.
 
-The number of a word only falls. Who removes some lowers it; at 0 the word stays in the list, so that it does not come back.
+The number of a word only falls. A change that removes some lowers it. At 0 the word stays in the list, so that it does not return.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""A year as Paris has it, with a day of 23 hours and one of 25: nothing is lost, whatever time zone the machine is in."""
+"""A year in Paris, with a day of 23 hours and one of 25: no message is lost, in any time zone of the machine."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -9,13 +9,13 @@ from support import oracle
 from support.database import Database
 from support.fixtures import LONG
 from support.lake import DAILY_TABLE
-from support.roads import lake_of
+from support.sources import lake_of
 from support.topic import Topic
 from support.weather_data import AUTUMN, CITIES, SPRING, Export, Record, build, day_range, export_line, message, polls
 from test_export import must_hold as must_be_exported
 
 ZONES = ["UTC", "America/New_York", "Asia/Kolkata"]
-# The clocks of New York change on other days than those of Paris.
+# Clocks in New York change on other days than in Paris.
 NEW_YORK = [date(2026, 3, 8), date(2026, 11, 1)]
 AROUND = [day + timedelta(days=n) for day in [SPRING, AUTUMN] for n in [-1, 0, 1]]
 # A message from days ahead would be refused, so the year is over.
@@ -26,7 +26,7 @@ MINUTES = {SPRING: 1380, AUTUMN: 1500}
 
 
 def observations(rows: Iterable[dict]) -> dict[date, int]:
-    """How many the daily aggregation counts, by day."""
+    """The counts of the daily aggregation, by day."""
     counts = Counter()
     for row in rows:
         counts[date.fromisoformat(str(row["dt"]))] += row["observations"]
@@ -48,14 +48,14 @@ def in_files(records: Iterable[Record]) -> Export:
     return export
 
 
-def test_a_year_at_ten_minute_steps_loses_nothing_in_any_time_zone(lakes, figures):
-    """The short form has its changes of the clocks and the days around them."""
+def test_year_lands_completely_in_any_time_zone(lakes, figures):
+    """The short test has the clock changes and the days around them."""
     export = build(YEAR, CITIES[:1])
     rows = must_be_the_same_everywhere(lakes, export, {day: LENGTHS.get(day, ORDINARY) for day in YEAR})
     figures.record(f"{len(YEAR)} days at ten-minute steps, TZ={', '.join(ZONES)}", f"{rows} rows each: 0 lost, 0 double")
 
 
-def test_every_minute_of_the_days_of_change_lands_once_in_any_time_zone(lakes, figures):
+def test_minute_of_a_clock_change_lands_once_in_any_time_zone(lakes, figures):
     export = in_files(every_minute(MINUTES))
     rows = must_be_the_same_everywhere(lakes, export, MINUTES)
     figures.record(f"every minute of the days of change, TZ={', '.join(ZONES)}", f"{rows} rows each: 0 lost, 0 double")
@@ -80,7 +80,7 @@ def must_be_the_same_everywhere(lakes, export: Export, lengths: dict[date, int])
     return len(first)
 
 
-def test_every_minute_comes_through_kafka_postgresql_and_files_in_any_time_zone(lakes, postgres, topic: Topic):
+def test_minute_of_a_clock_change_passes_every_source_in_any_time_zone(lakes, postgres, topic: Topic):
     topic.produce(every_minute(MINUTES))
     for zone in ZONES if LONG else ZONES[1:2]:
         lake = lake_of(lakes, "local", topic, Database(postgres), TZ=zone)

@@ -1,4 +1,4 @@
-"""Several topics and tables at once: each lands for itself, and `system.completeness` says how far."""
+"""Several topics and tables at once: each lands independently, and `system.completeness` has its position."""
 
 import json
 import random
@@ -16,11 +16,11 @@ import pytest
 from confluent_kafka import Producer
 
 from support import delta, sensors
-from support.binary import PATIENCE_S, REPOSITORY, Process
+from support.binary import TIMEOUT_S, REPOSITORY, Process
 from support.fixtures import LONG
 from support.flight import Server
 from support.lake import Lake
-from support.roads import Road, lake_of
+from support.sources import Source, lake_of
 from support.sensors import Sensors
 from support.topic import Topic, compare_dead_letters, weather
 from support.weather_data import CITIES
@@ -46,7 +46,7 @@ def readings(kafka):
 
 @pytest.fixture
 def lake_with(lakes, tmp_path):
-    """A lake whose queries have more table files than those of the weather."""
+    """A lake with further table files."""
 
     def make(kind: str, topic: Topic, *tables: tuple[str, str], **variables: str) -> Lake:
         queries = sensors.queries_with(tmp_path, *tables)
@@ -60,15 +60,15 @@ def land_once(lake: Lake, *arguments: str) -> str:
     return lake.isobar.ok("land", "--from", "kafka", "--once", *arguments).stdout
 
 
-def letters(lake: Lake, topic: Topic) -> list[dict]:
+def dead_letters(lake: Lake, topic: Topic) -> list[dict]:
     return [row for row in lake.rows("dead_letters") if row["kafka_topic"] == topic.name]
 
 
 def must_hold(lake: Lake, topic: Topic, readings: Sensors) -> None:
     assert lake.identities() == sorted(record.identity for record in topic.records)
-    compare_dead_letters(letters(lake, topic), topic.bad, topic.name)
+    compare_dead_letters(dead_letters(lake, topic), topic.bad, topic.name)
     sensors.compare_readings(lake.rows(sensors.TABLE), readings)
-    found = letters(lake, readings)
+    found = dead_letters(lake, readings)
     compare_dead_letters(found, readings.bad, readings.name)
     assert {row["reason"] for row in found} <= {sensors.TOO_HOT}
 
@@ -80,18 +80,18 @@ def completeness(rows: list[dict]) -> dict[tuple[str, str, int], dict]:
 
 
 def newest_of(topic: Topic) -> dict[int, int]:
-    """The newest event time of each topic partition, of the messages that are understood."""
+    """The newest event time of the well-formed messages, by topic partition."""
     if isinstance(topic, Sensors):
         return topic.newest
-    # A malformed message has the time of a good one before it.
+    # A malformed message has the time of the well-formed one before it.
     return dict(sorted((record.partition, record.event_at) for record in topic.records))
 
 
 def must_be_complete(rows: list[dict], lake: Lake, topic: Topic, tables: list[str], source: str = "kafka") -> None:
-    """Each of the tables has all that the broker holds, up to the newest event time that was produced, by that road."""
+    """Asserts that each table is complete for this source, up to the newest produced event time."""
     found = completeness([row for row in rows if row["source"] == source])
     assert sorted(key[1:] for key in found if key[0] == topic.name) == sorted(
-        # One in which nothing was produced has no position yet.
+        # An empty topic partition has no position yet.
         (table, number)
         for table in tables
         for number in newest_of(topic)
@@ -108,7 +108,7 @@ def must_be_complete(rows: list[dict], lake: Lake, topic: Topic, tables: list[st
             assert row["table_version"] == delta.version(lake.place, table)
             assert row["table_rows"] == delta.count(lake.place, table)
             age = datetime.now(UTC) - instant(row["last_commit"])
-            assert -5 < age.total_seconds() < PATIENCE_S
+            assert -5 < age.total_seconds() < TIMEOUT_S
 
 
 def instant(value) -> datetime:
@@ -120,7 +120,7 @@ def asked(lake: Lake) -> list[dict]:
     return lake.isobar.query("SELECT * FROM system.completeness")
 
 
-def test_a_topic_is_added_by_a_table_file_and_lands_beside_the_weather_under_kill_nine(
+def test_topic_added_by_a_table_file_lands_beside_weather_under_kills(
     lake_with, kind, topic, readings, figures
 ):
     lake = lake_with(kind, topic, (sensors.TABLE, readings.name))
@@ -150,7 +150,7 @@ def test_a_topic_is_added_by_a_table_file_and_lands_beside_the_weather_under_kil
 
 
 def kill_after_commits(lake: Lake, chance: random.Random, produced: Future) -> None:
-    """Kill a landing some random time after it has committed to a table of either topic."""
+    """Kills a landing a random time after a commit to a table of either topic."""
     with lake.isobar.start("land", "--from", "kafka") as process:
         for table in ("weather", sensors.TABLE):
             before = delta.versions_seen(lake.place, table)
@@ -161,7 +161,7 @@ def kill_after_commits(lake: Lake, chance: random.Random, produced: Future) -> N
                 return delta.versions_seen(lake.place, table) > before
 
             try:
-                eventually(committed, f"a commit to {table}", PATIENCE_S)
+                eventually(committed, f"a commit to {table}", TIMEOUT_S)
             except AssertionError as error:
                 raise AssertionError(process.said()) from error
         time.sleep(chance.random() * 0.3)
@@ -170,7 +170,7 @@ def kill_after_commits(lake: Lake, chance: random.Random, produced: Future) -> N
 
 
 def produce_both(topic: Topic, readings: Sensors, days: list, done: threading.Event) -> None:
-    """A bit of each at a time, until enough is done."""
+    """Produces some messages of each by turns, until `done` is set."""
     for n in count():
         start = n * 9 % (len(days) - 9)
         topic.produce(days[start : start + 9], kinds=["cut short"], seed=n)
@@ -179,14 +179,14 @@ def produce_both(topic: Topic, readings: Sensors, days: list, done: threading.Ev
             return
 
 
-def test_completeness_says_how_far_each_table_is_and_every_client_finds_it(lakes, topic):
+def test_completeness_has_the_position_of_each_table(lakes, topic):
     lake = lakes.new("local", BOOTSTRAP_SERVERS=topic.servers, TOPIC_NAME=topic.name)
     assert asked(lake) == []
     topic.produce(weather([date(2026, 1, 15)], CITIES[:3])[:60], kinds=["no weather"])
     land_once(lake, "--topic", topic.name)
     before = asked(lake)
     must_be_complete(before, lake, topic, OWN_TABLES)
-    # What has come and not landed is not in it.
+    # Messages that have not landed are not included.
     topic.produce(weather([date(2026, 1, 16)], CITIES[:3])[:60])
     assert asked(lake) == before
     land_once(lake)
@@ -207,29 +207,29 @@ def test_completeness_says_how_far_each_table_is_and_every_client_finds_it(lakes
     lake.isobar.refused("sql", "-c", "DELETE FROM system.completeness", code=1, says=["only read|reads"])
 
 
-def test_completeness_speaks_of_each_source_for_itself(lakes, topic, database):
+def test_completeness_has_a_row_for_each_source(lakes, topic, database):
     lake = lake_of(lakes, "local", topic, database)
-    postgres = Road("postgres", lake, topic)
+    postgres = Source("postgres", lake, topic)
     topic.produce(weather([date(2026, 1, 15)], CITIES[:3])[:90])
-    # Rows of the older pipeline land, and promise nothing of what lies before them.
-    database.older_table(topic.records[60:])
+    # Rows of the legacy pipeline land, and move no position.
+    database.legacy_table(topic.records[60:])
     postgres.land()
     assert delta.count(lake.place, "weather") == 30 and asked(lake) == []
-    postgres.bring()
+    postgres.transfer()
     postgres.land()
     must_be_complete(asked(lake), lake, topic, OWN_TABLES, "postgres")
-    # One behind the position, of an hour later: it lands, and what lies between is not there.
+    # A row beyond the position, one hour later: it lands, and the rows in between are missing.
     database.run(BEHIND)
     assert "1 message landed" in postgres.land().stdout
     must_be_complete(asked(lake), lake, topic, OWN_TABLES, "postgres")
     assert {row["source"] for row in asked(lake)} == {"postgres"}
-    Road("kafka", lake, topic).land()
+    Source("kafka", lake, topic).land()
     for source in ["kafka", "postgres"]:
         must_be_complete(asked(lake), lake, topic, OWN_TABLES, source)
 
 
-def test_a_table_that_is_declared_later_does_not_set_the_others_back(lake_with, kafka, topic):
-    # Both tables take the same topic; the second one comes when the first has everything.
+def test_table_declared_later_does_not_move_others_back(lake_with, kafka, topic):
+    # Both tables are declared for the same topic, the second one after everything has landed in the first.
     shared = Sensors(kafka, partitions=1)
     lake = lake_with("local", topic, ("first", shared.name))
     shared.produce_readings(500, late=5)
@@ -249,7 +249,7 @@ def test_a_table_that_is_declared_later_does_not_set_the_others_back(lake_with, 
         sensors.compare_readings(lake.rows(table), shared)
 
 
-def test_a_table_that_is_declared_later_does_not_hide_what_another_has_lost(lake_with, kafka, topic):
+def test_table_declared_later_does_not_hide_loss_of_others(lake_with, kafka, topic):
     shared = Sensors(kafka, partitions=1)
     lake = lake_with("local", topic, ("first", shared.name))
     shared.produce_readings(50)
@@ -266,10 +266,10 @@ def test_a_table_that_is_declared_later_does_not_hide_what_another_has_lost(lake
     assert offsets == {"first": [*range(50), *range(100, 150)], "second": [*range(100, 150)]}
 
 
-def test_what_a_table_that_is_declared_later_refuses_is_a_letter_unless_it_has_rows(lake_with, kafka, topic):
+def test_message_refused_by_a_later_table_is_a_dead_letter_unless_it_has_rows(lake_with, kafka, topic):
     shared = Sensors(kafka, partitions=1)
     lake = lake_with("local", topic)
-    # The first table takes none of the hot ones but those of one sensor, and refuses nothing.
+    # The first table selects hot readings of one sensor only, and refuses none.
     wanted = "WHERE message['celsius'] <= 1000 OR message['sensor'] = 's1'\n"
     readings = sensors.READINGS_SQL.format(topic=shared.name)
     without_rule = re.sub(r"--!\n--! \[\[refuse\]\]\n.*\n.*\n", "", readings)
@@ -282,7 +282,7 @@ def test_what_a_table_that_is_declared_later_refuses_is_a_letter_unless_it_has_r
     assert of_s1 and others
     declare(lake, "second", readings)
     assert f" {len(others)} refused" in lake.isobar.ok(*land).stdout
-    compare_dead_letters(letters(lake, shared), others, shared.name)
+    compare_dead_letters(dead_letters(lake, shared), others, shared.name)
     for table, records in {"first": [*shared.records, *of_s1], "second": shared.records}.items():
         offsets = [row["kafka_offset"] for row in lake.rows(table)]
         assert sorted(offsets) == sorted(record.identity[1] for record in records), table
@@ -294,8 +294,8 @@ def declare(lake: Lake, table: str, text: str) -> None:
     (tables / f"{table}.sql").write_text(text)
 
 
-def test_the_page_takes_a_topic_of_ones_own_from_its_first_message_to_an_aggregation(lakes, kafka, topic, tmp_path):
-    """With the binary as it is, by what stands in docs/landing-your-own-topic.md and nothing else."""
+def test_page_on_own_topics_works_from_first_message_to_aggregation(lakes, kafka, topic, tmp_path):
+    """By the steps of docs/landing-your-own-topic.md only."""
     [name] = re.findall(r"--create --topic (\S+) --partitions 3", PAGE)
     Topic(kafka, name=name)
     producer = Producer({"bootstrap.servers": topic.servers})
@@ -312,7 +312,7 @@ def test_the_page_takes_a_topic_of_ones_own_from_its_first_message_to_an_aggrega
     lake = lakes.new("local", **own)
     lake.isobar.ok("query", "check")
     commands = [shlex.split(command, comments=True) for command in re.findall(r"^isobar (.*)", PAGE, re.M)]
-    # The others land for ever, or what this one has landed.
+    # The other commands run for ever, or repeat this landing.
     [once] = [command for command in commands if command[0] == "land" and "--once" in command]
     lake.isobar.ok(*once)
     asked = [lake.isobar.ok(*command).stdout for command in commands if command[0] in ["sql", "run"]]
@@ -324,23 +324,23 @@ def test_the_page_takes_a_topic_of_ones_own_from_its_first_message_to_an_aggrega
     assert daily == {("kitchen", 1, 21.5), ("cellar", 1, 12.0)}
 
 
-def test_what_stops_one_topic_leaves_the_other_alone_and_is_told(lake_with, kind, topic, readings):
+def test_error_stops_its_own_topic_only_and_is_reported(lake_with, kind, topic, readings):
     lake = lake_with(kind, topic, (sensors.TABLE, readings.name))
     days = weather([date(2026, 1, 15)], CITIES[:1])
     topic.produce(days[:10])
     readings.produce_readings(20)
     with lake.isobar.start("land", "--from", "kafka") as process:
         web = web_of(process)
-        eventually(lambda: landed(web, "weather") == 10 and landed(web, sensors.TABLE) == 20, "both", PATIENCE_S)
+        eventually(lambda: landed(web, "weather") == 10 and landed(web, sensors.TABLE) == 20, "both", TIMEOUT_S)
         web.wait_until_ready()
         assert stopped(web, topic) == stopped(web, readings) == 0
         readings.delete()
         eventually(lambda: readings.name not in readings.admin.list_topics(timeout=10).topics, "its end")
-        eventually(lambda: stopped(web, readings) == 1, "one has stopped", PATIENCE_S)
+        eventually(lambda: stopped(web, readings) == 1, "one has stopped", TIMEOUT_S)
         status, reason = web.get("/readyz")
         assert status == 503 and readings.name in reason and topic.name not in reason, reason
         topic.produce(days[10:40])
-        eventually(lambda: landed(web, "weather") == 40, "the other goes on", PATIENCE_S)
+        eventually(lambda: landed(web, "weather") == 40, "the other goes on", TIMEOUT_S)
         assert stopped(web, topic) == 0 and web.get("/healthz") == (200, "ok\n")
         ended = end(process)
         assert ended == 1 and readings.name in process.said(), process.said()
@@ -357,14 +357,14 @@ def stopped(web: Web, topic: Topic) -> float:
 
 def end(process: Process) -> int:
     process.send_signal(signal.SIGTERM)
-    return process.wait(timeout=PATIENCE_S)
+    return process.wait(timeout=TIMEOUT_S)
 
 
-def test_a_declared_topic_that_is_missing_is_an_error_after_the_others_have_landed(lake_with, topic):
+def test_missing_declared_topic_is_an_error_after_the_others_have_landed(lake_with, topic):
     lake = lake_with("local", topic, (sensors.TABLE, "nobody-made-it"))
     topic.produce(weather([date(2026, 1, 15)], CITIES[:1])[:20])
     says = ["1 of 2 topics", "there is no topic", "nobody-made-it"]
-    lake.isobar.refused("land", "--from", "kafka", "--once", code=1, says=says, within_s=PATIENCE_S)
+    lake.isobar.refused("land", "--from", "kafka", "--once", code=1, says=says, within_s=TIMEOUT_S)
     assert lake.identities() == sorted(record.identity for record in topic.records)
     assert "0 messages landed" in land_once(lake, "--topic", topic.name)
     both = ["--topic", topic.name, "--topic", "undeclared"]
@@ -387,7 +387,7 @@ def test_landings_of_many_topics_share_the_dead_letters(lake_with, kafka, topic,
                 break
             assert process.poll() is None and seed < 2_000, process.said()
         wanted = sum(len(one.bad) for one in many)
-        eventually(lambda: landed(web, "dead_letters") == wanted, "all letters", PATIENCE_S)
+        eventually(lambda: landed(web, "dead_letters") == wanted, "all dead letters", TIMEOUT_S)
         metrics = web.metrics()
         for one in many:
             series = f'isobar_dead_letters_total{{topic="{one.name}",reason="{sensors.TOO_HOT}"}}'
@@ -398,4 +398,4 @@ def test_landings_of_many_topics_share_the_dead_letters(lake_with, kafka, topic,
         assert end(process) == 0, process.said()
     for (table, _), one in zip(tables, many, strict=True):
         sensors.compare_readings(lake.rows(table), one)
-        compare_dead_letters(letters(lake, one), one.bad, one.name)
+        compare_dead_letters(dead_letters(lake, one), one.bad, one.name)

@@ -1,6 +1,6 @@
-"""Values keep their type and their name on every road: Flight SQL, the shell in three formats, and query files.
+"""Values keep their type and their name for every client: Flight SQL, the shell in three formats, and query files.
 
-The right values are those of DuckDB and PostgreSQL, worked out by hand."""
+The expected values are those of DuckDB and PostgreSQL, by hand."""
 
 import json
 from collections.abc import Iterator
@@ -73,7 +73,7 @@ MIXED = {
 
 
 def plain(value):
-    """Roads differ in whether a day and an instant, or a decimal and a double, have types of their own."""
+    """Normalizes a value: some clients do not distinguish days from instants, or decimals from doubles."""
     if isinstance(value, list):
         return [plain(item) for item in value]
     if isinstance(value, datetime):
@@ -83,7 +83,7 @@ def plain(value):
 
 @pytest.mark.parametrize(("text", "expected"), MIXED.values(), ids=MIXED)
 def test_branches_of_several_types_keep_their_values_over_flight(server, text, expected):
-    """The plan that is not analysed yet has the type of the first branch, to which rows were cast."""
+    """Before analysis a plan has the type of the first branch, to which rows were once cast."""
     with server.client() as client:
         info = client.get_flight_info(statement(text))
         rows = client.do_get(info.endpoints[0].ticket).read_all()
@@ -115,7 +115,7 @@ CHANGING = {
 
 
 @pytest.mark.parametrize("body", CHANGING.values(), ids=CHANGING)
-def test_a_recursion_whose_steps_change_the_type_is_refused(shell, server, body):
+def test_recursion_that_changes_its_type_is_refused(shell, server, body):
     """1.5 would become 1 again, for ever."""
     text = f"WITH RECURSIVE r AS ({body}) SELECT n FROM r LIMIT 100"
     shell.refused("sql", "-c", text, code=1, says=["recursive query", "n", "CAST"])
@@ -191,7 +191,7 @@ PRINTED = {
 
 
 @pytest.mark.parametrize(("value", "in_json", "in_csv"), PRINTED.values(), ids=PRINTED)
-def test_json_is_json_and_says_the_value(shell, value, in_json, in_csv):
+def test_json_output_is_valid_and_exact(shell, value, in_json, in_csv):
     text = f"SELECT {value} AS c"
     [line] = shell.ok("sql", "--format", "json", "-c", text).stdout.splitlines()
     parsed = json.loads(line, parse_float=Decimal if isinstance(in_json, Decimal) else float, parse_constant=pytest.fail)
@@ -210,13 +210,13 @@ UNPRINTABLE = {
 
 @pytest.mark.parametrize("form", ["json", "csv", "table"])
 @pytest.mark.parametrize("value", UNPRINTABLE.values(), ids=UNPRINTABLE)
-def test_a_value_that_cannot_be_printed_is_an_error(shell, value, form):
-    """And not the text "ERROR: …" within a result."""
+def test_unprintable_value_is_an_error(shell, value, form):
+    """An error, and not the text "ERROR: …" within a result."""
     outcome = shell.refused("sql", "--format", form, "-c", f"SELECT {value} AS c", code=1, says=["c", "cannot be printed"])
     assert "ERROR" not in outcome.stdout and "invalid" not in outcome.stdout
 
 
-def test_equal_names_stay_but_for_json_which_numbers_them(shell, server):
+def test_equal_names_are_numbered_in_json_only(shell, server):
     text = "SELECT l.id, r.id, 7 AS id_1 FROM t AS l JOIN t AS r ON l.id = r.id WHERE l.id = 2"
     with server.client() as client:
         found = ask(client, statement(text))
@@ -237,7 +237,7 @@ QUERY = """--! description = "For a test."
 """
 
 
-def test_a_query_file_with_two_columns_of_one_name_is_refused(shell, tmp_path):
+def test_query_file_with_two_columns_of_one_name_is_refused(shell, tmp_path):
     (tmp_path / "twice.sql").write_text(QUERY.format(table="twice", select="SELECT l.id, r.id FROM t AS l JOIN t AS r ON l.id = r.id"))
     queries = ["--set", f"queries.path={tmp_path}"]
     says = ["twice", "two columns called .*id", "AS"]
@@ -245,7 +245,7 @@ def test_a_query_file_with_two_columns_of_one_name_is_refused(shell, tmp_path):
     shell.refused(*queries, "run", "twice", code=1, says=says)
 
 
-def test_a_query_file_publishes_branches_of_several_types(lake, tmp_path):
+def test_query_file_publishes_branches_of_several_types(lake, tmp_path):
     """The output had the type of the first branch, so that 0.5 was published as 0."""
     (tmp_path / "mixed.sql").write_text(QUERY.format(table="mixed", select=f"SELECT id, {CASE} AS c FROM t"))
     lake.isobar.ok("--set", f"queries.path={tmp_path}", "run", "mixed")
@@ -256,7 +256,7 @@ def test_a_query_file_publishes_branches_of_several_types(lake, tmp_path):
 SLOW = "SELECT count(*) AS n FROM generate_series(1, 100000000000) WHERE value % 7 = 9"
 
 
-def test_the_shell_and_runs_have_limits_of_time_where_they_are_set(shell, tmp_path):
+def test_shell_and_runs_have_configured_time_limits(shell, tmp_path):
     limited = ["--set", "sql.timeout=1s"]
     shell.refused(*limited, "sql", "-c", SLOW, code=1, says=["not done within 1s", "sql.timeout"])
     assert shell.ok(*limited, "sql", "--format", "csv", "-c", "SELECT 1 AS a").stdout.split() == ["a", "1"]

@@ -1,1 +1,1 @@
-"""Random statements over random tables, judged by DuckDB, by twins of the tables, and by themselves; see `__main__`."""
+"""Random statements over random tables, compared with DuckDB, with twins of the tables, and with each other; see `__main__`."""

@@ -18,7 +18,7 @@ DEPTH_MAX = 3
 
 
 def for_oracle(text: str) -> str:
-    """In DuckDB's words. Only whole numbers are divided by a constant without a point."""
+    """Translates to DuckDB. Only integers are divided by a constant without a point."""
     text = re.sub(r" / (-?\d+\))", r" // \1", text)
     return re.sub(r"LEFT (SEMI|ANTI) JOIN", r"\1 JOIN", text)
 
@@ -54,7 +54,7 @@ def _float_literal(value: float) -> str:
 
 @dataclass(frozen=True)
 class Scope:
-    """The columns that may be named, each with what stands before its name, such as `l.` in a join."""
+    """The columns in scope, each with its qualifier, such as `l.` in a join."""
 
     columns: tuple[tuple[str, Column], ...]
 
@@ -88,12 +88,12 @@ class Expressions:
         return getattr(self, kind)(depth)
 
     def _one(self, *texts) -> str:
-        """One of these; what is costly to make stands there as a function."""
+        """One of these. A costly text is a function."""
         chosen = self.chance.choice(texts)
         return chosen if isinstance(chosen, str) else chosen()
 
     def _either(self, kind: str, depth: int) -> str:
-        """What every kind has: CASE, COALESCE, NULLIF."""
+        """Expressions of every kind: CASE, COALESCE, NULLIF."""
         one, other = self.of(kind, depth + 1), self.of(kind, depth + 1)
         return self._one(
             lambda: f"CASE WHEN {self.boolean(depth + 1)} THEN {one} ELSE {other} END",
@@ -123,7 +123,7 @@ class Expressions:
         )
 
     def _bigint(self) -> str:
-        """Whose products and sums fit into 64 bits."""
+        """An integer whose products and sums fit into 64 bits."""
         return f"CAST({self.column('t', 'h', 'k', 'id')} AS BIGINT)"
 
     def double(self, depth: int = 0) -> str:

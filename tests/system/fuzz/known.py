@@ -1,4 +1,4 @@
-"""The list of what is known to be wrong or refused, `known.jsonl`: it only gets shorter.
+"""The list of known differences, `known.jsonl`. It only gets shorter.
 
 A line has `pattern`, which a statement and its difference must match, found in `STATEMENT\\n=> DIFFERENCE`; `reference`, the
 report upstream, or the page that promises the refusal; `statement`, which shows it on no table at all; and `right`, the rows of
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 FILE = Path(__file__).with_name("known.jsonl")
-# From so many statements of each seed on, a line that explained none of their differences is an error.
+# In a run with at least this many statements of each seed, a line that explains no difference is an error.
 WHOLE_RUN = 1000
 
 

@@ -1,6 +1,5 @@
-"""One seed's fuzzing: its tables, its statements, and the roads that they take."""
+"""Fuzzes one seed: its tables, its statements, and the clients that run them."""
 
-import contextlib
 import random
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,48 +8,48 @@ from pathlib import Path
 
 import duckdb
 
-from fuzz import roads, tables
+from fuzz import clients, tables
 from fuzz.expressions import Expressions, Scope, for_oracle
-from fuzz.judge import Judge, Oracle, Verdict
+from fuzz.comparison import Comparer, Findings, Oracle
 from fuzz.known import Line
 from fuzz.statements import Statement, Statements
 from support import answers
 from support.binary import Isobar
 from support.foreign import Foreign
 
-ROADS = ("shell", "flight")
-# Statements that are drawn, asked and compared together.
+CLIENTS = ("shell", "flight")
+# Statements that are drawn, run and compared together.
 CHUNK = 60
 
 
 @dataclass(frozen=True)
 class Size:
-    """How many of each, by each of the roads."""
+    """Numbers of statements for each client."""
 
     statements: int
     predicates: int
     runs: int
-    roads: tuple[str, ...] = ROADS
+    clients: tuple[str, ...] = CLIENTS
 
 
-def fuzz(binary: str, directory: Path, seed: int, size: Size, known: list[Line]) -> Verdict:
-    verdict = Verdict(known)
+def fuzz(binary: str, directory: Path, seed: int, size: Size, known: list[Line]) -> Findings:
+    findings = Findings(known)
     with Foreign(directory / "lake") as foreign:
         made = tables.make(foreign, seed)
         oracle = Oracle(foreign)
         isobar = isobar_over(binary, directory)
-        for name in size.roads:
-            with getattr(roads, name)(isobar) as road:
-                _by_road(Judge(road, oracle, verdict), made, f"{seed} {name}", size)
+        for name in size.clients:
+            with getattr(clients, name)(isobar) as client:
+                _by_client(Comparer(client, oracle, findings), made, f"{seed} {name}", size)
         if size.runs:
             drawn = [statement for statement in _drawn(made, f"{seed} runs", size.runs * 2) if _is_publishable(statement)]
-            with roads.runs(isobar, directory) as road:
-                Judge(road, oracle, verdict).statements(drawn[: size.runs], twins=False)
-    return verdict
+            with clients.runs(isobar, directory) as client:
+                Comparer(client, oracle, findings).statements(drawn[: size.runs], twins=False)
+    return findings
 
 
 def only(binary: str, directory: Path, seed: int, statement: str) -> str:
-    """The answers to one statement over a seed's tables, in the shell's JSON and in DuckDB's words."""
+    """The answers to one statement over a seed's tables, as JSON of the shell and as DuckDB prints them."""
     with Foreign(directory / "lake") as foreign:
         tables.make(foreign, seed)
         outcome = isobar_over(binary, directory).run("sql", "--format", "json", "-c", statement)
@@ -69,13 +68,13 @@ def isobar_over(binary: str, directory: Path) -> Isobar:
     return Isobar(binary, directory / "work", variables)
 
 
-def _by_road(judge: Judge, made: list[tables.Table], seed: str, size: Size) -> None:
+def _by_client(comparer: Comparer, made: list[tables.Table], seed: str, size: Size) -> None:
     statements = _drawn(made, seed, size.statements)
     for chunk in iter(lambda: list(islice(statements, CHUNK)), []):
-        judge.statements(chunk)
+        comparer.statements(chunk)
     predicates = _predicates(made, seed, size.predicates)
     for chunk in iter(lambda: list(islice(predicates, CHUNK // 4)), []):
-        judge.predicates(chunk)
+        comparer.predicates(chunk)
 
 
 def _drawn(made: list[tables.Table], seed: str, count: int) -> Iterator[Statement]:
@@ -84,7 +83,7 @@ def _drawn(made: list[tables.Table], seed: str, count: int) -> Iterator[Statemen
 
 
 def _is_publishable(statement: Statement) -> bool:
-    """Runs publish rows in no order, and no lists."""
+    """Whether a run can publish the rows: it keeps no order, and refuses lists."""
     return not statement.order and not any("array_agg" in column for column in statement.columns)
 
 

@@ -29,21 +29,21 @@ class Statement:
     approximate: frozenset[int] = frozenset()
 
     def text(self) -> str:
-        """As Isobar reads it."""
+        """The text for Isobar."""
         columns = ", ".join(f"{column} AS c{at}" for at, column in enumerate(self.columns))
         where = f" WHERE {' AND '.join(self.where)}" if self.where else ""
         parts = [self.head, "SELECT DISTINCT " if self.distinct else "SELECT ", columns, " FROM ", self.source]
         return "".join([*parts, where, self.tail, self.order])
 
     def twin(self) -> str:
-        """Over the tables that have nothing to prune by."""
+        """The text over the twins, which allow no pruning."""
         return re.sub(r"\bt(\d)\b", rf"t\1{TWIN}", self.text())
 
     def oracle(self) -> str:
         return for_oracle(self.text())
 
     def smaller(self) -> Iterator["Statement"]:
-        """The statements with one part less."""
+        """The statements with one part removed."""
         if len(self.columns) > 1 and not self.tail and not self.order:
             for at in range(len(self.columns)):
                 yield replace(self, columns=self.columns[:at] + self.columns[at + 1 :], approximate=frozenset())
@@ -286,7 +286,7 @@ class Statements:
 
 
 def predicate_forms(predicate: str, table: str) -> dict[str, str]:
-    """Twelve ways to count the rows for which a predicate holds. No two are planned alike, and all say one number.
+    """Twelve ways to count the rows for which a predicate holds. Each has another plan, and all have the same count.
 
     The second is NoREC (the predicate where nothing can be pushed down), the fifth TLP (all rows less those where it is false
     or null).

@@ -76,7 +76,7 @@ BY_NAME = {column.name: column for column in COLUMNS}
 
 @dataclass(frozen=True)
 class Table:
-    """What the statements need to know of a table; `p` is the column that it is partitioned by, where it is."""
+    """What the statements need of a table; `p` is the column that it is partitioned by, where it is."""
 
     name: str
     columns: tuple[Column, ...]
@@ -88,7 +88,7 @@ class Table:
 
 
 def make(foreign: Foreign, seed: int, count: int = 3) -> list[Table]:
-    """So many tables `t0`, `t1` …, each with its twin, in the lake and in the oracle."""
+    """Makes `count` tables `t0`, `t1` …, each with its twin, in the lake and in the oracle."""
     chance = random.Random(f"tables {seed}")
     return [_make(foreign, f"t{number}", chance) for number in range(count)]
 
@@ -98,7 +98,7 @@ def _make(foreign: Foreign, name: str, chance: random.Random) -> Table:
     partition = chance.choice(PARTITIONS)
     columns = (Column("id", pa.int64(), list(range(count))), *COLUMNS, partition)
     files = _split(count, chance)
-    # What a column holds varies from file to file, or there would be nothing to prune.
+    # The values of a column vary from file to file, so that pruning has an effect.
     parts = [_part(columns, first, size, chance) for first, size in files]
     late = set(chance.sample([column.name for column in COLUMNS], 3))
     parts = [_without(part, late) if at < len(parts) // 2 else part for at, part in enumerate(parts)]
@@ -136,7 +136,7 @@ def _without(part: pa.Table, names: set[str]) -> pa.Table:
 
 
 def _as_partitioned(rows: pa.Table) -> pa.Table:
-    """An empty partition value in the log is null: so Delta has it, whoever wrote it."""
+    """An empty partition value in the log is null, as Delta defines it."""
     values = [None if value == "" else value for value in rows["p"].to_pylist()]
     return rows.set_column(rows.schema.get_field_index("p"), "p", pa.array(values, rows["p"].type))
 
@@ -149,7 +149,7 @@ def _write_twin(foreign: Foreign, name: str, rows: pa.Table) -> None:
 
 
 def _spoil_statistics(table: Path, chance: random.Random) -> None:
-    """Of each file: left as they are, gone, the number of rows alone, some columns gone, or wide bounds that say so."""
+    """Changes the statistics of each file: none, removed, row count only, some columns removed, or bounds that are not tight."""
 
     def spoiled(text: str) -> str | None:
         kind = chance.choice(["whole", "whole", "gone", "count", "partial", "wide"])

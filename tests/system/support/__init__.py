@@ -1,1 +1,1 @@
-"""What the whole-system tests share: made-up data, its oracle, places to keep it, and the binary."""
+"""What the system tests share: generated data, its oracle, places for files, and the binary."""

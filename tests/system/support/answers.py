@@ -1,6 +1,6 @@
-"""Answers of two engines side by side: rows as multisets of plain values, whatever types carry them.
+"""Compares the rows of two engines as multisets of plain values, independent of their types.
 
-Numbers are compared by value: 1, 1.0 and DECIMAL 1.00 are one answer, and NaN is itself. Days and instants are microseconds
+Numbers are compared by value: 1, 1.0 and DECIMAL 1.00 are equal, and NaN equals NaN. Days and instants are microseconds
 since 1970, so that a day is its midnight. Columns that are named as approximate (sums, averages and variances of floats, whose
 last digits depend on the order of the rows) may differ by REL of the value or ABS; all others must be equal.
 """
@@ -35,7 +35,7 @@ def _column(column: pa.ChunkedArray) -> list:
     if pa.types.is_dictionary(kind):
         return _column(column.cast(kind.value_type))
     if pa.types.is_timestamp(kind):
-        # Not by way of Python's datetime, which ends in the year 9999.
+        # Not by Python's datetime, which ends in the year 9999.
         instants = pc.cast(pc.cast(column, pa.timestamp(kind.unit)), pa.int64())
         scale = {"s": 1_000_000, "ms": 1000, "us": 1, "ns": Decimal("0.001")}[kind.unit]
         return [None if value is None else ("instant", value * scale) for value in instants.to_pylist()]
@@ -54,7 +54,7 @@ def as_reals(found: pa.Table, like: pa.Schema) -> pa.Table:
 
 
 def plain(value: object) -> object:
-    """A value that equals and hashes as its like in the other engine does."""
+    """Normalizes a value, so that equal values of the engines are equal and have the same hash."""
     if isinstance(value, bool):
         return ("boolean", value)
     if isinstance(value, float) and math.isnan(value):
@@ -67,12 +67,12 @@ def plain(value: object) -> object:
 def printed(text: str, like: pa.Schema) -> list[Row]:
     """The rows that `isobar sql --format json` has printed, read as values of these types."""
     lines = [
-        # Not as a dictionary: of a name that stands twice it would keep one value.
+        # Not as a dictionary, which would keep one value of a repeated name.
         json.loads(line, parse_float=Decimal, object_pairs_hook=lambda pairs: [value for _, value in pairs])
         for line in text.split("\n")
         if line.strip()
     ]
-    # A row that is too short or too long stays so.
+    # A row that is too short or too long is kept as it is.
     types = like.types
     return [tuple(_read(value, types[at] if at < len(types) else pa.null()) for at, value in enumerate(line)) for line in lines]
 
@@ -127,7 +127,7 @@ def floats(*schemas: pa.Schema) -> set[int]:
 def difference(
     found: list[Row], right: list[Row], approximate: Collection[int] = (), *, ordered: bool = False, absolute: float = ABS
 ) -> str | None:
-    """What is wrong with `found`, in a line; none if it is the right answer."""
+    """Describes in a line what is wrong with `found`; none if it is right."""
     if len(found) != len(right):
         return f"{len(found)} rows, not {len(right)}{_first_odd(found, right)}"
     if found and len(found[0]) != len(right[0]):

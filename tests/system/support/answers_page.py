@@ -1,4 +1,4 @@
-"""docs/answers.md as a test reads it: its tables, and its statements with their answers."""
+"""Parses docs/answers.md: its tables, and its statements with their expected rows."""
 
 import json
 import re
@@ -14,13 +14,13 @@ from support import answers
 from support.binary import REPOSITORY
 
 PAGE = REPOSITORY / "docs/answers.md"
-# What stands for no rows at all: an error, whose kind the page tells apart for its reader alone.
+# The cells that stand for an error. Tests do not distinguish them; they inform the reader of the page.
 ERRORS = ("error", "refused")
 
 
 @dataclass(frozen=True)
 class Line:
-    """A statement and what may be answered."""
+    """A statement and its expected rows."""
 
     statement: str
     rows: list[answers.Row] | None
@@ -31,7 +31,7 @@ class Line:
         return re.search(r"ORDER BY [^()]*$", self.statement) is not None
 
     def wrong(self, found: list[answers.Row] | None, error: str, *, ordered: bool) -> str | None:
-        """What is wrong with what was found, in a line."""
+        """Describes in a line what is wrong with the found rows."""
         if found is None:
             return None if self.is_refusal_right else f"error: {error}"
         if self.rows is None:
@@ -51,7 +51,7 @@ def _line(statement: str, answer: str) -> Line:
 
 
 def value(cell: object) -> object:
-    """A cell of any engine as the page would write it, then as what it means: digits as they are printed, instants by their text."""
+    """Normalizes a cell of any engine to the notation of the page: digits as printed, instants as text."""
     if isinstance(cell, float) and cell == cell and abs(cell) != float("inf"):
         return Decimal(repr(cell))
     if isinstance(cell, float):
@@ -85,7 +85,7 @@ def renamed(text: str) -> str:
 
 
 def write_tables(lake: Path, change=lambda text: text) -> None:
-    """Into a lake, by deltalake: each INSERT is a commit with a file of its own."""
+    """Writes the tables into a lake by deltalake: each INSERT is a commit with its own file."""
     with duckdb.connect() as maker:
         partitions: dict[str, list[str] | None] = {}
         for line in map(change, statements_of_tables()):

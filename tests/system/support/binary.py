@@ -1,4 +1,4 @@
-"""The real `isobar` as a person runs it: a process with an environment of its own, never that of the tests."""
+"""The `isobar` binary, run as a process with its own environment."""
 
 import csv
 import io
@@ -20,15 +20,15 @@ from support.places import Place
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 HDFS_USER = "hdfs"
-# Stand in every environment as secrets; no output of any command may show one.
+# Secrets in every environment. No output of any command may contain one.
 CANARIES = {
     "OPENWEATHER_API_KEY": "canary-openweather-5f1d7c",
     "POSTGRES_PASSWORD": "canary-postgres-8a2b90",
 }
-# Those of the servers, which only some environments have. All begin alike, and none may show either.
+# All secrets, including those of the servers, have this prefix.
 CANARY = re.compile(r"canary-[\w-]+")
-# Not a measurement: far beyond what a debug build on a busy machine needs.
-PATIENCE_S = 300
+# A generous limit for a debug build on a busy machine.
+TIMEOUT_S = 300
 
 
 @dataclass(frozen=True)
@@ -54,19 +54,19 @@ class Isobar:
 
     def __init__(self, binary: str, directory: Path, variables: dict[str, str | None]):
         self.binary = binary
-        # The working directory: empty, so that no isobar.toml and no .env of the checkout is met.
+        # The working directory: empty, so that isobar.toml and .env of the checkout are not read.
         self.directory = directory
         self.variables = variables
         directory.mkdir(parents=True, exist_ok=True)
 
     @classmethod
     def at(cls, binary: str, directory: Path, place: Place, **variables: str) -> "Isobar":
-        """With the place's lake and export folder."""
+        """Configured with the lake and the export directory of the place."""
         own = {"ISOBAR__LAKE__URL": place.lake_url, "ISOBAR__EXPORT__BASE_PATH": place.base_path}
         return cls(binary, directory, own | variables)
 
     def having(self, **variables: str | None) -> "Isobar":
-        """The same with other variables; None takes one away."""
+        """The same binary with other variables. None removes a variable."""
         return Isobar(self.binary, self.directory, self.variables | variables)
 
     def environment(self) -> dict[str, str]:
@@ -78,7 +78,7 @@ class Isobar:
             "RUST_BACKTRACE": "0",
             "HDFS_USER": HDFS_USER,
             "ISOBAR__QUERIES__PATH": str(REPOSITORY / "queries"),
-            # Several landings run side by side.
+            # Several landings run in parallel.
             "ISOBAR__LAND__HTTP_LISTEN": "127.0.0.1:0",
         }
         given = basic | CANARIES | self.variables
@@ -88,7 +88,7 @@ class Isobar:
         self,
         *arguments: str,
         stdin: str = "",
-        timeout_s: float = PATIENCE_S,
+        timeout_s: float = TIMEOUT_S,
         before_exec: Callable[[], None] | None = None,
     ) -> Outcome:
         started, before_s = time.monotonic(), cpu_of_children_s()
@@ -121,7 +121,7 @@ class Isobar:
         return outcome
 
     def refused(self, *arguments: str, code: int, says: list[str], within_s: float = 30, **options) -> Outcome:
-        """Must end by itself with `code`; every pattern of `says` must be found in what it prints to stderr."""
+        """Asserts that the command exits with `code`, and that stderr matches every pattern of `says`."""
         outcome = self.run(*arguments, timeout_s=within_s, **options)
         assert outcome.code == code, outcome
         for pattern in says:
@@ -129,7 +129,7 @@ class Isobar:
         return outcome
 
     def start(self, *arguments: str) -> "Process":
-        """In the background; the caller ends it."""
+        """Starts the command in the background. The caller ends it."""
         return Process(self, *arguments)
 
     def land(self, path: str, **options) -> Outcome:
@@ -146,7 +146,7 @@ class Isobar:
 
 
 class Process(subprocess.Popen):
-    """The binary in the background: its results are thrown away, what it says to stderr is kept."""
+    """The binary in the background. Its stdout is dropped, and its stderr kept."""
 
     def __init__(self, isobar: Isobar, *arguments: str):
         self._stderr = tempfile.TemporaryFile()
@@ -160,13 +160,13 @@ class Process(subprocess.Popen):
         )
 
     def __exit__(self, *exception) -> None:
-        """Whatever happened, it ends here."""
+        """Ends the process in any case."""
         if self.poll() is None:
             self.kill()
         super().__exit__(*exception)
 
-    def wait_and_weigh(self, timeout_s: float = PATIENCE_S) -> int:
-        """Waits for the end, and tells the most memory that it held, in bytes.
+    def wait_and_weigh(self, timeout_s: float = TIMEOUT_S) -> int:
+        """Waits for the end, and returns the peak memory in bytes.
 
         Looked at all the time, because what the kernel says of an ended child counts the memory of whoever forked it.
         """
@@ -174,13 +174,13 @@ class Process(subprocess.Popen):
         while self.poll() is None:
             assert time.monotonic() < deadline, f"still running: {self.said()}"
             status = Path(f"/proc/{self.pid}/status").read_text()
-            # A process that has ended and is not yet waited for holds nothing.
+            # A zombie process holds no memory.
             peak = max([peak, *(int(kib) << 10 for kib in re.findall(r"VmHWM:\s+(\d+) kB", status))])
             time.sleep(0.02)
         return peak
 
     def said(self) -> str:
-        """What it has said to stderr so far."""
+        """The text of stderr so far."""
         # Not by seek and read: the process writes at the position of the same open file.
         file = self._stderr.fileno()
         text = os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
@@ -189,7 +189,7 @@ class Process(subprocess.Popen):
 
 
 def cpu_of_children_s() -> float:
-    """Of those that have ended and were waited for."""
+    """CPU time of the child processes that have ended, in seconds."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -212,7 +212,7 @@ def assert_no_canary(text: str) -> None:
 
 
 class Terminal:
-    """The binary on a pseudo-terminal, as a person at a keyboard has it."""
+    """The binary on a pseudo-terminal."""
 
     def __init__(self, isobar: Isobar, *arguments: str):
         self.screen = ""
@@ -234,14 +234,14 @@ class Terminal:
         os.write(self.fd, text.encode())
 
     def wait_for(self, pattern: str, timeout_s: float = 60) -> re.Match:
-        """Until what has come since the last match contains the pattern."""
+        """Waits until the output since the last match contains the pattern."""
         deadline = time.monotonic() + timeout_s
         while not (match := re.search(pattern, self.screen)):
             assert time.monotonic() < deadline and self._read(deadline), f"no {pattern!r} on the screen: {self.screen}"
         self.screen = self.screen[match.end() :]
         return match
 
-    def wait(self, timeout_s: float = PATIENCE_S) -> tuple[int, str]:
+    def wait(self, timeout_s: float = TIMEOUT_S) -> tuple[int, str]:
         """The exit code and the rest of the screen."""
         deadline = time.monotonic() + timeout_s
         while self._read(deadline):
@@ -252,7 +252,7 @@ class Terminal:
         return os.waitstatus_to_exitcode(status), self.screen
 
     def _read(self, deadline: float) -> bool:
-        """Take what is there, or wait for it; false at the end of the output."""
+        """Reads the available output, or waits for some. False at the end of the output."""
         ready, _, _ = select.select([self.fd], [], [], max(0.0, deadline - time.monotonic()))
         if not ready:
             return True

@@ -77,7 +77,7 @@ SYSTEM = {"completeness": COMPLETENESS}
 
 
 def holds(kind: str, type_: pa.DataType) -> bool:
-    """Plain enough for every reader: signed integers, UTC microseconds, 64-bit floats; no view, no dictionary types."""
+    """Whether every reader supports the type: signed integers, UTC microseconds, 64-bit floats; no views, no dictionaries."""
     return {
         DAY: pa.types.is_date32,
         INSTANT: lambda t: t == pa.timestamp("us", tz="UTC"),

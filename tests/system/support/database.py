@@ -1,4 +1,4 @@
-"""A PostgreSQL database under test: one of its own, with a user who owns it and whose password no output may show."""
+"""A PostgreSQL database under test. Its user owns it, and no output may show the password."""
 
 import uuid
 from datetime import datetime
@@ -16,7 +16,7 @@ SECRET = CANARIES["POSTGRES_PASSWORD"]
 
 
 class Database:
-    """A new database, and what a test asks it; isobar comes with the variables."""
+    """A new database, with queries for tests, and with the variables for isobar."""
 
     def __init__(self, postgres: dict[str, str]):
         self.host, self.port = postgres["POSTGRES_HOST"], postgres["POSTGRES_PORT"]
@@ -71,11 +71,11 @@ class Database:
         return self.scalar("SELECT count(*) FROM weather") if self.has("weather") else 0
 
     def identities(self) -> list[tuple[int, int]]:
-        """Those of table `weather`, as often as they stand there."""
+        """The identities in table `weather`, including duplicates."""
         return sorted(self.rows("SELECT partition, msg_offset FROM weather"))
 
-    def older_table(self, records: list[Record]) -> None:
-        """The table as the older consumer made and filled it."""
+    def legacy_table(self, records: list[Record]) -> None:
+        """Creates and fills the table as the legacy consumer does."""
         with self.connect() as connection, connection.cursor() as cursor:
             cursor.execute("CREATE TABLE weather (date_time TIMESTAMP, msg_offset BIGINT, partition INT, value JSONB)")
             with cursor.copy("COPY weather FROM STDIN") as copy:
@@ -85,12 +85,12 @@ class Database:
 
 
 def local(epoch_s: int) -> datetime:
-    """The local time of Paris, without saying so."""
+    """The local time of Paris without an offset."""
     return datetime.fromtimestamp(epoch_s, PARIS).replace(tzinfo=None)
 
 
 def compare_weather(database: Database, records: list[Record], topic: str) -> None:
-    """Table `weather` holds these records, each once and nothing else."""
+    """Asserts that table `weather` has each of these records once, and nothing else."""
     found = database.rows("SELECT topic, partition, msg_offset, date_time, event_time, value FROM weather")
     by_identity = {(row[1], row[2]): row for row in found}
     assert len(by_identity) == len(found), "an identity stands twice"

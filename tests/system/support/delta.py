@@ -1,4 +1,4 @@
-"""Delta tables as everyone else reads them: the Python `deltalake` package and pyarrow, over `hdfs://` and `file://`."""
+"""Delta tables as other readers see them: the Python package `deltalake` and pyarrow, over `hdfs://` and `file://`."""
 
 import json
 import queue
@@ -12,16 +12,16 @@ from deltalake import DeltaTable
 from support.places import Place, Stored
 
 
-# The package's HDFS client has no time limits of its own and now and then waits for ever: a call that is not back
-# after this long is made again, by a new client.
+# The HDFS client of the package has no time limits, and sometimes waits for ever: after this time the call is repeated
+# with a new client.
 CALL_S = 60
-# So much longer may it take to read a table, for each of its files.
+# Additional time for each file of a table.
 FILE_S = 0.05
 CALLS = 3
 
 
 def within_limits(call, call_s=CALL_S):
-    """What `call` returns, or its exception."""
+    """Returns the result of `call`, or raises its exception."""
     for _ in range(CALLS):
         answers = queue.SimpleQueue()
 
@@ -54,7 +54,7 @@ def rows(place: Place, name: str, columns: list[str] | None = None) -> list[dict
 
 
 def count(place: Place, name: str) -> int:
-    """How many rows there are, by the statistics in the log: cheap, and asks no isobar."""
+    """The number of rows, by the statistics in the log: cheap, and independent of isobar."""
     return sum(table(place, name).get_add_actions(flatten=True).column("num_records").to_pylist())
 
 
@@ -63,7 +63,7 @@ def version(place: Place, name: str) -> int:
 
 
 def versions_seen(place: Place, name: str) -> int:
-    """How many commits stand in the log, by its file names alone: cheap enough to ask all the time."""
+    """The number of commits in the log, by its file names: cheap enough for polling."""
     return len(_versions(place, name))
 
 
@@ -73,18 +73,18 @@ def live_files(place: Place, name: str) -> set[str]:
 
 
 def data_files(place: Place, name: str) -> list[Stored]:
-    """Whatever lies in the table's folder outside its log: live, orphaned and temporary."""
+    """All files in the directory of the table outside its log: live, orphan and temporary ones."""
     return [stored for stored in place.walk(f"lake/{name}") if "/_delta_log/" not in stored.path]
 
 
 def actions(place: Place, name: str, of_version: int) -> list[dict]:
-    """What one commit did."""
+    """The actions of one commit."""
     text = place.read(f"lake/{name}/_delta_log/{of_version:020d}.json")
     return [json.loads(line) for line in text.splitlines()]
 
 
 def all_actions(place: Place, name: str) -> list[dict]:
-    """What the plain entries of the log say, the oldest first."""
+    """The actions of the JSON entries of the log, oldest first."""
     return [action for version in _versions(place, name) for action in actions(place, name, version)]
 
 
@@ -94,5 +94,5 @@ def _versions(place: Place, name: str) -> list[int]:
 
 
 def read_parquet(place: Place, path: str) -> pyarrow.Table:
-    """One data file by itself, with no help from the log."""
+    """One data file, without the log."""
     return pyarrow.parquet.ParquetFile(BytesIO(place.read(path))).read()

@@ -1,4 +1,4 @@
-"""What befalls a service and the servers under it, when, and how often."""
+"""Faults of services and servers: which, when, and how often."""
 
 import random
 import time
@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 from stack import Stack
 
-from support.binary import PATIENCE_S, Process
+from support.binary import TIMEOUT_S, Process
 from support.fixtures import LONG
 from support.web import eventually
 
 TIMES = {"kafka": 10, "postgres": 10, "namenode": 5, "datanode": 5}
 # What changes with the work of a process: how much is done, or what stands where.
 State = Callable[[], object]
-# What a stopped DataNode is given before it goes on: less and more than the time limit of one call in these tests.
+# Time for which a DataNode is stopped: less and more than the time limit of one call in these tests.
 SILENT_S = (1.0, 6.0)
-# How long after a step of its work something befalls a service, at most.
+# Limit of the delay between a step of a service and the fault.
 LATER_S = 0.3
 
 
@@ -23,8 +23,8 @@ def times(server: str) -> int:
     return TIMES[server] if LONG else 1
 
 
-def strike(stack: Stack, server: str) -> None:
-    """It answers nobody from now on: PostgreSQL as by `pg_ctl stop -m immediate`, a DataNode is stopped, others are killed."""
+def make_unavailable(stack: Stack, server: str) -> None:
+    """Makes the server unavailable: PostgreSQL as by `pg_ctl stop -m immediate`, a DataNode by SIGSTOP, others by SIGKILL."""
     match server:
         case "postgres":
             stack.quit_postgres()
@@ -34,7 +34,7 @@ def strike(stack: Stack, server: str) -> None:
             stack.kill(server)
 
 
-def mend(stack: Stack, server: str) -> None:
+def restore(stack: Stack, server: str) -> None:
     if server == "datanode":
         stack.cont(server)
     else:
@@ -42,15 +42,14 @@ def mend(stack: Stack, server: str) -> None:
 
 
 def restart(stack: Stack, server: str, chance: random.Random) -> None:
-    strike(stack, server)
+    make_unavailable(stack, server)
     if server == "datanode":
         time.sleep(chance.uniform(*SILENT_S))
-    mend(stack, server)
+    restore(stack, server)
 
 
 def some_time_after(what: str, state: State, process: Process, chance: random.Random, before=None) -> None:
-    """Returns some random time after the work of a process, which goes on, has made the state another than it was before, or
-    than it is now."""
+    """Waits until the running process has changed the state from `before`, or from the present one, and a random time longer."""
     before = state() if before is None else before
 
     def changed() -> bool:
@@ -58,7 +57,7 @@ def some_time_after(what: str, state: State, process: Process, chance: random.Ra
         return state() != before
 
     try:
-        eventually(changed, what, PATIENCE_S)
+        eventually(changed, what, TIMEOUT_S)
     except AssertionError as error:
         raise AssertionError(process.said()) from error
     time.sleep(chance.random() * LATER_S)
@@ -66,7 +65,7 @@ def some_time_after(what: str, state: State, process: Process, chance: random.Ra
 
 
 def kill_some_time_after(what: str, state: State, start: Callable[[], Process], chance: random.Random) -> None:
-    """Starts a process, and kills it some random time after its work has changed the state."""
+    """Starts a process, and kills it a random time after it has changed the state."""
     before = state()
     with start() as process:
         some_time_after(what, state, process, chance, before)

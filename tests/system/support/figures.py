@@ -1,4 +1,4 @@
-"""Figures worth keeping: tests and benches record rows, and docs/figures.md keeps the newest table of each suite.
+"""Recorded figures: tests and benches record rows, and docs/figures.md keeps the newest table of each suite.
 
 As a pytest plugin it gives the fixture `figures`; each file's table is written when `ISOBAR_TEST_LONG=1`, printed always.
 """
@@ -16,12 +16,12 @@ REPOSITORY = Path(__file__).resolve().parents[3]
 FIGURES = REPOSITORY / "docs" / "figures.md"
 
 
-# Rows of (what, figure), by the name of the file whose tests recorded them.
+# Rows of (subject, figure), by the name of the test file that recorded them.
 Rows = defaultdict[str, list[tuple[str, str]]]
 
 
 class Figures:
-    """Takes the rows of one file's tests."""
+    """Records the rows of the tests in one file."""
 
     def __init__(self, rows: list[tuple[str, str]]) -> None:
         self._rows = rows
@@ -40,7 +40,7 @@ def table(head: list[str], rows: list[tuple[str, ...]]) -> str:
 
 
 def provenance() -> str:
-    """When, which commit, which machine."""
+    """Date, commit and machine."""
     changed = _git("status", "--porcelain", "--", ".", ":!docs/figures.md")
     commit = _git("rev-parse", "--short=12", "HEAD") + ("-dirty" if changed else "")
     cores = len(os.sched_getaffinity(0))
@@ -98,7 +98,7 @@ def figures(request) -> Figures:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node) -> None:
-    """One of the processes that the tests run in has ended: its rows join those of the others."""
+    """Collects the rows of a test process that has ended."""
     for file, rows in getattr(node, "workeroutput", {}).get("figures", {}).items():
         _SESSION[file].extend(map(tuple, rows))
 
@@ -110,11 +110,11 @@ def pytest_sessionfinish(session) -> None:
 
 def pytest_terminal_summary(terminalreporter, exitstatus: int) -> None:
     if hasattr(terminalreporter.config, "workeroutput"):
-        return  # The process that started this one has the rows of all, and knows whether any of them failed.
+        return  # The main process has all rows, and knows whether a test failed.
     for file, rows in sorted(_SESSION.items()):
         if not rows:
             continue
-        # Which test came first is chance.
+        # The order of the tests is random.
         of_file = table(["what", "figure"], sorted(rows))
         terminalreporter.section(f"figures of {file}")
         terminalreporter.write_line(of_file)

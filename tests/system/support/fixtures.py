@@ -1,4 +1,4 @@
-"""The fixtures that every test here uses: lakes of either kind, new or landed once for all.
+"""The fixtures of all tests here: lakes of both kinds, new or landed once for all tests.
 
 `conftest.py` brings `isobar` (the path of the binary) and `stack` (the real servers).
 """
@@ -26,7 +26,7 @@ LONG = os.environ.get("ISOBAR_TEST_LONG") == "1"
 
 @cache
 def everything() -> Export:
-    """Ordinary days and both changes of the clocks, with each malformed and each odd line, late and repeated ones."""
+    """An export of ordinary days and both clock changes, with every malformed and odd line, and with late and repeated lines."""
     days, cities = (30, 20) if LONG else (2, 3)
     kinds = list(MALFORMED)
     return build(
@@ -43,7 +43,7 @@ def everything() -> Export:
 
 
 class Lakes:
-    """Makes lakes; the landed ones are shared, so no test may change what they hold."""
+    """Creates lakes. The landed ones are shared, so tests must not change them."""
 
     def __init__(self, binary: str, directory: Path, stack: Callable):
         self.binary = binary
@@ -60,7 +60,7 @@ class Lakes:
         return Lake(place, Isobar.at(self.binary, self.directory / f"work-{name}", place, **variables))
 
     def landed(self, kind: str, zone: str = "UTC") -> Lake:
-        """One that holds `everything()`, landed and aggregated by a machine in that time zone."""
+        """A lake with `everything()`, landed and aggregated by a machine in that time zone."""
         if (kind, zone) not in self._landed:
             lake = self.new(kind, TZ=zone)
             lake.land_and_aggregate(everything().files)
@@ -88,11 +88,11 @@ def kind(request) -> str:
 
 @pytest.fixture
 def topic(kafka) -> Topic:
-    """One of its own, and empty."""
+    """A new and empty one."""
     return Topic(kafka)
 
 
 @pytest.fixture
 def database(postgres) -> Database:
-    """One of its own, and empty."""
+    """A new and empty one."""
     return Database(postgres)

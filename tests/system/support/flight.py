@@ -15,7 +15,7 @@ import adbc_driver_flightsql.dbapi as adbc
 import pyarrow
 import pyarrow.flight
 
-from support.binary import PATIENCE_S, REPOSITORY, Isobar, assert_no_canary
+from support.binary import TIMEOUT_S, REPOSITORY, Isobar, assert_no_canary
 from support.web import Web
 
 CACHE = Path(os.environ.get("ISOBAR_CACHE") or Path.home() / ".cache/isobar")
@@ -23,7 +23,7 @@ DRIVER = "18.3.0"
 
 
 class Server(Web):
-    """A running `isobar serve` on free ports of its own."""
+    """A running `isobar serve` on free ports."""
 
     def __init__(self, isobar: Isobar, *arguments: str, **variables: str):
         own = {"ISOBAR__SERVE__FLIGHT_LISTEN": "127.0.0.1:0", "ISOBAR__SERVE__HTTP_LISTEN": "127.0.0.1:0"}
@@ -66,7 +66,7 @@ class Server(Web):
     def wait_for(self, message: str) -> str:
         """The next line of the log that has this message."""
         while True:
-            line = self._lines.get(timeout=PATIENCE_S)
+            line = self._lines.get(timeout=TIMEOUT_S)
             assert line is not None, f"ended without saying {message!r}:\n" + "\n".join(self.log)
             if f'"message":"{message}"' in line:
                 return line
@@ -76,7 +76,7 @@ class Server(Web):
 
     def ended(self) -> int:
         """The exit code."""
-        return self.process.wait(timeout=PATIENCE_S)
+        return self.process.wait(timeout=TIMEOUT_S)
 
     def connect(self, **options: str) -> adbc.Connection:
         return adbc.connect(f"grpc://{self.flight}", db_kwargs=options, autocommit=True)
@@ -99,7 +99,7 @@ class Server(Web):
 
 
 def message(fields: dict[int, str | bytes | bool | list]) -> bytes:
-    """A protobuf message of texts, bytes and flags, for which no library is needed."""
+    """Encodes a protobuf message of texts, bytes and flags, without a library."""
     encoded = b""
     for number, value in fields.items():
         for item in value if isinstance(value, list) else [value]:
@@ -158,7 +158,7 @@ def statement(sql: str) -> pyarrow.flight.FlightDescriptor:
 
 
 def ask(client: pyarrow.flight.FlightClient, of: pyarrow.flight.FlightDescriptor) -> pyarrow.Table:
-    """All rows; what was announced must be what came."""
+    """All rows. Asserts that their schema is the announced one."""
     info = client.get_flight_info(of)
     [endpoint] = info.endpoints
     rows = client.do_get(endpoint.ticket).read_all()
@@ -167,7 +167,7 @@ def ask(client: pyarrow.flight.FlightClient, of: pyarrow.flight.FlightDescriptor
 
 
 class Jdbc:
-    """The JDBC driver in a Java process, asked line by line; see flight_jdbc/Probe.java for the requests."""
+    """The JDBC driver in a Java process, with one request on each line; see flight_jdbc/Probe.java."""
 
     def __init__(self, server: Server):
         found = subprocess.run([REPOSITORY / "scripts" / "java17"], capture_output=True, text=True, check=True)
@@ -204,7 +204,7 @@ class Jdbc:
         return answer
 
     def refused(self, *request: str) -> str:
-        """What the driver's exception says."""
+        """The text of the exception of the driver."""
         answer = self._answer(request)
         assert isinstance(answer, dict), f"{request}: {answer}"
         return answer["error"]
@@ -224,7 +224,7 @@ def _driver(java_home: str) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     with _locked(directory / "lock"):
         if not jar.exists():
-            # Copied to a folder of its own and moved from there, so that the jar is whole or not there.
+            # Copied to a temporary directory and moved from there, so that the jar is complete or absent.
             part = directory / "part"
             subprocess.run(
                 [

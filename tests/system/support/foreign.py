@@ -1,4 +1,4 @@
-"""Local tables that somebody else has written, and the same rows in DuckDB, which is the oracle of their answers."""
+"""Local tables of another writer, and the same rows in DuckDB, the oracle."""
 
 import re
 import subprocess
@@ -26,14 +26,14 @@ class Foreign:
         self.oracle.close()
 
     def write(self, name: str, rows: pa.Table, files: int = 1) -> None:
-        """In so many files, of about equal size."""
+        """Writes the rows in `files` files of similar size."""
         each = -(-rows.num_rows // files)
         for at in range(0, rows.num_rows, each):
             deltalake.write_deltalake(self.lake / name, rows.slice(at, each), mode="append")
         self.know(name, rows)
 
     def know(self, name: str, rows: pa.Table) -> None:
-        """To the oracle alone; instants have no zone there, as a literal has none."""
+        """Adds the table to the oracle only. Instants have no zone there, like literals."""
         self.oracle.register("given", without_zone(rows))
         self.oracle.execute(f'CREATE TABLE "{name}" AS SELECT * FROM given')
         self.oracle.unregister("given")

@@ -1,4 +1,4 @@
-"""Delta tables written by hand: data files by pyarrow, the log by json, so that it can say what no writer at hand says."""
+"""Delta tables written by hand: data files by pyarrow, the log by json, so that it can hold what available writers do not write."""
 
 import io
 import json
@@ -22,7 +22,7 @@ TYPES = {
 
 @dataclass
 class File:
-    """A data file and what the log says of it. `statistics` may be a text, for what json would write otherwise."""
+    """A data file and its statistics in the log. `statistics` may be a text, to avoid the formatting of json."""
 
     rows: pyarrow.Table
     statistics: dict | str | None = None
@@ -45,7 +45,7 @@ def write(
     protocol: dict | None = None,
     configuration: dict[str, str] | None = None,
 ) -> None:
-    """A table of these files, in a commit each. `partition` has the types of its columns."""
+    """Writes a table of these files, with one commit for each. `partition` has the types of its columns."""
     partition = partition or {}
     if fields is None:
         columns = [*partition.items(), *((of.name, of.type) for of in files[0].rows.schema)]
@@ -71,7 +71,7 @@ def metadata_of(
 
 
 def add(place: LocalPlace, name: str, path: str, file: File) -> dict:
-    """Stores the file and says what adds it."""
+    """Stores the file, and returns its add action."""
     buffer = io.BytesIO()
     pyarrow.parquet.write_table(file.rows, buffer)
     place.write(f"lake/{name}/{path}", buffer.getvalue())

@@ -1,4 +1,4 @@
-"""ClickBench's table `hits`, made up: its 105 columns, and values for which each of its 43 queries has something to answer."""
+"""ClickBench's table `hits`, generated: its 105 columns, with values for which each of its 43 queries returns rows."""
 
 import random
 from datetime import datetime, timedelta
@@ -29,7 +29,7 @@ INSTANT = ["EventTime", "ClientEventTime", "LocalEventTime"]
 
 
 def hits(count: int, seed: int = 43) -> pa.Table:
-    """So many rows; over 25,000 fill the queries that skip 10,000 groups."""
+    """`count` rows. The queries that skip 10,000 groups need 25,000 rows."""
     chance = random.Random(seed)
     # Two days have more than their share: one query skips a thousand minutes of them.
     days = [*range(31), *[13, 14] * 6]

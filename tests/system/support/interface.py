@@ -1,4 +1,4 @@
-"""What scripts, dashboards and other readers rely on, as facts of one line each, asked of a binary.
+"""The interface on which scripts, dashboards and other readers rely, as facts of one line each, read from a binary.
 
 Each function of `ALONE` needs a local directory only, each of `WITH_SERVERS` needs Kafka and PostgreSQL besides.
 """
@@ -46,14 +46,14 @@ class Subject:
         self.lake.land_and_aggregate(build([DAY], CITIES[:1], forecasts=1, malformed=["no weather"]).files)
 
     def bare(self, **variables: str) -> Isobar:
-        """With these variables alone."""
+        """The binary with these variables only."""
         unset = dict.fromkeys([*self.isobar.variables, *CANARIES, "HDFS_USER", "ISOBAR__QUERIES__PATH"])
         unset["ISOBAR__LAND__HTTP_LISTEN"] = None
         return self.isobar.having(**unset | variables)
 
 
 def commands(subject: Subject) -> Iterator[str]:
-    """Each command with how it is called, its arguments, its flags, their values and defaults."""
+    """Each command with its usage, its arguments, its flags, and their values and defaults."""
     return _command(subject.isobar, [])
 
 
@@ -81,17 +81,17 @@ def configuration(subject: Subject) -> Iterator[str]:
 
 
 def variables(subject: Subject) -> Iterator[str]:
-    """Each variable and the key that it sets, or what else it does."""
+    """Each variable, and the key that it sets or its other effect."""
     text = subject.isobar.ok("config", "example").stdout
     examples = _flat(tomllib.loads(re.sub(r"^#(?=\w+ = )", "", text, flags=re.MULTILINE)))
     settings = _settings(subject.bare())
     secret = subject.directory / "secret"
     secret.write_text("from a file")
     keys = [setting["key"] for setting in settings]
-    older = _older_variables(text)
+    legacy = _legacy_variables(text)
     for key in keys:
         own = f"ISOBAR__{key.replace('.', '__').upper()}"
-        for name in [own, *older.get(key, [])]:
+        for name in [own, *legacy.get(key, [])]:
             value = _written(key, examples[key])
             for variable, given in [(name, value), (f"{name}_FILE", str(secret))]:
                 if _sets(subject.bare(**{variable: given}), key, variable):
@@ -104,7 +104,7 @@ def variables(subject: Subject) -> Iterator[str]:
 
 
 def _sets(isobar: Isobar, key: str, variable: str) -> bool:
-    """Whether the variable gives the key its value, be it one that is refused."""
+    """Whether the variable sets the key, even to a value that is refused."""
     outcome = isobar.run("config", "show", "--format", "json")
     if outcome.code:
         return f"variable {variable}: {key} " in outcome.stderr
@@ -113,7 +113,7 @@ def _sets(isobar: Isobar, key: str, variable: str) -> bool:
 
 
 def _written(key: str, value) -> str:
-    """As a variable holds it."""
+    """The value as text of a variable."""
     if isinstance(value, list):
         return (";" if key == "openweather.cities" else ",").join(value)
     return str(value).lower() if isinstance(value, bool) else str(value)
@@ -127,8 +127,8 @@ def _flat(sections: dict) -> dict:
     return {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
 
 
-def _older_variables(example: str) -> dict[str, list[str]]:
-    """By key; they stand in brackets at the end of the comment above it."""
+def _legacy_variables(example: str) -> dict[str, list[str]]:
+    """Legacy variables by key. The example has them in brackets at the end of the comment above the key."""
     found, section, names = {}, "", []
     for line in example.splitlines():
         if heading := re.fullmatch(r"\[(\w+)\]", line):
@@ -141,7 +141,7 @@ def _older_variables(example: str) -> dict[str, list[str]]:
     return found
 
 
-# What is run, and what it is about.
+# Commands by their case.
 EXITS = {
     "no command": [],
     "help": ["--help"],
@@ -176,7 +176,7 @@ EXITS = {
 
 
 def exit_codes(subject: Subject) -> Iterator[str]:
-    """What a shell is told."""
+    """The exit code of each case."""
     isobar = subject.isobar.having(ISOBAR__PRODUCE__SPOOL_PATH=str(subject.directory / "spool"))
     for what, arguments in EXITS.items():
         given = [argument.format(export=subject.lake.place.export_url) for argument in arguments]
@@ -236,7 +236,7 @@ def json_output(subject: Subject) -> Iterator[str]:
 
 
 def _shape(rows: list[dict]) -> str:
-    """The keys in their order with the types that their values have."""
+    """The keys in order, with the types of their values."""
     types: dict[str, set[str]] = {}
     for row in rows:
         for key, value in row.items():
@@ -267,7 +267,7 @@ def columns(subject: Subject) -> Iterator[str]:
 
 
 def persisted(subject: Subject) -> Iterator[str]:
-    """The names under which the lake keeps what a later start looks for."""
+    """The names under which the lake persists state for a later start."""
     place = subject.lake.place
     for table in [*LANDED, DAILY_TABLE]:
         yield from _of_log(place, table)
@@ -295,7 +295,7 @@ def _of_log(place: LocalPlace, table: str) -> Iterator[str]:
 
 
 def _pattern(name: str) -> str:
-    """What is different each time, left out."""
+    """The name without the parts that differ each time."""
     name = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", "UUID", name)
     name = re.sub(r"[0-9a-f]{32}", "HEX32", name)
     name = re.sub(r"\d{4}-\d\d-\d\d", "DATE", name)
@@ -304,7 +304,7 @@ def _pattern(name: str) -> str:
 
 
 def http(subject: Subject) -> Iterator[str]:
-    """What each service that needs no server answers at which path."""
+    """The HTTP responses of each service that needs no server."""
     with Service(subject.isobar, "land", "--from", "files", subject.lake.place.export_url) as service:
         service.wait_until_ready()
         yield from _pages("land", service)
@@ -343,7 +343,7 @@ def has_landed(web: Web) -> bool:
 
 
 def _metrics(service: str, web: Web) -> set[str]:
-    """Once nothing new has come for a second: some are there only after what they count."""
+    """The metrics, once no new one has appeared for a second: some appear with their first event."""
     facts, since = set(), time.monotonic()
     while time.monotonic() - since < 1:
         if found := _metrics_of(service, web.get("/metrics")[1]) - facts:
@@ -381,17 +381,17 @@ def services(subject: Subject, kafka: dict[str, str], postgres: dict[str, str]) 
     with Service(isobar, "consume") as service:
         eventually(lambda: database.count() == len(records) + 1, "everything is consumed")
         service.wait_until_ready()
-        yield from _told("consume", service)
+        yield from _facts("consume", service)
     with Service(isobar, "export") as service:
         eventually(lambda: service.metric("isobar_export_rows_total") == len(records) + 1, "everything is exported")
         service.wait_until_ready()
-        yield from _told("export", service)
+        yield from _facts("export", service)
     for source in ["kafka", "postgres"]:
         lake = isobar.having(ISOBAR__LAKE__URL=f"file://{subject.directory}/landed-from-{source}")
         with Service(lake, "land", "--from", source) as service:
             eventually(lambda: has_landed(service), "it has landed")  # noqa: B023
             service.wait_until_ready()
-            yield from _told(f"land from {source}", service)
+            yield from _facts(f"land from {source}", service)
         shutil.move(subject.directory / f"landed-from-{source}", subject.directory / f"of-{source}" / "lake")
         facts = _of_log(LocalPlace(subject.directory / f"of-{source}"), "weather")
         facts = (fact.replace(topic.name, "TOPIC") for fact in facts if " transaction " in fact)
@@ -400,7 +400,7 @@ def services(subject: Subject, kafka: dict[str, str], postgres: dict[str, str]) 
     yield from _produced(isobar, kafka)
 
 
-def _told(name: str, web: Web) -> Iterator[str]:
+def _facts(name: str, web: Web) -> Iterator[str]:
     yield from _metrics(name, web)
     yield from _pages(name, web)
 
@@ -413,11 +413,11 @@ def _produced(isobar: Isobar, kafka: dict[str, str]) -> Iterator[str]:
         with Service(isobar, "produce") as service:
             eventually(lambda: service.metric("isobar_produced_messages_total") > 0, "it has produced")
             service.wait_until_ready()
-            yield from _told("produce", service)
+            yield from _facts("produce", service)
 
 
 def _tables(database: Database) -> Iterator[str]:
-    """The columns that PostgreSQL has, as `consume` and `export` left them."""
+    """The columns of the tables in PostgreSQL after `consume` and `export`."""
     of_tables = """
         SELECT table_schema || '.' || table_name || ' ' || column_name || ' ' || data_type
             || CASE is_nullable WHEN 'NO' THEN ' not null' ELSE '' END
@@ -440,5 +440,5 @@ def write(directory: Path, name: str, facts: Iterable[str]) -> None:
 
 
 def differences(expected: set[str], found: set[str]) -> set[str]:
-    """As lines of a list: `+ fact` for what is new, `- fact` for what is gone."""
+    """The differences as lines: `+ fact` for a new one, `- fact` for a removed one."""
     return {f"+ {fact}" for fact in found - expected} | {f"- {fact}" for fact in expected - found}

@@ -1,4 +1,4 @@
-"""A lake under test: the place where it lies and the binary that is configured for it."""
+"""A lake under test: its place, and the binary that is configured for it."""
 
 import json
 from datetime import date
@@ -42,18 +42,18 @@ class Lake:
         return [json.loads(line) for line in self.place.read(self.aggregates_path(day)).splitlines()]
 
     def commits(self) -> int:
-        """Those of table `weather`, the one that made it among them."""
+        """The number of commits of table `weather`, including its creation."""
         return delta.versions_seen(self.place, "weather")
 
     def identities(self) -> list[tuple[int, int]]:
-        """Those of table `weather`, as often as they stand there."""
+        """The identities in table `weather`, including duplicates."""
         return sorted(
             (row["kafka_partition"], row["kafka_offset"])
             for row in self.rows("weather", ["kafka_partition", "kafka_offset"])
         )
 
     def must_hold(self, export: Export) -> None:
-        """The landed rows, the dead letters and every road to the daily aggregates say what the truth says."""
+        """Asserts that rows, dead letters and daily aggregates match the export, through every client."""
         self.must_have_landed(export.records, export.bad)
         expected = oracle.daily_weather_by_city(export.records)
         oracle.compare_daily(self.rows(DAILY_TABLE), expected)

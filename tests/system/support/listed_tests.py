@@ -1,4 +1,4 @@
-"""The tests of a checkout by name, read from its sources: nothing is compiled or imported.
+"""The names of the tests of a checkout, read from its sources: nothing is compiled or imported.
 
 `scripts/python tests/system/support/listed_tests.py CHECKOUT` prints them, one a line, sorted.
 """
@@ -36,7 +36,7 @@ def names_of_tests(checkout):
 
 
 def sources(checkout):
-    """Every file that can hold a test; what is hidden or built is none."""
+    """Every file that can have tests; hidden and built files are skipped."""
     for path in checkout.rglob("*"):
         parts = path.relative_to(checkout).parts
         if parts[0] == "target" or any(part.startswith(".") for part in parts):

@@ -1,4 +1,4 @@
-"""Every kind of malformed export line, one by one: each takes a good line's envelope and gives what stands in the file.
+"""Every kind of malformed export line: each takes the envelope of a well-formed line, and returns the line of the file.
 
 A landing refuses each of them once into `dead_letters` and lands everything around it.
 """
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 TEMP = "value.weather.main.temp"
-# A field that no table reads: what is wrong there is wrong all the same.
+# A field that no table reads: an error in it makes the message malformed too.
 UNREAD = "value.weather.base"
 ERROR_401 = {"cod": 401, "message": "Invalid API key. Please see https://openweathermap.org/faq#error401"}
 ERROR_404 = {"cod": "404", "message": "city not found"}
@@ -23,7 +23,7 @@ NOON_2126 = 4_922_953_200  # 2126-01-01 12:00:00 in Paris
 @dataclass(frozen=True)
 class Damaged:
     raw: bytes
-    # Whether the line still says which message it is.
+    # Whether the line still has the identity of the message.
     identified: bool
 
 
@@ -32,7 +32,7 @@ Damage = Callable[[dict], Damaged]
 
 @dataclass(frozen=True)
 class Text:
-    """Spoil the bytes of the whole text: the line, or the message alone where there are no lines."""
+    """Damages the bytes of the whole text: the line, or the message alone for sources without lines."""
 
     edit: Callable[[bytes], bytes]
 
@@ -41,7 +41,7 @@ class Text:
 
 
 def literal(path: str, text: str | bytes) -> Damage:
-    """Write `text` where the value of `path` stood, whatever JSON thinks of it."""
+    """Replaces the value at `path` by `text`, which need not be JSON."""
     raw = text.encode() if isinstance(text, str) else text
 
     def damage(envelope: dict) -> Damaged:
@@ -52,14 +52,14 @@ def literal(path: str, text: str | bytes) -> Damage:
 
 
 def put(changes: dict) -> Damage:
-    """Put other values at their paths, or what a function makes of the old ones; the line stays JSON."""
+    """Replaces values at their paths, or applies a function to them. The line stays JSON."""
     return lambda envelope: Damaged(
         _encode(_edited(envelope, changes)), identified=all(path.startswith("value") for path in changes)
     )
 
 
 def drop(path: str) -> Damage:
-    """Leave a field out."""
+    """Removes a field."""
     *parents, last = path.split(".")
 
     def damage(envelope: dict) -> Damaged:
@@ -244,10 +244,10 @@ KINDS: dict[str, Damage] = (
     NOT_JSON | JSON_BUT_REFUSED | NO_MESSAGE | SECTIONS | WRONG_TYPE | NECESSARY | IMPLAUSIBLE | ENVELOPE
 )
 
-# What can befall a message on any road.
+# Kinds that are possible for every source.
 OF_MESSAGES = [kind for kind in KINDS if kind not in ENVELOPE]
 
-# What a line of each kind is refused for: the words of docs/sql.md, put down by hand.
+# The reason for each kind, by hand from docs/sql.md.
 REASONS: dict[str, str] = {
     "cut short": "invalid_json",
     "the gateway's HTML": "invalid_json",

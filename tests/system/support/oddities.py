@@ -1,4 +1,4 @@
-"""Valid messages that look wrong at first sight, one by one: each must land, absent optional fields as null."""
+"""Well-formed messages that look malformed: each must land, with absent optional fields as null."""
 
 import json
 from collections.abc import Callable

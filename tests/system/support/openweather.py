@@ -1,4 +1,4 @@
-"""An OpenWeather API for tests: the weather of `weather_data` over HTTP, with failures, latency and a limit as asked for.
+"""An OpenWeather API for tests: the weather of `weather_data` over HTTP, with configured failures, latency and rate limit.
 
 It keeps what it served, so that a test knows what was fetched without asking who fetched it. Every current weather
 carries a number of its own, `served`, which the real API has not.
@@ -20,7 +20,7 @@ from support.weather_data import STEP_S, City, message
 
 KEY = CANARIES["OPENWEATHER_API_KEY"]
 GATEWAY = b"<html><head><title>502 Bad Gateway</title></head><body>nginx</body></html>"
-# How a call fails: status and body, or what happens to the connection.
+# The failures of a call: status and body, or the fault of the connection.
 FAILURES = {
     "500": (500, b'{"cod":"500","message":"Internal error: 500001"}'),
     "502": (502, GATEWAY),
@@ -30,9 +30,9 @@ FAILURES = {
     "cut short": None,
     "reset": None,
 }
-# Steps of a forecast, where a test asks for no others.
+# Default number of steps of a forecast.
 FORECASTS = 2
-# At the coordinates that its geocoder gives for a city, the API knows a district: another id and another name.
+# For the coordinates that the geocoder returns for a city, the API returns a district with another id and name.
 OFF_CENTRE = (0.0055, -0.0288)
 DISTRICT = 4_000_000
 
@@ -43,7 +43,7 @@ def geocoded(city: City) -> tuple[float, float]:
 
 @dataclass
 class Call:
-    """A call as it came, and the status that it was answered with; 0 where there was no whole answer."""
+    """A call and the status of its response; 0 without a complete response."""
 
     path: str
     city: str
@@ -79,10 +79,10 @@ class OpenWeather:
         self.calls_per_window, self.window_s, self.retry_after_s = calls_per_window, window_s, retry_after_s
         # By city id.
         self.forecasts = forecasts or {}
-        # Cities that no call gets through for, by id.
+        # Ids of the cities whose calls all fail.
         self.broken: set[int] = set()
         self.calls: list[Call] = []
-        # Bodies that were sent whole, by endpoint; of current weather by its number.
+        # Completely sent bodies by endpoint; those of current weather by number.
         self.weather: dict[int, bytes] = {}
         self.others: dict[str, set[bytes]] = {"forecast": set(), "air_pollution": set()}
         self._chance = random.Random(seed)
@@ -101,18 +101,18 @@ class OpenWeather:
         self.stop()
 
     def stop(self) -> None:
-        """Nobody listens any more."""
+        """Closes the port."""
         if self._server:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
 
     def runs(self, server: ThreadingHTTPServer) -> bool:
-        """Whether it is this one that answers: connections outlive the server that took them."""
+        """Whether this server is the current one: connections outlive the server that accepted them."""
         return server is self._server
 
     def start(self) -> None:
-        """At the same address again."""
+        """Restarts at the same address."""
         self._start(self.port)
 
     def _start(self, port: int) -> None:
@@ -121,7 +121,7 @@ class OpenWeather:
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
 
     def served(self, city: City) -> list[int]:
-        """The numbers of the current weather that was sent whole for a city, in order."""
+        """The numbers of the completely sent current weather of a city, in order."""
         with self._lock:
             return sorted(number for number, body in self.weather.items() if json.loads(body)["id"] == city.id)
 
@@ -130,7 +130,7 @@ class OpenWeather:
             return sum(1 for call in self.calls if status in (None, call.status))
 
     def take(self, path: str, query: dict[str, str]) -> tuple[Call, Answer | str]:
-        """The answer to a call, or the kind of failure that it meets."""
+        """The response to a call, or its kind of failure."""
         city = query.get("q") or query.get("id") or f"{query.get('lat')},{query.get('lon')}"
         call = Call(path, city, time.monotonic())
         with self._lock:
@@ -147,7 +147,7 @@ class OpenWeather:
             return call, self._answer(path, query, city)
 
     def sent(self, call: Call, answer: Answer) -> None:
-        """The whole answer has left."""
+        """Records that the response was sent completely."""
         endpoint = call.path.rsplit("/", 1)[1]
         with self._lock:
             call.status = answer.status
@@ -165,7 +165,7 @@ class OpenWeather:
         return True
 
     def _fails(self, path: str, city: City) -> bool:
-        """At the rate, but not more than twice in a row for one call: a client that tries again comes through."""
+        """Fails at the configured rate, but at most twice in a row for one call, so that retries succeed."""
         fails = self._chance.random() < self.fail_rate and self._failed[path, city.id] < 2
         self._failed[path, city.id] = self._failed[path, city.id] + 1 if fails else 0
         return fails
@@ -184,7 +184,7 @@ class OpenWeather:
         if not path.startswith("/data/2.5/") or endpoint not in sections:
             return _json(404, {"cod": "404", "message": "Internal error"})
         body = sections[endpoint]
-        # Without units somebody only wants to know where an id lies.
+        # A call without units only locates an id.
         if endpoint == "weather" and "units" in query:
             assert query["units"] == "metric"
             body = body | {"served": len(self.calls)}
@@ -218,7 +218,7 @@ class _Server(ThreadingHTTPServer):
     world: OpenWeather
 
     def handle_error(self, request, client_address) -> None:
-        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client may be killed or lose patience
+        if not isinstance(sys.exc_info()[1], ConnectionError):  # a client may be killed or time out
             super().handle_error(request, client_address)
 
 

@@ -1,4 +1,4 @@
-"""What the tables must hold, in plain Python from the truth that `weather_data` returns; isobar is never asked."""
+"""The oracle: the expected rows of the tables, in plain Python from the records of `weather_data`, without isobar."""
 
 import math
 from collections import defaultdict
@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta, timezone
 
 from support.weather_data import BadLine, Record
 
-# Columns of `daily_weather_by_city` by how they are compared: `rain_total` and `snow_total` are not judged here.
+# Columns of `daily_weather_by_city` by how they are compared: `rain_total` and `snow_total` are not compared here.
 EXACT = ["city_id", "city", "country", "observations"]
 WITHIN_A_BILLIONTH = [
     "temp_avg", "temp_min", "temp_max", "rain_1h_sum", "rain_3h_sum", "snow_1h_sum", "snow_3h_sum", "aqi_avg",
@@ -26,7 +26,7 @@ def daily_weather_by_city(records: Iterable[Record], day: date | None = None) ->
 
 
 def _place_id(weather: dict) -> str:
-    """The city's id; of a point that has none, where it is."""
+    """The id of the city, or the coordinates of a point without id."""
     if weather["id"] != 0:
         return str(weather["id"])
     # Zero has no sign.
@@ -52,7 +52,7 @@ def _aggregate(values: list[dict]) -> dict:
 
 
 def compare_daily(rows: Iterable[dict], expected: Daily) -> None:
-    """Fail with every difference by name. `rows` are dictionaries by column, `dt` a date or its text."""
+    """Fails with all differences. `rows` are dictionaries by column; `dt` is a date or its text."""
     rows = list(rows)
     found = {(str(row["dt"]), row["place_id"]): row for row in rows}
     assert len(found) == len(rows), "a (dt, place_id) stands twice"
@@ -76,7 +76,7 @@ def identities(records: Iterable[Record]) -> list[tuple[int, int]]:
 
 
 def observation(record: Record) -> dict:
-    """What the row of `weather` says about a record, in a choice of columns that covers every kind of field."""
+    """The row of `weather` for a record, in selected columns that cover every kind of field."""
     weather, air = record.value["weather"], record.value["air_pollution"]["list"][0]
     return {
         "dt": record.day,
@@ -136,7 +136,7 @@ def compare_forecasts(rows: Iterable[dict], records: Iterable[Record]) -> None:
 
 
 def compare_dead_letters(rows: Iterable[dict], bad: Iterable[BadLine]) -> None:
-    """Each malformed line once by its path and line number, nothing else; what it said of itself is kept."""
+    """Asserts one dead letter for each malformed line, by path and line number, with its identity, and no other."""
     rows = list(rows)
     want = {(_two_last(line.path), line.line): line for line in bad}
     found = {(_two_last(row["path"]), row["line"]): row for row in rows}
@@ -153,7 +153,7 @@ def compare_dead_letters(rows: Iterable[dict], bad: Iterable[BadLine]) -> None:
 
 
 def _two_last(path: str) -> str:
-    """`dt=…/weather_….json`, from whatever address the folder has."""
+    """`dt=…/weather_….json`, from any address of the directory."""
     return "/".join(path.split("/")[-2:])
 
 

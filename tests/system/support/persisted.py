@@ -1,4 +1,4 @@
-"""Every persisted form, written by one release to be continued by another.
+"""Every persisted form, written by one release and continued by another.
 
 `write` has a release do its work, and keeps what that leaves: lakes, files, a spool, PostgreSQL and
 HBase. `Kept` gives copies of it to tests. The truth about the messages is computed anew each time.
@@ -45,7 +45,7 @@ DAYS = day_range(date(2026, 1, 15), 3)
 # The first is well-formed where the declaration takes kelvin, the other one by no declaration.
 MENDED, MALFORMED = "Kelvin", "cut short"
 TOPIC = "persisted-weather"
-# Of the first records, so many are consumed and exported, and so many consumed alone.
+# Numbers of the first records that are consumed and exported, and that are consumed only.
 EXPORTED, CONSUMED = 16, 20
 HBASE_TABLE = "weather:persisted"
 SPOOLED = 4
@@ -60,7 +60,7 @@ class Release:
     queries: Path
 
     def understanding(self) -> dict:
-        """What makes published days stale when it changes: the query, and the number of the semantics."""
+        """The query and the number of the semantics, whose change makes published days stale."""
         sources = (path.read_text() for path in self.queries.parent.rglob("*.rs"))
         numbers = [n for text in sources for n in re.findall(r"const SEMANTICS: u32 = (\d+);", text)]
         return {"semantics": numbers, "query": (self.queries / f"{DAILY}.sql").read_text()}
@@ -71,7 +71,7 @@ class Release:
 
 
 def write(release: Release, kept: Path, scratch: Path, stack) -> None:
-    """Has `release` write each form into `kept`; `scratch` is for its work."""
+    """Makes `release` write each form into `kept`, with `scratch` as temporary directory."""
     kept.mkdir(parents=True, exist_ok=True)
     (kept / "understanding.json").write_text(json.dumps(release.understanding(), indent=1) + "\n")
     write_lake(release, kept, scratch, stack.variables("thrift"))
@@ -80,7 +80,7 @@ def write(release: Release, kept: Path, scratch: Path, stack) -> None:
 
 
 def exports() -> list[Export]:
-    """A day each: a message of two cities every other hour, and two malformed lines."""
+    """One export for each day: a message of two cities every other hour, and two malformed lines."""
     return [_export(day, 1000 * (number + 1)) for number, day in enumerate(DAYS)]
 
 
@@ -104,7 +104,7 @@ def _export(day: date, first_offset: int) -> Export:
 def write_lake(release: Release, kept: Path, scratch: Path, hbase: dict[str, str]) -> None:
     """Two days landed from files in several commits, and published as table, file and cells."""
     place = LocalPlace(scratch / "lake")
-    lake = lake_of(release, place, scratch / "work", ISOBAR__LAND__ROWS_MAX="10", **mirrored(hbase))
+    lake = lake_of(release, place, scratch / "work", ISOBAR__LAND__ROWS_MAX="10", **with_hbase(hbase))
     first, second, _ = exports()
     lake.land_and_aggregate(first.files)
     for table in ["weather", "weather_forecast", "dead_letters", DAILY_TABLE]:
@@ -118,8 +118,8 @@ def lake_of(release: Release, place: Place, directory: Path, **variables: str) -
     return Lake(place, release.at(place, directory, **variables))
 
 
-def mirrored(hbase: dict[str, str]) -> dict[str, str]:
-    """What makes runs write to HBase too."""
+def with_hbase(hbase: dict[str, str]) -> dict[str, str]:
+    """The variables that enable HBase."""
     return {"HBASE_ENABLED": "true", "ISOBAR__HBASE__TABLE": HBASE_TABLE, **hbase}
 
 
@@ -135,7 +135,7 @@ def cells(hbase: dict[str, str]) -> dict[str, dict[str, list]]:
 
 @contextlib.contextmanager
 def loaded_cells(hbase: dict[str, str], rows: dict[str, dict[str, list]]) -> Iterator[None]:
-    """HBase with the table as it was kept, until the end of the block."""
+    """HBase with the kept table, until the end of the block."""
     with connected(hbase, limit_s=60) as connection:
         drop_cells(hbase)
         connection.create_table(HBASE_TABLE, {"agg": {}})
@@ -156,7 +156,7 @@ def drop_cells(hbase: dict[str, str]) -> None:
 
 
 class Pipeline:
-    """A topic, a database that consumed it, exported files, and a lake landed from both."""
+    """A topic, a database that has consumed it, exported files, and a lake that was landed from both."""
 
     def __init__(self, release: Release, place: Place, directory: Path, topic: Topic, database: Database):
         self.place, self.topic, self.database = place, topic, database
@@ -172,19 +172,19 @@ class Pipeline:
         return self.lake.isobar.ok(*arguments, "--once").stdout
 
     def exported(self) -> list[tuple[int, int]]:
-        """The identities of the lines in the export files, as often as they stand there."""
+        """The identities of the lines in the export files, including duplicates."""
         paths = [file.path for file in self.place.walk("weather") if file.path.endswith(".json")]
         lines = [json.loads(line) for path in paths for line in self.place.read(path).splitlines()]
         return sorted((line["kafka_partition"], line["kafka_offset"]) for line in lines)
 
 
 def messages() -> list[Record]:
-    """Those of the topic, in their order; Kafka gives them their identities, the same each time."""
+    """The messages of the topic, in order. Kafka assigns the same identities each time."""
     return weather(DAYS[:1], CITIES[:2])
 
 
 def fill(topic: Topic, first: int, last: int) -> None:
-    """Produces these of the messages; the first ones with malformed ones in between."""
+    """Produces the messages of this range, the first ones with malformed ones in between."""
     topic.produce(messages()[first:last], kinds=[MALFORMED, "no weather"] if first == 0 else [])
 
 
@@ -226,7 +226,7 @@ def topic_id(topic: Topic) -> uuid.UUID:
 
 
 def dump(database: Database) -> str:
-    """As statements that any client can send."""
+    """Dumps the database as statements for any client."""
     command = [
         "pg_dump", "--inserts", "--no-owner", "--no-privileges",
         f"--host={database.host}", f"--port={database.port}", f"--username={ROLE}", database.name,
@@ -246,7 +246,7 @@ def restore(database: Database, statements: str) -> None:
 
 
 def write_spool(release: Release, kept: Path, scratch: Path) -> None:
-    """Messages that wait for Kafka, which is away, when the process is killed."""
+    """Writes a spool: the process is killed while Kafka is unavailable."""
     spool = scratch / "spool"
     with OpenWeather(CITIES[:2], forecasts={city.id: 1 for city in CITIES[:2]}) as api:
         isobar = producer(release, LocalPlace(scratch / "produced"), spool, scratch / "work", api, produced.NOWHERE, "nowhere")
@@ -268,7 +268,7 @@ def waiting(spool: Path) -> list[Path]:
 
 
 def pack(directory: Path, archive: Path) -> None:
-    """An archive of what lies in the directory, the same wherever it lay and whoever owned it."""
+    """Packs the directory into an archive that does not depend on its path and owner."""
 
     def anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
         member.uid = member.gid = 0
@@ -281,7 +281,7 @@ def pack(directory: Path, archive: Path) -> None:
 
 
 class Kept:
-    """What a release has left in a directory, which stays as it is."""
+    """The files that a release has left in a directory, which is not changed."""
 
     def __init__(self, directory: Path):
         self.directory = directory
@@ -307,7 +307,7 @@ class Kept:
     def pipeline(
         self, release: Release, directory: Path, kafka: dict[str, str], postgres: dict[str, str]
     ) -> Iterator[Pipeline]:
-        """The pipeline as it was left, but for the id of the topic, which Kafka gives anew."""
+        """The kept pipeline, with the new id that Kafka assigns to the topic."""
         place = self.place("pipeline", directory / "pipeline")
         before = uuid.UUID((self.directory / "topic_id").read_text().strip())
         with new_topic(kafka) as topic:
@@ -325,10 +325,10 @@ class Kept:
 
 
 def halves(topic: uuid.UUID) -> list[int]:
-    """The id as the logs of tables have it: two signed numbers."""
+    """The id as in the logs of tables: two signed integers."""
     return [int.from_bytes(topic.bytes[start : start + 8], "big", signed=True) for start in (0, 8)]
 
 
 def transactions(place: Place, table: str) -> set[str]:
-    """The names under which the plain entries of a table's log have recorded something."""
+    """The app ids in the JSON entries of the log of a table."""
     return {action["txn"]["appId"] for action in delta.all_actions(place, table) if "txn" in action}

@@ -1,4 +1,4 @@
-"""Where a test keeps its lake and its files: a local directory or HDFS, behind one set of words.
+"""Places for the lake and the files of a test: a local directory or HDFS, behind one interface.
 
 A place has a lake (tables) and an export folder (export files and `aggregates.jsonl`), side by side under one root.
 """
@@ -67,7 +67,7 @@ class LocalPlace:
 
 
 class HdfsPlace:
-    """Everything below one directory of a real HDFS; this class comes by WebHDFS, isobar by RPC."""
+    """Everything below one directory of a real HDFS; this class uses WebHDFS, and isobar RPC."""
 
     def __init__(self, rpc_url: str, client: WebHdfs, root: str):
         self.client = client
@@ -107,8 +107,8 @@ Place = LocalPlace | HdfsPlace
 
 
 def put_export(place: Place, files: dict[str, bytes]) -> None:
-    """Export files into the place's export folder."""
-    # HDFS takes half a second for a file, of which it mostly waits.
+    """Writes export files into the export directory of the place."""
+    # In parallel, since HDFS takes half a second for a file, mostly waiting.
     with ThreadPoolExecutor(8) as threads:
         written = [threads.submit(place.write, f"weather/{path}", data) for path, data in files.items()]
     for one in written:

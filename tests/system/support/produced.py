@@ -1,4 +1,4 @@
-"""What `isobar produce` put into a topic, and whether that is what the API said."""
+"""The messages that `isobar produce` has sent to a topic, and their comparison with the API."""
 
 import itertools
 import json
@@ -18,7 +18,7 @@ NOWHERE = "127.0.0.1:1"
 
 
 def variables(api: OpenWeather, servers: str, topic: str, spool: Path) -> dict[str, str]:
-    """What makes a producer poll all cities of `api` every half second, and send to this topic through this spool."""
+    """Variables of a producer that polls all cities of `api` every half second, and sends to this topic through this spool."""
     return {
         "BOOTSTRAP_SERVERS": servers,
         "TOPIC_NAME": topic,
@@ -33,7 +33,7 @@ def variables(api: OpenWeather, servers: str, topic: str, spool: Path) -> dict[s
 
 @dataclass(frozen=True)
 class Message:
-    """A record as Kafka has it."""
+    """A record of Kafka."""
 
     partition: int
     offset: int
@@ -47,7 +47,7 @@ class Message:
 
     @property
     def served(self) -> int:
-        """Which of the API's answers it was made of."""
+        """The number of the current weather that it was made of."""
         return self.value["weather"]["served"]
 
 
@@ -70,7 +70,7 @@ class ProducedTopic:
         return self.admin.describe_configs([resource])[resource].result(30)[key].value
 
     def messages(self) -> list[Message]:
-        """All of them, by partition in the order of their offsets."""
+        """All messages, by partition and offset."""
         if not self.is_there():
             return []
         consumer = Consumer(
@@ -82,7 +82,7 @@ class ProducedTopic:
             consumer.close()
 
     def _of(self, consumer: Consumer, partition: int) -> list[Message]:
-        consumer.list_topics(self.name, timeout=30)  # it has to hear of a new topic first
+        consumer.list_topics(self.name, timeout=30)  # it needs metadata of a new topic first
         low, high = extent(consumer, TopicPartition(self.name, partition))
         consumer.assign([TopicPartition(self.name, partition, low)])
         found: list[Message] = []
@@ -97,7 +97,7 @@ class ProducedTopic:
 
 
 def must_be_what_was_served(messages: list[Message], api: OpenWeather) -> None:
-    """Every section as the API sent it, byte for byte; the two derived ones as the older producer derived them, but for
+    """Every section as the API sent it, byte for byte; the two derived ones as the legacy producer derived them, but for
     its wrong offsets."""
     for message in messages:
         value, raw = message.value, message.raw
@@ -111,16 +111,16 @@ def must_be_what_was_served(messages: list[Message], api: OpenWeather) -> None:
         assert value["sun_info"] == with_offsets(sun_info(weather), weather)
 
 
-def with_offsets(older: dict, weather: dict) -> dict:
-    """Local times that say how far from UTC they are."""
+def with_offsets(legacy: dict, weather: dict) -> dict:
+    """Adds the offset from UTC to local times."""
     sign, minutes = "+" if weather["timezone"] >= 0 else "-", abs(weather["timezone"]) // 60
     offset = f"{sign}{minutes // 60:02d}:{minutes % 60:02d}"
     local = {
         name: iso(weather["sys"][name.removesuffix("_local")] + weather["timezone"])[:-6] + offset
         for name in ("sunrise_local", "sunset_local")
-        if older[name]
+        if legacy[name]
     }
-    return older | local
+    return legacy | local
 
 
 def must_be_in_order(messages: list[Message]) -> None:

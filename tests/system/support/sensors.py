@@ -1,4 +1,4 @@
-"""A topic that has nothing to do with weather: readings of sensors, and the files that declare tables of them."""
+"""A topic without weather: readings of sensors, and the files that declare their tables."""
 
 import dataclasses
 import json
@@ -64,7 +64,7 @@ GROUP BY dt, room
 
 
 def queries_with(directory: Path, *tables: tuple[str, str]) -> Path:
-    """A directory of queries like that of the checkout, with more table files: name and topic of each."""
+    """A copy of the queries of the checkout with further table files, each with name and topic."""
     queries = directory / "queries"
     shutil.copytree(REPOSITORY / "queries", queries)
     for name, topic in tables:
@@ -79,11 +79,11 @@ class Sensors(Topic):
 
     def __init__(self, kafka: dict[str, str], partitions: int):
         super().__init__(kafka, partitions)
-        # By topic partition, of all messages: those that a rule refuses are understood too.
+        # By topic partition, of all messages, including those that a rule refuses.
         self.newest: dict[int, int] = {}
 
     def produce_readings(self, count: int, hot: int = 0, late: int = 0, seed: int = 1) -> None:
-        """Readings, one a minute; so many of them impossible, so many with an older time than those before."""
+        """Produces a reading for each minute; `hot` of them are implausible, and `late` of them have an older time."""
         chance = random.Random(seed)
         odd = chance.sample(range(1, count), hot + late)
         begin = BEGIN + 60 * (len(self.records) + len(self.bad))
@@ -114,7 +114,7 @@ class Sensors(Topic):
 
 
 def compare_readings(rows: list[dict], topic: Sensors) -> None:
-    """Each reading once, as it was produced."""
+    """Asserts that each produced reading has one row."""
 
     def row_of(record: Record) -> tuple:
         at = datetime.fromtimestamp(record.event_at, UTC)
@@ -127,7 +127,7 @@ def compare_readings(rows: list[dict], topic: Sensors) -> None:
 
 
 def daily(records: list[Record]) -> list[tuple]:
-    """Day by the clock of UTC, room, readings, coldest, hottest."""
+    """Day in UTC, room, count, minimum and maximum."""
     found: dict[tuple[date, str], list[float]] = defaultdict(list)
     for record in records:
         day = datetime.fromtimestamp(record.event_at, UTC).date()

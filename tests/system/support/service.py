@@ -3,12 +3,12 @@
 import contextlib
 import signal
 
-from support.binary import PATIENCE_S, Isobar, assert_no_canary
+from support.binary import TIMEOUT_S, Isobar, assert_no_canary
 from support.web import Web, web_of
 
 
 class Service(Web):
-    """Runs until the end of its `with` block, or until it is told to end."""
+    """Runs until the end of its `with` block, or until `stop` or `kill`."""
 
     def __init__(self, isobar: Isobar, *arguments: str):
         self.process = isobar.start(*arguments)
@@ -46,4 +46,4 @@ class Service(Web):
 
     def ended(self) -> int:
         """The exit code."""
-        return self.process.wait(timeout=PATIENCE_S)
+        return self.process.wait(timeout=TIMEOUT_S)

@@ -1,4 +1,4 @@
-"""A Kafka topic under test: what is produced to it, under which identities, is the truth to land."""
+"""A Kafka topic under test. It records the messages that are produced to it, with their identities."""
 
 import contextlib
 import dataclasses
@@ -23,7 +23,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from support.malformed import KINDS, NOON_1999, NOON_2126, Text
 from support.weather_data import City, Record, encode, envelope, message, polls
 
-# What is wrong with these is the time that Kafka has of them.
+# Kinds that are malformed by their time in Kafka.
 TIMES = {"event time before 2000": NOON_1999, "event time a century ahead": NOON_2126}
 
 
@@ -37,7 +37,7 @@ class BadMessage:
 
 
 def extent(consumer: Consumer, partition: TopicPartition, within_s: float = 30) -> tuple[int, int]:
-    """The first offset and the one after the last. Of a new topic, a broker may not yet know that it leads it."""
+    """The watermarks. Retries, since the leader of a new topic may not be elected yet."""
     deadline = time.monotonic() + within_s
     while True:
         try:
@@ -49,7 +49,7 @@ def extent(consumer: Consumer, partition: TopicPartition, within_s: float = 30) 
 
 
 class Topic:
-    """A topic of its own, with the records and malformed messages that were produced to it."""
+    """A new topic, with the records and malformed messages that were produced to it."""
 
     def __init__(self, kafka: dict[str, str], partitions: int = 3, name: str | None = None, **configuration: str):
         self.servers = kafka["BOOTSTRAP_SERVERS"]
@@ -63,20 +63,20 @@ class Topic:
 
     def create(self) -> None:
         self._connect()
-        # As a broker does that trusts the clocks of producers: else it refuses what comes from the future.
+        # Accepts any timestamp: by default the broker refuses messages from the future.
         trusting = {"message.timestamp.after.max.ms": str(2**63 - 1)}
         new = NewTopic(self.name, self.partitions, config=trusting | self.configuration)
         self.admin.create_topics([new])[self.name].result(30)
-        # The controller has it; a broker with much to do hears of it later.
+        # The controller knows the topic before a busy broker does.
         self._wait_for_partitions()
 
     def add_partitions(self, count: int) -> None:
-        """Returns when producers can know of them."""
+        """Adds partitions, and waits until clients see them."""
         self.partitions += count
         grown = NewPartitions(self.name, self.partitions)
         self.admin.create_partitions([grown])[self.name].result(30)
         self._wait_for_partitions()
-        # One that has produced before knows the old ones only.
+        # A producer that has sent messages caches the previous metadata.
         self._connect()
 
     def _wait_for_partitions(self) -> None:
@@ -90,13 +90,13 @@ class Topic:
         self.admin.delete_topics([self.name])[self.name].result(30)
 
     def delete_before(self, offsets: dict[int, int]) -> None:
-        """As retention does."""
+        """Deletes records, as retention does."""
         wanted = [TopicPartition(self.name, partition, offset) for partition, offset in offsets.items()]
         for deleted in self.admin.delete_records(wanted).values():
             deleted.result(30)
 
     def expire(self) -> None:
-        """Everything in the topic is too old from now on; the broker deletes it when it looks."""
+        """Makes all records expire. The broker deletes them at its next check."""
         resource = ConfigResource(ConfigResource.Type.TOPIC, self.name)
         resource.add_incremental_config(
             ConfigEntry("retention.ms", "1", incremental_operation=AlterConfigOpType.SET)
@@ -105,13 +105,13 @@ class Topic:
             changed.result(30)
 
     def rewind(self, group: str) -> None:
-        """The group has read nothing, as far as Kafka knows."""
+        """Resets the offsets of the group to the beginning."""
         begin = [TopicPartition(self.name, number, 0) for number in range(self.partitions)]
         for changed in self.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, begin)]).values():
             changed.result(30)
 
     def extents(self) -> list[tuple[int, int]]:
-        """The first offset of each topic partition and the one after its last."""
+        """The watermarks of each topic partition."""
         consumer = Consumer(self._client() | {"group.id": "extents"})
         try:
             partitions = [TopicPartition(self.name, number) for number in range(self.partitions)]
@@ -120,7 +120,7 @@ class Topic:
             consumer.close()
 
     def produce(self, records: Iterable[Record], kinds: Iterable[str] = (), seed: int = 1) -> None:
-        """Produce records; their offsets are those that Kafka gives them. A malformed one of each kind comes in between."""
+        """Produces records, which get their offsets from Kafka, with a malformed message of each kind in between."""
         records = list(records)
         kinds = list(kinds)
         chance = random.Random(seed)
@@ -133,23 +133,23 @@ class Topic:
                 self._send(dataclasses.replace(record, event_at=at), spoiled(kind, record), kind)
         assert self._producer.flush(120) == 0
 
-    def take_stock(self) -> int:
-        """A broker that is killed may have taken a message that its producer then sends again: in the topic that is two
-        messages. Reads the topic for those that nobody told us of; returns how many there are."""
-        told = {record.identity for record in self.records} | {bad.identity for bad in self.bad}
+    def read_unconfirmed(self) -> int:
+        """Reads messages that were not confirmed to the producer, and returns their number: a killed broker may have stored a
+        message that the producer then sends again, as a second message."""
+        confirmed = {record.identity for record in self.records} | {bad.identity for bad in self.bad}
         found = {(message.partition(), message.offset()): message for message in self._messages()}
-        assert told <= found.keys(), "the broker lost messages"
-        for identity in found.keys() - told:
+        assert confirmed <= found.keys(), "the broker lost messages"
+        for identity in found.keys() - confirmed:
             raw, (_, at_ms) = found[identity].value(), found[identity].timestamp()
             try:
                 self.records.append(Record(*identity, at_ms // 1000, json.loads(raw)))
             except ValueError:
                 self.bad.append(BadMessage(identity, "taken twice", raw))
-        return len(found) - len(told)
+        return len(found) - len(confirmed)
 
     @contextlib.contextmanager
     def transactions(self) -> Iterator[Callable]:
-        """Sends records in transactions, of which those that are not committed count for nothing."""
+        """Sends records in transactions. Records of aborted transactions do not count."""
         producer = Producer(self._client() | {"transactional.id": uuid.uuid4().hex})
         producer.init_transactions(60)
 
@@ -170,7 +170,7 @@ class Topic:
         yield transact
 
     def produce_raw(self, record: Record, raw: bytes) -> None:
-        """Produce bytes that are no good message in place of a record."""
+        """Produces malformed bytes in place of a record."""
         self._send(record, raw, "raw")
         assert self._producer.flush(60) == 0
 
@@ -203,7 +203,7 @@ class Topic:
             try:
                 self._producer.produce(self.name, raw, str(city), partition, on_delivery=delivered, timestamp=timestamp)
                 return True
-            except BufferError:  # the broker is slower than we are
+            except BufferError:  # the queue of the producer is full
                 return False
 
         while not is_taken():
@@ -211,7 +211,7 @@ class Topic:
         self._producer.poll(0)
 
     def _connect(self) -> None:
-        # A broker that is only slow is waited for: what is sent again may be in the topic twice.
+        # Waits for a slow broker, since a message that is sent again may be in the topic twice.
         patient = {"request.timeout.ms": 120_000, "socket.timeout.ms": 180_000}
         self._producer = Producer(self._client() | patient | {"linger.ms": 5})
 
@@ -230,14 +230,14 @@ def spoiled(kind: str, record: Record) -> bytes | None:
 
 
 def weather(days, cities: list[City], forecasts: int = 0) -> list[Record]:
-    """Every poll of these days, in order; identities are for Kafka to give."""
+    """The records of every poll of these days, in order. Kafka assigns their identities."""
     polled = [(at, city) for city in cities for at in polls(city, days)]
     polled.sort(key=lambda poll: poll[0])
     return [Record(-1, -1, at, message(city, at, forecasts)) for at, city in polled]
 
 
 def compare_dead_letters(rows: Iterable[dict], bad: Iterable[BadMessage], topic: str) -> None:
-    """Each malformed message once, with its identity, its reason and its bytes; nothing else."""
+    """Asserts one dead letter for each malformed message, with its identity, reason and bytes, and no other."""
     rows = list(rows)
     want = {message.identity: message for message in bad}
     found = {(row["kafka_partition"], row["kafka_offset"]): row for row in rows}

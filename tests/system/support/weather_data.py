@@ -1,4 +1,4 @@
-"""Export lines as the older pipeline left them on HDFS, made up deterministically, and the truth about them.
+"""Export lines as the legacy pipeline wrote them to HDFS, generated deterministically, and the expected result.
 
 `build` returns the files and, beside them, what a correct landing must make of them: the rows that are there once each,
 and the lines that are malformed. Nothing here calls isobar. The weather is a pure function of city and instant, so that
@@ -45,7 +45,7 @@ CITIES = [
 
 
 def many_cities(count: int) -> list[City]:
-    """The listed cities and, beyond them, invented ones."""
+    """The listed cities, and then invented ones."""
     invented = [
         City(
             9_000_000 + n,
@@ -80,25 +80,25 @@ class Record:
 
     @property
     def path(self) -> str:
-        """A file for this record alone, in the folder of its own day."""
+        """The path of a file for this record alone, in the directory of its day."""
         return f"dt={self.day}/weather_{self.event_at}_{self.partition}_{self.offset}.json"
 
 
 @dataclass(frozen=True)
 class BadLine:
-    """A malformed line by its place: path below the export folder and line number from 1."""
+    """A malformed line: path below the export directory, and line number from 1."""
 
     path: str
     line: int
     kind: str
     raw: bytes
-    # None where the line does not say who it is.
+    # None if the line has no readable identity.
     identity: tuple[int, int] | None
 
 
 @dataclass
 class Export:
-    """Files by path below the export folder, and the truth about them."""
+    """Files by path below the export directory, and their records and malformed lines."""
 
     files: dict[str, bytes] = field(default_factory=dict)
     records: list[Record] = field(default_factory=list)
@@ -109,12 +109,12 @@ class Export:
         return sorted({record.day for record in self.records})
 
     def halves(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
-        """The files dealt out in turn, so that both halves touch every day and share redelivered records."""
+        """Two halves of the files, by turns, so that both have every day and share redelivered records."""
         paths = sorted(self.files)
         return {p: self.files[p] for p in paths[0::2]}, {p: self.files[p] for p in paths[1::2]}
 
     def plus(self, records: Iterable[Record]) -> "Export":
-        """The same with more records, each in a file of its own."""
+        """The export with more records, each in its own file."""
         records = list(records)
         return Export(self.files | {r.path: export_line(r) + b"\n" for r in records}, self.records + records, self.bad)
 
@@ -124,7 +124,7 @@ def paris_day(epoch_s: int) -> date:
 
 
 def paris_midnight(day: date) -> int:
-    """UTC epoch seconds of the start of a day in Paris; no change of the clocks touches midnight there."""
+    """UTC epoch seconds of the start of a day in Paris. Clock changes there are not at midnight."""
     return int(datetime(day.year, day.month, day.day, tzinfo=PARIS).timestamp())
 
 
@@ -133,14 +133,14 @@ def day_range(first: date, count: int) -> list[date]:
 
 
 def polls(city: City, days: Iterable[date], step_s: int = STEP_S) -> Iterator[int]:
-    """The instants at which a city is polled: every ten minutes of each Paris day, be it 23, 24 or 25 hours long."""
+    """The instants at which a city is polled: every ten minutes of each day in Paris, which has 23, 24 or 25 hours."""
     for day in days:
         for tick in range(paris_midnight(day), paris_midnight(day + timedelta(days=1)), step_s):
             yield tick + 20 + city.id % 37
 
 
 def message(city: City, event_at: int, forecasts: int = 0) -> dict:
-    """What the producer sends: five sections, the observation up to twelve minutes older than the record."""
+    """A message of the producer: five sections, the observation up to twelve minutes older than the record."""
     chance = random.Random(city.id * 4_294_967_291 + event_at)
     observed_at = event_at - chance.randrange(720)
     weather = _weather(city, observed_at, chance)
@@ -175,14 +175,14 @@ def encode(value) -> bytes:
 
 @dataclass(frozen=True)
 class _Arrival:
-    """A line on its way into a file. `at` orders the lines; `damage` names the kind of a malformed one."""
+    """A line before it is written. `at` orders the lines; `damage` is the kind of a malformed one."""
 
     at: int
     city: City
     event_at: int
     value: dict
     damage: str | None = None
-    # Two arrivals of one delivery carry one identity.
+    # Arrivals of the same delivery have the same identity.
     delivery: int = 0
 
 
@@ -225,7 +225,7 @@ def build(
 
 
 def _at_random(arrivals: list[_Arrival], chance: random.Random, damage: str | None = None, odd: str | None = None):
-    """One more message, a second after one that is there; damaged, or odd but valid."""
+    """Adds a message, one second after an existing one: damaged, or odd but well-formed."""
     model = chance.choice(arrivals)
     at = model.event_at + 1
     value = message(model.city, at, len(model.value["forecast"]["list"]))
@@ -235,7 +235,7 @@ def _at_random(arrivals: list[_Arrival], chance: random.Random, damage: str | No
 
 
 def _write(arrivals: list[_Arrival], offsets: list[int], file_hours: int, chance: random.Random) -> Export:
-    """Give each delivery its offset in the order of arrival, with gaps as Kafka has them, and fill the files."""
+    """Assigns offsets in the order of arrival, with gaps as in Kafka, and writes the files."""
     export = Export()
     delivered: dict[int, Record] = {}
     lines: dict[str, list[bytes]] = {}
@@ -261,14 +261,14 @@ def _write(arrivals: list[_Arrival], offsets: list[int], file_hours: int, chance
 
 
 def _file_of(arrived_at: int, file_hours: int) -> str:
-    """The older export named the folder after its own day, not the event's: late lines stand in a later day."""
+    """The legacy exporter named the directory after the day of the export and not of the event: late lines are in a later day."""
     end = arrived_at - arrived_at % (file_hours * 3600) + file_hours * 3600 - 1
     local = datetime.fromtimestamp(end, PARIS)
     return f"dt={paris_day(arrived_at)}/weather_{local:%Y%m%dT%H%M%S}{local.fold:06d}.json"
 
 
 def _number(value: float) -> float | int:
-    """OpenWeather writes 12, then 12.3: an integer when whole."""
+    """OpenWeather writes a whole number as an integer: 12, then 12.3."""
     rounded = round(value, 2)
     return int(rounded) if rounded == int(rounded) else rounded
 
@@ -323,7 +323,7 @@ def _weather(city: City, at: int, chance: random.Random) -> dict:
         body["wind"]["gust"] = _number(body["wind"]["speed"] * 1.7)
     if wet:
         amounts = {"1h": _number(0.1 + 3 * chance.random())}
-        if chance.random() < 0.1:  # bodies of before 2020 carried this too
+        if chance.random() < 0.1:  # bodies before 2020 had this field too
             amounts["3h"] = _number(amounts["1h"] * 2.4)
         body["snow" if temp < 1 else "rain"] = amounts
     return body
@@ -349,7 +349,7 @@ def _air(at: int, chance: random.Random) -> dict:
 
 
 def _forecast(city: City, weather: dict, count: int, chance: random.Random) -> dict:
-    """`count` steps of three hours; the place is named in French here and has the same id."""
+    """`count` steps of three hours. The name of the place is French here, and its id the same."""
     first = weather["dt"] - weather["dt"] % 10_800 + 10_800
     return {
         "cod": "200",
@@ -402,7 +402,7 @@ def iso(epoch_s: int) -> str:
 
 
 def sun_info(weather: dict) -> dict:
-    """The producer's own section; its local times carry a wrong +00:00, as they always did."""
+    """The section of the producer. Its local times have a wrong +00:00, as in the legacy producer."""
     offset = weather["timezone"]
     rise, down = weather["sys"]["sunrise"], weather["sys"]["sunset"]
     known = rise > 0
@@ -418,7 +418,7 @@ def sun_info(weather: dict) -> dict:
 
 
 def precipitations_info(weather: dict) -> dict:
-    """The producer's own section: always four floats, 0.0 where the API says nothing."""
+    """The section of the producer: always four floats, 0.0 if the API omits an amount."""
     rain, snow = weather.get("rain", {}), weather.get("snow", {})
     return {
         "city": weather["name"],

@@ -6,11 +6,11 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 
-from support.binary import PATIENCE_S, Process
+from support.binary import TIMEOUT_S, Process
 
 
 class Web:
-    """What is told at one address."""
+    """The pages at one address."""
 
     def __init__(self, address: str):
         self.http = address
@@ -23,23 +23,23 @@ class Web:
             return error.code, error.read().decode()
 
     def metrics(self) -> dict[str, float]:
-        """By series, as they are written."""
+        """Values by series."""
         status, text = self.get("/metrics")
         assert status == 200 and text.endswith("# EOF\n"), text
         series = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
         return {name: float(value) for name, value in series}
 
     def metric(self, name: str) -> float:
-        """Of one series; none is nought."""
+        """The value of one series; 0 if it is absent."""
         return self.metrics().get(name, 0.0)
 
     def wait_until_ready(self, within_s: float = 60) -> None:
-        """It answers before it has done its first step, and says no when a server of its own is slow for a moment."""
+        """Waits for readiness: the service listens before its first step, and a slow server makes it not ready for a moment."""
         eventually(lambda: self.get("/readyz") == (200, "ready\n"), "it is ready", within_s)
 
 
 def web_of(process: Process) -> Web:
-    """Where a process in the background tells of itself, once its log says so."""
+    """The pages of a background process, once its log has the address."""
     found = []
 
     def listens() -> bool:
@@ -48,12 +48,12 @@ def web_of(process: Process) -> Web:
         found.extend(line["http"] for line in lines if line["message"] == "listening")
         return bool(found)
 
-    eventually(listens, "it listens", PATIENCE_S)
+    eventually(listens, "it listens", TIMEOUT_S)
     return Web(found[0])
 
 
 def eventually(condition: Callable[[], bool], what: str, within_s: float = 60) -> None:
-    """Asks again and again until it is so."""
+    """Polls until the condition holds."""
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline, f"not within {within_s} s: {what}"

@@ -1,6 +1,6 @@
-"""WebHDFS over the standard library: what tests and benches need to put files on HDFS and look at them.
+"""WebHDFS over the standard library: tests and benches write and list files on HDFS with it.
 
-It is a second road to HDFS on purpose: what isobar wrote over RPC is read back by a client that shares no code with it.
+It is a second client of HDFS on purpose: it shares no code with isobar, and reads back what isobar wrote over RPC.
 """
 
 import json

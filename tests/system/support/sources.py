@@ -1,4 +1,4 @@
-"""The roads by which the messages of a topic come to the lake, behind one set of words: what was produced is the truth on each."""
+"""The sources of a landing behind one interface: every source has the messages that were produced to the topic."""
 
 import json
 
@@ -9,24 +9,24 @@ from support.topic import Topic
 from support.weather_data import Record, export_line
 
 SOURCES = ["files", "kafka", "postgres"]
-# Of one file.
+# Lines of one file.
 LINES = 60
 
 
-class Road:
-    """A source of landings into one lake."""
+class Source:
+    """A source whose messages land in one lake."""
 
-    def __init__(self, source: str, lake: Lake, topic: Topic):
-        self.source = source
+    def __init__(self, name: str, lake: Lake, topic: Topic):
+        self.name = name
         self.lake = lake
         self.topic = topic
-        # How many records and malformed messages are in files.
+        # Numbers of the records and the malformed messages in the files.
         self._written = (0, 0)
         lake.place.make_directory("weather")
 
-    def bring(self) -> None:
-        """What was produced and was not brought yet comes to where this source is read."""
-        match self.source:
+    def transfer(self) -> None:
+        """Transfers the messages that were produced since the last call to where the landing reads this source."""
+        match self.name:
             case "postgres":
                 self.lake.isobar.ok("consume", "--once")
             case "files":
@@ -40,11 +40,11 @@ class Road:
 
     @property
     def arguments(self) -> list[str]:
-        path = [self.lake.place.export_url] if self.source == "files" else []
-        return ["land", "--from", self.source, *path]
+        path = [self.lake.place.export_url] if self.name == "files" else []
+        return ["land", "--from", self.name, *path]
 
     def _write(self) -> None:
-        """Files of the older exporter, some lines again. Of what is malformed they can hold what is JSON."""
+        """Writes files as the legacy exporter does, with some lines twice. They hold only malformed messages that are JSON."""
         records, bad = self._written
         self._written = (len(self.topic.records), len(self.topic.bad))
         at = self.topic.records[0].event_at

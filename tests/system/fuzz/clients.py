@@ -1,4 +1,4 @@
-"""The roads by which a statement comes to Isobar and its rows come back: the shell, Flight SQL, and runs of query files."""
+"""The clients that run a statement and read its rows: the shell, Flight SQL, and runs of query files."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -13,28 +13,28 @@ from support import answers
 from support.binary import Isobar
 from support.flight import Server
 
-# Statements that one process of the shell is given: what a command line holds.
+# Statements for one process of the shell, bounded by the length of a command line.
 AT_ONCE = 60
 END = "the end of statement"
 
 
 @dataclass(frozen=True)
 class Answer:
-    """The rows, or what was said instead of them."""
+    """The rows, or the error."""
 
     rows: list[answers.Row] | None = None
     error: str = ""
     is_published: bool = False
 
 
-# A road takes statements, each with the types of its right answer, as the shell's text says no types.
+# A client takes statements, each with the types of its expected rows, since the text of the shell has no types.
 Asked = tuple[str, pa.Schema | None]
-Road = Callable[[list[Asked]], Iterator[Answer]]
+Client = Callable[[list[Asked]], Iterator[Answer]]
 
 
 @contextmanager
-def flight(isobar: Isobar) -> Iterator[Road]:
-    """ADBC against a server of its own."""
+def flight(isobar: Isobar) -> Iterator[Client]:
+    """ADBC, with its own server."""
     with Server(isobar, ISOBAR__SERVE__QUERY_TIMEOUT="120s") as server, server.connect() as connection:
 
         def ask(asked: list[Asked]) -> Iterator[Answer]:
@@ -51,8 +51,8 @@ def flight(isobar: Isobar) -> Iterator[Road]:
 
 
 @contextmanager
-def shell(isobar: Isobar) -> Iterator[Road]:
-    """`isobar sql`, many statements to a process; the first that fails is its last, and another goes on behind it."""
+def shell(isobar: Isobar) -> Iterator[Client]:
+    """`isobar sql` with many statements for each process, which ends at the first failure; the next process continues behind it."""
 
     def ask(asked: list[Asked]) -> Iterator[Answer]:
         left = asked
@@ -73,8 +73,8 @@ def shell(isobar: Isobar) -> Iterator[Road]:
 
 
 @contextmanager
-def runs(isobar: Isobar, directory: Path) -> Iterator[Road]:
-    """A query file for each statement, whose output table is then read by deltalake."""
+def runs(isobar: Isobar, directory: Path) -> Iterator[Client]:
+    """A query file for each statement, whose output table deltalake reads."""
     queries = directory / "queries"
     queries.mkdir(parents=True, exist_ok=True)
     lake = Path(isobar.variables["ISOBAR__LAKE__URL"].removeprefix("file://"))

@@ -1,7 +1,7 @@
-"""Judges the answers of one road: beside DuckDB's, beside those over the twins, and beside each other.
+"""Compares the results of one client with those of DuckDB, with those over the twins, and with each other.
 
-An error is an answer too: where DuckDB says that a value leaves its type, so must Isobar, unless a condition may exclude that
-value, and nowhere else.
+Errors are compared too: where DuckDB reports an overflow, so must Isobar, unless a condition may exclude the value; and only
+there.
 """
 
 import re
@@ -14,14 +14,14 @@ import pyarrow as pa
 
 from fuzz.expressions import for_oracle
 from fuzz.known import Line
-from fuzz.roads import Answer, Road
+from fuzz.clients import Answer, Client
 from fuzz.statements import Statement, predicate_forms
 from support import answers
 from support.foreign import Foreign
 
-# Averages of decimals keep six digits behind the point.
+# Averages of decimals keep six decimals.
 ABS = 1e-6
-# Of so many differences the statements are made smaller; of an error so much is shown.
+# Limit of the differences whose statements are shrunk, and of the shown characters of an error.
 SHRUNK_MAX, ERROR_MAX = 10, 600
 
 COUNT_SCHEMA = pa.schema([("n", pa.int64())])
@@ -30,7 +30,7 @@ FORMS_SCHEMA = pa.schema([("form", pa.string()), ("n", pa.int64())])
 
 @dataclass(frozen=True)
 class Difference:
-    """A statement that is answered wrongly, how, and over what: the table, its twin, or as which form of a predicate."""
+    """A statement with a wrong result, what is wrong, and over what: the table, its twin, or a form of a predicate."""
 
     statement: str
     wrong: str
@@ -38,18 +38,18 @@ class Difference:
 
 
 @dataclass
-class Verdict:
-    """What a run has found so far."""
+class Findings:
+    """The findings of a run so far."""
 
     known: list[Line]
-    judged: int = 0
-    # Those that DuckDB does not take: judged beside the twins alone.
+    compared: int = 0
+    # Statements that DuckDB refuses: compared with the twins only.
     without_oracle: int = 0
     explained: Counter = field(default_factory=Counter)
     unexplained: list[Difference] = field(default_factory=list)
 
     def explains(self, statement: str, how: str) -> bool:
-        """Whether a line of the list does."""
+        """Whether a line of the list explains the difference."""
         for line in self.known:
             if line.explains(statement, how):
                 line.used += 1
@@ -65,25 +65,25 @@ class Verdict:
         lines = [f"{at.over}: {at.wrong}\n{repeat(at.statement, seed)}" for at in self.unexplained]
         explained = ", ".join(f"{count} by {reference}" for reference, count in self.explained.items()) or "none"
         summary = (
-            f"seed {seed}: {self.judged} answers judged ({self.without_oracle} of them without DuckDB),"
+            f"seed {seed}: {self.compared} answers compared ({self.without_oracle} of them without DuckDB),"
             f" {len(self.unexplained)} unexplained differences, explained: {explained}."
         )
         return "\n".join([*lines, summary])
 
 
 def repeat(statement: str, seed: int) -> str:
-    """The command that asks this alone."""
+    """The command that repeats one statement."""
     return f"make -s fuzz-sql FUZZ='--seed {seed} --only' <<'SQL'\n{statement}\nSQL\n"
 
 
 class Oracle:
-    """DuckDB's answers."""
+    """DuckDB, the oracle."""
 
     def __init__(self, foreign: Foreign):
         self.foreign = foreign
 
     def answer(self, sql: str) -> tuple[Answer | None, pa.Schema | None]:
-        """None where it does not take the statement, so that it says nothing about the right answer."""
+        """The rows, or none if DuckDB refuses the statement."""
         try:
             found = self.foreign.right(sql)
         except (duckdb.OutOfRangeException, duckdb.ConversionException) as error:
@@ -93,7 +93,7 @@ class Oracle:
         return Answer(answers.rows(found)), found.schema
 
     def fails_as_written(self, sql: str) -> bool:
-        """Whether a value leaves its type where DuckDB computes also what its statistics make needless: it knows that a
+        """Whether a value overflows when DuckDB also computes what its statistics make unnecessary: it knows that a
         sum without nulls is not null."""
         self.foreign.oracle.execute("SET disabled_optimizers = 'statistics_propagation'")
         try:
@@ -103,12 +103,12 @@ class Oracle:
         return answer is not None and bool(answer.error)
 
 
-# What these exclude, or need for no row, is not computed here, and so cannot fail; DuckDB computes some of it.
+# Isobar does not compute what these exclude, so it cannot fail there; DuckDB computes some of it.
 EXCLUDING = re.compile(r"\b(AND|OR|CASE|coalesce|FILTER)\b|\(SELECT")
 
 
 def wrong(found: Answer, right: Answer, statement: Statement) -> str | None:
-    """In a line, what is wrong with an answer."""
+    """Describes in a line what is wrong with a result."""
     if right.error:
         return None if found.error else f"{len(found.rows)} rows, where an error is right: {first_line(right.error)}"
     if found.error:
@@ -123,46 +123,46 @@ def first_line(text: str) -> str:
     return text.strip().split("\n")[0]
 
 
-class Judge:
-    """Asks by one road, and compares."""
+class Comparer:
+    """Runs statements by one client, and compares the results."""
 
-    def __init__(self, road: Road, oracle: Oracle, verdict: Verdict):
-        self.road, self.oracle, self.verdict = road, oracle, verdict
+    def __init__(self, client: Client, oracle: Oracle, findings: Findings):
+        self.client, self.oracle, self.findings = client, oracle, findings
 
     def statements(self, drawn: list[Statement], twins: bool = True) -> None:
         right = [self.oracle.answer(statement.oracle()) for statement in drawn]
         first: list[Answer] = []
         for text in (Statement.text, Statement.twin) if twins else (Statement.text,):
             asked = [(text(statement), schema) for statement, (_, schema) in zip(drawn, right, strict=True)]
-            found = list(self.road(asked))
-            # What DuckDB does not take must at least have one answer over both tables.
+            found = list(self.client(asked))
+            # A statement that DuckDB refuses must at least have one answer over both tables.
             first = first or found
             for statement, (expected, _), usual, answer in zip(drawn, right, first, found, strict=True):
-                self.verdict.judged += 1
-                self.verdict.without_oracle += expected is None
-                self._judge(statement, text, expected or usual, answer)
+                self.findings.compared += 1
+                self.findings.without_oracle += expected is None
+                self._compare(statement, text, expected or usual, answer)
 
-    def _judge(self, statement: Statement, text: Callable, right: Answer, found: Answer) -> None:
+    def _compare(self, statement: Statement, text: Callable, right: Answer, found: Answer) -> None:
         if right.error and not found.error and EXCLUDING.search(statement.text()):
-            self.verdict.without_oracle += 1
+            self.findings.without_oracle += 1
             return
         if found.error and not right.error and self.oracle.fails_as_written(statement.oracle()):
             return
         if how := wrong(found, right, statement):
             over = "twin" if text is Statement.twin else "table"
-            if self.verdict.explains(text(statement), how):
+            if self.findings.explains(text(statement), how):
                 return
-            if len(self.verdict.unexplained) < SHRUNK_MAX:
+            if len(self.findings.unexplained) < SHRUNK_MAX:
                 statement, how = self._shrunk(statement, text, how)
-            self.verdict.unexplained.append(Difference(text(statement), how, over))
+            self.findings.unexplained.append(Difference(text(statement), how, over))
 
     def _shrunk(self, statement: Statement, text: Callable, how: str) -> tuple[Statement, str]:
-        """The smallest statement found that is still wrong in the same manner."""
+        """The smallest statement found that has the same difference."""
         for smaller in statement.smaller():
             right, schema = self.oracle.answer(smaller.oracle())
             if right is None:
                 continue
-            [found] = self.road([(text(smaller), schema)])
+            [found] = self.client([(text(smaller), schema)])
             still = wrong(found, right, smaller)
             if still and still[:5] == how[:5]:
                 return self._shrunk(smaller, text, still)
@@ -174,19 +174,19 @@ class Judge:
         Each is asked in all forms in one statement, which is quicker, and form by form where that fails or differs.
         """
         forms = [predicate_forms(predicate, table) for predicate, table in drawn]
-        found = self.road([(together(of_one), FORMS_SCHEMA) for of_one in forms])
+        found = self.client([(together(of_one), FORMS_SCHEMA) for of_one in forms])
         for of_one, answer in zip(forms, found, strict=True):
-            self.verdict.judged += len(of_one)
+            self.findings.compared += len(of_one)
             right, _ = self.oracle.answer(for_oracle(of_one["where"]))
             if right is None:
-                self.verdict.without_oracle += len(of_one)
+                self.findings.without_oracle += len(of_one)
             counts = {n for _, n in answer.rows or []}
             if len(counts) != 1 or (right and not right.error and counts != {right.rows[0][0]}):
                 self._one_by_one(of_one, right, answer)
 
     def _one_by_one(self, forms: dict[str, str], right: Answer | None, whole: Answer) -> None:
         """The forms that are wrong are one difference, shown by the first of them. `whole` may be too long to be answered."""
-        asked = list(self.road([(sql, COUNT_SCHEMA) for sql in forms.values()]))
+        asked = list(self.client([(sql, COUNT_SCHEMA) for sql in forms.values()]))
         said = {name: one.error or one.rows[0][0] for name, one in zip(forms, asked, strict=True)}
         if right and right.error:
             expected = f"an error: {first_line(right.error)}"
@@ -196,9 +196,9 @@ class Judge:
             odd = [name for name in forms if said[name] != expected]
         if odd:
             how = f"{str(said[odd[0]])[:ERROR_MAX]}, not {expected}; so in {len(odd)} of {len(forms)} forms"
-            self.verdict.add(Difference(forms[odd[0]], how, ", ".join(odd)))
+            self.findings.add(Difference(forms[odd[0]], how, ", ".join(odd)))
         elif not (right and right.error) and "over the limit" not in whole.error:
-            self.verdict.add(Difference(together(forms), "each form alone is right, all in one statement are not", "union"))
+            self.findings.add(Difference(together(forms), "each form alone is right, all in one statement are not", "union"))
 
 
 def together(forms: dict[str, str]) -> str:
