@@ -40,7 +40,9 @@ pub struct Declaration {
     pub path: PathBuf,
     /// Columns, partition columns and description.
     pub schema: TableSchema,
+    /// Rules of the table, in order.
     pub(crate) refusals: Vec<Refuse>,
+    /// The SELECT.
     pub(crate) text: String,
     shape: Shape,
     observed_at: Option<String>,
@@ -49,12 +51,16 @@ pub struct Declaration {
 /// A topic: the type of its messages, and its tables.
 #[derive(Clone, Debug)]
 pub(crate) struct TopicDeclaration {
+    /// Name of the topic in Kafka.
     pub(crate) name: String,
+    /// The union of the types that its tables declare.
     pub(crate) shape: Shape,
+    /// Declared tables of the topic.
     pub(crate) tables: Vec<Declaration>,
     /// Path to the field of a message that has its own time in epoch seconds, which resolves the
     /// repeated hour in autumn.
     pub(crate) observed_at: Option<Vec<String>>,
+    /// Time zone of the days.
     pub(crate) zone: Tz,
 }
 

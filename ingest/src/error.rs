@@ -64,12 +64,12 @@ pub enum Error {
     )]
     Superseded { table: TableName, version: u64 },
     #[error(
-        "\"{text}\" is no dead letter; name one as `isobar dead-letters list` does: topic/partition/offset, or path:line"
+        "\"{text}\" is not a dead letter; name one as `isobar dead-letters list` does: topic/partition/offset, or path:line"
     )]
     DeadLetterAddress { text: String },
-    #[error("others kept committing to table \"{table}\"; gave up after {tries} tries")]
+    #[error("other writers kept committing to table \"{table}\"; gave up after {tries} attempts")]
     Contended { table: TableName, tries: usize },
-    #[error("{stopped} of {topics} topics did not land to the end; the log says why of each")]
+    #[error("{stopped} of {topics} topics did not land completely; the log has the reason of each")]
     Topics {
         stopped: usize,
         topics: usize,
@@ -95,7 +95,7 @@ pub enum Error {
         source: kafka::LibrdkafkaMessage,
     },
     #[error(
-        "Kafka at {broker} does not take kafka.sasl_mechanism = \"{mechanism}\" (ISOBAR__KAFKA__SASL_MECHANISM); set it to one that it takes"
+        "Kafka at {broker} does not support kafka.sasl_mechanism = \"{mechanism}\" (ISOBAR__KAFKA__SASL_MECHANISM); set it to one that it supports"
     )]
     KafkaMechanism {
         broker: String,
@@ -114,7 +114,7 @@ pub enum Error {
         source: kafka::LibrdkafkaMessage,
     },
     #[error(
-        "Kafka at {broker} does not take {own}; check kafka.client_certificate and kafka.client_key (ISOBAR__KAFKA__CLIENT_CERTIFICATE, ISOBAR__KAFKA__CLIENT_KEY), and whether the broker trusts who signed it"
+        "Kafka at {broker} does not accept {own}; check kafka.client_certificate and kafka.client_key (ISOBAR__KAFKA__CLIENT_CERTIFICATE, ISOBAR__KAFKA__CLIENT_KEY), and whether the broker trusts who signed it"
     )]
     KafkaClientCertificate {
         broker: String,
@@ -165,11 +165,11 @@ pub enum Error {
         source: KafkaError,
     },
     #[error(
-        "topic \"{topic}\" was deleted and created again: its offsets now mean other messages, and messages are known by topic, partition and offset. Nothing was taken from it. Take the new topic under another name, or move the tables of the old one away"
+        "topic \"{topic}\" was deleted and created again: its offsets now mean other messages, and messages are identified by topic, partition and offset. Nothing was read from it. Use the new topic under another name, or move the tables of the deleted one away"
     )]
     TopicRecreated { topic: String },
     #[error(
-        "topic \"{topic}\", partition {partition}: the next message to take has offset {next}, but Kafka holds none before {low}: they were deleted, by retention or by hand, before they were taken. If export files have them, land those (`isobar land --from files`); then go on with `--accept-loss`, which leaves out what is gone"
+        "topic \"{topic}\", partition {partition}: the next message to read has offset {next}, but Kafka holds none before {low}: they were deleted, by retention or manually, before they were read. If export files have them, land those (`isobar land --from files`); then continue with `--accept-loss`, which skips the deleted messages"
     )]
     OffsetsLost {
         topic: String,
@@ -178,7 +178,7 @@ pub enum Error {
         low: i64,
     },
     #[error(
-        "topic \"{topic}\", partition {partition}: the next message to take has offset {next}, but Kafka ends at {high}: it lost messages that were taken already. Nothing was taken from it"
+        "topic \"{topic}\", partition {partition}: the next message to read has offset {next}, but Kafka ends at {high}: it lost messages that were read already. Nothing was read from it"
     )]
     OffsetsBeyond {
         topic: String,
@@ -247,7 +247,7 @@ pub enum Error {
     Unwritten { lost: usize, path: PathBuf },
     #[error("Kafka refused messages for good, which are lost: {refused}; the log says why")]
     Refused { refused: u64 },
-    #[error("Kafka did not take a message within {limit:?}")]
+    #[error("Kafka did not confirm a message within {limit:?}")]
     Unanswered { limit: Duration },
     #[error("could not send a message to topic \"{topic}\"")]
     Send {
@@ -318,7 +318,7 @@ pub enum Error {
         seen: String,
     },
     #[error(
-        "table \"weather\" in schema \"{schema}\" of PostgreSQL at {server} is none of this pipeline: it lacks {missing}; set postgres.database (POSTGRES_DB) or search_path to where the pipeline's is, or give that table another name"
+        "table \"weather\" in schema \"{schema}\" of PostgreSQL at {server} is not the table of this pipeline: it lacks {missing}; set postgres.database (POSTGRES_DB) or search_path to where the pipeline's is, or give that table another name"
     )]
     OtherTable {
         server: String,
@@ -334,7 +334,7 @@ pub enum Error {
         server: String,
     },
     #[error(
-        "table \"weather\" has another message under offset {offset} of topic \"{topic}\", partition {partition}: its rows are of a topic of that name that is no more. Nothing of this batch was taken. Take the new topic under another name"
+        "table \"weather\" has another message under offset {offset} of topic \"{topic}\", partition {partition}: its rows belong to a deleted topic of that name. Nothing of this batch was written. Use the new topic under another name"
     )]
     OtherMessage {
         topic: String,

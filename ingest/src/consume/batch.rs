@@ -14,9 +14,13 @@ use crate::source::Positions;
 /// A message that becomes a row or a dead letter.
 #[derive(Clone, Debug)]
 pub(crate) struct ValidatedMessage {
+    /// Topic partition.
     pub(crate) partition: i32,
+    /// Offset in the topic partition.
     pub(crate) offset: i64,
+    /// Value of the record.
     pub(crate) value: Bytes,
+    /// What the message becomes.
     pub(crate) disposition: Disposition,
 }
 
@@ -40,6 +44,7 @@ pub(crate) fn local(event_time: DateTime<Utc>) -> NaiveDateTime {
 /// Messages of one transaction, in the order of reading.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
+    /// In the order of reading.
     pub(crate) messages: Vec<ValidatedMessage>,
     /// Next offset of each topic partition after the batch.
     pub(crate) positions: Positions,

@@ -13,6 +13,7 @@ use crate::source::Positions;
 pub struct ConsumeCounters {
     messages: ByLabel<Counter>,
     transactions: Counter,
+    /// Restarts after transient failures.
     pub(super) retries: Counter,
     behind: Gauge,
     next: ByName<Gauge>,

@@ -16,6 +16,7 @@ use crate::source::{Positions, Record, Records};
 /// A block of records, each with its disposition.
 #[derive(Debug)]
 pub(crate) struct Validated {
+    /// In the order of reading.
     pub(crate) messages: Vec<ValidatedMessage>,
     /// Next offset of each topic partition after this block.
     pub(crate) positions: Positions,

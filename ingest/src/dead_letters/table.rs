@@ -24,6 +24,7 @@ pub(crate) struct NewDeadLetter {
     pub(crate) received_us: i64,
     /// `files`, `kafka` or `postgres`.
     pub(crate) source: &'static str,
+    /// Name of the topic in Kafka.
     pub(crate) topic: Arc<str>,
     /// Topic partition and offset.
     pub(crate) identity: Option<(i32, i64)>,

@@ -10,6 +10,7 @@ use super::Exported;
 pub struct ExportCounters {
     rows: Counter,
     files: Counter,
+    /// Restarts after transient failures.
     pub(super) retries: Counter,
     exported: Gauge,
     event_time: Gauge,

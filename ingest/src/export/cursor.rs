@@ -124,7 +124,9 @@ pub(crate) struct Begun {
 /// The lines of an export by day.
 #[derive(Debug, Default)]
 pub(crate) struct ExportLines {
+    /// Text of the file of each day.
     pub(crate) by_day: BTreeMap<NaiveDate, String>,
+    /// Number of lines.
     pub(crate) rows: u64,
     /// The newest event time.
     pub(crate) newest: Option<DateTime<Utc>>,
@@ -133,7 +135,9 @@ pub(crate) struct ExportLines {
 /// The exports of a topic.
 #[derive(Debug)]
 pub(crate) struct Cursor {
+    /// The connection that holds the lock of the topic.
     pub(super) database: Database,
+    /// Name of the topic in Kafka.
     pub(super) topic: String,
 }
 

@@ -22,7 +22,9 @@ pub struct LandingCounters {
     newest_event_s: ByName<Gauge>,
     offsets: ByName<Gauge, 2>,
     complete_until_s: ByName<Gauge, 2>,
+    /// Offsets in Kafka beyond the committed positions.
     pub(crate) kafka_lag: Lag,
+    /// Offsets below the position of `consume` and beyond the committed positions.
     pub(crate) postgres_lag: Lag,
     restarts: ByName<Counter>,
     stopped: ByName<Gauge>,
@@ -166,6 +168,7 @@ fn of_partition(topic: &str, topic_partition: i32) -> [(&'static str, String); 2
 
 /// Counts what one landing holds, until it is committed.
 pub(crate) struct Tally {
+    /// The metrics that are updated.
     pub(crate) counters: LandingCounters,
     topic: String,
     /// Names of the tables, as labels.

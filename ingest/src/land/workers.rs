@@ -35,6 +35,7 @@ const BLOCKS: usize = 2;
 pub(crate) struct Processed {
     /// Rows by table, in the topic's order.
     pub(crate) rows: Vec<Vec<RecordBatch>>,
+    /// Messages that validation or a rule refused.
     pub(crate) refused: Vec<NewDeadLetter>,
     /// Messages with the identity of an earlier message of the block.
     pub(crate) repeated: u64,

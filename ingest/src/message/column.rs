@@ -19,7 +19,9 @@ use super::shape::{Declared, Kind, Shape};
 /// The column of one field, or of the elements of one list.
 #[derive(Debug)]
 pub(super) struct Slot {
+    /// Whether null is refused.
     pub(super) required: bool,
+    /// The values.
     pub(super) column: Column,
 }
 
@@ -279,9 +281,11 @@ impl OffsetsBuilder {
 #[derive(Debug)]
 pub(super) struct Object {
     valid: Bits,
+    /// Declared fields, by name.
     pub(super) members: Vec<Member>,
     /// Fingerprints of the names of the members.
     fingerprints: Vec<u64>,
+    /// Number of the required members.
     pub(super) required: usize,
     /// Index of the member that was first in the previous object.
     pub(super) first: usize,
@@ -290,12 +294,15 @@ pub(super) struct Object {
 
 #[derive(Debug)]
 pub(super) struct Member {
+    /// Declared name.
     pub(super) name: String,
+    /// The name as it occurs in messages.
     pub(super) spelling: Spelling,
     /// Index of the member that followed this one in the previous object.
     pub(super) next: usize,
     /// Number of the latest object with this member. Objects are numbered as they are read.
     pub(super) seen_in: u64,
+    /// Column of the field.
     pub(super) slot: Slot,
 }
 
@@ -378,6 +385,7 @@ impl Member {
 pub(super) struct List {
     valid: Bits,
     offsets: OffsetsBuilder,
+    /// Column of the elements of all rows.
     pub(super) element: Box<Slot>,
     field: FieldRef,
 }

@@ -10,14 +10,18 @@ pub(super) const STRING_BYTES_MAX: usize = 64 * 1024;
 /// A position in a message that only moves forward.
 pub(super) struct Scanner<'m> {
     message: &'m str,
+    /// Offset of the next byte.
     pub(super) at: usize,
 }
 
 /// A skipped string: the bytes between its quotes, and whether these contain escapes.
 #[derive(Clone, Copy)]
 pub(super) struct Raw {
+    /// Offset of the first byte of the text.
     pub(super) from: usize,
+    /// Offset behind the text, which is that of the closing quote.
     pub(super) to: usize,
+    /// Whether the text contains escapes.
     pub(super) escaped: bool,
 }
 

@@ -35,12 +35,14 @@ const SCALARS: &str = "\"boolean\", \"bigint\", \"double\", \"text\" and \"json\
 /// The declared type of a message. Its fields are ordered by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shape {
+    /// Declared fields by name.
     pub(super) fields: BTreeMap<String, Declared>,
 }
 
 /// The declared type of one field, or of the elements of one list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Declared {
+    /// Type of the value.
     pub(super) kind: Kind,
     /// Whether `not null` or `!` is written here. [`Declared::is_required`] also considers the
     /// fields below.

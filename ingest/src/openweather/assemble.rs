@@ -13,8 +13,11 @@ use super::body::{self, BodyError, Section};
 /// The three bodies of the API for one city.
 #[derive(Debug, Clone)]
 pub struct Bodies {
+    /// Body of the current weather.
     pub weather: Section,
+    /// Body of the forecast.
     pub forecast: Section,
+    /// Body of the air pollution.
     pub air_pollution: Section,
 }
 
@@ -25,16 +28,22 @@ pub struct Observation {
     pub city_id: i64,
     /// The time of the weather, some minutes before the request.
     pub observed_at: DateTime<Utc>,
+    /// The assembled message.
     pub message: Message,
 }
 
 /// The message.
 #[derive(Debug, Clone)]
 pub struct Message {
+    /// Sunrise and sunset.
     pub sun_info: SunInfo,
+    /// Amounts of rain and snow.
     pub precipitations_info: PrecipitationsInfo,
+    /// Body of the air pollution.
     pub air_pollution: Section,
+    /// Body of the forecast.
     pub forecast: Section,
+    /// Body of the current weather.
     pub weather: Section,
 }
 
@@ -60,12 +69,19 @@ fn json(part: &impl Serialize) -> String {
 /// Sunrise and sunset. In polar day and night all but the first two fields are null.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SunInfo {
+    /// Name of the city, if the API has one.
     pub city: Option<String>,
+    /// Offset of local time from UTC.
     pub timezone_offset_seconds: i64,
+    /// Sunrise in RFC 3339, UTC.
     pub sunrise_utc: Option<String>,
+    /// Sunset in RFC 3339, UTC.
     pub sunset_utc: Option<String>,
+    /// Sunrise in RFC 3339, local time with its offset.
     pub sunrise_local: Option<String>,
+    /// Sunset in RFC 3339, local time with its offset.
     pub sunset_local: Option<String>,
+    /// Time from sunrise to sunset.
     pub day_length_seconds: Option<i64>,
 }
 
@@ -73,12 +89,19 @@ pub struct SunInfo {
 /// value is not an amount.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PrecipitationsInfo {
+    /// Name of the city, if the API has one.
     pub city: Option<String>,
+    /// Rain of the last hour.
     pub rain_1h: Option<f64>,
+    /// Rain of the last three hours.
     pub rain_3h: Option<f64>,
+    /// Snow of the last hour.
     pub snow_1h: Option<f64>,
+    /// Snow of the last three hours.
     pub snow_3h: Option<f64>,
+    /// Always `mm`.
     pub units: &'static str,
+    /// Time of the weather in RFC 3339, UTC.
     pub timestamp_utc: String,
 }
 

@@ -22,7 +22,9 @@ pub(crate) enum Form {
 /// Degrees north and east.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Coordinates {
+    /// Degrees north, from -90 to 90.
     pub lat: f64,
+    /// Degrees east, from -180 to 180.
     pub lon: f64,
 }
 

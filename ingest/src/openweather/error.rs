@@ -12,7 +12,9 @@ use super::body::BodyError;
 /// A call of the API: the object of every error here.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Call {
+    /// The called endpoint.
     pub endpoint: Endpoint,
+    /// The city that the call is for.
     pub city: City,
 }
 

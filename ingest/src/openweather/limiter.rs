@@ -23,6 +23,7 @@ pub(crate) struct RateLimiter {
 /// The time for which no call may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Held {
+    /// Time until the next call may start.
     pub(crate) left: Duration,
 }
 

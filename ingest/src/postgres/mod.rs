@@ -79,6 +79,7 @@ impl PostgresOptions {
 /// A connection to a database. Dropping it closes it, and rolls back an open transaction.
 #[derive(Debug)]
 pub(crate) struct Database {
+    /// Client for statements.
     pub(crate) client: Client,
     options: PostgresOptions,
     /// The task that moves bytes between client and server.

@@ -25,8 +25,11 @@ const TEMPORARY: &str = "tmp";
 /// A message to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Outgoing {
+    /// OpenWeather's id of the city, the key of the record.
     pub(crate) city_id: i64,
+    /// Time of the poll, UTC milliseconds.
     pub(crate) event_time_ms: i64,
+    /// The message as JSON.
     pub(crate) value: Bytes,
 }
 
@@ -35,8 +38,11 @@ pub(crate) struct Outgoing {
 pub(crate) struct Waiting {
     /// Number in the order of the messages.
     number: u64,
+    /// OpenWeather's id of the city.
     pub(crate) city_id: i64,
+    /// Time of the poll, UTC milliseconds.
     pub(crate) event_time_ms: i64,
+    /// Size of the value.
     pub(crate) bytes: u64,
     /// The value, if it could not be written to disk.
     unwritten: Option<Bytes>,
@@ -76,6 +82,7 @@ pub(crate) struct Spool {
     changed: Notify,
     /// What waits, as metrics show it.
     pub(crate) messages_gauge: Gauge,
+    /// Bytes of the waiting messages.
     pub(crate) bytes_gauge: Gauge,
     /// The operating system releases the lock when the process ends, in whatever way.
     _lock: File,

@@ -21,7 +21,9 @@ pub(crate) struct Blocks {
 /// A block that is not applied yet.
 #[derive(Debug)]
 pub(crate) struct InFlight {
+    /// The block.
     pub(crate) block: Block,
+    /// Its permit, dropped once the block is applied.
     pub(crate) permit: Permit,
 }
 

@@ -27,6 +27,7 @@ pub(crate) struct LineBlock {
     pub(crate) path: Arc<str>,
     /// Number of the first line, from 1.
     pub(crate) first_line: i64,
+    /// Lines, or the end of the file.
     pub(crate) content: Content,
     /// Bytes of the file that this block covers.
     pub(crate) bytes: u64,

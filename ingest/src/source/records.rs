@@ -19,8 +19,11 @@ pub(crate) type Offsets = BTreeMap<i32, BTreeSet<i64>>;
 /// A message.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
+    /// Topic partition.
     pub(crate) partition: i32,
+    /// Offset in the topic partition.
     pub(crate) offset: i64,
+    /// Event time, UTC milliseconds.
     pub(crate) timestamp_ms: Option<i64>,
     /// Range in [`Records::keys`].
     pub(crate) key: Option<Range<usize>>,
@@ -31,10 +34,15 @@ pub(crate) struct Record {
 /// A message that `consume` has refused.
 #[derive(Clone, Debug)]
 pub(crate) struct Refused {
+    /// Topic partition.
     pub(crate) partition: i32,
+    /// Offset in the topic partition.
     pub(crate) offset: i64,
+    /// Why it was refused: a word in snake case.
     pub(crate) reason: String,
+    /// The same for people.
     pub(crate) detail: String,
+    /// Range in [`Records::bytes`].
     pub(crate) value: Range<usize>,
 }
 
@@ -47,8 +55,11 @@ pub(crate) struct Records {
     pub(crate) sequence: u64,
     /// The values, concatenated: a string column can use them without a copy.
     pub(crate) bytes: Bytes,
+    /// The keys, concatenated.
     pub(crate) keys: Bytes,
+    /// The messages, in the order of reading.
     pub(crate) list: Vec<Record>,
+    /// Messages that `consume` refused, in the order of reading.
     pub(crate) refused: Vec<Refused>,
     /// Positions after this block and all before it.
     pub(crate) positions: Positions,

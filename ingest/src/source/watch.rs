@@ -11,8 +11,11 @@ use tracing::warn;
 /// A file to be read.
 #[derive(Clone, Debug)]
 pub(crate) struct Chosen {
+    /// Path, size and time of the file.
     pub(crate) meta: ObjectMeta,
+    /// How a last line without a line feed is read.
     pub(crate) ending: Ending,
+    /// What follows when the file no longer exists.
     pub(crate) absence: Absence,
 }
 

@@ -20,25 +20,38 @@ const DRIFT_PER_HOUR: f64 = 0.025;
 /// One place's weather, a pure function of the time.
 #[derive(Debug)]
 pub(crate) struct Model {
+    /// The place whose weather it computes.
     pub(crate) place: Place,
+    /// Randomness of the place.
     pub(crate) noise: Noise,
 }
 
 /// The state of the air: °C, %, hPa, m/s, degrees, mm/h, m.
 #[derive(Debug, Clone)]
 pub(crate) struct Air {
+    /// Temperature, °C.
     pub(crate) temp: f64,
+    /// Apparent temperature, °C.
     pub(crate) feels_like: f64,
+    /// Relative humidity, %.
     pub(crate) humidity: f64,
+    /// Pressure at sea level, hPa.
     pub(crate) pressure: f64,
+    /// Cloud cover, %.
     pub(crate) clouds: f64,
+    /// Wind speed, m/s.
     pub(crate) wind: f64,
+    /// Direction from which the wind blows, degrees.
     pub(crate) wind_deg: f64,
     /// None in calm air.
     pub(crate) gust: Option<f64>,
+    /// Rate of rain, mm/h.
     pub(crate) rain: f64,
+    /// Rate of snow, mm/h.
     pub(crate) snow: f64,
+    /// Visibility, m.
     pub(crate) visibility: f64,
+    /// Position of the sun.
     pub(crate) sun: Sun,
 }
 

@@ -10,21 +10,31 @@ use chrono_tz::Tz;
 pub(crate) struct Place {
     /// OpenWeather's id; 0 for a point that has no name.
     pub(crate) id: u64,
+    /// English name.
     pub(crate) name: &'static str,
+    /// French name.
     pub(crate) name_fr: &'static str,
     /// The name by which the API knows coordinates away from the centre.
     pub(crate) district: District,
     /// Other spellings, by language code.
     pub(crate) local_names: &'static [(&'static str, &'static str)],
+    /// Country code of two letters.
     pub(crate) country: &'static str,
+    /// State or region; empty for a place without one.
     pub(crate) state: &'static str,
+    /// Degrees north of the centre.
     pub(crate) lat: f64,
+    /// Degrees east of the centre.
     pub(crate) lon: f64,
+    /// Height above sea level.
     pub(crate) elevation_m: f64,
+    /// Time zone.
     pub(crate) zone: Tz,
+    /// Inhabitants.
     pub(crate) population: u32,
     /// The API's number of the weather station; points without one have no `sys.type`.
     pub(crate) station: Option<u32>,
+    /// Deviation from the climate of the latitude.
     pub(crate) climate: Climate,
 }
 
@@ -32,7 +42,9 @@ pub(crate) struct Place {
 /// returns for Paris, the API returns Palais-Royal.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct District {
+    /// OpenWeather's id of the district.
     pub(crate) id: u64,
+    /// Name of the district.
     pub(crate) name: &'static str,
 }
 

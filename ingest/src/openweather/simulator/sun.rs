@@ -18,6 +18,7 @@ pub(crate) struct Sun {
     pub(crate) noon_height: f64,
     /// Hours since the sun's midnight, 0..24.
     pub(crate) hour: f64,
+    /// Whether the sun is above the horizon.
     pub(crate) is_up: bool,
 }
 

@@ -35,7 +35,9 @@ type ForecastKey = (u64, i64, usize, Manner);
 /// A response of the API.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Answer {
+    /// HTTP status.
     pub(crate) status: u16,
+    /// JSON.
     pub(crate) body: Bytes,
 }
 

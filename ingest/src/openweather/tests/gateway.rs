@@ -42,6 +42,7 @@ type Faults = Box<dyn Iterator<Item = Fault> + Send>;
 
 #[derive(Clone)]
 pub(crate) struct Gateway {
+    /// Address of the gateway.
     pub(crate) url: Url,
     state: Arc<Mutex<GatewayState>>,
 }

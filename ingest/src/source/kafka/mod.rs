@@ -47,7 +47,9 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 /// The offsets that a topic partition holds: `low` and above, below `high`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Watermarks {
+    /// The first offset that exists.
     pub(crate) low: i64,
+    /// The offset after the last one.
     pub(crate) high: i64,
 }
 

@@ -34,7 +34,9 @@ pub(crate) enum Language {
 /// Units and language of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Manner {
+    /// Units of the values.
     pub(crate) units: Units,
+    /// Language of the texts.
     pub(crate) language: Language,
 }
 
