@@ -2,10 +2,9 @@
 
 Claim, for messages of 1.5 KB in three topic partitions of a real broker: at least 20 times the messages a second.
 
-The Python one, as the legacy pipeline had it (`consume_baseline.py`), takes the first `--part` messages that Kafka gives it,
-and its time begins with the first; isobar takes all, as a whole process. PostgreSQL makes each commit durable, as it does unless one
-forbids it. Each fills a new database, and counts only if isobar's then holds each message once, and the rows of the Python one are
-the same there.
+The Python consumer, as in the legacy pipeline (`consume_baseline.py`), reads the first `--part` messages, and its time starts
+with the first one; isobar reads all of them, as a whole process. PostgreSQL makes each commit durable, as by default. Each fills
+a new database. A round counts only if that of isobar has each message once, and the rows of the Python consumer are equal.
 """
 
 import os

@@ -1,11 +1,11 @@
 """How soon a message of Kafka is visible to queries: `isobar land` and `isobar serve` as services, a real HDFS.
 
-Claim: a single message, its observation and every step of its forecast, is there at most 2 s after the end of
-`land.interval`, in which a quiet topic's messages wait for their commit; the worst of all counts.
+Claim: a single message, with its observation and every step of its forecast, is visible at most 2 s after the end of
+`land.interval`, in which the messages of a quiet topic wait for their commit. The slowest message counts.
 
-The time begins before the message is given to Kafka's client. It ends when a Flight SQL client, which asks again as soon as it
-has an answer, sees the message in both tables. The messages come at uneven times, so that none meets the landing at a moment
-of its choice. In the end the tables must hold each message once.
+The time starts before the message is passed to the client of Kafka. It ends when a Flight SQL client, which polls without
+pauses, sees the message in both tables. The messages are sent at random intervals, independent of the commits. In the end the
+tables must have each message once.
 """
 
 import random

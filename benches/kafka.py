@@ -1,14 +1,14 @@
-"""How fast `isobar land` brings a topic into the lake on a real HDFS, against kcat, which reads it and keeps nothing.
+"""How fast `isobar land` brings a topic into the lake on a real HDFS, against kcat, which reads it and drops the messages.
 
 Claims, for messages in three topic partitions of a real broker, all of them from the beginning, both as whole processes:
 - of 1.5 KB, without forecasts: at least 40 % of the messages a second;
 - of 19 KB, whose forecasts are landed as table `weather_forecast` too: at least 20 % of the megabytes a second;
-- landing holds at most 512 MiB of memory, of either, whatever waits.
-With `--cores 1` all of it, servers too, shares so many cores: reading hardly needs more than one and landing uses them all, so
-that a claim is met or missed by how many there are. Such a run is recorded apart and has no targets.
+- a landing holds at most 512 MiB of memory, for either size and any backlog.
+With `--cores 1` all processes, including the servers, share that many cores. Reading hardly needs more than one and landing uses
+all of them, so the result depends on the number of cores. Such a run is recorded separately and has no targets.
 
-Every landing goes into a fresh lake and counts only if that then holds each message of the topic once, and each step of
-its forecast once.
+Every landing fills a new lake, and counts only if the lake then has each message of the topic and each step of its forecast
+once.
 """
 
 import os
