@@ -114,7 +114,7 @@ class Stack:
 def session(*names):
     """A stack for the length of a `with` block, with these servers started, or with HDFS."""
     SESSIONS.mkdir(parents=True, exist_ok=True)
-    sweep()
+    clean_up_killed_sessions()
     with _claim_free_ports() as (directory, port_base):
         stack = Stack(directory, port_base)
         try:
@@ -124,7 +124,7 @@ def session(*names):
             stack.wipe()
 
 
-def sweep():
+def clean_up_killed_sessions():
     """Ends the servers of sessions that were killed: their lock is free."""
     for directory in SESSIONS.iterdir():
         with _claimed(directory) as ours:

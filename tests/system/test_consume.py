@@ -64,11 +64,11 @@ def consume(consumer: Isobar, *arguments: str) -> str:
 def must_hold(database: Database, topic: Topic) -> None:
     """Asserts a row for every well-formed message, a dead letter with the bytes for every malformed one, and no more."""
     compare_weather(database, topic.records, topic.name)
-    letters = database.rows("SELECT topic, partition, msg_offset, reason, detail, value FROM isobar.dead_letters")
+    dead_letters = database.rows("SELECT topic, partition, msg_offset, reason, detail, value FROM isobar.dead_letters")
     want = {message.identity: message for message in topic.bad}
-    assert {(row[1], row[2]) for row in letters} == want.keys()
-    assert len(letters) == len(want)
-    for name, partition, offset, reason, _, value in letters:
+    assert {(row[1], row[2]) for row in dead_letters} == want.keys()
+    assert len(dead_letters) == len(want)
+    for name, partition, offset, reason, _, value in dead_letters:
         assert name == topic.name and reason
         assert bytes(value) == (want[partition, offset].raw or b""), want[partition, offset].kind
 
@@ -284,7 +284,7 @@ def test_health_and_metrics_follow_the_servers(stack, topic, database, consumer)
     wait_until(lambda: all(line in get(process, "/metrics")[1].splitlines() for line in lines), f"{lines}")
     stack.kill("postgres")
     # Also while no row is written.
-    wait_until(lambda: get(process, "/readyz")[0] == 503, "to hear that PostgreSQL is away")
+    wait_until(lambda: get(process, "/readyz")[0] == 503, "PostgreSQL is unavailable")
     assert "PostgreSQL" in get(process, "/readyz")[1]
     assert get(process, "/healthz")[0] == 200
     stack.start("postgres")

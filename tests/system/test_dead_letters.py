@@ -73,13 +73,13 @@ def test_replayed_dead_letters_land_once_and_are_removed(lakes, kind, corrected,
     lake.land()
     before = versions(lake)
     assert "6 malformed still" not in replay(lake.isobar) and versions(lake) == before
-    told = replay(corrected(lake), "--dry-run")
-    assert "weather would get 6 rows" in told and "6 would land" in told and "4 malformed still" in told
+    printed = replay(corrected(lake), "--dry-run")
+    assert "weather would get 6 rows" in printed and "6 would land" in printed and "4 malformed still" in printed
     assert versions(lake) == before
     # A reason without dead letters selects none.
     assert "0 letters: 0 landed" in replay(corrected(lake), "--reason", "wrong_type")
-    told = replay(corrected(lake), "--reason", "implausible_temperature")
-    assert "weather got 6 rows" in told and "6 letters: 6 landed" in told
+    printed = replay(corrected(lake), "--reason", "implausible_temperature")
+    assert "weather got 6 rows" in printed and "6 letters: 6 landed" in printed
     lake.must_have_landed(*after(truth))
     landed = versions(lake)
     assert "0 landed" in replay(corrected(lake)) and versions(lake) == landed
@@ -154,8 +154,8 @@ def test_dead_letters_from_kafka_are_reread_for_their_time(lakes, kind, kafka, c
     lake = lakes.new(kind, BOOTSTRAP_SERVERS=topic.servers, TOPIC_NAME=topic.name)
     lake.isobar.ok("land", "--from", "kafka", "--once")
     compare_dead_letters(lake.rows("dead_letters"), topic.bad, topic.name)
-    told = replay(corrected(lake))
-    assert "9 letters: 6 landed" in told and "3 malformed still" in told
+    printed = replay(corrected(lake))
+    assert "9 letters: 6 landed" in printed and "3 malformed still" in printed
     # These messages were produced behind records with the same city and time.
     landed = [Record(*bad.identity, time_of(topic, bad), json.loads(bad.raw)) for bad in topic.bad if bad.kind == CORRECTED]
     records = topic.records + landed

@@ -225,8 +225,8 @@ def test_row_without_a_valid_time_is_reported_and_skipped(lakes, topic, database
     outcome = lake.isobar.ok("export", "--once")
     others = [record for record in topic.records if record not in left_out]
     assert f"{len(others)} rows exported" in outcome.stdout
-    told = [json.loads(line) for line in outcome.stderr.splitlines() if "left out" in line]
-    assert sorted((line["partition"], line["offset"]) for line in told) == oracle.identities(left_out)
+    warnings = [json.loads(line) for line in outcome.stderr.splitlines() if "left out" in line]
+    assert sorted((line["partition"], line["offset"]) for line in warnings) == oracle.identities(left_out)
     must_hold(lake, others)
     # The skipped rows are done: later rows are exported, without another warning.
     topic.produce(weather([date(2026, 1, 16)], CITIES[:1]))
@@ -243,8 +243,8 @@ def test_ref_date_has_the_time_of_the_last_export(lakes, topic, database):
     consume(lake)
     before = local(int(time.time()))
     export(lake)
-    [[told]] = database.rows("SELECT ref_date FROM REF_DATE")
-    assert before <= told <= local(int(time.time()) + 1)
+    [[recorded]] = database.rows("SELECT ref_date FROM REF_DATE")
+    assert before <= recorded <= local(int(time.time()) + 1)
     must_hold(lake, topic.records)  # it is not the cursor
 
 
@@ -282,10 +282,10 @@ def test_every_legacy_form_of_ref_date_is_updated_in_one_row(lakes, topic, datab
     consume(lake)
     assert "20 rows exported" in export(lake)
     must_hold(lake, topic.records)
-    told = database.rows("SELECT ref_date FROM ref_date")
-    assert len(told) == max(len(before), 1)
-    assert sum(1 for row in told if row in before) >= stay
-    [new] = [at for (at,) in told if at and at.year >= 2026]
+    recorded = database.rows("SELECT ref_date FROM ref_date")
+    assert len(recorded) == max(len(before), 1)
+    assert sum(1 for row in recorded if row in before) >= stay
+    [new] = [at for (at,) in recorded if at and at.year >= 2026]
     assert new <= local(int(time.time()) + 1)
     assert lake.isobar.ok("check")
 
@@ -355,7 +355,7 @@ def test_service_retries_while_servers_restart_under_load(lakes, stack, topic, d
             for _ in range(faults.times(server)):
                 faults.some_time_after("a file", lambda: len(files(lake)), process, chance)
                 faults.make_unavailable(stack, server)
-                wait_until(lambda: get(process, "/readyz")[0] == 503, f"to hear that {server} is away")
+                wait_until(lambda: get(process, "/readyz")[0] == 503, f"{server} is unavailable")
                 faults.restore(stack, server)
             faults.some_time_after("a file", lambda: len(files(lake)), process, chance)
         wait_until(lambda: database.count() == len(topic.records), "all rows")

@@ -113,9 +113,9 @@ def test_removed_data_file_is_named(lakes):
         assert server.rows("SELECT sum(id) AS n FROM vacuumed") == [{"n": 3}]
         (lake.place.root / "lake/vacuumed/part-1.parquet").unlink()
         # Its footer is cached by now.
-        with pytest.raises(Exception, match=r"part-1\.parquet.*is gone") as told:
+        with pytest.raises(Exception, match=r"part-1\.parquet.*is gone") as raised:
             server.rows("SELECT sum(id) AS n FROM vacuumed")
-        assert "VACUUM" in str(told.value)
+        assert "VACUUM" in str(raised.value)
     asked = lake.isobar.run("sql", "-c", "SELECT sum(id) FROM vacuumed")
     assert asked.code == 1 and "vacuumed/part-1.parquet" in asked.stderr and "is gone" in asked.stderr, asked
 

@@ -28,8 +28,8 @@ def temporary(kind: str, path: str, number: int = 1) -> str:
     return f"{folder}/.{name}.tmp.{number}" if kind == "hdfs" else f"{folder}/{name}#{number}"
 
 
-@pytest.mark.parametrize("sweeper", [["land"], ["table", "sweep"]], ids=" ".join)
-def test_orphan_and_temporary_files_are_never_read_and_removed_later(lakes, kind, sweeper):
+@pytest.mark.parametrize("remover", [["land"], ["table", "sweep"]], ids=" ".join)
+def test_orphan_and_temporary_files_are_never_read_and_removed_later(lakes, kind, remover):
     """Files as after a crash, and old enough that no writer still writes them."""
     export = build([date(2026, 1, 15)], CITIES[:1])
     lake = lakes.new(kind)
@@ -49,11 +49,11 @@ def test_orphan_and_temporary_files_are_never_read_and_removed_later(lakes, kind
     ]
     leave_behind(lake, left_behind, lake.place.read(live))
     assert lake.isobar.scalar("SELECT count(*) AS n FROM weather") == len(export.records)
-    if sweeper == ["land"]:
+    if remover == ["land"]:
         lake.put(build([date(2026, 1, 16)], CITIES[:1], first_offset=10**6).files)
         lake.land()
     else:
-        lake.isobar.ok(*sweeper)
+        lake.isobar.ok(*remover)
     there = {stored.path for stored in lake.place.walk("lake/weather")}
     assert there.isdisjoint(left_behind)
     assert delta.live_files(lake.place, "weather") <= there

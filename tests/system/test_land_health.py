@@ -59,14 +59,14 @@ def test_metrics_count_the_landed_messages(lakes, kind, topic):
         # Metrics of a commit are updated one after the other.
         eventually(lambda: rows(web, "weather_forecast") == len(lake.rows("weather_forecast")) > 0, "all forecasts")
         eventually(lambda: rows(web, "dead_letters") == len(topic.bad), "all dead letters")
-        reasons = Counter(letter["reason"] for letter in lake.rows("dead_letters"))
+        reasons = Counter(dead_letter["reason"] for dead_letter in lake.rows("dead_letters"))
         series = 'isobar_dead_letters_total{{topic="{}",reason="{}"}}'
-        letters = {series.format(topic.name, reason): count for reason, count in reasons.items()}
+        dead_letters = {series.format(topic.name, reason): count for reason, count in reasons.items()}
 
         def counted() -> dict[str, float]:
             return {name: value for name, value in web.metrics().items() if "dead_letters_total" in name}
 
-        eventually(lambda: counted() == letters, "the reasons of the dead letters")
+        eventually(lambda: counted() == dead_letters, "the reasons of the dead letters")
         newest = max(record.event_at for record in topic.records)
         eventually(lambda: web.metric(of_topic("isobar_newest_event_timestamp_seconds", topic)) == newest, "the last count")
         metrics = web.metrics()

@@ -37,10 +37,10 @@ def test_malformed_messages_from_kafka_are_refused_with_their_reason(lakes, topi
     lake = lake_of(lakes, "local", topic)
     lake.isobar.ok(*FROM_KAFKA)
     assert lake.identities() == oracle.identities(topic.records)
-    letters = lake.rows("dead_letters")
-    compare_dead_letters(letters, topic.bad, topic.name)
+    dead_letters = lake.rows("dead_letters")
+    compare_dead_letters(dead_letters, topic.bad, topic.name)
     kinds = {bad.identity: bad.kind for bad in topic.bad}
-    must_have_reasons(letters, lambda letter: kinds[letter["kafka_partition"], letter["kafka_offset"]], OF_KAFKA)
+    must_have_reasons(dead_letters, lambda dead_letter: kinds[dead_letter["kafka_partition"], dead_letter["kafka_offset"]], OF_KAFKA)
     figures.record("malformed among good ones from Kafka", counts(OF_MESSAGES, topic.bad, topic.records))
     if LONG:
         alone = Topic(kafka)
@@ -60,7 +60,7 @@ def test_malformed_lines_of_files_are_refused_with_their_reason(lakes, figures):
     kinds = {(bad.path, bad.line): bad.kind for bad in mixed.bad}
     must_have_reasons(
         lake.rows("dead_letters"),
-        lambda letter: kinds["/".join(letter["path"].split("/")[-2:]), letter["line"]],
+        lambda dead_letter: kinds["/".join(dead_letter["path"].split("/")[-2:]), dead_letter["line"]],
         REASONS,
     )
     figures.record("malformed among good ones from files", counts(KINDS, mixed.bad, mixed.records))
@@ -71,8 +71,8 @@ def test_malformed_lines_of_files_are_refused_with_their_reason(lakes, figures):
         )
 
 
-def must_have_reasons(letters: list[dict], kind_of: Callable[[dict], str], reasons: dict[str, str]) -> None:
-    found = {(kind_of(letter), letter["reason"]) for letter in letters}
+def must_have_reasons(dead_letters: list[dict], kind_of: Callable[[dict], str], reasons: dict[str, str]) -> None:
+    found = {(kind_of(dead_letter), dead_letter["reason"]) for dead_letter in dead_letters}
     assert found == set(reasons.items()), sorted(found ^ set(reasons.items()))
 
 

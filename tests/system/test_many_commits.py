@@ -84,8 +84,8 @@ def left(lake: Lake) -> str:
             kinds["data files"].append(stored.size)
         elif stored.path.endswith(".json"):
             kinds["log entries"].append(stored.size)
-    told = [f"{len(sizes)} {kind} of {sum(sizes) >> 10} KiB" for kind, sizes in kinds.items()]
-    return ", ".join([*told, f"the largest checkpoint {max(kinds['checkpoints'], default=0) >> 10} KiB"])
+    parts = [f"{len(sizes)} {kind} of {sum(sizes) >> 10} KiB" for kind, sizes in kinds.items()]
+    return ", ".join([*parts, f"the largest checkpoint {max(kinds['checkpoints'], default=0) >> 10} KiB"])
 
 
 def watch(lake: Lake, process: Process) -> list[tuple[int, float]]:

@@ -66,12 +66,12 @@ def test_steps_of_the_page_move_each_message_once(lakes, kind, topic, database):
     assert lake.identities() == oracle.identities(truth)
     oracle.compare_observations(lake.rows("weather"), truth)
     oracle.compare_daily(lake.rows(DAILY_TABLE), oracle.daily_weather_by_city(truth))
-    counted, letters = (lake.isobar.query(query) for query in QUERIES)
+    counted, dead_letters = (lake.isobar.query(query) for query in QUERIES)
     assert all(row["rows"] == row["messages"] for row in counted)
     assert sum(row["rows"] for row in counted) == len(truth)
-    assert [(row["source"], row["n"]) for row in letters] == [("kafka", 1)]
-    [letter] = lake.rows("dead_letters")
-    assert (letter["kafka_partition"], letter["kafka_offset"]) == topic.bad[0].identity
+    assert [(row["source"], row["n"]) for row in dead_letters] == [("kafka", 1)]
+    [dead_letter] = lake.rows("dead_letters")
+    assert (dead_letter["kafka_partition"], dead_letter["kafka_offset"]) == topic.bad[0].identity
 
 
 def shell(lake, command: str) -> None:

@@ -135,10 +135,10 @@ def test_dead_letters_are_listed_shown_and_replayed(lake, reader, tmp_path):
     """Half of them are well-formed by a declaration that accepts kelvin: they land once and are removed."""
     first, second, _ = exports()
     bad = first.bad + second.bad
-    letters = parse_json(lake.isobar.ok("dead-letters", "list", "--format", "json").stdout)
-    places = {(letter["path"].split("/weather/")[1], letter["line"]) for letter in letters}
+    dead_letters = parse_json(lake.isobar.ok("dead-letters", "list", "--format", "json").stdout)
+    places = {(dead_letter["path"].split("/weather/")[1], dead_letter["line"]) for dead_letter in dead_letters}
     assert places == {(line.path, line.line) for line in bad}
-    [shown] = parse_json(lake.isobar.ok("dead-letters", "show", letters[0]["letter"], "--format", "json").stdout)
+    [shown] = parse_json(lake.isobar.ok("dead-letters", "show", dead_letters[0]["letter"], "--format", "json").stdout)
     assert shown["value"].encode() in {line.raw for line in bad}
     queries = tmp_path / "queries"
     shutil.copytree(reader.queries, queries)
@@ -177,14 +177,14 @@ def test_spool_next_start_sends_each_message_once(kept, reader, tmp_path, kafka)
 
 def test_consumed_topic_consumer_goes_on_at_its_positions(pipeline):
     """Existing messages are not repeated, and the others of Kafka are consumed once."""
-    identities, letters = pipeline.database.identities(), "SELECT count(*) FROM isobar.dead_letters"
+    identities, dead_letters = pipeline.database.identities(), "SELECT count(*) FROM isobar.dead_letters"
     assert "0 messages inserted, 0 refused, 0 skipped" in pipeline.run("consume")
     fill(pipeline.topic, CONSUMED, CONSUMED + 7)
     assert "7 messages inserted, 0 refused, 0 skipped" in pipeline.run("consume")
     assert set(identities) < set(pipeline.database.identities())
     no_weather = [bad.identity for bad in pipeline.topic.bad if bad.kind == "no weather"]
     assert pipeline.database.identities() == sorted(oracle.identities(pipeline.topic.records) + no_weather)
-    assert pipeline.database.scalar(letters) == 1
+    assert pipeline.database.scalar(dead_letters) == 1
 
 
 def test_exported_rows_exporter_goes_on_behind_them(pipeline):

@@ -46,16 +46,16 @@ def must_hold(lake: Lake, topic: Topic, sources: list[str]) -> None:
     oracle.compare_forecasts(lake.rows("weather_forecast"), topic.records)
     dead_letters = lake.rows("dead_letters")
     want = {bad.identity: bad for bad in topic.bad}
-    found = {(letter["kafka_partition"], letter["kafka_offset"]): letter for letter in dead_letters}
+    found = {(dead_letter["kafka_partition"], dead_letter["kafka_offset"]): dead_letter for dead_letter in dead_letters}
     assert len(found) == len(dead_letters), f"{len(dead_letters) - len(found)} duplicate dead letters"
     missing = [want[identity].kind for identity in want.keys() - found.keys()]
     too_many = [(found[identity]["reason"], found[identity]["detail"]) for identity in found.keys() - want.keys()]
     assert not missing and not too_many, f"not refused: {missing}; refused though valid: {too_many}"
-    for identity, letter in found.items():
-        assert letter["reason"] and letter["received_at"] is not None
-        assert letter["kafka_topic"] == topic.name and letter["source"] in sources
-        assert (letter["path"] is None) == (letter["source"] != "files")
-        assert holds(letter["value"], want[identity].raw or b""), want[identity].kind
+    for identity, dead_letter in found.items():
+        assert dead_letter["reason"] and dead_letter["received_at"] is not None
+        assert dead_letter["kafka_topic"] == topic.name and dead_letter["source"] in sources
+        assert (dead_letter["path"] is None) == (dead_letter["source"] != "files")
+        assert holds(dead_letter["value"], want[identity].raw or b""), want[identity].kind
 
 
 def holds(value: bytes, raw: bytes) -> bool:

@@ -18,7 +18,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from confluent_kafka.admin import AdminClient, NewTopic
 from Hbase_thrift import IOError as HbaseError
 
-from stack import sweep
+from stack import clean_up_killed_sessions
 
 
 def webhdfs(stack, method, path, operation, timeout_s=10, user="hdfs"):
@@ -227,7 +227,7 @@ def test_sessions_are_isolated_and_a_killed_one_is_cleaned_up(stack):
     assert rpc_url != stack.rpc_url
     assert len(pids) == 2 and all(runs(pid) for pid in pids)
 
-    sweep()
+    clean_up_killed_sessions()
     assert not any(runs(pid) for pid in pids)
     assert "FileStatus" in webhdfs(stack, "GET", "/user/hdfs", "GETFILESTATUS")
 

@@ -168,7 +168,7 @@ class Process(subprocess.Popen):
     def wait_and_weigh(self, timeout_s: float = TIMEOUT_S) -> int:
         """Waits for the end, and returns the peak memory in bytes.
 
-        Looked at all the time, because what the kernel says of an ended child counts the memory of whoever forked it.
+        Polls, because the kernel's figure of an ended child includes the memory of the process that forked it.
         """
         deadline, peak = time.monotonic() + timeout_s, 0
         while self.poll() is None:

@@ -55,7 +55,7 @@ ODDITIES: dict[str, Callable[[dict], None]] = {
     "rain of three hours": _legacy_rain,
     "a null optional field": _main({"grnd_level": None}),
     "a field of tomorrow's API": _with("weather", {"uv": {"index": [1, 2, {"deep": None}]}}),
-    "an integer beyond 64 bits nobody reads": _with("weather", {"serial": 2**70}),
+    "an integer beyond 64 bits in an unread field": _with("weather", {"serial": 2**70}),
     "a string of 60 KiB": _with("weather", {"note": "a" * 60_000}),
     "letters beyond the basic plane": _with("weather", {"note": "\U0001f327\u00e9\u6771\u4eac\u0000\n"}),
     "nested 40 deep": _with("weather", {"extra": json.loads("[" * 40 + "]" * 40)}),

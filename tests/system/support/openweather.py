@@ -1,6 +1,6 @@
 """An OpenWeather API for tests: the weather of `weather_data` over HTTP, with configured failures, latency and rate limit.
 
-It keeps what it served, so that a test knows what was fetched without asking who fetched it. Every current weather
+It records the bodies that it served, so that a test knows what was fetched. Every current weather
 carries a number of its own, `served`, which the real API has not.
 """
 

@@ -1,7 +1,7 @@
 """Every persisted form, written by one release and continued by another.
 
 `write` has a release do its work, and keeps what that leaves: lakes, files, a spool, PostgreSQL and
-HBase. `Kept` gives copies of it to tests. The truth about the messages is computed anew each time.
+HBase. `Kept` gives copies of it to tests. The expected messages are generated each time.
 """
 
 import contextlib
@@ -216,7 +216,7 @@ def new_topic(kafka: dict[str, str]) -> Iterator[Topic]:
         yield topic
     finally:
         topic.delete()
-        eventually(lambda: TOPIC not in topic.admin.list_topics(timeout=30).topics, "the topic is gone")
+        eventually(lambda: TOPIC not in topic.admin.list_topics(timeout=30).topics, "the topic is deleted")
 
 
 def topic_id(topic: Topic) -> uuid.UUID:
