@@ -98,7 +98,7 @@ impl Declarations {
         }
         let mut tables = Vec::new();
         for (path, topic, header, text) in &headers {
-            let shape = shape_of(
+            let shape = merged_shape(
                 topic,
                 headers
                     .iter()
@@ -107,7 +107,7 @@ impl Declarations {
             let columns = transform::plan(text, &header.refuse, path, &shape, zone).await?;
             check_observed_at(header, path, &shape)?;
             let table = declare(path, topic, header, text, columns)?;
-            refuse_taken(&table, &tables)?;
+            check_unique(&table, &tables)?;
             tables.push(table);
         }
         Ok(Self { tables })
@@ -156,7 +156,7 @@ impl Declarations {
 }
 
 /// Refuses a name that another table has.
-fn refuse_taken(table: &Declaration, others: &[Declaration]) -> Result<(), Error> {
+fn check_unique(table: &Declaration, others: &[Declaration]) -> Result<(), Error> {
     let owner = if table.name.as_str() == DEAD_LETTERS {
         "is that of the refused messages".to_owned()
     } else if let Some(other) = others.iter().find(|other| other.name == table.name) {
@@ -210,7 +210,7 @@ fn read(path: &Path, kafka_topic: &str) -> Result<Read, Error> {
 }
 
 /// The union of the types that all tables of `topic` declare.
-fn shape_of<'a>(
+fn merged_shape<'a>(
     topic: &str,
     headers: impl Iterator<Item = (&'a PathBuf, &'a String, &'a Header)>,
 ) -> Result<Shape, Error> {

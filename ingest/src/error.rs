@@ -62,13 +62,13 @@ pub enum Error {
     #[error(
         "another landing committed to table \"{table}\" (version {version}) while this one ran; nothing of this batch is in the table. Run one landing at a time; start this one again, and what is landed is skipped"
     )]
-    Superseded { table: TableName, version: u64 },
+    Fenced { table: TableName, version: u64 },
     #[error(
         "\"{text}\" is not a dead letter; name one as `isobar dead-letters list` does: topic/partition/offset, or path:line"
     )]
     DeadLetterAddress { text: String },
     #[error("other writers kept committing to table \"{table}\"; gave up after {tries} attempts")]
-    Contended { table: TableName, tries: usize },
+    TooManyConflicts { table: TableName, tries: usize },
     #[error("{stopped} of {topics} topics did not land completely; the log has the reason of each")]
     Topics {
         stopped: usize,
@@ -353,8 +353,8 @@ impl Error {
             Self::KafkaConnect { .. }
             | Self::KafkaClosed { .. }
             | Self::OffsetsOutOfRange { .. }
-            | Self::Superseded { .. }
-            | Self::Contended { .. }
+            | Self::Fenced { .. }
+            | Self::TooManyConflicts { .. }
             | Self::PostgresConnect { .. }
             | Self::PostgresSlow { .. }
             | Self::Occupied { .. } => true,

@@ -36,7 +36,7 @@ pub(crate) enum Disposition {
 }
 
 /// The event time as local time of Europe/Paris, to the second.
-pub(crate) fn local(event_time: DateTime<Utc>) -> NaiveDateTime {
+pub(crate) fn paris_local_time(event_time: DateTime<Utc>) -> NaiveDateTime {
     let whole = DateTime::from_timestamp(event_time.timestamp(), 0).unwrap_or(event_time);
     whole.with_timezone(&Paris).naive_local()
 }
@@ -125,13 +125,13 @@ impl Batch {
 mod tests {
     use chrono::{DateTime, Utc};
 
-    use super::local;
+    use super::paris_local_time;
 
     #[test]
     fn local_times_are_those_of_paris_to_the_second() {
         let check = |instant: &str, expected: &str| {
             let instant: DateTime<Utc> = instant.parse().expect("an instant");
-            assert_eq!(local(instant).to_string(), expected);
+            assert_eq!(paris_local_time(instant).to_string(), expected);
         };
         check("2026-01-15T09:00:00.999Z", "2026-01-15 10:00:00");
         check("2026-07-15T08:00:00Z", "2026-07-15 10:00:00");

@@ -25,7 +25,7 @@ use self::store::Store;
 use self::validate::{RecordValidator, Validated};
 use crate::error::Error;
 use crate::health::Health;
-use crate::postgres::{Database, PostgresOptions, is_of_data};
+use crate::postgres::{Database, PostgresOptions, is_data_error};
 use crate::retry::{AttemptState, retry_transient};
 use crate::source::Positions;
 use crate::source::kafka::{self, Connection, KafkaOptions, Reading, Watermarks};
@@ -186,7 +186,7 @@ impl<'a> ConsumeAttempt<'a> {
         // Cancelled when this function returns, so that the reader thread ends with it.
         let stop = shutdown.child_token();
         let _stop = stop.clone().drop_guard();
-        let (senders, writers) = self.writers(stores, state);
+        let (senders, writers) = self.start_writers(stores, state);
         let reader = {
             let connection = self.connection.clone();
             tokio::task::spawn_blocking(move || {
@@ -196,7 +196,7 @@ impl<'a> ConsumeAttempt<'a> {
             })
         };
         let writing = writers.into_iter().map(BatchWriter::write);
-        let watching = watch(&self.connection, &self.positions, self.counters);
+        let watching = publish_lag(&self.connection, &self.positions, self.counters);
         let consumed = tokio::select! {
             written = futures::future::try_join_all(writing) => written?,
             looked = watching => return Err(looked),
@@ -218,7 +218,7 @@ impl<'a> ConsumeAttempt<'a> {
     }
 
     /// A writer for each connection, and the channels to them.
-    fn writers<'b>(
+    fn start_writers<'b>(
         &'b self,
         stores: Vec<Store>,
         state: &'b AttemptState,
@@ -257,7 +257,7 @@ fn committed(positions: &Mutex<Positions>) -> Positions {
 }
 
 /// Publishes the lag, until the topic is recreated or deleted.
-async fn watch(
+async fn publish_lag(
     connection: &Connection,
     positions: &Mutex<Positions>,
     counters: &ConsumeCounters,
@@ -273,7 +273,7 @@ async fn watch(
                 counters.show_positions(&positions);
                 counters.set_lag(kafka::pending(&positions, &watermarks));
             }
-            Err(error) => debug!(%error, "could not ask how far the topic goes"),
+            Err(error) => debug!(%error, "could not read the end offsets of the topic"),
         }
         tokio::time::sleep(TOPIC_CHECK_INTERVAL).await;
     }
@@ -326,7 +326,9 @@ impl BatchWriter<'_> {
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
             let written = match self.store.write(&part).await {
-                Err(Error::Postgres { source, .. }) if is_of_data(&source) && part.count() > 0 => {
+                Err(Error::Postgres { source, .. })
+                    if is_data_error(&source) && part.count() > 0 =>
+                {
                     debug!(%source, rows = part.count(), "PostgreSQL refuses a message of these");
                     match part.halve(&source) {
                         batch::Halved::Two(first, second) => parts.extend([second, first]),

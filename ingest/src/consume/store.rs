@@ -10,7 +10,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
 use super::Consumed;
-use super::batch::{Batch, Disposition, ValidatedMessage, local};
+use super::batch::{Batch, Disposition, ValidatedMessage, paris_local_time};
 use crate::error::Error;
 use crate::postgres::{Database, lock, migrate};
 use crate::source::Positions;
@@ -249,7 +249,7 @@ async fn copy(
                 &message.partition,
                 &message.offset,
                 &event_time,
-                &local(event_time),
+                &paris_local_time(event_time),
                 &Json(&message.value),
             ];
             writer.as_mut().write(&row).await?;

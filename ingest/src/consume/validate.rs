@@ -82,7 +82,7 @@ impl RecordValidator {
         if let Err(refusal) = self.0.validate(value) {
             return dead_letter(refusal.reason.text(), &refusal.detail);
         }
-        if let Some(at) = nul(value) {
+        if let Some(at) = escaped_nul(value) {
             let detail = format!("byte {at}: \\u0000, which JSONB cannot hold");
             return dead_letter(NUL_CHARACTER, &detail);
         }
@@ -97,7 +97,7 @@ fn event_time(timestamp_ms: i64) -> Option<DateTime<Utc>> {
 }
 
 /// Offset in bytes of the first escaped NUL of a well-formed message.
-fn nul(message: &[u8]) -> Option<usize> {
+fn escaped_nul(message: &[u8]) -> Option<usize> {
     memmem::find_iter(message, r"\u0000").find(|at| {
         // An even number of backslashes before it: the backslash is not escaped itself.
         let before = message[..*at].iter().rev();
@@ -109,7 +109,7 @@ fn nul(message: &[u8]) -> Option<usize> {
 mod tests {
     use bytes::Bytes;
 
-    use super::{RecordValidator, nul};
+    use super::{RecordValidator, escaped_nul};
     use crate::consume::batch::Disposition;
     use crate::source::Record;
 
@@ -146,7 +146,8 @@ mod tests {
 
     #[test]
     fn escaped_backslash_is_not_an_escape_of_nul() {
-        let check = |text: &str, expected| assert_eq!(nul(text.as_bytes()), expected, "{text}");
+        let check =
+            |text: &str, expected| assert_eq!(escaped_nul(text.as_bytes()), expected, "{text}");
         check(r#""\u0000""#, Some(1));
         check(r#""\\u0000""#, None);
         check(r#""\\\u0000""#, Some(3));

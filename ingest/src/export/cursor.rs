@@ -114,7 +114,7 @@ INSERT INTO ref_date (application_name, ref_date) VALUES ('HDFS', now() AT TIME 
 
 /// An export that is recorded and not finished.
 #[derive(Clone, Debug)]
-pub(crate) struct Begun {
+pub(crate) struct PendingExport {
     /// Name of its files, the same in the directory of each day.
     pub(crate) file: String,
     /// Time zone of the days.
@@ -175,14 +175,14 @@ impl Cursor {
     }
 
     /// The export that is recorded and not finished.
-    pub(crate) async fn begun(&self) -> Result<Option<Begun>, Error> {
+    pub(crate) async fn pending(&self) -> Result<Option<PendingExport>, Error> {
         let client = &self.database.client;
         let asked = async { client.query_opt(BEGUN, &[&self.topic]).await };
         let row =
             Database::with_timeout(self.database.options(), "look for an export", asked).await?;
         Ok(row.map(|row| {
             let zone: &str = row.get(1);
-            Begun {
+            PendingExport {
                 file: row.get(0),
                 zone: zone.parse().unwrap_or(Tz::Europe__Paris),
             }
@@ -194,7 +194,7 @@ impl Cursor {
         &mut self,
         zone: Tz,
         limits: ExportLimits,
-    ) -> Result<Option<Begun>, Error> {
+    ) -> Result<Option<PendingExport>, Error> {
         let options = self.database.options().clone();
         let topic = self.topic.as_str();
         let client = &mut self.database.client;
@@ -205,7 +205,7 @@ impl Cursor {
                 .isolation_level(IsolationLevel::RepeatableRead)
                 .start()
                 .await?;
-            let chosen = choose(&transaction, topic, limits).await?;
+            let chosen = select_ranges(&transaction, topic, limits).await?;
             if chosen.is_empty() {
                 return Ok(None);
             }
@@ -219,7 +219,7 @@ impl Cursor {
                     .await?;
             }
             transaction.commit().await?;
-            Ok(Some(Begun { file, zone }))
+            Ok(Some(PendingExport { file, zone }))
         };
         Database::with_timeout(&options, "choose rows to export", begin).await
     }
@@ -240,7 +240,7 @@ impl Cursor {
                         topic = self.topic,
                         partition,
                         offset,
-                        "the time of this row is none that a file can have; it is left out"
+                        "a file cannot hold the time of this row; it is left out"
                     );
                     continue;
                 };
@@ -270,11 +270,11 @@ impl Cursor {
     }
 
     /// Drops the recorded export, of which nothing is written yet.
-    pub(crate) async fn forget(&self) -> Result<(), Error> {
+    pub(crate) async fn discard(&self) -> Result<(), Error> {
         let client = &self.database.client;
-        let forget = async { client.execute(FORGET, &[&self.topic]).await };
+        let discard = async { client.execute(FORGET, &[&self.topic]).await };
         let options = self.database.options();
-        Database::with_timeout(options, "give up an export", forget).await?;
+        Database::with_timeout(options, "give up an export", discard).await?;
         Ok(())
     }
 }
@@ -294,7 +294,7 @@ async fn update_ref_date(transaction: &mut Transaction<'_>) -> Result<(), tokio_
         Err(error) if error.as_db_error().is_some() => {
             warn!(
                 error = error_chain(&error),
-                "rows were exported, which table ref_date does not say"
+                "rows were exported, but table ref_date could not be updated"
             );
             attempt.rollback().await
         }
@@ -303,7 +303,7 @@ async fn update_ref_date(transaction: &mut Transaction<'_>) -> Result<(), tokio_
 }
 
 /// The offsets to export next, by topic partition.
-async fn choose(
+async fn select_ranges(
     transaction: &Transaction<'_>,
     topic: &str,
     limits: ExportLimits,

@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::message::{Decoder, envelope};
 use crate::postgres::Database;
 use crate::source::files::{self, Content};
-use crate::source::watch::Chosen;
+use crate::source::watch::SelectedFile;
 use crate::source::{Block, InFlight, bounded_channel};
 
 const HAS_EXPORTS: &str = "SELECT FROM isobar.export_topics WHERE topic = $1";
@@ -49,7 +49,7 @@ type ExportedLine = (i64, i64, NaiveDateTime);
 
 impl Cursor {
     /// Counts the rows in the files at `place` as exported, unless a start before has done so.
-    pub(crate) async fn take_over(&mut self, place: &Location) -> Result<(), Error> {
+    pub(crate) async fn migrate_legacy_files(&mut self, place: &Location) -> Result<(), Error> {
         let options = self.database.options().clone();
         let client = &self.database.client;
         let known = async { client.query_opt(HAS_EXPORTS, &[&self.topic]).await };
@@ -65,7 +65,8 @@ impl Cursor {
         };
         let count = i64::try_from(files.len()).unwrap_or(i64::MAX);
         for file in files {
-            self.stage_identities(place, &Chosen::whole(file)).await?;
+            self.stage_identities(place, &SelectedFile::whole(file))
+                .await?;
         }
         let client = &mut self.database.client;
         let take_over = async {
@@ -85,7 +86,7 @@ impl Cursor {
     }
 
     /// Copies the identities of one file into the staging table.
-    async fn stage_identities(&self, place: &Location, file: &Chosen) -> Result<(), Error> {
+    async fn stage_identities(&self, place: &Location, file: &SelectedFile) -> Result<(), Error> {
         let (sender, mut blocks) = bounded_channel(2);
         let read = async {
             // Moved into this future, so that the channel closes when reading ends.

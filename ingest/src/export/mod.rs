@@ -92,7 +92,7 @@ pub async fn export(
 ) -> Result<Exported, Error> {
     let mut sum = Exported::default();
     if export.once {
-        let waiting = export.when_storage_is_up(&shutdown, counters, health);
+        let waiting = export.retry_storage(&shutdown, counters, health);
         sum += waiting.await?;
         return Ok(sum);
     }
@@ -101,8 +101,9 @@ pub async fn export(
         counters.retries.inc();
     };
     loop {
-        let attempt =
-            async |state: &AttemptState| export.all(&shutdown, state, counters, health).await;
+        let attempt = async |state: &AttemptState| {
+            export.export_all(&shutdown, state, counters, health).await
+        };
         sum += retry_transient(&shutdown, &failed, attempt).await?;
         tokio::select! {
             () = shutdown.cancelled() => return Ok(sum),
@@ -115,7 +116,7 @@ pub async fn export(
 type Next = (Exported, Option<DateTime<Utc>>);
 
 impl Export {
-    async fn when_storage_is_up(
+    async fn retry_storage(
         &self,
         shutdown: &CancellationToken,
         counters: &ExportCounters,
@@ -124,7 +125,7 @@ impl Export {
         let began = Instant::now();
         loop {
             let state = AttemptState::default();
-            let error = match self.all(shutdown, &state, counters, health).await {
+            let error = match self.export_all(shutdown, &state, counters, health).await {
                 Err(error) if error.is_transient() && Failure::find(&error).is_some() => error,
                 ended => return ended,
             };
@@ -140,7 +141,7 @@ impl Export {
     }
 
     /// Exports all present rows.
-    async fn all(
+    async fn export_all(
         &self,
         shutdown: &CancellationToken,
         state: &AttemptState,
@@ -150,7 +151,7 @@ impl Export {
         // Checked before the database records an export.
         self.into.directories().await?;
         let mut cursor = Cursor::open(&self.postgres, &self.topic).await?;
-        cursor.take_over(&self.into).await?;
+        cursor.migrate_legacy_files(&self.into).await?;
         match cursor.open_rows().await {
             Ok(rows) => counters.set_backlog(rows),
             // Only a metric depends on it.
@@ -161,7 +162,7 @@ impl Export {
         }
         let mut done = Exported::default();
         while !shutdown.is_cancelled() {
-            let next = self.next(&mut cursor).await?;
+            let next = self.export_next(&mut cursor).await?;
             health.set_ready();
             let Some((exported, newest)) = next else {
                 break;
@@ -175,17 +176,17 @@ impl Export {
 
     /// Finishes the recorded export if there is one, else starts the next one. None when all rows
     /// are exported.
-    async fn next(&self, cursor: &mut Cursor) -> Result<Option<Next>, Error> {
-        let (begun, is_new) = match cursor.begun().await? {
-            Some(begun) => (begun, false),
+    async fn export_next(&self, cursor: &mut Cursor) -> Result<Option<Next>, Error> {
+        let (pending, is_new) = match cursor.pending().await? {
+            Some(pending) => (pending, false),
             None => match cursor.begin(self.zone, self.limits).await? {
-                Some(begun) => (begun, true),
+                Some(pending) => (pending, true),
                 None => return Ok(None),
             },
         };
-        let lines = cursor.lines(begun.zone).await?;
-        if is_new && self.is_taken(&lines, &begun.file).await? {
-            cursor.forget().await?;
+        let lines = cursor.lines(pending.zone).await?;
+        if is_new && self.name_exists(&lines, &pending.file).await? {
+            cursor.discard().await?;
             return Ok(Some(Next::default()));
         }
         let exported = Exported {
@@ -195,7 +196,7 @@ impl Export {
         let newest = lines.newest;
         fail::point("export.begun");
         for (day, lines) in lines.by_day {
-            let file = self.into.join(&format!("dt={day}")).join(&begun.file);
+            let file = self.into.join(&format!("dt={day}")).join(&pending.file);
             file.replace(Bytes::from(lines)).await?;
             fail::point("export.written");
         }
@@ -204,14 +205,14 @@ impl Export {
         info!(
             rows = exported.rows,
             files = exported.files,
-            name = begun.file,
+            name = pending.file,
             "exported"
         );
         Ok(Some((exported, newest)))
     }
 
     /// Whether another file has this name already: after the clock was set back, a name may repeat.
-    async fn is_taken(&self, lines: &ExportLines, name: &str) -> Result<bool, Error> {
+    async fn name_exists(&self, lines: &ExportLines, name: &str) -> Result<bool, Error> {
         for day in lines.by_day.keys() {
             let file = self.into.join(&format!("dt={day}")).join(name);
             if file.head().await?.is_some() {

@@ -37,7 +37,7 @@ use crate::dead_letters::{self, NewDeadLetter};
 use crate::declaration::TopicDeclaration;
 use crate::error::Error;
 use crate::source::Positions;
-use crate::source::watch::Chosen;
+use crate::source::watch::SelectedFile;
 
 /// How often the coordinator checks that the topic was not deleted and created again.
 const RECREATION_CHECK_INTERVAL: Duration = Duration::from_secs(3);
@@ -126,7 +126,7 @@ impl LandingCoordinator {
     }
 
     /// Counts files that are about to be read.
-    pub(crate) fn expect_files(&mut self, files: &[Chosen]) {
+    pub(crate) fn expect_files(&mut self, files: &[SelectedFile]) {
         self.progress.files_total += files.len();
         self.progress.bytes_total += files.iter().map(|file| file.meta.size).sum::<u64>();
     }
@@ -237,7 +237,7 @@ impl LandingCoordinator {
 
     /// Counts what is committed, and publishes lag and positions.
     fn update_metrics(&mut self) {
-        self.tally.settle(self.committer.commits);
+        self.tally.record_commits(self.committer.commits);
         let (committed, counters) = (self.committed(), &self.tally.counters);
         self.source.show_lag(&self.topic, &committed, counters);
         let newest_us = &self.committer.committed.newest_us;

@@ -15,7 +15,7 @@ use crate::declaration::TopicDeclaration;
 use crate::error::Error;
 use crate::retry::AttemptState;
 use crate::source::files;
-use crate::source::watch::{Chosen, Watch};
+use crate::source::watch::{SelectedFile, Watch};
 
 /// How often the landing lists a watched directory.
 const WATCH_INTERVAL: Duration = Duration::from_secs(10);
@@ -76,11 +76,11 @@ async fn land(
     let mut coordinator =
         LandingCoordinator::open(&files.into, topic, LandingSource::Files).await?;
     loop {
-        watch.leave_out(&files.place, listing.unexpected);
+        watch.warn_unexpected(&files.place, listing.unexpected);
         let chosen = if files.watch {
             watch.choose(listing.files)
         } else {
-            listing.files.into_iter().map(Chosen::whole).collect()
+            listing.files.into_iter().map(SelectedFile::whole).collect()
         };
         if !chosen.is_empty() {
             coordinator.expect_files(&chosen);
@@ -88,7 +88,7 @@ async fn land(
             let readers = read_files(decoders, &files.place, chosen, shutdown);
             coordinator.run(processed, progress).await?;
             let left = readers.finish().await?;
-            watch.hold(left.held);
+            watch.mark_incomplete(left.incomplete);
             watch.forget(&left.vanished);
             coordinator.finish(progress).await?;
         }

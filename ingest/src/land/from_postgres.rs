@@ -68,8 +68,8 @@ async fn land(
     shutdown: &CancellationToken,
     progress: &(dyn Fn(&Progress) + Sync),
 ) -> Result<AttemptOutcome, Error> {
-    let table = Table::migrated(&landing.postgres, &topic.name, &landing.legacy_topic).await?;
-    let extents = table.look().await?;
+    let table = Table::open_migrated(&landing.postgres, &topic.name, &landing.legacy_topic).await?;
+    let extents = table.shared_extents().await?;
     let source = LandingSource::Postgres {
         recording: Recording::postgres(&topic.name, table.id(), table.topic_id()),
         extents: extents.clone(),

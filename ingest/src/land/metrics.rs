@@ -246,7 +246,7 @@ impl Tally {
     }
 
     /// Counts the running commit as done, if `commits` includes it.
-    pub(crate) fn settle(&mut self, commits: u64) {
+    pub(crate) fn record_commits(&mut self, commits: u64) {
         if commits == self.commits {
             return;
         }
@@ -314,12 +314,12 @@ mod tests {
         check(&["isobar_landed_rows_total{table=\"weather\"} 0"]);
         tally.seal();
         tally.rows(0, 5);
-        tally.settle(0);
+        tally.record_commits(0);
         check(&[
             "isobar_landed_rows_total{table=\"weather\"} 0",
             "isobar_landing_waiting_rows{table=\"weather\"} 8",
         ]);
-        tally.settle(1);
+        tally.record_commits(1);
         check(&[
             "isobar_landed_rows_total{table=\"weather\"} 3",
             "isobar_landed_rows_total{table=\"dead_letters\"} 0",
@@ -327,7 +327,7 @@ mod tests {
             "isobar_newest_event_timestamp_seconds{topic=\"t\"} 1700000000",
         ]);
         tally.seal();
-        tally.settle(2);
+        tally.record_commits(2);
         check(&[
             "isobar_landed_rows_total{table=\"weather\"} 8",
             "isobar_landing_waiting_rows{table=\"weather\"} 0",

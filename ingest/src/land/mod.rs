@@ -102,7 +102,7 @@ pub struct Progress {
 
 impl Progress {
     /// The sum of two.
-    fn and(&self, other: &Self) -> Self {
+    fn plus(&self, other: &Self) -> Self {
         Self {
             files_done: self.files_done + other.files_done,
             files_total: self.files_total + other.files_total,

@@ -106,9 +106,9 @@ impl Tables {
         let writers = futures::stream::iter(tables)
             .map(|(name, schema)| async move {
                 let mut table = lake.open_or_create(name, schema).await?;
-                let swept = table.remove_orphan_files().await?;
-                if swept != RemovedFiles::default() {
-                    info!(table = %name, files = swept.files, bytes = swept.bytes, "removed orphan files");
+                let removed = table.remove_orphan_files().await?;
+                if removed != RemovedFiles::default() {
+                    info!(table = %name, files = removed.files, bytes = removed.bytes, "removed orphan files");
                 }
                 let seen = FencingTokens::of(&table, names).await?;
                 Ok::<_, Error>(TableWriter {
@@ -283,7 +283,7 @@ impl TableWriter {
                 }
             }
         }
-        Err(Error::Contended {
+        Err(Error::TooManyConflicts {
             table: self.table.name().clone(),
             tries: TRIES,
         })
@@ -304,7 +304,7 @@ impl TableWriter {
         }
         let found = FencingTokens::of(&self.table, &self.names).await?;
         if found.landing != self.seen.landing {
-            return Err(Error::Superseded {
+            return Err(Error::Fenced {
                 table: self.table.name().clone(),
                 version: found.version,
             });
@@ -404,12 +404,12 @@ mod tests {
         }
         assert_eq!(one.writers[0].table.snapshot().size().0, 3);
         // No orphan file is left: the table names every file in its directory.
-        let swept = one.writers[0]
+        let removed = one.writers[0]
             .table
             .remove_orphan_files()
             .await
-            .expect("swept");
-        assert_eq!(swept, RemovedFiles::default());
+            .expect("removed");
+        assert_eq!(removed, RemovedFiles::default());
         let there = std::fs::read_dir(place).expect("listed");
         let data_file = |name: &str| name.ends_with(".parquet");
         let names = there.map(|entry| entry.expect("an entry").file_name());
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn second_landing_of_a_topic_is_superseded() {
+    async fn second_landing_of_a_topic_is_fenced() {
         let directory = TempDir::new().expect("a directory");
         let lake = lake(&directory);
         let (mut one, mut other) = (open(&lake, "one").await, open(&lake, "one").await);
@@ -434,10 +434,7 @@ mod tests {
         let refused = other.writers[0]
             .commit(vec![theirs], &SourceProgress::default())
             .await;
-        assert!(
-            matches!(refused, Err(Error::Superseded { .. })),
-            "{refused:?}"
-        );
+        assert!(matches!(refused, Err(Error::Fenced { .. })), "{refused:?}");
     }
 
     #[tokio::test]

@@ -33,7 +33,7 @@ impl<'a> AggregateProgress<'a> {
         each[number] = *progress;
         let sum = each
             .iter()
-            .fold(Progress::default(), |sum, one| sum.and(one));
+            .fold(Progress::default(), |sum, one| sum.plus(one));
         (self.report)(&sum);
     }
 }
@@ -62,7 +62,7 @@ pub(super) async fn land_all(
     while let Some((number, ended)) = running.next().await {
         let failure = match ended {
             Ok(done) => {
-                sum = sum.and(&done);
+                sum = sum.plus(&done);
                 continue;
             }
             Err(failure) if topics.len() == 1 => return Err(failure),

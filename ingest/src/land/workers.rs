@@ -17,8 +17,8 @@ use super::transform::{Transform, Transformed};
 use crate::dead_letters::{self, NewDeadLetter};
 use crate::declaration::TopicDeclaration;
 use crate::error::Error;
-use crate::source::files::{self, Content, Tail};
-use crate::source::watch::Chosen;
+use crate::source::files::{self, Content, FileOutcome};
+use crate::source::watch::SelectedFile;
 use crate::source::{Block, Blocks, InFlight, Permit, bounded_channel};
 
 /// Files that are read at the same time.
@@ -120,7 +120,7 @@ impl Decoders {
 pub(crate) fn read_files(
     decoders: Decoders,
     place: &Location,
-    chosen: Vec<Chosen>,
+    chosen: Vec<SelectedFile>,
     shutdown: &CancellationToken,
 ) -> Readers {
     let Decoders {
@@ -158,7 +158,7 @@ pub(crate) fn read_files(
 #[derive(Debug, Default)]
 pub(crate) struct UnfinishedFiles {
     /// Files whose last line may still grow, and was left out.
-    pub(crate) held: Vec<Path>,
+    pub(crate) incomplete: Vec<Path>,
     /// Files that disappeared before they were read.
     pub(crate) vanished: Vec<Path>,
 }
@@ -175,7 +175,7 @@ impl Readers {
         let mut left = UnfinishedFiles::default();
         while let Some(ended) = self.readers.join_next().await {
             let more = ended.map_err(Error::Task)?;
-            left.held.extend(more.held);
+            left.incomplete.extend(more.incomplete);
             left.vanished.extend(more.vanished);
         }
         join_all(self.decoders).await?;
@@ -194,7 +194,7 @@ pub(crate) async fn join_all(mut tasks: JoinSet<()>) -> Result<(), Error> {
 /// One of the tasks that share the list of files.
 struct FileReader {
     place: Location,
-    chosen: Arc<Vec<Chosen>>,
+    chosen: Arc<Vec<SelectedFile>>,
     /// Index of the next file in the list.
     next: Arc<AtomicUsize>,
     blocks: Blocks,
@@ -204,9 +204,9 @@ impl FileReader {
     async fn run(&self, left: &mut UnfinishedFiles) -> Result<(), Error> {
         while let Some(file) = self.chosen.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             match files::read(&self.place, file, &self.blocks).await? {
-                Tail::Read => {}
-                Tail::Held => left.held.push(file.meta.location.clone()),
-                Tail::Vanished => left.vanished.push(file.meta.location.clone()),
+                FileOutcome::Read => {}
+                FileOutcome::Incomplete => left.incomplete.push(file.meta.location.clone()),
+                FileOutcome::Vanished => left.vanished.push(file.meta.location.clone()),
             }
         }
         Ok(())

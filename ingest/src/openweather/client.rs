@@ -30,14 +30,14 @@ pub struct Client {
 
 /// An entry of the geocoder's answer.
 #[derive(Deserialize)]
-struct Located {
+struct GeocoderEntry {
     lat: f64,
     lon: f64,
 }
 
 #[derive(Deserialize)]
 struct WithCoordinates {
-    coord: Located,
+    coord: GeocoderEntry,
 }
 
 impl Client {
@@ -119,7 +119,7 @@ impl Client {
     async fn geocode(&self, city: &City, name: &str) -> Result<Coordinates, Error> {
         let mut query = by_name(name);
         query.push(("limit", "1".to_owned()));
-        let found: Vec<Located> = self
+        let found: Vec<GeocoderEntry> = self
             .call(Endpoint::Geocoding, city, query, |text| body::parse(&text))
             .await?;
         let first = found

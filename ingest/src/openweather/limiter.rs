@@ -22,7 +22,7 @@ pub(crate) struct RateLimiter {
 
 /// The time for which no call may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Held {
+pub(crate) struct RateLimitHold {
     /// Time until the next call may start.
     pub(crate) left: Duration,
 }
@@ -47,11 +47,11 @@ impl RateLimiter {
     ///
     /// # Errors
     /// When the server has asked for a pause that lasts longer than `wait_max`.
-    pub(crate) async fn acquire(&self, wait_max: Duration) -> Result<(), Held> {
+    pub(crate) async fn acquire(&self, wait_max: Duration) -> Result<(), RateLimitHold> {
         loop {
             let left = self.held_for(Instant::now());
             if left > wait_max {
-                return Err(Held { left });
+                return Err(RateLimitHold { left });
             }
             sleep_until(self.reserve(Instant::now())).await;
             // After a hold that began during the sleep, this call queues again.

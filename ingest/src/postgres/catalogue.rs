@@ -104,7 +104,7 @@ impl CatalogueState {
     }
 
     /// Other schemas that have a table `weather`.
-    pub(super) fn others(&self) -> impl Iterator<Item = &str> {
+    pub(super) fn other_schemas(&self) -> impl Iterator<Item = &str> {
         let others = self
             .schemas
             .iter()
@@ -124,7 +124,7 @@ impl CatalogueState {
             None => self.schema.is_none() && !self.schemas.is_empty(),
         };
         if is_elsewhere {
-            return Err(self.elsewhere(options));
+            return Err(self.wrong_schema_error(options));
         }
         let missing: Vec<_> = LEGACY_COLUMNS
             .iter()
@@ -142,10 +142,10 @@ impl CatalogueState {
     }
 
     /// The error that `search_path` leads to another table.
-    pub(super) fn elsewhere(&self, options: &PostgresOptions) -> Error {
+    pub(super) fn wrong_schema_error(&self, options: &PostgresOptions) -> Error {
         let home = match &self.home {
             Some(home) => home.clone(),
-            None => self.others().collect::<Vec<_>>().join("\", \""),
+            None => self.other_schemas().collect::<Vec<_>>().join("\", \""),
         };
         let seen = match &self.schema {
             Some(schema) => format!("another one in schema \"{schema}\""),

@@ -128,7 +128,7 @@ async fn migrate_to_newest(database: &mut Database, topic: &str) -> Result<(), E
         });
     }
     if is_shadowed(&transaction, &found).await.map_err(failed)? {
-        return Err(found.elsewhere(&options));
+        return Err(found.wrong_schema_error(&options));
     }
     apply_missing(&transaction, &found, topic)
         .await
@@ -143,15 +143,15 @@ async fn is_shadowed(
     found: &CatalogueState,
 ) -> Result<bool, tokio_postgres::Error> {
     let migrates_legacy = found.version < LEGACY_MIGRATION || found.was_restored();
-    if !migrates_legacy || found.others().next().is_none() {
+    if !migrates_legacy || found.other_schemas().next().is_none() {
         return Ok(false);
     }
     let has_rows: bool = transaction.query_one(HAS_ROWS, &[]).await?.get(0);
     if has_rows {
-        let others: Vec<_> = found.others().collect();
+        let others: Vec<_> = found.other_schemas().collect();
         warn!(
             ?others,
-            "other schemas have a table \"weather\" too, which is left alone"
+            "other schemas have a table \"weather\" too, which is not changed"
         );
     }
     Ok(!has_rows)

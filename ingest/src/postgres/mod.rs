@@ -110,7 +110,7 @@ impl Database {
             server: options.server(),
             limit: CONNECT_TIMEOUT,
         })?;
-        let (client, connection) = connected.map_err(|source| refused(options, source))?;
+        let (client, connection) = connected.map_err(|source| connect_error(options, source))?;
         let traffic = tokio::spawn(async move {
             if let Err(error) = connection.await {
                 // The waiting statement fails with it too.
@@ -179,9 +179,9 @@ pub async fn describe(options: &PostgresOptions) -> Result<String, Error> {
     Ok(format!("version {version}, {}", found.describe()))
 }
 
-fn refused(options: &PostgresOptions, source: tokio_postgres::Error) -> Error {
+fn connect_error(options: &PostgresOptions, source: tokio_postgres::Error) -> Error {
     let server = options.server();
-    if is_of_tls(&source) {
+    if is_tls_error(&source) {
         return Error::PostgresTls { server, source };
     }
     if is_transient(&source) {
@@ -197,7 +197,7 @@ fn refused(options: &PostgresOptions, source: tokio_postgres::Error) -> Error {
 
 /// Whether the TLS handshake failed. Only the text of an error tells its kind. A broken connection
 /// is not such a failure; rustls reports its errors as invalid data.
-fn is_of_tls(error: &tokio_postgres::Error) -> bool {
+fn is_tls_error(error: &tokio_postgres::Error) -> bool {
     let cause = std::error::Error::source(error);
     let broke = cause
         .and_then(|cause| cause.downcast_ref::<std::io::Error>())
@@ -223,7 +223,7 @@ fn is_io(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// Whether the server refused a value and not the statement, so that other rows may succeed.
-pub(crate) fn is_of_data(error: &tokio_postgres::Error) -> bool {
+pub(crate) fn is_data_error(error: &tokio_postgres::Error) -> bool {
     let class = error.code().and_then(|code| code.code().get(..2));
     // Data exception, program limit exceeded (nesting, size of a field).
     matches!(class, Some("22" | "54"))

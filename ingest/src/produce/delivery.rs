@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::spool::{Outgoing, Spool, Waiting};
+use super::spool::{Outgoing, Spool, SpooledMessage};
 use super::status::Status;
 use super::topic::Topic;
 use crate::error::{Error, error_chain};
@@ -127,7 +127,7 @@ impl<'a> ProducerConnection<'a> {
             .set("partitioner", "murmur2_random");
         let producer = client
             .create_with_context(context.clone())
-            .map_err(|source| topic.kafka.unusable(source))?;
+            .map_err(|source| topic.kafka.client_error(source))?;
         topic.ensure(&producer, &context).await?;
         Ok(Self {
             topic,
@@ -142,7 +142,7 @@ impl<'a> ProducerConnection<'a> {
         &self,
         spool: &Spool,
         status: &Status,
-        batch: &[Waiting],
+        batch: &[SpooledMessage],
         ending: &CancellationToken,
     ) -> Result<BatchOutcome, Error> {
         let mut sending: FuturesUnordered<_> = load(spool, batch)
@@ -159,7 +159,7 @@ impl<'a> ProducerConnection<'a> {
                     None => return failed.map_or(Ok(sent), |error| Err(self.failed(error))),
                     Some((waiting, Ok(()))) => {
                         last_response = Instant::now();
-                        self.context.answered();
+                        self.context.clear_failure();
                         spool.remove(waiting);
                         if status.message_delivered() {
                             info!(waiting = spool.waiting(), "messages are sent");
@@ -168,14 +168,14 @@ impl<'a> ProducerConnection<'a> {
                     Some((waiting, Err(error))) if is_refusal(&error) => {
                         sent = BatchOutcome::Refused;
                         if batch.len() == 1 {
-                            refuse(spool, status, waiting, &error);
+                            drop_refused(spool, status, waiting, &error);
                         }
                     }
                     Some((_, Err(error))) => failed = Some(error),
                 },
                 _ = check.tick() => {
                     if last_response.elapsed() >= UNAVAILABLE_AFTER {
-                        report_unavailable(spool, status, &self.unanswered());
+                        report_unavailable(spool, status, &self.no_response_error());
                     }
                     if ending.is_cancelled() && status.is_kafka_unavailable() {
                         return Ok(BatchOutcome::Interrupted);
@@ -202,7 +202,7 @@ impl<'a> ProducerConnection<'a> {
         }
     }
 
-    fn unanswered(&self) -> Error {
+    fn no_response_error(&self) -> Error {
         let failure = self.context.failure();
         let refused = failure.and_then(|failure| failure.refusal(&self.topic.kafka));
         refused.unwrap_or(Error::Unanswered {
@@ -221,8 +221,8 @@ impl<'a> ProducerConnection<'a> {
 /// The messages of a batch, without those whose files were removed.
 async fn load<'a>(
     spool: &Spool,
-    batch: &'a [Waiting],
-) -> Result<Vec<(&'a Waiting, Outgoing)>, Error> {
+    batch: &'a [SpooledMessage],
+) -> Result<Vec<(&'a SpooledMessage, Outgoing)>, Error> {
     let mut loaded = Vec::new();
     for waiting in batch {
         match spool.load(waiting).await? {
@@ -238,7 +238,7 @@ async fn load<'a>(
 }
 
 /// Drops a message that Kafka will never accept, so that it does not block those behind it.
-fn refuse(spool: &Spool, status: &Status, waiting: &Waiting, error: &KafkaError) {
+fn drop_refused(spool: &Spool, status: &Status, waiting: &SpooledMessage, error: &KafkaError) {
     let (city_id, bytes) = (waiting.city_id, waiting.bytes);
     error!(%error, city_id, bytes, "Kafka refused a message for good; it is lost");
     status.message_refused();

@@ -135,12 +135,12 @@ impl Producer {
             self.by_deadline(&ending, sending)
         );
         sent.unwrap_or(Ok(())).and(polled.unwrap_or(Ok(())))?;
-        self.refuse_unwritten()?;
+        self.check_unwritten()?;
         Ok(self.produced())
     }
 
     /// Messages that wait and are not on disk are lost when this process ends.
-    fn refuse_unwritten(&self) -> Result<(), Error> {
+    fn check_unwritten(&self) -> Result<(), Error> {
         let lost = self.spool.unwritten();
         if lost > 0 {
             let path = self.spool.directory().to_owned();
@@ -171,7 +171,7 @@ impl Producer {
     /// When a city could not be polled, though the others were sent, or when Kafka did not confirm
     /// everything. Unconfirmed messages stay in the spool.
     pub async fn once(&self, shutdown: &CancellationToken) -> Result<Produced, Error> {
-        let polled = self.poll_if_room(shutdown).await;
+        let polled = self.poll_unless_full(shutdown).await;
         self.spool.close();
         let sending = delivery::connect_and_send(&self.spool, &self.topic, &self.status, shutdown);
         let sent = tokio::time::timeout(self.shutdown_deadline, sending).await;
@@ -182,7 +182,7 @@ impl Producer {
                 limit: self.shutdown_deadline,
             }),
         };
-        self.refuse_unwritten()?;
+        self.check_unwritten()?;
         let produced = self.produced();
         if produced.waiting > 0 {
             return Err(Error::NotDelivered {
@@ -209,7 +209,7 @@ impl Producer {
     async fn poll_each_interval(&self, ending: &CancellationToken) -> Result<(), Error> {
         let schedule = Schedule::new(self.interval);
         let mut last = Utc::now();
-        let first = self.poll_if_room(ending).await;
+        let first = self.poll_unless_full(ending).await;
         if let Some(error) = first.failures.into_iter().find(is_mistake) {
             return Err(error.into());
         }
@@ -218,13 +218,13 @@ impl Producer {
                 due = schedule.next(last) => last = due,
                 () = ending.cancelled() => return Ok(()),
             }
-            self.poll_if_room(ending).await;
+            self.poll_unless_full(ending).await;
         }
     }
 
     /// Polls, unless the spool is full or cannot be written: fetched messages are never dropped, so
     /// nothing more is fetched then.
-    async fn poll_if_room(&self, ending: &CancellationToken) -> Polled {
+    async fn poll_unless_full(&self, ending: &CancellationToken) -> Polled {
         if let Some(why) = self.spool.problem() {
             self.skip(&why);
             return Polled::default();

@@ -35,7 +35,7 @@ pub(crate) struct Outgoing {
 
 /// A message that waits. The name of its file has everything but the value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Waiting {
+pub(crate) struct SpooledMessage {
     /// Number in the order of the messages.
     number: u64,
     /// OpenWeather's id of the city.
@@ -48,7 +48,7 @@ pub(crate) struct Waiting {
     unwritten: Option<Bytes>,
 }
 
-impl Waiting {
+impl SpooledMessage {
     fn file_name(&self) -> String {
         let Self {
             number,
@@ -90,7 +90,7 @@ pub(crate) struct Spool {
 
 #[derive(Debug, Default)]
 struct SpoolState {
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<SpooledMessage>,
     bytes: u64,
     next: u64,
     is_closed: bool,
@@ -115,7 +115,7 @@ impl Spool {
             },
             TryLockError::Error(source) => failed(source),
         })?;
-        let waiting = left_over(directory).map_err(failed)?;
+        let waiting = load_spooled(directory).map_err(failed)?;
         let spool = Self {
             directory: directory.into(),
             bytes_max,
@@ -172,7 +172,7 @@ impl Spool {
             state.next += 1;
             state.next - 1
         });
-        let mut waiting = Waiting {
+        let mut waiting = SpooledMessage {
             number,
             city_id: message.city_id,
             event_time_ms: message.event_time_ms,
@@ -208,7 +208,7 @@ impl Spool {
     ///
     /// They are the oldest, with at most one of each city, so that a retry cannot reorder the
     /// messages of a city.
-    pub(crate) async fn batch(&self, count: usize) -> Option<Vec<Waiting>> {
+    pub(crate) async fn batch(&self, count: usize) -> Option<Vec<SpooledMessage>> {
         loop {
             let (batch, is_closed) = {
                 let state = self.lock();
@@ -238,7 +238,7 @@ impl Spool {
     }
 
     /// The message; none if its file was removed.
-    pub(crate) async fn load(&self, waiting: &Waiting) -> Result<Option<Outgoing>, Error> {
+    pub(crate) async fn load(&self, waiting: &SpooledMessage) -> Result<Option<Outgoing>, Error> {
         let value = match &waiting.unwritten {
             Some(value) => value.clone(),
             None => {
@@ -258,7 +258,7 @@ impl Spool {
     }
 
     /// Removes a message that Kafka has confirmed.
-    pub(crate) fn remove(&self, waiting: &Waiting) {
+    pub(crate) fn remove(&self, waiting: &SpooledMessage) {
         let path = self.directory.join(waiting.file_name());
         match fs::remove_file(&path) {
             Err(error) if waiting.unwritten.is_none() && error.kind() != ErrorKind::NotFound => {
@@ -293,9 +293,9 @@ impl Spool {
     }
 }
 
-fn first_of_each_city(waiting: &VecDeque<Waiting>, count: usize) -> Vec<Waiting> {
+fn first_of_each_city(waiting: &VecDeque<SpooledMessage>, count: usize) -> Vec<SpooledMessage> {
     let (mut cities, mut bytes) = (HashSet::new(), 0);
-    let fits = |waiting: &&Waiting| {
+    let fits = |waiting: &&SpooledMessage| {
         bytes += waiting.bytes;
         cities.insert(waiting.city_id) && (bytes <= BATCH_BYTES_MAX || cities.len() == 1)
     };
@@ -308,7 +308,7 @@ fn first_of_each_city(waiting: &VecDeque<Waiting>, count: usize) -> Vec<Waiting>
 }
 
 /// The messages in the directory, oldest first. Other files are ignored.
-fn left_over(directory: &Path) -> io::Result<VecDeque<Waiting>> {
+fn load_spooled(directory: &Path) -> io::Result<VecDeque<SpooledMessage>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(directory)? {
         let entry = entry?;
@@ -317,7 +317,7 @@ fn left_over(directory: &Path) -> io::Result<VecDeque<Waiting>> {
         let Some(waiting) = of
             .file_name()
             .and_then(|name| name.to_str())
-            .and_then(|name| Waiting::from_file_name(name, entry.metadata().ok()?.len()))
+            .and_then(|name| SpooledMessage::from_file_name(name, entry.metadata().ok()?.len()))
         else {
             continue;
         };

@@ -53,7 +53,7 @@ impl Topic {
         });
         let is_there = asked.await.map_err(Error::Task)?;
         let is_there = is_there.map_err(|source| self.unreachable(context, source))?;
-        context.answered();
+        context.clear_failure();
         if is_there {
             return Ok(());
         }
@@ -64,7 +64,7 @@ impl Topic {
         let admin: AdminClient<Context> = self
             .client()
             .create_with_context(context.clone())
-            .map_err(|source| self.kafka.unusable(source))?;
+            .map_err(|source| self.kafka.client_error(source))?;
         let topic = self.kafka.topic.as_str();
         let retention_ms = self
             .retention
@@ -102,7 +102,7 @@ impl Topic {
     }
 
     fn unreachable(&self, context: &Context, source: KafkaError) -> Error {
-        self.kafka.unanswered(context.failure(), source)
+        self.kafka.no_response_error(context.failure(), source)
     }
 }
 

@@ -89,11 +89,11 @@ impl Blocks {
 mod tests {
     use std::pin::pin;
 
-    use super::super::Gathered;
+    use super::super::RecordsBuilder;
     use super::{Block, Closed, bounded_channel};
 
     fn block() -> Block {
-        Block::Records(Gathered::new("test").seal())
+        Block::Records(RecordsBuilder::new("test").seal())
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use object_store::{ObjectMeta, ObjectStoreExt as _};
 use tracing::warn;
 
 use super::Blocks;
-use super::watch::{Absence, Chosen, Ending};
+use super::watch::{LastLine, MissingFile, SelectedFile};
 use crate::error::Error;
 
 /// Bytes of lines that are decoded together.
@@ -111,11 +111,11 @@ impl Name {
 
 /// How the reading of a file ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tail {
+pub(crate) enum FileOutcome {
     /// All lines were read.
     Read,
     /// The last line has no line feed and may still grow: it is left for a later listing.
-    Held,
+    Incomplete,
     /// The file disappeared before it was read.
     Vanished,
 }
@@ -123,19 +123,23 @@ pub(crate) enum Tail {
 /// Reads one file, and sends its lines in blocks.
 ///
 /// Ends early without an error when the channel is closed.
-pub(crate) async fn read(place: &Location, file: &Chosen, blocks: &Blocks) -> Result<Tail, Error> {
+pub(crate) async fn read(
+    place: &Location,
+    file: &SelectedFile,
+    blocks: &Blocks,
+) -> Result<FileOutcome, Error> {
     let path: Arc<str> = place.address_of(&file.meta.location).into();
     let failed = |source| Error::ReadSource {
         path: path.to_string(),
         source,
     };
     let result = match place.store().get(&file.meta.location).await {
-        Err(object_store::Error::NotFound { .. }) if file.absence == Absence::Passes => {
+        Err(object_store::Error::NotFound { .. }) if file.if_missing == MissingFile::Skip => {
             warn!(
                 file = &*path,
                 "vanished before it was read, and is left out"
             );
-            return Ok(Tail::Vanished);
+            return Ok(FileOutcome::Vanished);
         }
         result => result.map_err(failed)?,
     };
@@ -145,10 +149,10 @@ pub(crate) async fn read(place: &Location, file: &Chosen, blocks: &Blocks) -> Re
         if let Some(block) = lines.push(&chunk)
             && blocks.send(super::Block::Lines(block)).await.is_err()
         {
-            return Ok(Tail::Read);
+            return Ok(FileOutcome::Read);
         }
     }
-    let (rest, tail) = lines.finish(file.ending);
+    let (rest, tail) = lines.finish(file.last_line);
     for block in rest {
         if blocks.send(super::Block::Lines(block)).await.is_err() {
             break;
@@ -204,18 +208,18 @@ impl LineSplitter {
         None
     }
 
-    fn finish(mut self, ending: Ending) -> (Vec<LineBlock>, Tail) {
+    fn finish(mut self, last_line: LastLine) -> (Vec<LineBlock>, FileOutcome) {
         let mut blocks = Vec::new();
-        let whole = match ending {
-            Ending::Counts => self.buffer.len(),
-            Ending::MayGrow if self.overlong.is_some() => 0,
-            Ending::MayGrow => memchr::memrchr(b'\n', &self.buffer).map_or(0, |end| end + 1),
+        let whole = match last_line {
+            LastLine::Complete => self.buffer.len(),
+            LastLine::MayGrow if self.overlong.is_some() => 0,
+            LastLine::MayGrow => memchr::memrchr(b'\n', &self.buffer).map_or(0, |end| end + 1),
         };
         let tail = if whole < self.buffer.len() {
             self.overlong = None;
-            Tail::Held
+            FileOutcome::Incomplete
         } else {
-            Tail::Read
+            FileOutcome::Read
         };
         self.buffer.truncate(whole);
         if let Some(length) = self.overlong {
@@ -271,8 +275,8 @@ mod tests {
     use url::Url;
 
     use super::super::bounded_channel;
-    use super::super::watch::{Chosen, Ending, Watch};
-    use super::{Content, LINE_BYTES_MAX, LineSplitter, Name, Tail, list, read};
+    use super::super::watch::{LastLine, SelectedFile, Watch};
+    use super::{Content, FileOutcome, LINE_BYTES_MAX, LineSplitter, Name, list, read};
     use crate::error::Error;
 
     /// Line numbers and texts of a file that arrives in chunks of `size` bytes.
@@ -282,7 +286,7 @@ mod tests {
             .chunks(size)
             .filter_map(|chunk| cut.push(chunk))
             .collect();
-        blocks.extend(cut.finish(Ending::Counts).0);
+        blocks.extend(cut.finish(LastLine::Complete).0);
         let mut found = Vec::new();
         for block in blocks {
             match block.content {
@@ -323,10 +327,10 @@ mod tests {
 
     #[test]
     fn last_line_that_may_grow_is_left_out() {
-        let check = |file: &[u8], ending, expected: &[u8], tail| {
+        let check = |file: &[u8], last_line, expected: &[u8], tail| {
             let mut cut = LineSplitter::new(Arc::from("f"));
             assert!(cut.push(file).is_none());
-            let (blocks, found) = cut.finish(ending);
+            let (blocks, found) = cut.finish(last_line);
             let mut text = Vec::new();
             for block in blocks {
                 if let Content::Lines(lines) = block.content {
@@ -335,11 +339,11 @@ mod tests {
             }
             assert_eq!((text.as_slice(), found), (expected, tail));
         };
-        check(b"a\nb\n", Ending::MayGrow, b"a\nb\n", Tail::Read);
-        check(b"a\nb", Ending::MayGrow, b"a\n", Tail::Held);
-        check(b"b", Ending::MayGrow, b"", Tail::Held);
-        check(b"", Ending::MayGrow, b"", Tail::Read);
-        check(b"a\nb", Ending::Counts, b"a\nb", Tail::Read);
+        check(b"a\nb\n", LastLine::MayGrow, b"a\nb\n", FileOutcome::Read);
+        check(b"a\nb", LastLine::MayGrow, b"a\n", FileOutcome::Incomplete);
+        check(b"b", LastLine::MayGrow, b"", FileOutcome::Incomplete);
+        check(b"", LastLine::MayGrow, b"", FileOutcome::Read);
+        check(b"a\nb", LastLine::Complete, b"a\nb", FileOutcome::Read);
     }
 
     #[tokio::test]
@@ -358,9 +362,9 @@ mod tests {
         let (blocks, _receiver) = bounded_channel(1);
         let watched = Watch::default().choose(found.clone()).remove(0);
         let vanished = read(&place, &watched, &blocks).await.expect("left out");
-        assert_eq!(vanished, Tail::Vanished);
+        assert_eq!(vanished, FileOutcome::Vanished);
         let [file] = <[_; 1]>::try_from(found).expect("one file");
-        let failed = read(&place, &Chosen::whole(file), &blocks).await;
+        let failed = read(&place, &SelectedFile::whole(file), &blocks).await;
         assert!(
             matches!(failed, Err(Error::ReadSource { .. })),
             "{failed:?}"

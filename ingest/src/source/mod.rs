@@ -8,7 +8,7 @@ mod records;
 pub(crate) mod watch;
 
 pub(crate) use self::channel::{Blocks, InFlight, Permit, bounded_channel};
-pub(crate) use self::records::{Gathered, Offsets, Positions, Record, Records};
+pub(crate) use self::records::{Offsets, Positions, Record, Records, RecordsBuilder};
 
 /// Messages that are decoded together.
 #[derive(Debug)]

@@ -17,7 +17,7 @@ use tokio_postgres::{Row, RowStream, Statement};
 use tracing::info;
 use uuid::Uuid;
 
-use super::{Block, Blocks, Gathered, Offsets, Positions, Records};
+use super::{Block, Blocks, Offsets, Positions, Records, RecordsBuilder};
 use crate::error::Error;
 use crate::postgres::{Database, POSTGRES_ONLY_REASONS, PostgresOptions, migrate};
 
@@ -56,7 +56,7 @@ SELECT
 FROM (SELECT partition, next_offset FROM numbers FULL JOIN consumed USING (partition)) AS known
 WHERE partition IS NOT NULL";
 
-/// Rows of a topic partition, for [`gather`]. An infinite time becomes NULL, like the time of a
+/// Rows of a topic partition, for [`append_row`]. An infinite time becomes NULL, like the time of a
 /// record without one.
 macro_rules! messages_where {
     ($which:literal) => {
@@ -129,7 +129,7 @@ impl Table {
     ///
     /// # Errors
     /// When the server refuses.
-    pub(crate) async fn migrated(
+    pub(crate) async fn open_migrated(
         options: &PostgresOptions,
         topic: &str,
         legacy: &str,
@@ -163,7 +163,7 @@ impl Table {
                 dead_letters,
             ))
         };
-        let opened = Database::with_timeout(options, "look at the tables", opening).await?;
+        let opened = Database::with_timeout(options, "inspect the tables", opening).await?;
         let (id, topic_id, rows, dead_letters): (i64, Option<Uuid>, _, _) = opened;
         Ok(Self {
             topic: topic.to_owned(),
@@ -186,14 +186,14 @@ impl Table {
         self.topic_id
     }
 
-    pub(crate) async fn look(&self) -> Result<SharedExtents, Error> {
+    pub(crate) async fn shared_extents(&self) -> Result<SharedExtents, Error> {
         Ok(SharedExtents(Arc::new(Mutex::new(self.extents().await?))))
     }
 
     /// Reads the rows at `offsets` that still exist.
     pub(crate) async fn reread(&self, offsets: &Offsets) -> Result<Records, Error> {
         let client = &self.database.client;
-        let mut found = Gathered::new(SOURCE);
+        let mut found = RecordsBuilder::new(SOURCE);
         for (partition, offsets) in offsets {
             let offsets: Vec<i64> = offsets.iter().copied().collect();
             let asked = async {
@@ -202,7 +202,7 @@ impl Table {
                     .await
             };
             for row in Database::with_timeout(self.database.options(), READ, asked).await? {
-                gather(*partition, &row, &mut found);
+                append_row(*partition, &row, &mut found);
             }
         }
         Ok(found.seal())
@@ -255,7 +255,7 @@ pub(crate) struct TableReader {
     from: Positions,
     /// Offsets of the last rows of the legacy pipeline that were read.
     legacy: BTreeMap<i32, i64>,
-    gathered: Gathered,
+    builder: RecordsBuilder,
     blocks: Blocks,
 }
 
@@ -266,7 +266,7 @@ impl TableReader {
             seen,
             from,
             legacy: BTreeMap::new(),
-            gathered: Gathered::new(SOURCE),
+            builder: RecordsBuilder::new(SOURCE),
             blocks,
         }
     }
@@ -288,7 +288,7 @@ impl TableReader {
     pub(crate) async fn read(mut self, once: bool) -> Result<ReadOutcome, Error> {
         let mut extents = self.seen.get();
         loop {
-            self.pass(&extents).await?;
+            self.read_new(&extents).await?;
             if once {
                 return Ok(ReadOutcome::Read);
             }
@@ -309,7 +309,7 @@ impl TableReader {
     }
 
     /// Reads the part of `extents` that was not read before.
-    async fn pass(&mut self, extents: &Extents) -> Result<(), Error> {
+    async fn read_new(&mut self, extents: &Extents) -> Result<(), Error> {
         for (&partition, extent) in extents {
             let from = self.from.get(&partition).copied().unwrap_or_default();
             if from < extent.complete {
@@ -317,7 +317,7 @@ impl TableReader {
                 // Before the rows, because each row moves the position past them.
                 self.dead_letters(partition, offsets.clone()).await?;
                 self.rows(partition, offsets, extent.complete).await?;
-                self.gathered.set_position(partition, extent.complete);
+                self.builder.set_position(partition, extent.complete);
                 self.from.insert(partition, extent.complete);
             }
             let legacy = self.legacy.get(&partition).copied().unwrap_or(-1);
@@ -328,7 +328,7 @@ impl TableReader {
                 self.legacy.insert(partition, extent.last);
             }
         }
-        if !self.gathered.is_empty() {
+        if !self.builder.is_empty() {
             self.send().await;
         }
         Ok(())
@@ -346,10 +346,10 @@ impl TableReader {
             let page = table.query(&table.rows, partition, &offsets, &PAGE).await?;
             pin_mut!(page);
             let (mut count, mut last) = (0, *offsets.end());
-            while let Some(row) = next(&self.table, &mut page).await? {
-                last = gather(partition, &row, &mut self.gathered);
+            while let Some(row) = next_row(&self.table, &mut page).await? {
+                last = append_row(partition, &row, &mut self.builder);
                 if last < complete {
-                    self.gathered.set_position(partition, last + 1);
+                    self.builder.set_position(partition, last + 1);
                 }
                 count += 1;
                 self.send_if_full().await;
@@ -373,9 +373,9 @@ impl TableReader {
             .query(&table.dead_letters, partition, &offsets, &not_held)
             .await?;
         pin_mut!(dead_letters);
-        while let Some(row) = next(&self.table, &mut dead_letters).await? {
+        while let Some(row) = next_row(&self.table, &mut dead_letters).await? {
             let identity = (partition, row.get(0));
-            self.gathered
+            self.builder
                 .push_refused(identity, row.get(1), row.get(2), row.get(3));
             self.send_if_full().await;
         }
@@ -383,20 +383,20 @@ impl TableReader {
     }
 
     async fn send_if_full(&mut self) {
-        if self.gathered.is_full() {
+        if self.builder.is_full() {
             self.send().await;
         }
     }
 
     async fn send(&mut self) {
-        let block = Block::Records(self.gathered.seal());
+        let block = Block::Records(self.builder.seal());
         // Fails only after an error of the landing, which then cancels this task.
         let _ = self.blocks.send(block).await;
     }
 }
 
 /// Adds the message of a row, and returns its offset.
-fn gather(partition: i32, row: &Row, into: &mut Gathered) -> i64 {
+fn append_row(partition: i32, row: &Row, into: &mut RecordsBuilder) -> i64 {
     let (offset, value): (i64, &str) = (row.get(0), row.get(2));
     into.push(
         (partition, offset),
@@ -408,6 +408,6 @@ fn gather(partition: i32, row: &Row, into: &mut Gathered) -> i64 {
 }
 
 /// The next row. The time limit covers the server, not the caller between two rows.
-async fn next(table: &Table, rows: &mut Pin<&mut RowStream>) -> Result<Option<Row>, Error> {
+async fn next_row(table: &Table, rows: &mut Pin<&mut RowStream>) -> Result<Option<Row>, Error> {
     Database::with_timeout(table.database.options(), READ, rows.try_next()).await
 }

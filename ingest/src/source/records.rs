@@ -67,7 +67,7 @@ pub(crate) struct Records {
 
 /// Builds a block of messages.
 #[derive(Debug)]
-pub(crate) struct Gathered {
+pub(crate) struct RecordsBuilder {
     source: &'static str,
     sequence: u64,
     bytes: Vec<u8>,
@@ -77,7 +77,7 @@ pub(crate) struct Gathered {
     positions: Positions,
 }
 
-impl Gathered {
+impl RecordsBuilder {
     pub(crate) fn new(source: &'static str) -> Self {
         Self {
             source,
@@ -98,7 +98,7 @@ impl Gathered {
         value: Option<&[u8]>,
     ) {
         let key = key.map(|key| copy(key, &mut self.keys));
-        let value = value.map(|value| self.keep(value));
+        let value = value.map(|value| self.append(value));
         self.list.push(Record {
             partition,
             offset,
@@ -115,7 +115,7 @@ impl Gathered {
         detail: String,
         value: &[u8],
     ) {
-        let value = self.keep(value);
+        let value = self.append(value);
         self.refused.push(Refused {
             partition,
             offset,
@@ -135,7 +135,7 @@ impl Gathered {
         self.positions.get(&partition).copied()
     }
 
-    fn keep(&mut self, value: &[u8]) -> Range<usize> {
+    fn append(&mut self, value: &[u8]) -> Range<usize> {
         // Allocated by the first message, so that an idle topic holds no memory.
         if self.bytes.capacity() == 0 {
             self.bytes.reserve_exact(BLOCK_BYTES + LAST_BYTES);
@@ -189,17 +189,17 @@ fn copy(part: &[u8], all: &mut Vec<u8>) -> Range<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{BLOCK_BYTES, Gathered};
+    use super::{BLOCK_BYTES, RecordsBuilder};
 
     #[test]
     fn sealed_blocks_keep_order_of_pushes() {
-        let mut gathered = Gathered::new("kafka");
-        assert!(gathered.is_empty());
-        gathered.push((0, 7), Some(1), Some(b"key"), Some(b"value"));
-        gathered.push_refused((0, 8), "empty".to_owned(), String::new(), b"bad");
-        gathered.set_position(0, 9);
-        let first = gathered.seal();
-        assert!(gathered.is_empty());
+        let mut builder = RecordsBuilder::new("kafka");
+        assert!(builder.is_empty());
+        builder.push((0, 7), Some(1), Some(b"key"), Some(b"value"));
+        builder.push_refused((0, 8), "empty".to_owned(), String::new(), b"bad");
+        builder.set_position(0, 9);
+        let first = builder.seal();
+        assert!(builder.is_empty());
         let record = &first.list[0];
         let [key, value] = [&record.key, &record.value].map(|range| range.clone().expect("given"));
         assert_eq!(
@@ -208,18 +208,18 @@ mod tests {
         );
         assert_eq!(&first.bytes[first.refused[0].value.clone()], b"bad");
         assert_eq!(first.positions, [(0, 9)].into());
-        gathered.push((1, 0), None, None, Some(&vec![b' '; BLOCK_BYTES]));
-        assert!(gathered.is_full());
-        assert_eq!((first.sequence, gathered.seal().sequence), (0, 1));
+        builder.push((1, 0), None, None, Some(&vec![b' '; BLOCK_BYTES]));
+        assert!(builder.is_full());
+        assert_eq!((first.sequence, builder.seal().sequence), (0, 1));
     }
 
     #[test]
     fn keys_and_empty_values_also_fill_a_block() {
         let check = |what: &str, key: Option<&[u8]>, most: i64| {
-            let mut gathered = Gathered::new("kafka");
+            let mut builder = RecordsBuilder::new("kafka");
             let full = (0..most).find(|offset| {
-                gathered.push((0, *offset), None, key, None);
-                gathered.is_full()
+                builder.push((0, *offset), None, key, None);
+                builder.is_full()
             });
             assert!(full.is_some_and(|at| at > most / 2), "{what}: {full:?}");
         };
@@ -229,11 +229,11 @@ mod tests {
 
     #[test]
     fn block_filled_by_keys_allocates_no_values() {
-        let mut gathered = Gathered::new("kafka");
+        let mut builder = RecordsBuilder::new("kafka");
         let key = vec![b'k'; BLOCK_BYTES];
-        gathered.push((0, 0), None, Some(&key), Some(b"value"));
-        assert!(gathered.is_full());
-        let bytes = Vec::from(gathered.seal().bytes);
+        builder.push((0, 0), None, Some(&key), Some(b"value"));
+        assert!(builder.is_full());
+        let bytes = Vec::from(builder.seal().bytes);
         assert!(bytes.capacity() < BLOCK_BYTES, "{}", bytes.capacity());
     }
 }

@@ -10,40 +10,40 @@ use tracing::warn;
 
 /// A file to be read.
 #[derive(Clone, Debug)]
-pub(crate) struct Chosen {
+pub(crate) struct SelectedFile {
     /// Path, size and time of the file.
     pub(crate) meta: ObjectMeta,
     /// How a last line without a line feed is read.
-    pub(crate) ending: Ending,
+    pub(crate) last_line: LastLine,
     /// What follows when the file no longer exists.
-    pub(crate) absence: Absence,
+    pub(crate) if_missing: MissingFile,
 }
 
-/// What follows when a chosen file no longer exists.
+/// What follows when a selected file no longer exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Absence {
+pub(crate) enum MissingFile {
     /// Reading fails.
-    Fails,
+    Fail,
     /// The file is skipped: another process removed it after the listing.
-    Passes,
+    Skip,
 }
 
 /// How a last line without a line feed is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum LastLine {
     /// As a complete line.
-    Counts,
+    Complete,
     /// Not yet: a writer may still be appending to it.
     MayGrow,
 }
 
-impl Chosen {
+impl SelectedFile {
     /// A file that is complete.
     pub(crate) fn whole(meta: ObjectMeta) -> Self {
         Self {
             meta,
-            ending: Ending::Counts,
-            absence: Absence::Fails,
+            last_line: LastLine::Complete,
+            if_missing: MissingFile::Fail,
         }
     }
 }
@@ -53,7 +53,7 @@ impl Chosen {
 pub(crate) struct Watch {
     seen: HashMap<Path, SeenFile>,
     /// Files that are left out, and reported.
-    left_out: HashSet<Path>,
+    warned: HashSet<Path>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -61,54 +61,58 @@ struct SeenFile {
     size: u64,
     modified: DateTime<Utc>,
     /// Its last line was left out.
-    held: bool,
+    incomplete: bool,
 }
 
 impl Watch {
     /// Chooses new and changed files, and files whose last line was left out and that have not
     /// changed since: that line is complete.
-    pub(crate) fn choose(&mut self, found: Vec<ObjectMeta>) -> Vec<Chosen> {
+    pub(crate) fn choose(&mut self, found: Vec<ObjectMeta>) -> Vec<SelectedFile> {
         let chosen = found.into_iter().filter_map(|meta| {
             let now = SeenFile {
                 size: meta.size,
                 modified: meta.last_modified,
-                held: false,
+                incomplete: false,
             };
             let before = self.seen.insert(meta.location.clone(), now);
             let before =
                 before.filter(|before| (before.size, before.modified) == (now.size, now.modified));
-            let ending = match before {
-                None => Ending::MayGrow,
-                Some(SeenFile { held: true, .. }) => Ending::Counts,
-                Some(SeenFile { held: false, .. }) => return None,
+            let last_line = match before {
+                None => LastLine::MayGrow,
+                Some(SeenFile {
+                    incomplete: true, ..
+                }) => LastLine::Complete,
+                Some(SeenFile {
+                    incomplete: false, ..
+                }) => return None,
             };
-            Some(Chosen {
+            Some(SelectedFile {
                 meta,
-                ending,
-                absence: Absence::Passes,
+                last_line,
+                if_missing: MissingFile::Skip,
             })
         });
         chosen.collect()
     }
 
     /// Warns once about each file with an unexpected name.
-    pub(crate) fn leave_out(&mut self, place: &Location, unexpected: Vec<Path>) {
+    pub(crate) fn warn_unexpected(&mut self, place: &Location, unexpected: Vec<Path>) {
         for file in unexpected {
             let address = place.address_of(&file);
-            if self.left_out.insert(file) {
+            if self.warned.insert(file) {
                 warn!(
                     file = address,
-                    "its name is none of an export file, which ends in .json; it is left out"
+                    "the name is not that of an export file, which ends in .json; it is left out"
                 );
             }
         }
     }
 
     /// Records that the last lines of these files were left out.
-    pub(crate) fn hold(&mut self, files: Vec<Path>) {
+    pub(crate) fn mark_incomplete(&mut self, files: Vec<Path>) {
         for file in files {
             if let Some(seen) = self.seen.get_mut(&file) {
-                seen.held = true;
+                seen.incomplete = true;
             }
         }
     }
@@ -127,11 +131,11 @@ mod tests {
     use object_store::ObjectMeta;
     use object_store::path::Path;
 
-    use super::{Ending, Watch};
+    use super::{LastLine, Watch};
 
     #[test]
     fn changed_or_unfinished_file_is_read_again() {
-        let look = |watch: &mut Watch, size: u64| {
+        let list = |watch: &mut Watch, size: u64| {
             let meta = ObjectMeta {
                 location: Path::from("a.json"),
                 last_modified: DateTime::<Utc>::UNIX_EPOCH,
@@ -140,18 +144,18 @@ mod tests {
                 version: None,
             };
             let chosen = watch.choose(vec![meta]);
-            chosen.first().map(|file| file.ending)
+            chosen.first().map(|file| file.last_line)
         };
         let mut watch = Watch::default();
-        assert_eq!(look(&mut watch, 5), Some(Ending::MayGrow));
-        assert_eq!(look(&mut watch, 5), None);
-        assert_eq!(look(&mut watch, 9), Some(Ending::MayGrow));
-        watch.hold(vec![Path::from("a.json")]);
-        assert_eq!(look(&mut watch, 12), Some(Ending::MayGrow));
-        watch.hold(vec![Path::from("a.json")]);
-        assert_eq!(look(&mut watch, 12), Some(Ending::Counts));
-        assert_eq!(look(&mut watch, 12), None);
+        assert_eq!(list(&mut watch, 5), Some(LastLine::MayGrow));
+        assert_eq!(list(&mut watch, 5), None);
+        assert_eq!(list(&mut watch, 9), Some(LastLine::MayGrow));
+        watch.mark_incomplete(vec![Path::from("a.json")]);
+        assert_eq!(list(&mut watch, 12), Some(LastLine::MayGrow));
+        watch.mark_incomplete(vec![Path::from("a.json")]);
+        assert_eq!(list(&mut watch, 12), Some(LastLine::Complete));
+        assert_eq!(list(&mut watch, 12), None);
         watch.forget(&[Path::from("a.json")]);
-        assert_eq!(look(&mut watch, 12), Some(Ending::MayGrow));
+        assert_eq!(list(&mut watch, 12), Some(LastLine::MayGrow));
     }
 }

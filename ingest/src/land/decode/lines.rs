@@ -15,7 +15,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
 use super::super::event_time;
-use super::{Checked, Columns, DeadLetterContext, Decoded, Origin, plausible, texts};
+use super::{Checked, Columns, DeadLetterContext, Decoded, Origin, check_event_time, texts};
 use crate::dead_letters::NewDeadLetter;
 use crate::declaration::TopicDeclaration;
 use crate::message::{Decoder, envelope};
@@ -239,7 +239,7 @@ impl Envelopes {
                 let observed = observed.map(|observed| observed.value(index));
                 let instant = event_time::resolve(self.event_times.value(index), observed)
                     .map_err(|detail| ("unreadable_event_time", detail))?;
-                plausible(instant, now)
+                check_event_time(instant, now)
             })
             .collect()
     }

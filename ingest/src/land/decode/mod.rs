@@ -129,7 +129,7 @@ impl DeadLetterContext {
 type Checked = Result<DateTime<Utc>, (&'static str, String)>;
 
 /// Validates an event time.
-fn plausible(instant: DateTime<Utc>, now: DateTime<Utc>) -> Checked {
+fn check_event_time(instant: DateTime<Utc>, now: DateTime<Utc>) -> Checked {
     // The pipeline is younger than this: an earlier time is a wrong clock.
     let earliest = Utc.with_ymd_and_hms(2000, 1, 1, 0, 0, 0).single();
     if earliest.is_some_and(|earliest| instant < earliest) || instant > now + AHEAD_MAX {

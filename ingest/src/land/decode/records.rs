@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, Int32Array, Int64Array, StringBuilder, TimestampMic
 use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
 
-use super::{Checked, Columns, DeadLetterContext, Decoded, Origin, plausible, texts};
+use super::{Checked, Columns, DeadLetterContext, Decoded, Origin, check_event_time, texts};
 use crate::declaration::TopicDeclaration;
 use crate::message::Decoder;
 use crate::source::{Record, Records};
@@ -66,7 +66,7 @@ fn event_time(record: &Record, now: DateTime<Utc>) -> Checked {
         let detail = "the record has no timestamp".to_owned();
         ("unreadable_event_time", detail)
     })?;
-    plausible(instant, now)
+    check_event_time(instant, now)
 }
 
 fn origin(records: &Records, record: &Record) -> Origin {

@@ -94,14 +94,14 @@ pub async fn replay(
             Ok(RemovalOutcome::FilesReplaced) => {
                 warn!("another process rewrote dead letters; validating them again");
             }
-            Err(error @ Error::Superseded { .. }) => {
+            Err(error @ Error::Fenced { .. }) => {
                 warn!("{error}");
                 last = Some(error);
             }
             Err(error) => return Err(error),
         }
     }
-    Err(last.unwrap_or(Error::Contended {
+    Err(last.unwrap_or(Error::TooManyConflicts {
         table: dead_letters::table_name(),
         tries: TRIES,
     }))

@@ -69,7 +69,7 @@ pub(super) async fn remove_rows(
             change = replace_files(table, removals).await?;
         }
     }
-    Err(Error::Contended {
+    Err(Error::TooManyConflicts {
         table: table.name().clone(),
         tries: TRIES,
     })

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::bodies::{self, Language, Manner};
+use super::bodies::{self, BodyFormat, Language};
 use super::model::Model;
 use super::places::Place;
 use crate::openweather::{ApiKey, Units};
@@ -30,7 +30,7 @@ pub(crate) struct World {
 }
 
 /// Place, issue, number of entries, manner.
-type ForecastKey = (u64, i64, usize, Manner);
+type ForecastKey = (u64, i64, usize, BodyFormat);
 
 /// A response of the API.
 #[derive(Debug, Clone, PartialEq)]
@@ -108,7 +108,7 @@ impl World {
 
     fn weather(&self, params: &Params, now: i64) -> Result<Bytes, ApiError> {
         self.with_model(params, |model| {
-            json(&bodies::weather(model, now, manner(params)))
+            json(&bodies::weather(model, now, body_format(params)))
         })
     }
 
@@ -121,12 +121,12 @@ impl World {
         let entries = asked
             .unwrap_or(bodies::ENTRIES_MAX)
             .clamp(1, bodies::ENTRIES_MAX);
-        let (issued, manner) = (bodies::issue(now), manner(params));
+        let (issued, format) = (bodies::issue(now), body_format(params));
         self.with_model(params, |model| {
-            let make = || json(&bodies::forecast(model, issued, entries, manner));
+            let make = || json(&bodies::forecast(model, issued, entries, format));
             match model.place.id {
                 0 => make(), // all points at sea share this id
-                id => self.cached((id, issued, entries, manner), make),
+                id => self.cached((id, issued, entries, format), make),
             }
         })
     }
@@ -213,13 +213,13 @@ fn coordinates(params: &Params) -> Result<(f64, f64), ApiError> {
 }
 
 /// Unknown values count as absent, as in the real API.
-fn manner(params: &Params) -> Manner {
+fn body_format(params: &Params) -> BodyFormat {
     let units = params.get("units").and_then(|units| units.parse().ok());
     let language = match params.get("lang").map(String::as_str) {
         Some("fr") => Language::French,
         _ => Language::English,
     };
-    Manner {
+    BodyFormat {
         units: units.unwrap_or(Units::Standard),
         language,
     }

@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{BATCH_BYTES_MAX, Outgoing, Spool, Waiting};
+use super::{BATCH_BYTES_MAX, Outgoing, Spool, SpooledMessage};
 use crate::error::Error;
 
 const LIMIT: u64 = 10;
@@ -200,7 +200,7 @@ fn file_name_has_number_city_and_time() {
         (0, 2_988_507, "00000000000000000000_2988507_12.json"),
         (u64::MAX, -1, "18446744073709551615_-1_12.json"),
     ] {
-        let waiting = Waiting {
+        let waiting = SpooledMessage {
             number,
             city_id,
             event_time_ms: 12,
@@ -208,6 +208,6 @@ fn file_name_has_number_city_and_time() {
             unwritten: None,
         };
         assert_eq!(waiting.file_name(), name);
-        assert_eq!(Waiting::from_file_name(name, 3), Some(waiting));
+        assert_eq!(SpooledMessage::from_file_name(name, 3), Some(waiting));
     }
 }

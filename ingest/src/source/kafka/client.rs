@@ -51,16 +51,16 @@ impl KafkaOptions {
             .set("reconnect.backoff.max.ms", "2000")
             .set("security.protocol", self.security.protocol());
         if let Some(tls) = &self.security.tls {
-            protect(&mut client, tls);
+            configure_tls(&mut client, tls);
         }
         if let Some(user) = &self.security.user {
-            authenticate(&mut client, user);
+            configure_sasl(&mut client, user);
         }
         client
     }
 
     /// The error for a request without response: the refusal, if a broker has refused.
-    pub(crate) fn unanswered(
+    pub(crate) fn no_response_error(
         &self,
         failure: Option<ConnectionFailure>,
         source: KafkaError,
@@ -73,7 +73,7 @@ impl KafkaOptions {
     }
 
     /// The error when librdkafka cannot make a client, for which it reads the files of TLS.
-    pub(crate) fn unusable(&self, source: KafkaError) -> Error {
+    pub(crate) fn client_error(&self, source: KafkaError) -> Error {
         match &self.security.tls {
             Some(_) => Error::KafkaTlsFiles { source },
             None => Error::KafkaClient { source },
@@ -81,7 +81,7 @@ impl KafkaOptions {
     }
 }
 
-fn protect(client: &mut ClientConfig, tls: &KafkaTls) {
+fn configure_tls(client: &mut ClientConfig, tls: &KafkaTls) {
     let path = |path: &Path| path.to_string_lossy().into_owned();
     let roots = tls.root_certificate.as_deref();
     client
@@ -102,7 +102,7 @@ fn protect(client: &mut ClientConfig, tls: &KafkaTls) {
     }
 }
 
-fn authenticate(client: &mut ClientConfig, user: &KafkaUser) {
+fn configure_sasl(client: &mut ClientConfig, user: &KafkaUser) {
     client
         .set("sasl.mechanism", user.mechanism.as_str().to_uppercase())
         .set("sasl.username", &user.name)

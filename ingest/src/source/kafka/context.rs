@@ -36,7 +36,7 @@ impl Context {
     }
 
     /// Forgets the failure, because brokers answer.
-    pub(crate) fn answered(&self) {
+    pub(crate) fn clear_failure(&self) {
         self.set(None);
     }
 

@@ -76,9 +76,9 @@ impl Connection {
 
     /// Makes a client, without a request.
     fn new(options: KafkaOptions, client_id: &str) -> Result<Self, Error> {
-        let consumer: Consumer = reading(&options, client_id)
+        let consumer: Consumer = consumer_config(&options, client_id)
             .create_with_context(Context::default())
-            .map_err(|source| options.unusable(source))?;
+            .map_err(|source| options.client_error(source))?;
         Ok(Self {
             options: Arc::new(options),
             consumer: Arc::new(consumer),
@@ -137,7 +137,7 @@ impl Connection {
     /// The watermarks of every partition.
     pub(crate) async fn watermarks(&self) -> Result<BTreeMap<i32, Watermarks>, Error> {
         let partitions = self.partitions().await?;
-        self.request("ask for the offsets of", move |consumer, topic| {
+        self.request("read the offsets of", move |consumer, topic| {
             let watermarks_of = |partition| {
                 let (low, high) = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT)?;
                 Ok((partition, Watermarks { low, high }))
@@ -154,7 +154,7 @@ impl Connection {
 
     /// The present id of the topic.
     async fn current_id(&self) -> Result<Uuid, Error> {
-        self.request("ask for the identity of", |consumer, topic| {
+        self.request("read the id of", |consumer, topic| {
             topic_id::fetch(consumer, topic, REQUEST_TIMEOUT)
         })
         .await
@@ -173,7 +173,7 @@ impl Connection {
             }),
             Err(error @ Error::NoTopic { .. }) => Err(error),
             Err(error) => {
-                debug!(%error, "could not ask which topic it is");
+                debug!(%error, "could not read the topic id");
                 Ok(())
             }
         }
@@ -190,7 +190,7 @@ impl Connection {
             debug_assert!(added.is_ok(), "each partition is named once");
         }
         if let Err(error) = self.consumer.commit(&list, CommitMode::Async) {
-            debug!(%error, "could not show the landed positions in the group");
+            debug!(%error, "could not commit the landed positions to the group");
         }
     }
 
@@ -206,7 +206,7 @@ impl Connection {
         });
         let answer = answer.await.map_err(Error::Task)?;
         if answer.is_ok() {
-            self.consumer.context().answered();
+            self.consumer.context().clear_failure();
         }
         answer.map_err(|source| self.failed(attempt, source))
     }
@@ -231,7 +231,7 @@ impl Connection {
                 | RDKafkaErrorCode::NotLeaderForPartition,
             ) => {
                 let failure = self.consumer.context().failure();
-                self.options.unanswered(failure, source)
+                self.options.no_response_error(failure, source)
             }
             _ => Error::Kafka {
                 attempt,
@@ -256,7 +256,7 @@ fn partitions_of(topic: &str, metadata: &Metadata) -> Result<Vec<i32>, KafkaErro
 }
 
 /// Settings of a client that reads.
-fn reading(options: &KafkaOptions, client_id: &str) -> ClientConfig {
+fn consumer_config(options: &KafkaOptions, client_id: &str) -> ClientConfig {
     let mut client = options.client(client_id);
     client
         .set("group.id", &options.group_id)

@@ -14,12 +14,12 @@ use tracing::warn;
 
 use super::Connection;
 use crate::error::Error;
-use crate::source::{Gathered, Positions, Records};
+use crate::source::{Positions, Records, RecordsBuilder};
 
 /// How long a record waits for others of the same block.
 const LINGER: Duration = Duration::from_millis(100);
 /// A bounded reading fails when it receives nothing for this long.
-const SILENCE_MAX: Duration = Duration::from_secs(60);
+const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// The offsets to read.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ pub(crate) fn read(
     let mut partitions = OpenPartitions::new(reading);
     let mut block = Lingering::new(reading.from.clone());
     let mut ends_seen = false;
-    let mut silence = Silence::default();
+    let mut idle = IdleTime::default();
     while !stop.is_cancelled() && !partitions.is_empty() {
         // While records are available at once, the loop does not read the clock.
         let mut polled = connection.consumer.poll(Duration::ZERO);
@@ -62,7 +62,7 @@ pub(crate) fn read(
             }
             polled = connection.consumer.poll(block.poll_timeout());
         }
-        let silent = silence.after(polled.as_ref(), Instant::now);
+        let idle_time = idle.after(polled.as_ref(), Instant::now);
         match polled {
             Some(Ok(message)) if partitions.take(message.partition(), message.offset()) => {
                 block.push(&message);
@@ -76,13 +76,13 @@ pub(crate) fn read(
             }
             Some(Err(error)) => retry_or_fail(connection, reading, error)?,
         }
-        if reading.until.is_some() && silent > SILENCE_MAX {
+        if reading.until.is_some() && idle_time > IDLE_MAX {
             return Err(connection.failed(
                 "read",
                 KafkaError::MessageConsumption(RDKafkaErrorCode::OperationTimedOut),
             ));
         }
-        let is_due = block.gathered.is_full() || !at_once && block.has_waited();
+        let is_due = block.builder.is_full() || !at_once && block.has_waited();
         if is_due && !send(block.seal()) {
             return Ok(());
         }
@@ -90,7 +90,7 @@ pub(crate) fn read(
     if ends_seen {
         pass_markers(connection, reading, &mut block);
     }
-    if !block.gathered.is_empty() {
+    if !block.builder.is_empty() {
         send(block.seal());
     }
     let unassigned = connection.consumer.unassign();
@@ -206,10 +206,10 @@ impl OpenPartitions {
 /// Time since the last record or end of a partition. Errors about unavailable brokers, which
 /// librdkafka repeats, do not count.
 #[derive(Default)]
-struct Silence(Option<Instant>);
+struct IdleTime(Option<Instant>);
 
-impl Silence {
-    /// Its length after this poll. Reads the clock only if the silence goes on.
+impl IdleTime {
+    /// The idle time after this poll. Reads the clock only while the partition is idle.
     fn after<T>(
         &mut self,
         polled: Option<&Result<T, KafkaError>>,
@@ -230,7 +230,7 @@ impl Silence {
 
 /// The block that is being filled, which lingers for more records.
 struct Lingering {
-    gathered: Gathered,
+    builder: RecordsBuilder,
     since: Option<Instant>,
     /// Positions after all blocks before.
     positions: Positions,
@@ -239,7 +239,7 @@ struct Lingering {
 impl Lingering {
     fn new(from: Positions) -> Self {
         Self {
-            gathered: Gathered::new("kafka"),
+            builder: RecordsBuilder::new("kafka"),
             since: None,
             positions: from,
         }
@@ -247,23 +247,23 @@ impl Lingering {
 
     /// Moves the position to `next`, because there is no record before it.
     fn advance(&mut self, partition: i32, next: i64) {
-        let position = self.gathered.position(partition);
+        let position = self.builder.position(partition);
         let position = position.or_else(|| self.positions.get(&partition).copied());
         if position.is_none_or(|position| position < next) {
-            self.gathered.set_position(partition, next);
+            self.builder.set_position(partition, next);
             self.since.get_or_insert_with(Instant::now);
         }
     }
 
     fn push(&mut self, message: &BorrowedMessage<'_>) {
         let (partition, offset) = (message.partition(), message.offset());
-        self.gathered.push(
+        self.builder.push(
             (partition, offset),
             message.timestamp().to_millis(),
             message.key(),
             message.payload(),
         );
-        self.gathered.set_position(partition, offset + 1);
+        self.builder.set_position(partition, offset + 1);
         self.since.get_or_insert_with(Instant::now);
     }
 
@@ -279,7 +279,7 @@ impl Lingering {
 
     fn seal(&mut self) -> Records {
         self.since = None;
-        let sealed = self.gathered.seal();
+        let sealed = self.builder.seal();
         self.positions.extend(&sealed.positions);
         sealed
     }
@@ -291,18 +291,18 @@ mod tests {
 
     use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
-    use super::{Lingering, OpenPartitions, Reading, Silence};
+    use super::{IdleTime, Lingering, OpenPartitions, Reading};
 
     #[test]
     fn position_passes_transaction_markers_once() {
         let mut block = Lingering::new([(0, 5)].into());
         block.advance(0, 5);
-        assert!(block.gathered.is_empty(), "it stands there already");
+        assert!(block.builder.is_empty(), "it stands there already");
         block.advance(0, 7);
         assert_eq!(block.seal().positions, [(0, 7)].into());
         block.advance(0, 7);
         block.advance(0, 6);
-        assert!(block.gathered.is_empty());
+        assert!(block.builder.is_empty());
         block.advance(1, 0);
         assert_eq!(
             block.seal().positions,
@@ -312,13 +312,13 @@ mod tests {
     }
 
     #[test]
-    fn errors_of_unavailable_brokers_do_not_end_the_silence() {
+    fn errors_of_unavailable_brokers_do_not_end_the_idle_time() {
         let begin = Instant::now();
-        let mut silence = Silence::default();
+        let mut idle = IdleTime::default();
         let mut check = |polled: Option<Result<(), KafkaError>>, at_s, expected_s| {
             let now = || begin + Duration::from_secs(at_s);
-            let silent = silence.after(polled.as_ref(), now);
-            assert_eq!(silent, Duration::from_secs(expected_s), "{polled:?}");
+            let idle_time = idle.after(polled.as_ref(), now);
+            assert_eq!(idle_time, Duration::from_secs(expected_s), "{polled:?}");
         };
         let away = |code| Some(Err(KafkaError::MessageConsumption(code)));
         check(None, 0, 0);

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Connection, Reading, Watermarks, read};
 use crate::error::Error;
-use crate::source::{Gathered, Offsets, Positions, Record, Records};
+use crate::source::{Offsets, Positions, Record, Records, RecordsBuilder};
 
 /// Offsets of one topic partition that are at most this far apart are read in one round: to read
 /// and drop the records between them is quicker than another seek.
@@ -20,14 +20,14 @@ pub(crate) fn reread(
     watermarks: &BTreeMap<i32, Watermarks>,
     stop: &CancellationToken,
 ) -> Result<Records, Error> {
-    let mut found = Gathered::new("kafka");
+    let mut found = RecordsBuilder::new("kafka");
     for Round { from, until } in rounds(offsets, watermarks) {
         let reading = Reading {
             from,
             until: Some(until),
         };
         let send = |records: Records| {
-            keep(&records, offsets, &mut found);
+            copy_wanted(&records, offsets, &mut found);
             true
         };
         read(connection, &reading, send, stop)?;
@@ -79,7 +79,7 @@ fn ranges<'a>(offsets: impl Iterator<Item = &'a i64>) -> impl Iterator<Item = (i
 }
 
 /// Copies the wanted records and their bytes.
-fn keep(records: &Records, offsets: &Offsets, into: &mut Gathered) {
+fn copy_wanted(records: &Records, offsets: &Offsets, into: &mut RecordsBuilder) {
     let is_wanted = |record: &&Record| {
         let offsets = offsets.get(&record.partition);
         offsets.is_some_and(|offsets| offsets.contains(&record.offset))

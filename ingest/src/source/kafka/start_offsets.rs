@@ -39,7 +39,7 @@ pub(crate) fn start_offsets(
                     partition,
                     from = next,
                     to = held.low - 1,
-                    "these offsets are gone from Kafka and left out"
+                    "Kafka no longer holds these offsets; skipping them"
                 );
                 held.low
             }

@@ -3,7 +3,7 @@
 use chrono::DateTime;
 use serde::Serialize;
 
-use super::{ApiNumber, Clouds, Manner, Wind, ground_level, whole};
+use super::{ApiNumber, BodyFormat, Clouds, Wind, ground_level, whole};
 use crate::openweather::simulator::conditions::{Condition, conditions};
 use crate::openweather::simulator::model::{Air, Model};
 use crate::openweather::simulator::noise::Channel;
@@ -90,22 +90,27 @@ pub(crate) fn issue(seconds: i64) -> i64 {
     seconds.div_euclid(STEP_S) * STEP_S
 }
 
-pub(crate) fn forecast(model: &Model, issued: i64, entries: usize, manner: Manner) -> ForecastBody {
+pub(crate) fn forecast(
+    model: &Model,
+    issued: i64,
+    entries: usize,
+    format: BodyFormat,
+) -> ForecastBody {
     let targets = (1..).map(|step| issued + step * STEP_S);
     let list: Vec<ForecastEntry> = targets
         .take(entries)
-        .map(|target| entry(model, issued, target, manner))
+        .map(|target| entry(model, issued, target, format))
         .collect();
     ForecastBody {
         cod: "200",
         message: 0,
         cnt: list.len(),
         list,
-        city: city(&model.place, issued, manner),
+        city: city(&model.place, issued, format),
     }
 }
 
-fn entry(model: &Model, issued: i64, target: i64, manner: Manner) -> ForecastEntry {
+fn entry(model: &Model, issued: i64, target: i64, format: BodyFormat) -> ForecastEntry {
     let mut air = model.air(target);
     let drift = model.drift(issued, target);
     air.temp += drift;
@@ -119,12 +124,12 @@ fn entry(model: &Model, issued: i64, target: i64, manner: Manner) -> ForecastEnt
     let is_seen = model.noise.draw(Channel::Visibility, target) >= 0.01;
     ForecastEntry {
         dt: target,
-        main: main(model, &air, issued, target, manner),
-        weather: conditions(&air, manner.language),
+        main: main(model, &air, issued, target, format),
+        weather: conditions(&air, format.language),
         clouds: Clouds {
             all: whole(air.clouds),
         },
-        wind: manner.wind(&air),
+        wind: format.wind(&air),
         visibility: is_seen.then(|| whole(air.visibility)),
         pop: ApiNumber::new(probability(&air, rain + snow)),
         rain: in_3h(rain),
@@ -140,7 +145,7 @@ fn entry(model: &Model, issued: i64, target: i64, manner: Manner) -> ForecastEnt
 
 /// In the first hours, minimum and maximum of the API differ from the temperature by its internal
 /// correction.
-fn main(model: &Model, air: &Air, issued: i64, target: i64, manner: Manner) -> ForecastMain {
+fn main(model: &Model, air: &Air, issued: i64, target: i64, format: BodyFormat) -> ForecastMain {
     let is_soon = target - issued <= 3 * STEP_S;
     let correction = if is_soon {
         2.0 * model.noise.draw(Channel::Spread, target) - 1.0
@@ -148,10 +153,10 @@ fn main(model: &Model, air: &Air, issued: i64, target: i64, manner: Manner) -> F
         0.0
     };
     ForecastMain {
-        temp: manner.temp(air.temp),
-        feels_like: manner.temp(air.feels_like),
-        temp_min: manner.temp(air.temp - correction.max(0.0)),
-        temp_max: manner.temp(air.temp - correction.min(0.0)),
+        temp: format.temp(air.temp),
+        feels_like: format.temp(air.feels_like),
+        temp_min: format.temp(air.temp - correction.max(0.0)),
+        temp_max: format.temp(air.temp - correction.min(0.0)),
         pressure: whole(air.pressure),
         sea_level: whole(air.pressure),
         grnd_level: ground_level(&model.place, air.pressure),
@@ -181,11 +186,11 @@ fn probability(air: &Air, mm: f64) -> f64 {
     expected.clamp(0.0, 1.0)
 }
 
-fn city(place: &Place, seconds: i64, manner: Manner) -> ForecastCity {
+fn city(place: &Place, seconds: i64, format: BodyFormat) -> ForecastCity {
     let (sunrise, sunset) = rise_and_set(place, seconds).unwrap_or((0, 0));
     ForecastCity {
         id: place.id,
-        name: manner.name(place),
+        name: format.name(place),
         coord: LatLon {
             lat: ApiNumber::degrees(place.lat),
             lon: ApiNumber::degrees(place.lon),

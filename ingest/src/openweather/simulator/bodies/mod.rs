@@ -33,14 +33,14 @@ pub(crate) enum Language {
 
 /// Units and language of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Manner {
+pub(crate) struct BodyFormat {
     /// Units of the values.
     pub(crate) units: Units,
     /// Language of the texts.
     pub(crate) language: Language,
 }
 
-impl Manner {
+impl BodyFormat {
     fn temp(self, celsius: f64) -> ApiNumber {
         ApiNumber::new(match self.units {
             Units::Standard => celsius + 273.15,

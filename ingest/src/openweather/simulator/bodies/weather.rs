@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{ApiNumber, Clouds, LonLat, Manner, Wind, ground_level, slot, whole};
+use super::{ApiNumber, BodyFormat, Clouds, LonLat, Wind, ground_level, slot, whole};
 use crate::openweather::simulator::conditions::{Condition, conditions};
 use crate::openweather::simulator::model::{Air, Model};
 use crate::openweather::simulator::noise::Channel;
@@ -63,7 +63,7 @@ struct Sys {
     sunset: i64,
 }
 
-pub(crate) fn weather(model: &Model, seconds: i64, manner: Manner) -> WeatherBody {
+pub(crate) fn weather(model: &Model, seconds: i64, format: BodyFormat) -> WeatherBody {
     let (slot, dt) = slot(model, seconds);
     let place = &model.place;
     let air = model.air(dt);
@@ -75,11 +75,11 @@ pub(crate) fn weather(model: &Model, seconds: i64, manner: Manner) -> WeatherBod
     let is_seen = model.noise.draw(Channel::Visibility, slot) >= 0.02;
     WeatherBody {
         coord: LonLat::of(place),
-        weather: conditions(&air, manner.language),
+        weather: conditions(&air, format.language),
         base: "stations",
-        main: main(model, &air, slot, manner),
+        main: main(model, &air, slot, format),
         visibility: is_seen.then(|| whole(air.visibility)),
-        wind: manner.wind(&air),
+        wind: format.wind(&air),
         rain: in_1h(air.rain),
         snow: in_1h(air.snow),
         clouds: Clouds {
@@ -89,19 +89,19 @@ pub(crate) fn weather(model: &Model, seconds: i64, manner: Manner) -> WeatherBod
         sys: sys(place, dt),
         timezone: place.utc_offset_s(dt),
         id: place.id,
-        name: manner.name(place),
+        name: format.name(place),
         cod: 200,
     }
 }
 
 /// Minimum and maximum are the present ones across the city, and not those of the day.
-fn main(model: &Model, air: &Air, slot: i64, manner: Manner) -> WeatherMain {
+fn main(model: &Model, air: &Air, slot: i64, format: BodyFormat) -> WeatherMain {
     let spread = model.noise.draw(Channel::Spread, slot);
     WeatherMain {
-        temp: manner.temp(air.temp),
-        feels_like: manner.temp(air.feels_like),
-        temp_min: manner.temp(air.temp - 1.5 * spread),
-        temp_max: manner.temp(air.temp + 1.2 * spread),
+        temp: format.temp(air.temp),
+        feels_like: format.temp(air.feels_like),
+        temp_min: format.temp(air.temp - 1.5 * spread),
+        temp_max: format.temp(air.temp + 1.2 * spread),
         pressure: whole(air.pressure),
         humidity: whole(air.humidity),
         sea_level: whole(air.pressure),
