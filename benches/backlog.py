@@ -58,7 +58,7 @@ def fill(topic: Topic, cities: int, days: int, forecasts: int = 0) -> Backlog:
     with multiprocessing.get_context("spawn").Pool() as pool:
         sizes = pool.starmap(produce_day, parts, chunksize=1)
     # In a new topic the number of offsets is that of the messages.
-    identities = [(n, offset) for n, extent in enumerate(topic.extents()) for offset in range(*extent)]
+    identities = [(n, offset) for n, held in enumerate(topic.watermarks()) for offset in range(*held)]
     count, size = (sum(column) for column in zip(*sizes, strict=True))
     assert len(identities) == count, f"the topic holds {len(identities)} of {count} messages"
     say(f"{count} messages, {size / 1e6:.0f} MB made and produced in {time.perf_counter() - started:.0f} s")

@@ -14,8 +14,8 @@ DAYS = [date(2026, 1, 1) + timedelta(days=number) for number in range(4)]
 ROWS = 20_000
 HITS, MISSES, BYTES = "isobar_column_cache_hits_total", "isobar_column_cache_misses_total", "isobar_column_cache_bytes"
 
-# Statements by what they read: plain columns, columns of the partition alone, expressions that the scan computes, filters that the scan
-# evaluates row by row (a text beside them is decoded late), limits, and rows of which nothing is read.
+# Statements by what they read: plain columns, partition columns only, expressions that the scan computes, filters that the
+# scan evaluates row by row (with a text that is decoded late), limits, and no column at all.
 STATEMENTS = [
     "SELECT dt, count(*) AS n, sum(id) AS ids, min(temp) AS least, max(temp) AS most FROM weather GROUP BY dt ORDER BY dt",
     "SELECT sum(id) AS ids, count(city) AS cities FROM weather WHERE dt = DATE '2026-01-02'",

@@ -370,7 +370,7 @@ def test_offsets_lost_to_retention_are_an_error_until_accepted(topic, database, 
 def test_legacy_table_is_migrated_with_its_rows(topic, database, consumer, figures):
     topic.produce(weather([SPRING, AUTUMN], CITIES[:2]))
     kept, lost = topic.records[:-50], topic.records[-50:]
-    # The legacy consumer wrote some rows twice, and left some out.
+    # The legacy consumer wrote some rows twice, and skipped others.
     missing = kept.pop(7)
     twice = kept[10:30]
     database.legacy_table(kept + twice + twice[:5])

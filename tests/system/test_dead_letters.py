@@ -210,7 +210,7 @@ def test_dead_letters_without_records_stay_and_are_reported(lakes, kafka, correc
     by_offset = sorted((bad for bad in topic.bad if bad.kind == CORRECTED), key=lambda bad: bad.identity)
     first = by_offset[0].identity[1]
     topic.delete_before({0: first + 1})
-    eventually(lambda: topic.extents()[0][0] == first + 1, "the deletion", within_s=60)
+    eventually(lambda: topic.watermarks()[0][0] == first + 1, "the deletion", within_s=60)
     outcome = corrected(lake).refused("dead-letters", "replay", code=1, says=["1 letter could not be judged"], within_s=120)
     assert f"{topic.name}/0/{first} stays: Kafka does not hold the message" in outcome.stdout
     left = lake.rows("dead_letters", ["kafka_offset"])

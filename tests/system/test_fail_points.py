@@ -152,7 +152,7 @@ def test_landing_that_opens_beside_another_reports_no_loss(lakes, topic, point):
         wait_until(lambda: is_stopped(successor), "the step")
         topic.produce(days[1], kinds=["cut short"])
         lake.isobar.ok("land", "--from", "kafka", "--once")
-        topic.delete_before({number: high for number, (_, high) in enumerate(topic.extents())})
+        topic.delete_before({number: high for number, (_, high) in enumerate(topic.watermarks())})
         successor.send_signal(signal.SIGCONT)
         topic.produce(days[2])
         wait_until(lambda: successor.poll() is not None or count(lake) == len(topic.records), "what came after")

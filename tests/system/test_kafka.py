@@ -143,7 +143,7 @@ def test_positions_pass_transaction_markers_and_lag_is_zero(lakes, topic, databa
         return [row["n"] for row in rows]
 
     def ends() -> list[int]:
-        return [high for _, high in topic.extents() if high > 0]
+        return [high for _, high in topic.watermarks() if high > 0]
 
     if once:
         lake.isobar.ok(*arguments, "--once")
@@ -256,11 +256,11 @@ def test_segments_that_expire_unread_stop_the_landing(lakes, kind, topic, figure
     wait_until(lambda: count(lake) == len(first), "the first rows")
     # The process is stopped, as on a suspended machine, and messages expire in the meantime.
     process.send_signal(signal.SIGSTOP)
-    # Whatever its last request brings it, it can bring one of these only.
+    # Two days, since a pending fetch can return messages of one of them only.
     for day in (16, 17):
         topic.produce(weather([date(2026, 1, day)], CITIES[:2]))
     topic.expire()
-    wait_until(lambda: all(low == high for low, high in topic.extents()), "the end of the segments")
+    wait_until(lambda: all(low == high for low, high in topic.watermarks()), "the end of the segments")
     process.send_signal(signal.SIGCONT)
     lost = [topic.name, "--accept-loss"]
     seconds = must_stop(process, lost)

@@ -77,7 +77,7 @@ def test_metrics_count_the_landed_messages(lakes, kind, topic):
         assert metrics["isobar_storage_calls_total"] > 0
         eventually(lambda: set(lag(web, topic).values()) == {0}, "nothing left")
         # An empty topic partition has no position.
-        ends = {number: high for number, (_, high) in enumerate(topic.extents()) if high > 0}
+        ends = {number: high for number, (_, high) in enumerate(topic.watermarks()) if high > 0}
         assert of_partitions(web, "isobar_landed_offset", topic) == ends
         # Malformed messages have no event time.
         newest = of_partitions(web, "isobar_complete_until_timestamp_seconds", topic)

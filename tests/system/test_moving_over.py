@@ -33,10 +33,10 @@ def step(lake, *words: str) -> list[str]:
 def test_steps_of_the_page_move_each_message_once(lakes, kind, topic, database):
     topic.produce(weather([date(2026, 1, 15), AUTUMN], CITIES[:2], forecasts=1), kinds=["no weather"])
     records = list(topic.records)
-    # The legacy consumer lost some messages and wrote others twice. Kafka has lost the first ones since.
+    # The legacy consumer lost some messages and wrote others twice. Kafka has deleted the first ones.
     consumed = [record for place, record in enumerate(records) if place % 40]
     database.legacy_table(consumed + consumed[100:120])
-    # The legacy exporter left rows out and wrote some twice, in the directory of its own day.
+    # The legacy exporter skipped rows and wrote some twice, in the directory of the day of the export.
     exported = [record for place, record in enumerate(consumed[:450]) if place % 30] + consumed[10:15]
     lake = lake_of(lakes, kind, topic, database, ISOBAR__LAND__INTERVAL="200ms")
     lake.put({"dt=2026-01-17/weather_20260117T001000123456.json": b"".join(export_line(r) + b"\n" for r in exported)})
@@ -148,7 +148,7 @@ def test_return_to_the_legacy_pipeline_and_back_loses_nothing(lakes, kind, topic
     assert database.identities() == oracle.identities(first)
     must_be_exported(lake, lines_before, first)
 
-    # Messages come that the dump does not have; then back.
+    # Further messages, which the dump does not have; then the return.
     topic.produce(records[300:400])
     for service in ["consume", "export"]:
         lake.isobar.ok(*step(lake, service), "--once")

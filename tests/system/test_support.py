@@ -12,7 +12,7 @@ from support import figures, oracle
 from support.fixtures import everything
 from support.malformed import KINDS
 from support.oddities import ODDITIES
-from support.topic import extent
+from support.topic import watermarks_of
 from support.weather_data import AUTUMN, CITIES, SPRING, City, build, date, export_line, message, polls
 
 
@@ -115,7 +115,7 @@ def test_broker_that_does_not_lead_a_new_topic_yet_is_asked_again():
             raise KafkaException(KafkaError(answer))
 
     new = TopicPartition("new", 0)
-    assert extent(Broker(), new) == (3, 7)
+    assert watermarks_of(Broker(), new) == (3, 7)
     with pytest.raises(KafkaException):
-        extent(Broker(), new)
+        watermarks_of(Broker(), new)
     assert not answers

@@ -33,7 +33,7 @@ BEHIND = """
     FROM weather ORDER BY event_time DESC LIMIT 1
 """
 QUICK = {"ISOBAR__LAND__INTERVAL": "100ms", "ISOBAR__TIME__ZONE": "UTC"}
-# Of topics that share `dead_letters` and commit all the time.
+# Number of topics that share `dead_letters` and commit continuously.
 MANY = 20 if LONG else 6
 PAGE = (REPOSITORY / "docs" / "landing-your-own-topic.md").read_text()
 OWN_TABLES = ["weather", "weather_forecast", "dead_letters"]
@@ -97,7 +97,7 @@ def must_be_complete(rows: list[dict], lake: Lake, topic: Topic, tables: list[st
         for number in newest_of(topic)
     )
     newest = newest_of(topic)
-    for number, (_, high) in enumerate(topic.extents()):
+    for number, (_, high) in enumerate(topic.watermarks()):
         if number not in newest:
             assert high == 0
             continue
@@ -393,7 +393,7 @@ def test_landings_of_many_topics_share_the_dead_letters(lake_with, kafka, topic,
             series = f'isobar_dead_letters_total{{topic="{one.name}",reason="{sensors.TOO_HOT}"}}'
             assert metrics[series] == len(one.bad)
             assert metrics[f'isobar_landing_restarts_total{{topic="{one.name}"}}'] == 0
-            [(_, high)] = one.extents()
+            [(_, high)] = one.watermarks()
             assert metrics[f'isobar_landed_offset{{topic="{one.name}",topic_partition="0"}}'] == high
         assert end(process) == 0, process.said()
     for (table, _), one in zip(tables, many, strict=True):

@@ -245,7 +245,7 @@ class Expressions:
             return f"({text} IS {self.chance.choice(['', 'NOT '])}NULL)"
         if column.name in ("s", "c") and self.chance.random() < 0.3:
             return self._like(text, column)
-        # NULL in a list has no type of its own only where something else is there.
+        # NULL needs another element in the list, from which it gets its type.
         members = ", ".join(values + (["NULL"] if self.chance.random() < 0.15 else []))
         return self._one(
             f"({text} {self.chance.choice(['=', '<>', '<', '<=', '>', '>='])} {values[0]})",

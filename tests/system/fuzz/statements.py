@@ -22,7 +22,7 @@ class Statement:
     tail: str = ""
     # ORDER BY and LIMIT: the rows are then compared in this order.
     order: str = ""
-    # What stands before SELECT.
+    # WITH, before SELECT.
     head: str = ""
     distinct: bool = False
     # The columns whose last digits may differ.
@@ -261,7 +261,7 @@ class Statements:
         """An outer filter over an inner projection, which a planner pushes through."""
         table, made = self._over()
         limit = self.chance.choice(["", "", " ORDER BY id LIMIT 17"])
-        # Whether rows behind the limit may overflow is left open by SQL.
+        # SQL leaves open whether rows behind the limit may overflow.
         kinds = ["double", "text", "day", "instant"] if limit else ["whole", "double", "text", "day", "instant", "decimal"]
         inner = f"SELECT id, {made.of(self.chance.choice(kinds))} AS v, {made.boolean()} AS f FROM {table.name} WHERE {made.boolean()}"
         where = self.chance.choice([("f",), ("NOT f",), ("f IS NULL",), ("v IS NOT NULL",), ("f OR id > 5",), ("id < 30", "v = v")])

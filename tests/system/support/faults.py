@@ -11,7 +11,7 @@ from support.fixtures import LONG
 from support.web import eventually
 
 TIMES = {"kafka": 10, "postgres": 10, "namenode": 5, "datanode": 5}
-# What changes with the work of a process: how much is done, or what stands where.
+# The state that a process changes by its work: a count, or a set of files.
 State = Callable[[], object]
 # Time for which a DataNode is stopped: less and more than the time limit of one call in these tests.
 SILENT_S = (1.0, 6.0)

@@ -42,7 +42,7 @@ from support.weather_data import (
 from support.web import eventually
 
 DAYS = day_range(date(2026, 1, 15), 3)
-# The first is well-formed where the declaration takes kelvin, the other one by no declaration.
+# The first kind is well-formed by a declaration that accepts kelvin, the second one by none.
 MENDED, MALFORMED = "Kelvin", "cut short"
 TOPIC = "persisted-weather"
 # Numbers of the first records that are consumed and exported, and that are consumed only.
@@ -56,7 +56,7 @@ class Release:
     """A binary and the query files of its commit."""
 
     binary: Path
-    # Of a checkout.
+    # Directory `queries` of a checkout.
     queries: Path
 
     def understanding(self) -> dict:
@@ -233,7 +233,7 @@ def dump(database: Database) -> str:
     ]  # fmt: skip
     environment = {"PATH": "/usr/bin:/bin", "PGPASSWORD": SECRET}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    # Without comments, commands of psql, and settings, of which an older server may not know some.
+    # Without comments, commands of psql, and settings that an older server may not support.
     left_out = ("--", "\\", "SET ")
     lines = (line for line in done.stdout.splitlines() if line and not line.startswith(left_out))
     return "\n".join(lines) + "\n"
@@ -241,7 +241,7 @@ def dump(database: Database) -> str:
 
 def restore(database: Database, statements: str) -> None:
     with database.connect() as connection:
-        # All at once, as only a statement without parameters can be.
+        # All at once: only a query without parameters may have several statements.
         connection.execute(statements)
 
 

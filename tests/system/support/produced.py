@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource
 
 from support.openweather import OpenWeather
-from support.topic import extent
+from support.topic import watermarks_of
 from support.weather_data import iso, precipitations_info, sun_info
 
 # An address at which no server listens.
@@ -83,7 +83,7 @@ class ProducedTopic:
 
     def _of(self, consumer: Consumer, partition: int) -> list[Message]:
         consumer.list_topics(self.name, timeout=30)  # it needs metadata of a new topic first
-        low, high = extent(consumer, TopicPartition(self.name, partition))
+        low, high = watermarks_of(consumer, TopicPartition(self.name, partition))
         consumer.assign([TopicPartition(self.name, partition, low)])
         found: list[Message] = []
         while not found or found[-1].offset < high - 1:

@@ -36,7 +36,7 @@ class BadMessage:
     raw: bytes | None
 
 
-def extent(consumer: Consumer, partition: TopicPartition, within_s: float = 30) -> tuple[int, int]:
+def watermarks_of(consumer: Consumer, partition: TopicPartition, within_s: float = 30) -> tuple[int, int]:
     """The watermarks. Retries, since the leader of a new topic may not be elected yet."""
     deadline = time.monotonic() + within_s
     while True:
@@ -110,12 +110,12 @@ class Topic:
         for changed in self.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, begin)]).values():
             changed.result(30)
 
-    def extents(self) -> list[tuple[int, int]]:
+    def watermarks(self) -> list[tuple[int, int]]:
         """The watermarks of each topic partition."""
-        consumer = Consumer(self._client() | {"group.id": "extents"})
+        consumer = Consumer(self._client() | {"group.id": "watermarks"})
         try:
             partitions = [TopicPartition(self.name, number) for number in range(self.partitions)]
-            return [extent(consumer, partition) for partition in partitions]
+            return [watermarks_of(consumer, partition) for partition in partitions]
         finally:
             consumer.close()
 
@@ -176,7 +176,7 @@ class Topic:
 
     def _messages(self) -> Iterator[Message]:
         consumer = Consumer(self._client() | {"group.id": "stock", "enable.auto.commit": False})
-        left = sum(high - low for low, high in self.extents())
+        left = sum(high - low for low, high in self.watermarks())
         try:
             consumer.assign([TopicPartition(self.name, number, OFFSET_BEGINNING) for number in range(self.partitions)])
             while left > 0:
