@@ -1,4 +1,4 @@
-//! Actions: prepared statements, cancelling, and what clients ask of a session that is not there.
+//! Actions: prepared statements, cancellation, and the options of a session that does not exist.
 
 use std::time::Instant;
 
@@ -18,16 +18,16 @@ use bytes::Bytes;
 use prost::Message;
 use tonic::Status;
 
-use crate::options;
-use crate::prepared::Prepared;
-use crate::rpc::command;
+use crate::prepared::PreparedStatement;
+use crate::rpc::decode_command;
 use crate::service::Service;
+use crate::session_options;
 use crate::status::internal;
-use crate::ticket::Ticket;
+use crate::ticket::StatementTicket;
 
-/// What a client can ask for by name.
+/// The actions that the server executes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
+enum ActionKind {
     CreatePreparedStatement,
     ClosePreparedStatement,
     CancelQuery,
@@ -37,7 +37,7 @@ enum Known {
     CloseSession,
 }
 
-impl Known {
+impl ActionKind {
     const ALL: [(Self, &'static str, &'static str); 7] = [
         (
             Self::CreatePreparedStatement,
@@ -47,22 +47,22 @@ impl Known {
         (
             Self::ClosePreparedStatement,
             "ClosePreparedStatement",
-            "Forgets a prepared statement",
+            "Closes a prepared statement",
         ),
         (
             Self::CancelQuery,
             "CancelQuery",
-            "Cancels a statement that runs",
+            "Cancels a running statement",
         ),
         (
             Self::CancelFlightInfo,
             "CancelFlightInfo",
-            "Cancels a statement that runs",
+            "Cancels a running statement",
         ),
         (
             Self::SetSessionOptions,
             "SetSessionOptions",
-            "Takes the catalog and the schema that are in force anyway",
+            "Accepts the catalog and the schema of every session, and no other option",
         ),
         (
             Self::GetSessionOptions,
@@ -76,15 +76,15 @@ impl Known {
         ),
     ];
 
-    fn named(name: &str) -> Option<Self> {
-        let found = Self::ALL.iter().find(|(_, known, _)| *known == name);
-        found.map(|(known, ..)| *known)
+    fn from_name(name: &str) -> Option<Self> {
+        let found = Self::ALL.iter().find(|(_, listed, _)| *listed == name);
+        found.map(|(kind, ..)| *kind)
     }
 }
 
-/// All actions, for clients that ask.
-pub(crate) fn list() -> impl Iterator<Item = ActionType> + Send {
-    Known::ALL
+/// The types of all actions, as `ListActions` returns them.
+pub(crate) fn action_types() -> impl Iterator<Item = ActionType> + Send {
+    ActionKind::ALL
         .into_iter()
         .map(|(_, name, description)| ActionType {
             r#type: name.to_owned(),
@@ -92,40 +92,42 @@ pub(crate) fn list() -> impl Iterator<Item = ActionType> + Send {
         })
 }
 
-/// Does what `action` asks for and returns the answer, if it has one.
-pub(crate) async fn act(service: &Service, action: Action) -> Result<Option<Vec<u8>>, Status> {
-    let Some(known) = Known::named(&action.r#type) else {
+/// Executes `action`, and returns the body of its result, if it has one.
+pub(crate) async fn execute(service: &Service, action: Action) -> Result<Option<Vec<u8>>, Status> {
+    let Some(kind) = ActionKind::from_name(&action.r#type) else {
         return Err(Status::unimplemented(format!(
             "isobar does not answer {}: every statement reads, and there are no transactions",
             action.r#type
         )));
     };
     let body = &action.body;
-    Ok(match known {
-        Known::CreatePreparedStatement => {
-            let prepared = prepare(service, unpacked(body)?).await?;
+    Ok(match kind {
+        ActionKind::CreatePreparedStatement => {
+            let prepared = prepare(service, decode_any(body)?).await?;
             Some(prepared.as_any().encode_to_vec())
         }
-        Known::ClosePreparedStatement => {
-            let request: ActionClosePreparedStatementRequest = unpacked(body)?;
+        ActionKind::ClosePreparedStatement => {
+            let request: ActionClosePreparedStatementRequest = decode_any(body)?;
             service.prepared.close(&request.prepared_statement_handle);
             None
         }
-        Known::CancelQuery => {
-            let request: ActionCancelQueryRequest = unpacked(body)?;
-            let info = decoded::<FlightInfo>(&request.info)?;
+        ActionKind::CancelQuery => {
+            let request: ActionCancelQueryRequest = decode_any(body)?;
+            let info = decode_message::<FlightInfo>(&request.info)?;
             let result = cancel(service, &info).into();
             let result = ActionCancelQueryResult { result };
             Some(result.as_any().encode_to_vec())
         }
-        Known::CancelFlightInfo => {
-            let request: CancelFlightInfoRequest = decoded(body)?;
+        ActionKind::CancelFlightInfo => {
+            let request: CancelFlightInfoRequest = decode_message(body)?;
             let status = cancel(service, &request.info.unwrap_or_default()).into();
             Some(CancelFlightInfoResult { status }.encode_to_vec())
         }
-        Known::SetSessionOptions => Some(options::set(decoded(body)?).encode_to_vec()),
-        Known::GetSessionOptions => Some(options::get().encode_to_vec()),
-        Known::CloseSession => Some(options::close().encode_to_vec()),
+        ActionKind::SetSessionOptions => {
+            Some(session_options::set(decode_message(body)?).encode_to_vec())
+        }
+        ActionKind::GetSessionOptions => Some(session_options::get().encode_to_vec()),
+        ActionKind::CloseSession => Some(session_options::close().encode_to_vec()),
     })
 }
 
@@ -133,14 +135,14 @@ async fn prepare(
     service: &Service,
     request: ActionCreatePreparedStatementRequest,
 ) -> Result<ActionCreatePreparedStatementResult, Status> {
-    let mut asked = Prepared::new(&request.query);
-    let budget = service.budget(asked.spent);
-    let planned = service.plan(&asked, &budget).await?;
-    asked.spent = budget.spent();
+    let mut statement = PreparedStatement::new(&request.query);
+    let budget = service.budget(statement.spent);
+    let planned = service.plan(&statement, &budget).await?;
+    statement.spent = budget.spent();
     Ok(ActionCreatePreparedStatementResult {
-        dataset_schema: ipc(planned.wire.schema())?,
+        dataset_schema: ipc(planned.client_types.schema())?,
         parameter_schema: ipc(&planned.parameters)?,
-        prepared_statement_handle: service.prepared.add(asked, Instant::now()),
+        prepared_statement_handle: service.prepared.add(statement, Instant::now()),
     })
 }
 
@@ -150,31 +152,32 @@ fn ipc(schema: &Schema) -> Result<Bytes, Status> {
     Ok(message.map_err(|error: ArrowError| internal(&error))?.0)
 }
 
-/// Cancels the runs of all tickets of `info`. The numbers of both kinds of answer are the same.
+/// Cancels the running statements of all tickets of `info`. `CancelStatus` has the numbers of
+/// `CancelResult`.
 fn cancel(service: &Service, info: &FlightInfo) -> CancelStatus {
     let tickets = info.endpoint.iter().filter_map(|endpoint| {
-        let sealed = command(&endpoint.ticket.as_ref()?.ticket).ok()?;
-        match sealed {
-            Command::TicketStatementQuery(sealed) => Ticket::open(&sealed).ok(),
+        let command = decode_command(&endpoint.ticket.as_ref()?.ticket).ok()?;
+        match command {
+            Command::TicketStatementQuery(handle) => StatementTicket::from_flight(&handle).ok(),
             _ => None,
         }
     });
     let cancelled = tickets.filter(|ticket| service.running.cancel(&ticket.id));
     match cancelled.count() {
-        // It has ended, or has not begun.
+        // The statement has ended, or has not started.
         0 => CancelStatus::NotCancellable,
         _ => CancelStatus::Cancelled,
     }
 }
 
-/// A message of Flight itself.
-fn decoded<M: Message + Default>(body: &[u8]) -> Result<M, Status> {
+/// Decodes a message of Flight.
+fn decode_message<M: Message + Default>(body: &[u8]) -> Result<M, Status> {
     M::decode(body).map_err(|_| Status::invalid_argument("the action's body cannot be read"))
 }
 
-/// A message of Flight SQL, which travels in an envelope.
-fn unpacked<M: ProstMessageExt>(body: &[u8]) -> Result<M, Status> {
-    let any: Any = decoded(body)?;
+/// Decodes a message of Flight SQL, which is wrapped in `Any`.
+fn decode_any<M: ProstMessageExt>(body: &[u8]) -> Result<M, Status> {
+    let any: Any = decode_message(body)?;
     let message = any.unpack().ok().flatten();
     message.ok_or_else(|| {
         Status::invalid_argument(format!("the action's body is no {}", M::type_url()))
@@ -188,16 +191,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_action_is_found_by_the_name_that_is_listed() {
-        assert_eq!(list().count(), Known::ALL.len());
-        for (known, name, _) in Known::ALL {
-            assert_eq!(Known::named(name), Some(known));
+    fn every_listed_action_is_found_by_its_name() {
+        assert_eq!(action_types().count(), ActionKind::ALL.len());
+        for (kind, name, _) in ActionKind::ALL {
+            assert_eq!(ActionKind::from_name(name), Some(kind));
         }
-        assert_eq!(Known::named("BeginTransaction"), None);
+        assert_eq!(ActionKind::from_name("BeginTransaction"), None);
     }
 
     #[test]
-    fn both_answers_to_a_cancel_have_the_same_numbers() {
+    fn cancel_status_has_the_numbers_of_cancel_result() {
         for status in [CancelStatus::Cancelled, CancelStatus::NotCancellable] {
             let result = status.into();
             let answer = ActionCancelQueryResult { result };

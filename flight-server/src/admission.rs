@@ -1,8 +1,9 @@
 //! Admission: limits how many statements run, finds those to cancel, and tracks all until shutdown.
 //!
-//! With `serve.queries_max` of 8 or more, one place in eight is reserved for statements that the planner estimates to be
-//! small, so that a look at a table is answered while large ones have taken all others. A place is free when its statement has really ended, which is later than
-//! the client's answer if a function or a join computes that cannot be interrupted.
+//! With `serve.queries_max` of 8 or more, one permit in eight is reserved for statements that the
+//! planner estimates to be small, so that a look at a table is answered while large statements hold
+//! all other permits. A statement holds its permit until its tasks have ended, which is later than
+//! the client's answer when a function or a join computes without yielding.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,57 +19,58 @@ use tracing::debug;
 
 use crate::metrics::{Counters, Outcome};
 
-/// All statements of the service that run.
+/// The running statements of the server.
 #[derive(Debug)]
-pub(crate) struct Running {
-    places: Arc<Semaphore>,
-    /// A second permit for large statements; there are fewer of these, so some places stay free for small ones.
+pub(crate) struct RunningStatements {
+    permits: Arc<Semaphore>,
+    /// A large statement needs one of these as well. There are fewer of them than of `permits`, so
+    /// that some of those stay free for small statements.
     large: Arc<Semaphore>,
-    /// Statements that are planned without being run.
+    /// Permits to plan a statement without running it.
     planning: Arc<Semaphore>,
     queries_max: usize,
     entries: Mutex<Vec<Entry>>,
     next: AtomicU64,
     pub(crate) counters: Counters,
-    /// Tasks that bring rows to clients.
+    /// The tasks that supervise statements and send their end.
     pub(crate) tasks: TaskTracker,
 }
 
 #[derive(Debug)]
 struct Entry {
     number: u64,
-    /// Of the ticket; one ticket may run more than once.
+    /// The id of the ticket. A client may use one ticket more than once.
     id: Bytes,
     token: CancellationToken,
 }
 
-/// One statement that runs. Dropped, it has ended.
+/// A running statement. Dropping it records its end.
 #[derive(Debug)]
-pub(crate) struct Query {
-    running: Arc<Running>,
+pub(crate) struct RunningStatement {
+    running: Arc<RunningStatements>,
     number: u64,
     pub(crate) token: CancellationToken,
     pub(crate) started: Instant,
-    /// What is recorded at the end; a client that goes away leaves no other word.
+    /// What is recorded at the end: cancelled, unless something else was known before.
     pub(crate) outcome: Outcome,
-    place: Place,
+    permit: StatementPermit,
     large: Option<OwnedSemaphorePermit>,
 }
 
-/// A place among the statements that run, taken until the last holder is gone.
+/// The permit of a running statement, released when the last clone is dropped.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct StatementPermit {
     _permit: Arc<OwnedSemaphorePermit>,
 }
 
-/// One of this many places is reserved for small statements.
-const PLACES_PER_RESERVED: usize = 8;
+/// One of this many permits is reserved for small statements.
+const PERMITS_PER_RESERVED: usize = 8;
 
-impl Running {
+impl RunningStatements {
     pub(crate) fn new(queries_max: usize, counters: Counters) -> Arc<Self> {
         let queries_max = queries_max.min(Semaphore::MAX_PERMITS);
         Arc::new(Self {
-            places: Arc::new(Semaphore::new(queries_max)),
+            permits: Arc::new(Semaphore::new(queries_max)),
             large: Arc::new(Semaphore::new(large_max(queries_max))),
             planning: Arc::new(Semaphore::new(queries_max)),
             queries_max,
@@ -79,60 +81,62 @@ impl Running {
         })
     }
 
-    /// Takes a place for the run of ticket `id`, if one is free.
-    pub(crate) fn begin(self: &Arc<Self>, id: Bytes) -> Result<Query, Status> {
-        let place = self.take(&self.places, || {
+    /// Admits the statement of ticket `id`, if a permit is free.
+    pub(crate) fn begin(self: &Arc<Self>, id: Bytes) -> Result<RunningStatement, Status> {
+        let permit = self.acquire(&self.permits, || {
             format!("{} statements run already", self.queries_max)
         })?;
-        let query = Query {
+        let statement = RunningStatement {
             running: Arc::clone(self),
             number: self.next.fetch_add(1, Ordering::Relaxed),
             token: CancellationToken::new(),
             started: Instant::now(),
             outcome: Outcome::Cancelled,
-            place: Place {
-                _permit: Arc::new(place),
+            permit: StatementPermit {
+                _permit: Arc::new(permit),
             },
             large: None,
         };
         self.counters.running.inc();
         self.lock().push(Entry {
-            number: query.number,
+            number: statement.number,
             id,
-            token: query.token.clone(),
+            token: statement.token.clone(),
         });
-        Ok(query)
+        Ok(statement)
     }
 
-    /// Takes a place for planning a statement that will not run yet.
+    /// Acquires a permit to plan a statement that is not run yet.
     pub(crate) fn begin_planning(&self) -> Result<OwnedSemaphorePermit, Status> {
-        self.take(&self.planning, || {
+        self.acquire(&self.planning, || {
             format!("{} statements are being planned", self.queries_max)
         })
     }
 
-    fn take(
+    fn acquire(
         &self,
         semaphore: &Arc<Semaphore>,
         reason: impl FnOnce() -> String,
     ) -> Result<OwnedSemaphorePermit, Status> {
-        Arc::clone(semaphore).try_acquire_owned().map_err(|_none| {
-            self.counters.overloaded.inc();
-            Status::resource_exhausted(format!(
-                "{} (serve.queries_max); try again when one has ended",
-                reason()
-            ))
-        })
+        Arc::clone(semaphore)
+            .try_acquire_owned()
+            .map_err(|_no_permit| {
+                self.counters.overloaded.inc();
+                Status::resource_exhausted(format!(
+                    "{} (serve.queries_max); try again when one has ended",
+                    reason()
+                ))
+            })
     }
 
-    /// Cancels the runs of ticket `id`; whether there were any.
+    /// Cancels the running statements of ticket `id`, and returns whether there were any.
     pub(crate) fn cancel(&self, id: &[u8]) -> bool {
         let entries = self.lock();
         let found = entries.iter().filter(|entry| entry.id == id);
         found.map(|entry| entry.token.cancel()).count() > 0
     }
 
-    /// Cancels all that runs; how many there were.
+    /// Cancels all running statements, and returns their number.
     pub(crate) fn cancel_all(&self) -> usize {
         let entries = self.lock();
         entries.iter().map(|entry| entry.token.cancel()).count()
@@ -144,24 +148,24 @@ impl Running {
 }
 
 fn large_max(queries_max: usize) -> usize {
-    queries_max - queries_max / PLACES_PER_RESERVED
+    queries_max - queries_max / PERMITS_PER_RESERVED
 }
 
-impl Query {
-    /// Its place, for work that may outlive it.
-    pub(crate) fn place(&self) -> Place {
-        self.place.clone()
+impl RunningStatement {
+    /// A clone of its permit, for work that continues after the statement was answered.
+    pub(crate) fn permit(&self) -> StatementPermit {
+        self.permit.clone()
     }
 
-    /// Admits a planned statement. A large one needs a permit for large statements.
+    /// Admits a planned statement: a large one needs a second permit.
     pub(crate) fn admit(&mut self, size: StatementSize) -> Result<(), Status> {
         if size == StatementSize::Small {
             return Ok(());
         }
         let running = Arc::clone(&self.running);
-        let large = running.take(&running.large, || {
+        let large = running.acquire(&running.large, || {
             let large = large_max(running.queries_max);
-            format!("{large} statements that read or join many rows run already, and the places left are kept for small ones")
+            format!("{large} statements that read or join many rows run already, and the rest of the limit is reserved for small ones")
         })?;
         self.large = Some(large);
         Ok(())
@@ -171,19 +175,20 @@ impl Query {
         &self.running.counters
     }
 
-    /// Where the task that sends its rows belongs.
+    /// Tracks the tasks of all statements.
     pub(crate) fn tasks(&self) -> TaskTracker {
         self.running.tasks.clone()
     }
 }
 
-impl Drop for Query {
+impl Drop for RunningStatement {
     fn drop(&mut self) {
         let mut entries = self.running.lock();
         entries.retain(|entry| entry.number != self.number);
         drop(entries);
         let elapsed = self.started.elapsed();
-        // In this order, so that who sees that nothing runs any more finds the outcomes counted.
+        // In this order, so that a reader of the metrics that finds no statement running also finds
+        // the outcomes counted.
         self.running.counters.ended(self.outcome, elapsed);
         self.running.counters.running.dec();
         debug!(outcome = self.outcome.as_str(), ?elapsed, "statement ended");
@@ -197,13 +202,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_is_free_again_when_its_statement_has_ended() {
+    fn permit_is_free_when_its_statement_has_ended() {
         let metrics = Metrics::new("0");
-        let running = Running::new(2, Counters::register(&metrics));
+        let running = RunningStatements::new(2, Counters::register(&metrics));
         let id = Bytes::from_static(b"id");
-        let mut first = running.begin(id.clone()).expect("a free place");
-        let second = running.begin(id.clone()).expect("a free place");
-        let refused = running.begin(id.clone()).expect_err("no place");
+        let mut first = running.begin(id.clone()).expect("a free permit");
+        let second = running.begin(id.clone()).expect("a free permit");
+        let refused = running.begin(id.clone()).expect_err("no permit");
         assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
         assert!(running.cancel(&id) && first.token.is_cancelled());
         assert!(second.token.is_cancelled());
@@ -220,39 +225,43 @@ mod tests {
             assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
         }
     }
+
     #[test]
-    fn last_places_are_kept_for_small_statements() {
-        let running = Running::new(9, Counters::register(&Metrics::new("0")));
-        let mut queries: Vec<_> = (0..9)
-            .map(|_| running.begin(Bytes::new()).expect("a free place"))
+    fn last_permits_are_reserved_for_small_statements() {
+        let running = RunningStatements::new(9, Counters::register(&Metrics::new("0")));
+        let mut statements: Vec<_> = (0..9)
+            .map(|_| running.begin(Bytes::new()).expect("a free permit"))
             .collect();
-        for query in &mut queries[..8] {
-            query
+        for statement in &mut statements[..8] {
+            statement
                 .admit(StatementSize::Large)
-                .expect("a place for a large statement");
+                .expect("a permit for a large statement");
         }
-        let refused = queries[8]
+        let refused = statements[8]
             .admit(StatementSize::Large)
-            .expect_err("kept for small ones");
+            .expect_err("reserved for small ones");
         assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
-        assert!(refused.message().contains("kept for small"), "{refused}");
-        queries[8]
+        assert!(
+            refused.message().contains("reserved for small"),
+            "{refused}"
+        );
+        statements[8]
             .admit(StatementSize::Small)
-            .expect("a place for a small one");
-        queries.remove(0);
-        queries[7]
+            .expect("a permit for a small one");
+        statements.remove(0);
+        statements[7]
             .admit(StatementSize::Large)
-            .expect("a place that became free");
+            .expect("a permit that became free");
     }
 
     #[test]
-    fn place_is_taken_as_long_as_planning_goes_on() {
-        let running = Running::new(1, Counters::register(&Metrics::new("0")));
-        let query = running.begin(Bytes::new()).expect("a free place");
-        let place = query.place();
-        drop(query);
+    fn permit_is_held_until_planning_ends() {
+        let running = RunningStatements::new(1, Counters::register(&Metrics::new("0")));
+        let statement = running.begin(Bytes::new()).expect("a free permit");
+        let permit = statement.permit();
+        drop(statement);
         assert!(running.begin(Bytes::new()).is_err());
-        drop(place);
+        drop(permit);
         assert!(running.begin(Bytes::new()).is_ok());
     }
 }

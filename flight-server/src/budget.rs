@@ -1,24 +1,24 @@
-//! The time that a client may wait for one statement, over all requests that it makes for it.
+//! The time budget of a statement, over all requests of the client for it.
 //!
-//! Drivers ask for a statement up to three times (Prepare, GetFlightInfo, DoGet). With a limit on each request a client
-//! would wait three times as long as the limit says, so the time spent travels along: in the prepared statement and
-//! in the ticket. Time between requests is the client's own and not counted.
+//! Drivers send up to three requests for a statement (Prepare, GetFlightInfo, DoGet). With a limit
+//! on each request the client would wait three times as long, so the time spent is recorded in the
+//! prepared statement and in the ticket. Time between requests is not counted.
 
 use std::time::{Duration, Instant};
 
 use tonic::Status;
 
-/// What is left of the limit for one request.
+/// The rest of the time limit, for one request.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     limit: Duration,
-    /// By earlier requests for the same statement.
+    /// Time that earlier requests for the same statement took.
     spent: Duration,
     started: Instant,
 }
 
 impl Budget {
-    /// For a request that begins now, after earlier ones have `spent` of `limit`.
+    /// For a request that starts now; earlier ones have `spent` of `limit`.
     pub(crate) fn new(limit: Duration, spent: Duration) -> Self {
         Self {
             limit,
@@ -27,17 +27,17 @@ impl Budget {
         }
     }
 
-    /// When this request has to be answered.
+    /// When the budget is spent.
     pub(crate) fn deadline(&self) -> tokio::time::Instant {
         (self.started + self.limit.saturating_sub(self.spent)).into()
     }
 
-    /// By this request and the earlier ones.
+    /// Time that this request and the earlier ones took.
     pub(crate) fn spent(&self) -> Duration {
         self.spent + self.started.elapsed()
     }
 
-    /// Waits for `work` as long as there is time.
+    /// Waits for `work` until the deadline.
     pub(crate) async fn within<T>(
         &self,
         work: impl Future<Output = Result<T, Status>>,
@@ -46,7 +46,7 @@ impl Budget {
         done.unwrap_or_else(|_elapsed| Err(self.exhausted()))
     }
 
-    /// The status of a statement that took longer.
+    /// The status of a statement that exceeds the limit.
     pub(crate) fn exhausted(&self) -> Status {
         Status::deadline_exceeded(format!(
             "the statement did not end within {:?} (serve.query_timeout), its planning included",
@@ -62,7 +62,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(3_600);
 
     #[test]
-    fn later_requests_have_what_earlier_ones_left() {
+    fn later_requests_get_the_rest_of_the_limit() {
         let check = |spent: Duration, left: Duration| {
             let budget = Budget::new(LIMIT, spent);
             let deadline = budget.deadline().into_std();
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_has_no_time_left_is_told_the_limit() {
+    async fn request_without_time_left_fails_with_the_limit() {
         let spent = Budget::new(LIMIT, LIMIT);
         let refused = spent.within(std::future::pending::<Result<(), Status>>());
         let refused = refused.await.expect_err("no time is left");

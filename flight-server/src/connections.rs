@@ -1,7 +1,8 @@
-//! The connections of clients: how many are served, and that one more is told so.
+//! Limits the connections of clients.
 //!
-//! A connection takes its place with its first request and keeps it until it is closed. A connection without
-//! a free place is refused, and its client may ask again on it.
+//! A connection acquires a permit with its first request, and holds it until it is closed. Where no
+//! permit is free, the server refuses the request and keeps the connection open: the client gets
+//! the reason, and may try again on the same connection.
 
 use std::io;
 use std::pin::Pin;
@@ -16,43 +17,44 @@ use tonic::{Request, Status};
 
 use crate::metrics::Counters;
 
-/// Connections without a place that are listened to, so that they can be told. Even more are closed at once.
-const TOLD_MAX: usize = 64;
+/// Connections without a permit that stay open, so that their requests are answered with the
+/// reason. Any further one is closed at once.
+const REFUSED_OPEN_MAX: usize = 64;
 
-/// All connections of the service.
+/// All connections of the server.
 #[derive(Clone, Debug)]
 pub(crate) struct Connections {
-    places: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
     open: Arc<Semaphore>,
     connections_max: usize,
     counters: Counters,
 }
 
-/// The place of one connection, once it has one.
+/// The permit of one connection; empty until a request has acquired it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Place(Arc<OnceLock<OwnedSemaphorePermit>>);
+pub(crate) struct ConnectionPermit(Arc<OnceLock<OwnedSemaphorePermit>>);
 
 /// An open connection.
 #[derive(Debug)]
 pub(crate) struct Connection {
     stream: TcpStream,
-    place: Place,
+    permit: ConnectionPermit,
     counters: Counters,
     _open: OwnedSemaphorePermit,
 }
 
 impl Connections {
     pub(crate) fn new(connections_max: usize, counters: Counters) -> Self {
-        let connections_max = connections_max.min(Semaphore::MAX_PERMITS - TOLD_MAX);
+        let connections_max = connections_max.min(Semaphore::MAX_PERMITS - REFUSED_OPEN_MAX);
         Self {
-            places: Arc::new(Semaphore::new(connections_max)),
-            open: Arc::new(Semaphore::new(connections_max + TOLD_MAX)),
+            permits: Arc::new(Semaphore::new(connections_max)),
+            open: Arc::new(Semaphore::new(connections_max + REFUSED_OPEN_MAX)),
             connections_max,
             counters,
         }
     }
 
-    /// Takes what has been accepted, unless that is far too much: then it is closed.
+    /// Wraps an accepted connection. `None` means too many are open: the connection is closed.
     pub(crate) fn open(&self, stream: TcpStream) -> Option<Connection> {
         let Ok(open) = Arc::clone(&self.open).try_acquire_owned() else {
             self.counters.connections_refused.inc();
@@ -61,36 +63,37 @@ impl Connections {
         self.counters.connections.inc();
         Some(Connection {
             stream,
-            place: Place::default(),
+            permit: ConnectionPermit::default(),
             counters: self.counters.clone(),
             _open: open,
         })
     }
 
-    /// Lets a request pass if its connection has a place, or finds one now.
+    /// Passes a request whose connection has a permit, or acquires one now.
     pub(crate) fn admit(&self, request: Request<()>) -> Result<Request<()>, Status> {
-        let place = request.extensions().get::<Place>();
-        if place.is_some_and(|place| place.0.get().is_some()) {
+        let permit = request.extensions().get::<ConnectionPermit>();
+        if permit.is_some_and(|permit| permit.0.get().is_some()) {
             return Ok(request);
         }
-        let Ok(permit) = Arc::clone(&self.places).try_acquire_owned() else {
+        let Ok(acquired) = Arc::clone(&self.permits).try_acquire_owned() else {
             self.counters.connections_refused.inc();
             return Err(Status::resource_exhausted(format!(
                 "{} connections are open already (serve.connections_max); try again when one is closed",
                 self.connections_max
             )));
         };
-        // Another request of the same connection may have been faster; then this permit is given back.
-        let _ = place.map(|place| place.0.set(permit));
+        // Another request of the same connection may have set a permit meanwhile; then this one is
+        // released.
+        let _ = permit.map(|permit| permit.0.set(acquired));
         Ok(request)
     }
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Place;
+    type ConnectInfo = ConnectionPermit;
 
-    fn connect_info(&self) -> Place {
-        self.place.clone()
+    fn connect_info(&self) -> ConnectionPermit {
+        self.permit.clone()
     }
 }
 

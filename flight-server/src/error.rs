@@ -1,8 +1,8 @@
-//! What can keep the service from running. What goes wrong with one request is a status of gRPC.
+//! Errors that end the server. The error of one request is a status of gRPC.
 
 use std::net::SocketAddr;
 
-/// An attempt of the service that failed.
+/// An attempt of the server that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(

@@ -1,4 +1,4 @@
-//! Health, readiness and metrics over HTTP, for any service of the house.
+//! Health, readiness and metrics over HTTP, for every service of Isobar.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,32 +19,34 @@ use tokio_util::sync::CancellationToken;
 use crate::error::Error;
 use crate::status;
 
-/// Who asks for readiness waits no longer, nor does what asks on their behalf. Longer than the limit of one call of a storage, whose
-/// error says more.
+/// Time limit of a readiness check. It is longer than that of a call of the storage, whose error
+/// says more.
 const READINESS_MAX: Duration = Duration::from_secs(15);
 
-/// Asks whether the service can do its work now; otherwise why not.
+/// Checks whether the service can do its work now; the error is the reason why not.
 pub type Readiness = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 #[derive(Clone)]
-struct Service {
+struct HttpState {
     ready: Readiness,
     metrics: Arc<Metrics>,
 }
 
-/// Ready means that the storage of `place` answers; a lake without tables is one.
-pub fn place_answers(place: &Location) -> Readiness {
-    let place = place.clone();
+/// Ready when the storage of `location` answers, even without tables.
+pub fn storage_ready(location: &Location) -> Readiness {
+    let location = location.clone();
     Arc::new(move || {
-        let place = place.clone();
+        let location = location.clone();
         Box::pin(async move {
-            let listed = place.directories().await;
-            listed.map(drop).map_err(|error| status::told(&error))
+            let listed = location.directories().await;
+            listed
+                .map(drop)
+                .map_err(|error| status::error_chain(&error))
         })
     })
 }
 
-/// Ready as long as `shutdown` has not come, and `ready` says so.
+/// Ready when `ready` is, until `shutdown`.
 pub fn unless_stopping(shutdown: CancellationToken, ready: Readiness) -> Readiness {
     Arc::new(move || {
         if shutdown.is_cancelled() {
@@ -55,10 +57,10 @@ pub fn unless_stopping(shutdown: CancellationToken, ready: Readiness) -> Readine
     })
 }
 
-/// Opens the address that `key` of the configuration names.
+/// Listens on `address`, which `key` of the configuration sets.
 ///
 /// # Errors
-/// When it is taken, or not one of this machine.
+/// When the address is taken, or not one of this machine.
 pub async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListener, Error> {
     let bound = TcpListener::bind(address).await;
     bound.map_err(|source| Error::Listen {
@@ -71,7 +73,7 @@ pub async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListene
 /// Answers `/healthz`, `/readyz` and `/metrics` on `listener` until `shutdown`.
 ///
 /// # Errors
-/// When the listener breaks.
+/// When the listener fails.
 pub async fn run(
     listener: TcpListener,
     ready: Readiness,
@@ -82,29 +84,29 @@ pub async fn run(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readiness))
         .route("/metrics", get(exposition))
-        .with_state(Service { ready, metrics });
+        .with_state(HttpState { ready, metrics });
     tokio::select! {
         served = axum::serve(listener, router) => served.map_err(Error::Http),
-        // What is asked at this moment is asked again.
+        // A request that is in flight is dropped: probes and scrapers repeat theirs.
         () = shutdown.cancelled() => Ok(()),
     }
 }
 
-async fn readiness(State(service): State<Service>) -> Response {
-    let asked = tokio::time::timeout(READINESS_MAX, (service.ready)()).await;
-    let answered = asked.unwrap_or_else(|_elapsed| {
+async fn readiness(State(service): State<HttpState>) -> Response {
+    let checked = tokio::time::timeout(READINESS_MAX, (service.ready)()).await;
+    let outcome = checked.unwrap_or_else(|_elapsed| {
         Err(format!(
             "the servers that it needs did not answer within {} s",
             READINESS_MAX.as_secs()
         ))
     });
-    match answered {
+    match outcome {
         Ok(()) => "ready\n".into_response(),
         Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, reason + "\n").into_response(),
     }
 }
 
-async fn exposition(State(service): State<Service>) -> Response {
+async fn exposition(State(service): State<HttpState>) -> Response {
     match service.metrics.text() {
         Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),

@@ -1,4 +1,4 @@
-//! What clients ask about the lake before they ask for rows: catalogs, schemas, tables, keys.
+//! Catalogs, schemas, tables and keys, as Flight SQL lists them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -13,13 +13,13 @@ use engine::session::{CATALOG, SCHEMA};
 use engine::system::{self, SYSTEM};
 use tonic::Status;
 
+use crate::client_types::ClientTypes;
 use crate::status;
 use crate::type_info;
-use crate::wire::Wire;
 
-/// The type of the lake's tables.
+/// Table type of the tables in the lake.
 const TABLE: &str = "TABLE";
-/// The type of the tables that say something of the lake.
+/// Table type of the tables in schema `system`.
 const SYSTEM_TABLE: &str = "SYSTEM TABLE";
 
 pub(crate) fn catalogs() -> Result<RecordBatch, FlightError> {
@@ -28,8 +28,8 @@ pub(crate) fn catalogs() -> Result<RecordBatch, FlightError> {
     catalogs.build()
 }
 
-pub(crate) fn schemas(asked: CommandGetDbSchemas) -> Result<RecordBatch, FlightError> {
-    let mut schemas = asked.into_builder();
+pub(crate) fn schemas(request: CommandGetDbSchemas) -> Result<RecordBatch, FlightError> {
+    let mut schemas = request.into_builder();
     schemas.append(CATALOG, SCHEMA);
     schemas.append(CATALOG, SYSTEM);
     schemas.build()
@@ -42,46 +42,46 @@ pub(crate) fn table_types() -> Result<RecordBatch, FlightError> {
 }
 
 /// The schema of [`tables`].
-pub(crate) fn tables_schema(asked: &CommandGetTables) -> SchemaRef {
-    GetTablesBuilder::from(asked.clone()).schema()
+pub(crate) fn tables_schema(request: &CommandGetTables) -> SchemaRef {
+    GetTablesBuilder::from(request.clone()).schema()
 }
 
-/// The tables that fit the patterns: those of the lake, and what is known of them.
-pub(crate) async fn tables(lake: &Lake, asked: CommandGetTables) -> Result<RecordBatch, Status> {
+/// The tables that match the patterns: those of the lake, and those of schema `system`.
+pub(crate) async fn tables(lake: &Lake, request: CommandGetTables) -> Result<RecordBatch, Status> {
     let tables = lake.readable().await.map_err(|error| status::of(&error))?;
     let rows = tables.iter().map(|table| {
         let name = table.name().as_str();
-        let columns = if asked.include_schema {
-            described(SCHEMA, name, &table.columns())
+        let columns = if request.include_schema {
+            with_flight_metadata(SCHEMA, name, &table.columns())
         } else {
             Schema::empty()
         };
         (name, columns)
     });
-    listed(&asked, rows).map_err(|error| status::internal(&error))
+    tables_batch(&request, rows).map_err(|error| status::internal(&error))
 }
 
-fn listed<'a>(
-    asked: &CommandGetTables,
+fn tables_batch<'a>(
+    request: &CommandGetTables,
     tables: impl Iterator<Item = (&'a str, Schema)>,
 ) -> Result<RecordBatch, FlightError> {
-    let mut builder = GetTablesBuilder::from(asked.clone());
+    let mut builder = GetTablesBuilder::from(request.clone());
     for (name, columns) in tables {
         builder.append(CATALOG, SCHEMA, name, TABLE, &columns)?;
     }
     for (name, columns) in system::tables() {
-        let columns = described(SYSTEM, name, &columns);
+        let columns = with_flight_metadata(SYSTEM, name, &columns);
         builder.append(CATALOG, SYSTEM, name, SYSTEM_TABLE, &columns)?;
     }
     builder.build()
 }
 
-/// Adds to each column what drivers show of it.
-fn described(schema: &str, table: &str, columns: &Schema) -> Schema {
-    let wire = Wire::of(columns);
-    let fields = wire.schema().fields().iter().zip(columns.fields());
+/// Adds the metadata of Flight SQL to each column, which drivers show.
+fn with_flight_metadata(schema: &str, table: &str, columns: &Schema) -> Schema {
+    let client_types = ClientTypes::of(columns);
+    let fields = client_types.schema().fields().iter().zip(columns.fields());
     let fields = fields.map(|(field, column)| {
-        let about = HashMap::from(
+        let metadata = HashMap::from(
             [
                 ("CATALOG_NAME", CATALOG),
                 ("DB_SCHEMA_NAME", schema),
@@ -94,7 +94,7 @@ fn described(schema: &str, table: &str, columns: &Schema) -> Schema {
             ]
             .map(|(key, value)| (format!("ARROW:FLIGHT:SQL:{key}"), value.to_owned())),
         );
-        let field = field.as_ref().clone().with_metadata(about);
+        let field = field.as_ref().clone().with_metadata(metadata);
         field.with_nullable(column.is_nullable())
     });
     Schema::new(fields.collect::<Vec<_>>())
@@ -112,7 +112,7 @@ pub(crate) fn primary_keys() -> RecordBatch {
     ])))
 }
 
-/// Foreign keys, in whichever direction: the lake has none.
+/// Foreign keys, in either direction: the lake has none.
 pub(crate) fn foreign_keys() -> RecordBatch {
     RecordBatch::new_empty(Arc::new(Schema::new(vec![
         Field::new("pk_catalog_name", DataType::Utf8, true),
@@ -136,14 +136,14 @@ mod tests {
     use super::*;
     use arrow::array::AsArray as _;
 
-    /// Names of the `tables` that are in `schema`.
+    /// The names of the `tables` in `schema`.
     fn names_in(tables: &RecordBatch, schema: &str) -> Vec<String> {
         let (schemas, names) = (tables.column(1), tables.column(2));
         let rows = schemas
             .as_string::<i32>()
             .iter()
             .zip(names.as_string::<i32>());
-        let named = rows.filter(|(of, _)| *of == Some(schema));
+        let named = rows.filter(|(parent, _)| *parent == Some(schema));
         named
             .filter_map(|(_, name)| name.map(str::to_owned))
             .collect()
@@ -156,7 +156,7 @@ mod tests {
                      table: Option<&str>,
                      types: &[&str],
                      expected: &[&str]| {
-            let asked = CommandGetTables {
+            let request = CommandGetTables {
                 catalog: catalog.map(str::to_owned),
                 db_schema_filter_pattern: schema.map(str::to_owned),
                 table_name_filter_pattern: table.map(str::to_owned),
@@ -165,9 +165,9 @@ mod tests {
             };
             let tables = ["weather_forecast", "weather", "dead_letters"];
             let tables = tables.map(|name| (name, Schema::empty()));
-            let found = listed(&asked, tables.into_iter()).expect("a list");
-            assert_eq!(found.schema(), tables_schema(&asked));
-            assert_eq!(names_in(&found, SCHEMA), expected, "{asked:?}");
+            let found = tables_batch(&request, tables.into_iter()).expect("a list");
+            assert_eq!(found.schema(), tables_schema(&request));
+            assert_eq!(names_in(&found, SCHEMA), expected, "{request:?}");
         };
         let all = ["dead_letters", "weather", "weather_forecast"];
         check(None, None, None, &[], &all);
@@ -186,14 +186,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_known_of_the_lake_is_a_type_of_its_own() {
+    fn system_tables_have_their_own_table_type() {
         let check = |types: &[&str], expected: &[&str]| {
-            let asked = CommandGetTables {
+            let request = CommandGetTables {
                 table_types: types.iter().map(ToString::to_string).collect(),
                 include_schema: true,
                 ..CommandGetTables::default()
             };
-            let found = listed(&asked, std::iter::empty()).expect("a list");
+            let found = tables_batch(&request, std::iter::empty()).expect("a list");
             assert_eq!(names_in(&found, SYSTEM), expected, "{types:?}");
         };
         check(&[], &["completeness"]);
@@ -204,11 +204,11 @@ mod tests {
     #[test]
     fn schemas_are_filtered_too() {
         let check = |pattern: Option<&str>, expected: usize| {
-            let asked = CommandGetDbSchemas {
+            let request = CommandGetDbSchemas {
                 catalog: None,
                 db_schema_filter_pattern: pattern.map(str::to_owned),
             };
-            assert_eq!(schemas(asked).expect("a list").num_rows(), expected);
+            assert_eq!(schemas(request).expect("a list").num_rows(), expected);
         };
         check(None, 2);
         check(Some("%"), 2);

@@ -1,11 +1,11 @@
-//! What serving counts.
+//! The metrics of the server.
 
 use std::time::Duration;
 
 use engine::metrics::{ByLabel, Counter, Gauge, Histogram, Metrics, Unit};
 use tonic::{Code, Status};
 
-/// Upper bounds of the duration histogram, seconds: from a look-up to the longest statement.
+/// Upper bounds of the duration histogram in seconds: from a look-up to the longest statement.
 const SECONDS: [f64; 12] = [
     0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0, 600.0,
 ];
@@ -13,14 +13,14 @@ const SECONDS: [f64; 12] = [
 /// How a statement ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// All rows were handed over.
+    /// All rows were sent.
     Ok,
-    /// The client's mistake.
+    /// The client sent a statement that the server refuses.
     Refused,
-    /// A failure of the service or of the storage, or no free place for the statement.
+    /// The server or the storage failed, or no permit was free for the statement.
     Failed,
     TimedOut,
-    /// Cancelled, or the client went away.
+    /// The statement was cancelled, or the client disconnected.
     Cancelled,
 }
 
@@ -47,7 +47,7 @@ impl Outcome {
     }
 }
 
-/// The counters of the service; clones count together.
+/// The counters of the server; clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct Counters {
     ended: ByLabel<Counter>,

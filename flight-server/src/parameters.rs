@@ -1,5 +1,5 @@
-//! Parameters of a statement: which it has, and values for them. Values are bound to the plan and never become
-//! text.
+//! The parameters of a statement, and the values that a client binds to them. Values are bound to
+//! the plan and never become text.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -22,30 +22,30 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use prost::Message;
 use tonic::Status;
 
-use crate::wire::{Wire, plain};
+use crate::client_types::{ClientTypes, to_client_array};
 
-/// Most bytes of the values of one statement.
+/// Limit of the values of one statement in bytes.
 pub(crate) const BYTES_MAX: usize = 1 << 20;
 
-/// Replaces each `?` by `$1`, `$2`, …: that is what JDBC and ODBC write and the planner does not know.
-pub(crate) fn numbered(text: &str) -> String {
+/// Replaces each `?`, the placeholder of JDBC and ODBC, by `$1`, `$2`, …, those of the planner.
+pub(crate) fn number_placeholders(text: &str) -> String {
     if !text.contains('?') {
         return text.to_owned();
     }
-    // What cannot be taken apart is left for the parser to complain about.
+    // The parser reports why the text has no tokens.
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location() else {
         return text.to_owned();
     };
-    let places = tokens
+    let positions = tokens
         .iter()
-        .filter(|token| begins_with_mark(&token.token))
+        .filter(|token| starts_with_question_mark(&token.token))
         .map(|token| (token.span.start.line, token.span.start.column));
-    let mut places = places.peekable();
+    let mut positions = positions.peekable();
     let mut numbered = String::with_capacity(text.len() + 16);
     let (mut line, mut column, mut count) = (1, 1, 0);
     for character in text.chars() {
-        if places.peek() == Some(&(line, column)) {
-            places.next();
+        if positions.peek() == Some(&(line, column)) {
+            positions.next();
             count += 1;
             numbered.push_str(&format!("${count}"));
         } else {
@@ -60,8 +60,8 @@ pub(crate) fn numbered(text: &str) -> String {
     numbered
 }
 
-/// The tokenizer takes `?-` and the like for one operator.
-fn begins_with_mark(token: &Token) -> bool {
+/// Whether `token` is a placeholder, or an operator such as `?-` that the tokenizer made of one.
+fn starts_with_question_mark(token: &Token) -> bool {
     match token {
         Token::SingleQuotedString(_) | Token::DoubleQuotedString(_) | Token::Word(_) => false,
         Token::Whitespace(_) => false,
@@ -69,11 +69,11 @@ fn begins_with_mark(token: &Token) -> bool {
     }
 }
 
-/// The parameters of `plan`, in their order: numbered ones by number, else by name.
+/// The parameters of `plan`, ordered by number or by name.
 pub(crate) fn schema(plan: &LogicalPlan) -> Result<Schema, DataFusionError> {
     let mut types = plan.get_parameter_types()?;
-    take_types_from_casts(plan, &mut types)?;
-    take_types_from_limits(plan, &mut types)?;
+    infer_types_from_casts(plan, &mut types)?;
+    infer_types_from_limits(plan, &mut types)?;
     let ordered: BTreeMap<(usize, &str), &Option<DataType>> = types
         .iter()
         .map(|(id, data_type)| {
@@ -82,19 +82,20 @@ pub(crate) fn schema(plan: &LogicalPlan) -> Result<Schema, DataFusionError> {
         })
         .collect();
     let fields = ordered.into_iter().map(|((_, name), data_type)| {
-        // A driver needs some type to convert its value to; text becomes whatever the place asks for.
+        // A driver needs a type to convert its value to, and the planner casts text to any other.
         let data_type = data_type.clone().unwrap_or(DataType::Utf8);
-        Field::new(name, bindable(data_type), true)
+        Field::new(name, parameter_type(data_type), true)
     });
     let declared = Schema::new(fields.collect::<Vec<_>>());
-    Ok(Wire::of(&declared).schema().as_ref().clone())
+    Ok(ClientTypes::of(&declared).schema().as_ref().clone())
 }
 
-/// The type to announce for a parameter of `data_type`.
+/// The type that a parameter of `data_type` is described as.
 ///
-/// The JDBC driver writes milliseconds whatever unit is announced (apache/arrow-java#838), so that an instant of
-/// 2026 would arrive as one of 1970. Values of a finer unit can be bound all the same.
-fn bindable(data_type: DataType) -> DataType {
+/// The JDBC driver sends milliseconds whatever unit the server describes (apache/arrow-java#838),
+/// so that an instant of 2026 would arrive as one of 1970. Clients may still bind values of a finer
+/// unit.
+fn parameter_type(data_type: DataType) -> DataType {
     match data_type {
         DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone),
         DataType::Time64(_) => DataType::Time32(TimeUnit::Millisecond),
@@ -102,13 +103,13 @@ fn bindable(data_type: DataType) -> DataType {
     }
 }
 
-/// `CAST($1 AS BIGINT)` says what it wants, which the planner does not take as a hint.
-fn take_types_from_casts(
+/// Takes the type of `$1` from `CAST($1 AS BIGINT)`, which the planner does not.
+fn infer_types_from_casts(
     plan: &LogicalPlan,
     types: &mut HashMap<String, Option<DataType>>,
 ) -> Result<(), DataFusionError> {
-    let mut look = |expression: &Expr| {
-        let (inner, wanted) = match expression {
+    let mut visit = |expression: &Expr| {
+        let (inner, target) = match expression {
             Expr::Cast(cast) => (&cast.expr, &cast.field),
             Expr::TryCast(cast) => (&cast.expr, &cast.field),
             _ => return Ok(TreeNodeRecursion::Continue),
@@ -116,18 +117,18 @@ fn take_types_from_casts(
         if let Expr::Placeholder(placeholder) = inner.as_ref()
             && let Some(unknown @ None) = types.get_mut(&placeholder.id)
         {
-            *unknown = Some(wanted.data_type().clone());
+            *unknown = Some(target.data_type().clone());
         }
         Ok(TreeNodeRecursion::Continue)
     };
     plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expression| expression.apply(&mut look))
+        node.apply_expressions(|expression| expression.apply(&mut visit))
     })?;
     Ok(())
 }
 
-/// `LIMIT $1` and `OFFSET $1` want a whole number, of which the planner says nothing either.
-fn take_types_from_limits(
+/// Gives `$1` of `LIMIT $1` and `OFFSET $1` an integer type, which the planner does not.
+fn infer_types_from_limits(
     plan: &LogicalPlan,
     types: &mut HashMap<String, Option<DataType>>,
 ) -> Result<(), DataFusionError> {
@@ -146,7 +147,7 @@ fn take_types_from_limits(
     Ok(())
 }
 
-/// The values of `row` for the parameters that `expected` names.
+/// The values of `row` for the parameters in `expected`.
 pub(crate) fn values(row: &RecordBatch, expected: &Schema) -> Result<ParamValues, Status> {
     if row.num_rows() != 1 || row.num_columns() != expected.fields().len() {
         return Err(Status::invalid_argument(format!(
@@ -163,8 +164,8 @@ pub(crate) fn values(row: &RecordBatch, expected: &Schema) -> Result<ParamValues
     if names.iter().all(|name| name.parse::<usize>().is_ok()) {
         return Ok(ParamValues::from(scalars));
     }
-    let given = row.schema();
-    let mut named: HashMap<String, ScalarValue> = given
+    let columns = row.schema();
+    let mut named: HashMap<String, ScalarValue> = columns
         .fields()
         .iter()
         .map(|field| field.name().trim_start_matches(['$', ':']).to_owned())
@@ -179,10 +180,10 @@ pub(crate) fn values(row: &RecordBatch, expected: &Schema) -> Result<ParamValues
     Ok(ParamValues::from(chosen.collect::<Result<Vec<_>, _>>()?))
 }
 
-/// The value in `column`, as the type that a literal of it would have.
+/// The value in `column`, with the type of a literal.
 ///
-/// Some clients send every value as a member of a dense union, or as a dictionary. The planner would compare a
-/// union with a number as two texts, and so find other rows without an error.
+/// Some clients send every value as a member of a dense union, or as a dictionary. The planner
+/// would compare a union with a number as two texts, and so return wrong rows without an error.
 fn value(name: &str, column: &ArrayRef) -> Result<ScalarValue, Status> {
     let refused = |error: String| {
         Status::invalid_argument(format!(
@@ -193,38 +194,41 @@ fn value(name: &str, column: &ArrayRef) -> Result<ScalarValue, Status> {
     while let DataType::Union(..) = column.data_type() {
         column = column.as_union().value(0);
     }
-    let column = plain(&column).map_err(|error| refused(error.to_string()))?;
+    let column = to_client_array(&column).map_err(|error| refused(error.to_string()))?;
     let value = ScalarValue::try_from_array(&column, 0);
     value.map_err(|error| refused(error.strip_backtrace()))
 }
 
-/// What a client sent as values: a message with the columns, then one with the row.
+/// The values that a client bound: a message with the columns, then one with the row.
 #[derive(Clone, PartialEq, Message)]
-struct Sent {
+struct BoundValues {
     #[prost(message, repeated, tag = "1")]
     messages: Vec<FlightData>,
 }
 
-/// Values as they are kept and lie in a ticket.
-pub(crate) fn sealed(messages: Vec<FlightData>) -> Bytes {
-    Sent { messages }.encode_to_vec().into()
+/// Encodes values for a prepared statement or a ticket.
+pub(crate) fn encode_values(messages: Vec<FlightData>) -> Bytes {
+    BoundValues { messages }.encode_to_vec().into()
 }
 
-/// The row in what [`sealed`] returned; `None` when it has no columns, which is how some clients bind nothing.
-pub(crate) fn open(sealed: &Bytes) -> Result<Option<RecordBatch>, Status> {
-    let refused = |why: &str| Status::invalid_argument(format!("the values cannot be read: {why}"));
-    let sent = Sent::decode(sealed.as_ref()).map_err(|error| refused(&error.to_string()))?;
-    let Some(columns) = sent.messages.first() else {
+/// The row that [`encode_values`] encoded; `None` when it has no columns, which some clients send
+/// to bind nothing.
+pub(crate) fn decode_values(encoded: &Bytes) -> Result<Option<RecordBatch>, Status> {
+    let refused =
+        |reason: &str| Status::invalid_argument(format!("the values cannot be read: {reason}"));
+    let values = BoundValues::decode(encoded.as_ref());
+    let values = values.map_err(|error| refused(&error.to_string()))?;
+    let Some(columns) = values.messages.first() else {
         return Ok(None);
     };
-    for message in &sent.messages {
+    for message in &values.messages {
         refuse_compressed(message)?;
     }
     let columns = Schema::try_from(columns).map_err(|error| refused(&error.to_string()))?;
     if columns.fields().is_empty() {
         return Ok(None);
     }
-    let batches = batches(&sent.messages, columns);
+    let batches = batches(&values.messages, columns);
     let mut batches = batches.map_err(|error| refused(&error.to_string()))?;
     match (batches.pop(), batches.len()) {
         (Some(row), 0) if row.num_rows() == 1 => Ok(Some(row)),
@@ -232,7 +236,8 @@ pub(crate) fn open(sealed: &Bytes) -> Result<Option<RecordBatch>, Status> {
     }
 }
 
-/// The rows in `messages`, the first of which has `columns`; dictionaries come before the rows that use them.
+/// The rows in `messages`, the first of which has `columns`. Dictionaries precede the rows that use
+/// them.
 fn batches(messages: &[FlightData], columns: Schema) -> Result<Vec<RecordBatch>, ArrowError> {
     let columns = Arc::new(columns);
     let (mut dictionaries, mut batches) = (HashMap::new(), Vec::new());
@@ -251,7 +256,8 @@ fn batches(messages: &[FlightData], columns: Schema) -> Result<Vec<RecordBatch>,
     Ok(batches)
 }
 
-/// The reader takes the size of what it unpacks from the message, whatever that says.
+/// Refuses compressed values: the IPC reader allocates the uncompressed size that the message
+/// claims.
 fn refuse_compressed(message: &FlightData) -> Result<(), Status> {
     let header = root_as_message(&message.data_header);
     let rows = header.map(|header| {
@@ -312,7 +318,7 @@ mod tests {
             ("SELECT 'é?', /* ? */ ?", "SELECT 'é?', /* ? */ $1"),
             ("SELECT 'open ?", "SELECT 'open ?"),
         ] {
-            assert_eq!(numbered(text), expected);
+            assert_eq!(number_placeholders(text), expected);
         }
     }
 
@@ -332,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn parameters_are_listed_in_order_with_the_types_that_their_places_ask_for() {
+    async fn parameters_are_ordered_and_have_inferred_types() {
         let check = |text: &'static str, expected: &'static [(&str, DataType)]| async move {
             let context = datafusion::prelude::SessionContext::new();
             let plan = context.state().create_logical_plan(text).await.expect(text);
@@ -367,10 +373,10 @@ mod tests {
         check(text, &[("since", DataType::Date32)]).await;
     }
 
-    fn sent(options: IpcWriteOptions, batch: &RecordBatch) -> Bytes {
+    fn encoded_row(options: IpcWriteOptions, batch: &RecordBatch) -> Bytes {
         let generator = IpcDataGenerator::default();
         let mut tracker = DictionaryTracker::new(false);
-        // Dictionaries get their numbers here.
+        // Assigns the ids of dictionaries.
         let schema = generator.schema_to_bytes_with_dictionary_tracker(
             batch.schema_ref(),
             &mut tracker,
@@ -382,14 +388,14 @@ mod tests {
         let mut messages = vec![FlightData::from(schema)];
         messages.extend(dictionaries.into_iter().map(FlightData::from));
         messages.push(rows.into());
-        sealed(messages)
+        encode_values(messages)
     }
 
     #[test]
-    fn unions_and_encodings_of_other_clients_are_bound_as_their_values() {
+    fn unions_and_dictionaries_are_bound_as_their_values() {
         let check = |column: ArrayRef, expected: ScalarValue| {
             let row = RecordBatch::try_from_iter([("1", column)]).expect("a row");
-            let row = open(&sent(IpcWriteOptions::default(), &row))
+            let row = decode_values(&encoded_row(IpcWriteOptions::default(), &row))
                 .expect("read")
                 .expect("a row");
             let one = Schema::new(vec![Field::new("1", DataType::Utf8, true)]);
@@ -430,20 +436,23 @@ mod tests {
     }
 
     #[test]
-    fn values_come_back_as_they_were() {
-        let plain = IpcWriteOptions::default;
-        assert_eq!(open(&sent(plain(), &row())).expect("read"), Some(row()));
-        assert_eq!(open(&Bytes::new()).expect("nothing"), None);
-        assert!(open(&Bytes::from_static(b"\xff")).is_err());
-        assert!(open(&sent(plain(), &row().slice(0, 0))).is_err());
+    fn encoded_values_are_decoded_unchanged() {
+        let to_client_array = IpcWriteOptions::default;
+        assert_eq!(
+            decode_values(&encoded_row(to_client_array(), &row())).expect("read"),
+            Some(row())
+        );
+        assert_eq!(decode_values(&Bytes::new()).expect("nothing"), None);
+        assert!(decode_values(&Bytes::from_static(b"\xff")).is_err());
+        assert!(decode_values(&encoded_row(to_client_array(), &row().slice(0, 0))).is_err());
     }
 
     #[test]
-    fn values_that_would_have_to_be_unpacked_are_refused() {
-        let packing = IpcWriteOptions::default()
+    fn compressed_values_are_refused() {
+        let compressed = IpcWriteOptions::default()
             .try_with_compression(Some(CompressionType::LZ4_FRAME))
             .expect("lz4 is known");
-        let refused = open(&sent(packing, &row())).expect_err("compressed");
+        let refused = decode_values(&encoded_row(compressed, &row())).expect_err("compressed");
         assert!(refused.message().contains("compressed"), "{refused}");
     }
 }

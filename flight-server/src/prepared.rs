@@ -1,4 +1,4 @@
-//! Prepared statements: the one thing that is kept between requests, in a bounded number, for a bounded time.
+//! Prepared statements, which the server keeps between requests: bounded in number, bytes and age.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,23 +12,25 @@ use crate::parameters;
 
 /// Idle time after which a prepared statement is dropped.
 const AGE_MAX: Duration = Duration::from_secs(60 * 60);
-/// Most bytes of all texts and values together.
+/// Limit of the bytes of all texts and values together.
 const BYTES_MAX: usize = 64 << 20;
 
-/// A text and the values bound to it.
+/// The text of a statement and the values bound to it.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Prepared {
+pub(crate) struct PreparedStatement {
+    /// The text, with numbered placeholders.
     pub(crate) text: String,
+    /// The encoded values of its parameters; empty when none are bound.
     pub(crate) parameters: Bytes,
     /// Time that its preparation took, see [`crate::budget`].
     pub(crate) spent: Duration,
 }
 
-impl Prepared {
-    /// What a client wrote, without values.
+impl PreparedStatement {
+    /// The statement that a client sent, without values.
     pub(crate) fn new(text: &str) -> Self {
         Self {
-            text: parameters::numbered(text),
+            text: parameters::number_placeholders(text),
             parameters: Bytes::new(),
             spent: Duration::ZERO,
         }
@@ -41,91 +43,96 @@ impl Prepared {
 
 /// The prepared statements of all clients.
 #[derive(Debug)]
-pub(crate) struct Statements {
+pub(crate) struct PreparedStatements {
     count_max: usize,
-    kept: Mutex<HashMap<Uuid, Kept>>,
+    stored: Mutex<HashMap<Uuid, StoredStatement>>,
 }
 
 #[derive(Debug)]
-struct Kept {
-    prepared: Prepared,
+struct StoredStatement {
+    prepared: PreparedStatement,
     used: Instant,
 }
 
-impl Statements {
+impl PreparedStatements {
     pub(crate) fn new(count_max: usize) -> Self {
         Self {
             count_max,
-            kept: Mutex::default(),
+            stored: Mutex::default(),
         }
     }
 
-    /// Keeps a statement and returns its handle.
-    pub(crate) fn add(&self, prepared: Prepared, now: Instant) -> Bytes {
+    /// Stores a statement, and returns its handle.
+    pub(crate) fn add(&self, prepared: PreparedStatement, now: Instant) -> Bytes {
         let handle = Uuid::new_v4();
-        let mut kept = self.lock();
-        kept.insert(
+        let mut stored = self.lock();
+        stored.insert(
             handle,
-            Kept {
+            StoredStatement {
                 prepared,
                 used: now,
             },
         );
-        self.forget(&mut kept, now);
+        self.evict(&mut stored, now);
         Bytes::copy_from_slice(handle.as_bytes())
     }
 
-    /// Binds values to a statement, in place of those bound before.
+    /// Binds values to a statement, and replaces earlier ones.
     pub(crate) fn bind(
         &self,
         handle: &[u8],
         parameters: Bytes,
         now: Instant,
     ) -> Result<(), Status> {
-        let mut kept = self.lock();
-        let found = find(&mut kept, handle)?;
+        let mut stored = self.lock();
+        let found = find(&mut stored, handle)?;
         found.used = now;
         found.prepared.parameters = parameters;
-        self.forget(&mut kept, now);
+        self.evict(&mut stored, now);
         Ok(())
     }
 
-    pub(crate) fn get(&self, handle: &[u8], now: Instant) -> Result<Prepared, Status> {
-        let mut kept = self.lock();
-        let found = find(&mut kept, handle)?;
+    pub(crate) fn get(&self, handle: &[u8], now: Instant) -> Result<PreparedStatement, Status> {
+        let mut stored = self.lock();
+        let found = find(&mut stored, handle)?;
         found.used = now;
         Ok(found.prepared.clone())
     }
 
-    /// Forgets a statement; one that is not known is forgotten already.
+    /// Removes a statement, if it is stored.
     pub(crate) fn close(&self, handle: &[u8]) {
         if let Ok(handle) = Uuid::from_slice(handle) {
             self.lock().remove(&handle);
         }
     }
 
-    /// Makes room: first what is too old, then what was unused for the longest time.
-    fn forget(&self, kept: &mut HashMap<Uuid, Kept>, now: Instant) {
-        kept.retain(|_, kept| now.duration_since(kept.used) < AGE_MAX);
-        let mut bytes: usize = kept.values().map(|kept| kept.prepared.bytes()).sum();
-        while kept.len() > self.count_max || (bytes > BYTES_MAX && kept.len() > 1) {
-            let oldest = kept.iter().min_by_key(|(_, kept)| kept.used);
+    /// Removes expired statements, and then the least recently used ones until the limits hold.
+    fn evict(&self, stored: &mut HashMap<Uuid, StoredStatement>, now: Instant) {
+        stored.retain(|_, stored| now.duration_since(stored.used) < AGE_MAX);
+        let mut bytes: usize = stored.values().map(|stored| stored.prepared.bytes()).sum();
+        while stored.len() > self.count_max || (bytes > BYTES_MAX && stored.len() > 1) {
+            let oldest = stored.iter().min_by_key(|(_, stored)| stored.used);
             let Some(handle) = oldest.map(|(handle, _)| *handle) else {
                 return;
             };
-            bytes -= kept.remove(&handle).map_or(0, |kept| kept.prepared.bytes());
+            bytes -= stored
+                .remove(&handle)
+                .map_or(0, |stored| stored.prepared.bytes());
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, HashMap<Uuid, StoredStatement>> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-fn find<'a>(kept: &'a mut HashMap<Uuid, Kept>, handle: &[u8]) -> Result<&'a mut Kept, Status> {
+fn find<'a>(
+    stored: &'a mut HashMap<Uuid, StoredStatement>,
+    handle: &[u8],
+) -> Result<&'a mut StoredStatement, Status> {
     let handle = Uuid::from_slice(handle).ok();
     handle
-        .and_then(|handle| kept.get_mut(&handle))
+        .and_then(|handle| stored.get_mut(&handle))
         .ok_or_else(|| {
             Status::not_found("there is no such prepared statement (any more): prepare it again")
         })
@@ -136,9 +143,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_statement_is_kept_until_it_is_closed() {
-        let (statements, now) = (Statements::new(10), Instant::now());
-        let handle = statements.add(Prepared::new("SELECT $1"), now);
+    fn statement_is_stored_until_it_is_closed() {
+        let (statements, now) = (PreparedStatements::new(10), Instant::now());
+        let handle = statements.add(PreparedStatement::new("SELECT $1"), now);
         let values = Bytes::from_static(b"values");
         statements
             .bind(&handle, values.clone(), now)
@@ -153,30 +160,30 @@ mod tests {
     }
 
     #[test]
-    fn there_is_an_end_to_number_age_and_bytes() {
+    fn statements_are_bounded_in_number_age_and_bytes() {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
-        let statements = Statements::new(2);
-        let first = statements.add(Prepared::new("1"), at(0));
-        let second = statements.add(Prepared::new("2"), at(1));
+        let statements = PreparedStatements::new(2);
+        let first = statements.add(PreparedStatement::new("1"), at(0));
+        let second = statements.add(PreparedStatement::new("2"), at(1));
         statements
             .get(&first, at(2))
             .expect("used, so younger than the second");
-        let third = statements.add(Prepared::new("3"), at(3));
+        let third = statements.add(PreparedStatement::new("3"), at(3));
         assert!(statements.get(&second, at(4)).is_err());
         assert!(statements.get(&first, at(4)).is_ok());
 
         let late = at(4) + AGE_MAX;
-        statements.add(Prepared::new("4"), late);
+        statements.add(PreparedStatement::new("4"), late);
         assert!(statements.get(&third, late).is_err());
 
-        let roomy = Statements::new(1000);
-        let large = || Prepared::new(&"x".repeat(BYTES_MAX / 2));
+        let large_store = PreparedStatements::new(1000);
+        let large = || PreparedStatement::new(&"x".repeat(BYTES_MAX / 2));
         let (a, _, c) = (
-            roomy.add(large(), at(0)),
-            roomy.add(large(), at(1)),
-            roomy.add(large(), at(2)),
+            large_store.add(large(), at(0)),
+            large_store.add(large(), at(1)),
+            large_store.add(large(), at(2)),
         );
-        assert!(roomy.get(&a, at(3)).is_err() && roomy.get(&c, at(3)).is_ok());
+        assert!(large_store.get(&a, at(3)).is_err() && large_store.get(&c, at(3)).is_ok());
     }
 }

@@ -1,7 +1,9 @@
-//! Whether statements are answered: `SELECT 1`, asked again and again on the threads that small statements run on.
+//! Checks that statements are answered: runs `SELECT 1` at an interval on the threads of small
+//! statements.
 //!
-//! A service whose connections are open and whose storage answers may still compute nothing for anybody. Readiness tells
-//! who balances load; liveness does not ask, since a start anew would end the statements that run.
+//! A server whose connections are open and whose storage answers may still compute nothing.
+//! Readiness reports that to a load balancer. Liveness does not, since a restart would end running
+//! statements.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -18,31 +20,31 @@ use tracing::{info, warn};
 
 use crate::http::Readiness;
 
-const EVERY: Duration = Duration::from_secs(5);
-const WITHIN: Duration = Duration::from_secs(1);
-/// One late answer is a busy moment.
+const INTERVAL: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// Failures in a row that make the server not ready: a single late answer only means load.
 const FAILURES_MAX: u32 = 3;
 
-/// How the last answers came, for those who ask.
+/// The outcome of the last checks, for [`Readiness`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Probe {
-    /// Failures since the last answer.
+    /// Failures since the last answer in time.
     failures: Arc<AtomicU32>,
 }
 
 impl Probe {
-    /// Asks on `queries` until `ended`.
-    pub(crate) async fn run(&self, session: Session, queries: Handle, ended: CancellationToken) {
-        let mut ticks = tokio::time::interval(EVERY);
+    /// Runs the checks on `queries` until `stopped`.
+    pub(crate) async fn run(&self, session: Session, queries: Handle, stopped: CancellationToken) {
+        let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                () = ended.cancelled() => return,
+                () = stopped.cancelled() => return,
             }
             let work = queries.spawn(select_one(session.clone()));
-            let asked = tokio::time::timeout(WITHIN, AbortOnDropHandle::new(work)).await;
-            self.record(matches!(asked, Ok(Ok(true))));
+            let answer = tokio::time::timeout(TIMEOUT, AbortOnDropHandle::new(work)).await;
+            self.record(matches!(answer, Ok(Ok(true))));
         }
     }
 
@@ -52,7 +54,7 @@ impl Probe {
                 info!("statements are answered again");
             }
         } else if self.failures.fetch_add(1, Ordering::Relaxed) + 1 == FAILURES_MAX {
-            warn!("SELECT 1 was not answered within {WITHIN:?} three times in a row; not ready");
+            warn!("SELECT 1 was not answered within {TIMEOUT:?} three times in a row; not ready");
         }
     }
 
@@ -66,7 +68,7 @@ impl Probe {
             }
             let reason = format!(
                 "SELECT 1 was not answered within {} s, {failures} times in a row",
-                WITHIN.as_secs()
+                TIMEOUT.as_secs()
             );
             std::future::ready(Err(reason)).boxed()
         })
@@ -88,7 +90,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn three_failures_in_a_row_are_not_ready_and_an_answer_is() {
+    async fn probe_is_not_ready_after_three_failures_in_a_row() {
         let probe = Probe::default();
         let ready = probe.and(Arc::new(|| std::future::ready(Ok(())).boxed()));
         for (is_answered, is_ready) in [

@@ -1,7 +1,7 @@
-//! The calls of Flight, each taken apart into a command of Flight SQL and handed to the [`Service`].
+//! The calls of Flight: each is decoded to a command of Flight SQL, which [`Service`] executes.
 //!
-//! arrow-flight's own `FlightSqlService` cannot be asked for a schema or polled, so this implements what lies
-//! below it. `GetFlightInfo`, `GetSchema` and `PollFlightInfo` then are one question in three forms.
+//! arrow-flight's `FlightSqlService` supports neither `GetSchema` nor `PollFlightInfo`, so this
+//! implements the trait below it. Both calls and `GetFlightInfo` then describe a command.
 
 use std::time::Instant;
 
@@ -21,11 +21,11 @@ use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::actions;
-use crate::prepared::Prepared;
+use crate::prepared::PreparedStatement;
 use crate::service::Service;
 use crate::status::{internal, unsupported};
 use crate::stream::{self as rows, Messages};
-use crate::ticket::Ticket as Run;
+use crate::ticket::StatementTicket;
 
 #[async_trait]
 impl FlightService for Service {
@@ -58,7 +58,7 @@ impl FlightService for Service {
         request: Request<FlightDescriptor>,
     ) -> Result<Response<FlightInfo>, Status> {
         let descriptor = request.into_inner();
-        let (schema, ticket) = self.announce(command(&descriptor.cmd)?).await?;
+        let (schema, ticket) = self.describe(decode_command(&descriptor.cmd)?).await?;
         flight_info(descriptor, &schema, ticket).map(Response::new)
     }
 
@@ -66,7 +66,8 @@ impl FlightService for Service {
         &self,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<PollInfo>, Status> {
-        // Rows are made while they are fetched, so there is nothing to wait for: the first poll is the last.
+        // A statement computes its rows while the client fetches them, so the first poll is
+        // complete.
         let info = self.get_flight_info(request).await?.into_inner();
         Ok(Response::new(PollInfo::new().with_info(info)))
     }
@@ -75,7 +76,9 @@ impl FlightService for Service {
         &self,
         request: Request<FlightDescriptor>,
     ) -> Result<Response<SchemaResult>, Status> {
-        let (schema, _) = self.announce(command(&request.get_ref().cmd)?).await?;
+        let (schema, _) = self
+            .describe(decode_command(&request.get_ref().cmd)?)
+            .await?;
         let options = IpcWriteOptions::default();
         let schema = SchemaAsIpc::new(&schema, &options).try_into();
         Ok(Response::new(
@@ -84,15 +87,15 @@ impl FlightService for Service {
     }
 
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Messages>, Status> {
-        let command = command(&request.get_ref().ticket)?;
-        let messages = if let Command::TicketStatementQuery(sealed) = &command {
-            self.run(Run::open(sealed)?).await?
-        } else if let Some(asked) = self.statement(&command)? {
-            // Some clients skip the announcement and fetch by the command itself.
-            let (_, run) = self.announce_statement(asked).await?;
-            self.run(run).await?
+        let command = decode_command(&request.get_ref().ticket)?;
+        let messages = if let Command::TicketStatementQuery(query) = &command {
+            self.run(StatementTicket::from_flight(query)?).await?
+        } else if let Some(statement) = self.statement(&command)? {
+            // Some clients skip `GetFlightInfo`, and fetch with the command as the ticket.
+            let (_, ticket) = self.describe_statement(statement).await?;
+            self.run(ticket).await?
         } else {
-            rows::of_batch(self.answers.rows(command).await?)
+            rows::from_batch(self.metadata.rows(command).await?)
         };
         Ok(Response::new(messages))
     }
@@ -110,7 +113,7 @@ impl FlightService for Service {
                 "the first message has no descriptor",
             ));
         };
-        match command(&descriptor.cmd)? {
+        match decode_command(&descriptor.cmd)? {
             Command::CommandPreparedStatementQuery(statement) => {
                 let messages = stream::iter([Ok(first)]).chain(messages).boxed();
                 let bound = self
@@ -120,9 +123,9 @@ impl FlightService for Service {
                 let answer = stream::iter([Ok(PutResult { app_metadata })]);
                 Ok(Response::new(answer.boxed()))
             }
-            Command::CommandStatementUpdate(update) => {
-                Err(self.refuse_update(&Prepared::new(&update.query)).await)
-            }
+            Command::CommandStatementUpdate(update) => Err(self
+                .refuse_update(&PreparedStatement::new(&update.query))
+                .await),
             Command::CommandPreparedStatementUpdate(update) => {
                 let handle = &update.prepared_statement_handle;
                 let prepared = self.prepared.get(handle, Instant::now())?;
@@ -140,7 +143,7 @@ impl FlightService for Service {
         &self,
         request: Request<Action>,
     ) -> Result<Response<Self::DoActionStream>, Status> {
-        let results = actions::act(self, request.into_inner()).await?;
+        let results = actions::execute(self, request.into_inner()).await?;
         let results = results
             .into_iter()
             .map(|body| Ok(arrow_flight::Result::new(body)));
@@ -153,7 +156,9 @@ impl FlightService for Service {
         &self,
         _request: Request<Empty>,
     ) -> Result<Response<Self::ListActionsStream>, Status> {
-        Ok(Response::new(stream::iter(actions::list().map(Ok)).boxed()))
+        Ok(Response::new(
+            stream::iter(actions::action_types().map(Ok)).boxed(),
+        ))
     }
 
     async fn do_exchange(
@@ -167,7 +172,7 @@ impl FlightService for Service {
 }
 
 /// The command in a descriptor or a ticket.
-pub(crate) fn command(message: &[u8]) -> Result<Command, Status> {
+pub(crate) fn decode_command(message: &[u8]) -> Result<Command, Status> {
     let any = Any::decode(message);
     let any = any.map_err(|_| Status::invalid_argument("this is no message of Flight SQL"))?;
     let name = any.type_url.clone();
@@ -183,7 +188,7 @@ fn flight_info(
     let info = FlightInfo::new()
         .try_with_schema(schema)
         .map_err(|error| internal(&error))?;
-    // No location: the rows are where they were asked for.
+    // Without a location, the client fetches from the server that it is connected to.
     let endpoint = FlightEndpoint::new().with_ticket(ticket);
     Ok(info
         .with_descriptor(descriptor)

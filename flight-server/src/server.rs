@@ -1,5 +1,4 @@
-//! The service from its start to its end: listeners in, statements out, and at the signal a stop that lets
-//! running statements end.
+//! Runs the server: from the listeners to a shutdown that waits for running statements.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,66 +16,76 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
 
-use crate::admission::Running;
-use crate::answers::Answers;
+use crate::admission::RunningStatements;
 use crate::connections::Connections;
 use crate::error::Error;
 use crate::http;
+use crate::metadata_service::MetadataService;
 use crate::metrics::Counters;
-use crate::prepared::Statements;
+use crate::prepared::PreparedStatements;
 use crate::probe::Probe;
 use crate::service::Service;
-use crate::sql_info::About;
+use crate::sql_info::ServerInfo;
 
-/// Largest message that a client may send: a statement, or values of its parameters.
+/// Limit of a message from a client in bytes: a statement, or values of its parameters.
 const REQUEST_BYTES_MAX: usize = 2 << 20;
-/// Concurrent HTTP/2 streams of one connection, and concurrent requests among them.
+/// Concurrent HTTP/2 streams of one connection.
 const STREAMS_MAX: u32 = 128;
+/// Concurrent requests of one connection.
 const REQUESTS_MAX: usize = 32;
-/// Interval of keep-alive pings, and how long the client may take to answer one.
+/// Interval of keep-alive pings.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+/// Time limit for the answer to a keep-alive ping.
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Grace period in which cancelled statements report to their clients.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
-/// What is served.
+/// A server of Flight SQL.
 #[derive(Clone, Debug)]
 pub struct Server {
+    /// Plans every statement.
     pub session: Session,
+    /// The lake whose tables the server lists, and whose storage decides its readiness.
     pub lake: Arc<Lake>,
     pub limits: Limits,
+    /// The registry that `/metrics` publishes, to which the server adds its counters.
     pub metrics: Arc<Metrics>,
-    /// The runtimes that statements run on. Others than the one that [`run`] is called on, whose
-    /// clocks and connections must not wait for an operator that computes.
+    /// The runtimes that statements run on. They differ from the one that [`run`] is called on,
+    /// whose timers and connections must not wait for an operator that computes.
     pub queries: QueryHandles,
-    /// Of the binary, for clients that ask.
+    /// Version of the binary, for `CommandGetSqlInfo`.
     pub version: &'static str,
 }
 
 /// The limits of one server.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// All requests of one statement together, from planning to the last row. The wait for memory, two seconds at most,
-    /// does not count.
+    /// Time limit of one statement, over all its requests, from planning to the last row. The wait
+    /// for memory, two seconds at most, does not count.
     pub query_timeout: Duration,
+    /// Connections that are served at a time.
     pub connections_max: usize,
+    /// Statements that run at a time, and as many that are planned.
     pub queries_max: usize,
+    /// Prepared statements that the server keeps.
     pub prepared_max: usize,
-    /// From the signal to the end of the process.
+    /// Time from the signal until running statements are cancelled.
     pub shutdown_deadline: Duration,
 }
 
-/// Where it is served.
+/// The listeners of a server.
 #[derive(Debug)]
 pub struct Listeners {
+    /// For Flight SQL, on a loopback address.
     pub flight: TcpListener,
+    /// For health and metrics.
     pub http: TcpListener,
 }
 
-/// Opens the address for Flight SQL. Without TLS and tokens only this machine may reach it.
+/// Listens for Flight SQL. Without TLS and tokens the address must be a loopback address.
 ///
 /// # Errors
-/// When others could reach it, or it is taken.
+/// When `address` is not a loopback address, or is taken.
 pub async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     if !address.ip().is_loopback() {
         return Err(Error::NotLoopback { address });
@@ -84,11 +93,11 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     http::listen("serve.flight_listen", address).await
 }
 
-/// Serves until `shutdown`; then takes no more, and ends when the running statements have, or the deadline has
-/// passed.
+/// Serves until `shutdown`; then accepts no new connection, and returns when the running statements
+/// have ended. At the deadline it cancels those that are left.
 ///
 /// # Errors
-/// When a listener breaks.
+/// When a listener fails.
 pub async fn run(
     server: Server,
     listeners: Listeners,
@@ -103,32 +112,36 @@ pub async fn run(
     } = server.limits;
     let counters = Counters::register(&server.metrics);
     let connections = Connections::new(connections_max, counters.clone());
-    let running = Running::new(queries_max, counters);
-    let about = About {
+    let running = RunningStatements::new(queries_max, counters);
+    let server_info = ServerInfo {
         version: server.version,
         query_timeout,
         queries_max,
     };
     let service = Service {
-        answers: Answers::new(Arc::clone(&server.lake), &server.session, about)?,
+        metadata: MetadataService::new(Arc::clone(&server.lake), &server.session, server_info)?,
         session: server.session,
         running: Arc::clone(&running),
-        prepared: Statements::new(prepared_max),
+        prepared: PreparedStatements::new(prepared_max),
         plans: Arc::default(),
         query_timeout,
         queries: server.queries.clone(),
     };
     let probe = Probe::default();
-    let ready = probe.and(http::place_answers(server.lake.root()));
+    let ready = probe.and(http::storage_ready(server.lake.root()));
     let ready = http::unless_stopping(shutdown.clone(), ready);
-    let ended = CancellationToken::new();
-    let probing = probe.run(service.session.clone(), server.queries.small, ended.clone());
+    let stopped = CancellationToken::new();
+    let probing = probe.run(
+        service.session.clone(),
+        server.queries.small,
+        stopped.clone(),
+    );
     let probing = async {
         probing.await;
         Ok(())
     };
-    // Health and metrics are there as long as the last statement is.
-    let http = http::run(listeners.http, ready, server.metrics, ended.clone());
+    // HTTP is served until the last statement has ended.
+    let http = http::run(listeners.http, ready, server.metrics, stopped.clone());
     let flight = async {
         let flight = serve(
             service,
@@ -139,7 +152,7 @@ pub async fn run(
             shutdown_deadline,
         );
         let outcome = flight.await;
-        ended.cancel();
+        stopped.cancel();
         outcome
     };
     tokio::try_join!(http, flight, probing).map(drop)
@@ -149,7 +162,7 @@ async fn serve(
     service: Service,
     listener: TcpListener,
     connections: Connections,
-    running: &Running,
+    running: &RunningStatements,
     shutdown: CancellationToken,
     deadline: Duration,
 ) -> Result<(), Error> {
@@ -161,8 +174,8 @@ async fn serve(
         std::future::ready(opened)
     });
     let admit = move |request| connections.admit(request);
-    // Windows and frame sizes are those of what clients send, which is little. What we send fills the windows
-    // that they offer.
+    // Windows and frame sizes keep their defaults: they bound what clients send, which is little.
+    // What the server sends is bounded by the windows of the clients.
     let serving = tonic::transport::Server::builder()
         .max_concurrent_streams(STREAMS_MAX)
         .concurrency_limit_per_connection(REQUESTS_MAX)
@@ -171,17 +184,17 @@ async fn serve(
         .add_service(InterceptedService::new(service, admit))
         .serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     let mut serving = Box::pin(serving);
-    let overdue = async {
+    let deadline_passed = async {
         shutdown.cancelled().await;
         info!(statements = running.tasks.len(), ?deadline, "stopping");
         tokio::time::sleep(deadline).await;
     };
     tokio::select! {
         served = &mut serving => served.map_err(Error::Flight)?,
-        () = overdue => {
+        () = deadline_passed => {
             let statements = running.cancel_all();
-            warn!(statements, ?deadline, "cancelled what did not end in time");
-            // Connections that do not even close then are left to the end of the process.
+            warn!(statements, ?deadline, "cancelled statements that did not end in time");
+            // Connections that are still open after this end with the process.
             let _ = tokio::time::timeout(CANCEL_GRACE, serving).await;
         }
     }

@@ -1,4 +1,4 @@
-//! Executes requests: describes, runs and binds statements. Questions about the lake go to [`Answers`].
+//! Executes requests: describes, runs and binds statements. [`MetadataService`] answers the others.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,35 +16,37 @@ use prost::Message as _;
 use tokio::runtime::Handle;
 use tonic::Status;
 
-use crate::admission::{Place, Running};
-use crate::answers::Answers;
+use crate::admission::{RunningStatements, StatementPermit};
 use crate::budget::Budget;
+use crate::metadata_service::MetadataService;
 use crate::metrics::Outcome;
-use crate::plans::Plans;
-use crate::prepared::{Prepared, Statements};
-use crate::statements::Planned;
-use crate::stream::{self as rows, Made, Messages, Rows};
-use crate::ticket::Ticket as Run;
+use crate::plan_cache::PlanCache;
+use crate::prepared::{PreparedStatement, PreparedStatements};
+use crate::statements::PlannedStatement;
+use crate::stream::{self as rows, ExecutablePlan, Messages};
+use crate::ticket::StatementTicket;
 use crate::{parameters, status};
 
 /// Flight SQL over one lake.
 pub(crate) struct Service {
     pub(crate) session: Session,
-    pub(crate) answers: Answers,
-    pub(crate) running: Arc<Running>,
-    pub(crate) prepared: Statements,
-    pub(crate) plans: Arc<Plans>,
+    pub(crate) metadata: MetadataService,
+    pub(crate) running: Arc<RunningStatements>,
+    pub(crate) prepared: PreparedStatements,
+    pub(crate) plans: Arc<PlanCache>,
     /// Longest time of one statement, see [`crate::budget`].
     pub(crate) query_timeout: Duration,
-    /// Where statements run, see [`crate::stream`].
+    /// The runtimes that statements run on, see [`crate::stream`].
     pub(crate) queries: QueryHandles,
 }
 
 impl Service {
-    /// The statement that `command` asks for, if it asks for one.
-    pub(crate) fn statement(&self, command: &Command) -> Result<Option<Prepared>, Status> {
+    /// The statement in `command`; `None` where it is a metadata command.
+    pub(crate) fn statement(&self, command: &Command) -> Result<Option<PreparedStatement>, Status> {
         Ok(match command {
-            Command::CommandStatementQuery(statement) => Some(Prepared::new(&statement.query)),
+            Command::CommandStatementQuery(statement) => {
+                Some(PreparedStatement::new(&statement.query))
+            }
             Command::CommandPreparedStatementQuery(statement) => {
                 let handle = &statement.prepared_statement_handle;
                 Some(self.prepared.get(handle, Instant::now())?)
@@ -53,52 +55,59 @@ impl Service {
         })
     }
 
-    /// What `command` will return, and the ticket to get it with.
-    pub(crate) async fn announce(&self, command: Command) -> Result<(SchemaRef, Ticket), Status> {
-        if let Some(asked) = self.statement(&command)? {
-            let (schema, run) = self.announce_statement(asked).await?;
-            return Ok((schema, run.sealed()));
+    /// The columns that `command` will return, and the ticket to fetch its rows with.
+    pub(crate) async fn describe(&self, command: Command) -> Result<(SchemaRef, Ticket), Status> {
+        if let Some(statement) = self.statement(&command)? {
+            let (schema, ticket) = self.describe_statement(statement).await?;
+            return Ok((schema, ticket.to_flight()));
         }
-        let schema = self.answers.schema(&command)?;
+        let schema = self.metadata.schema(&command)?;
         Ok((schema, Ticket::new(command.into_any().encode_to_vec())))
     }
 
-    /// The columns of a statement, and its run.
-    pub(crate) async fn announce_statement(
+    /// The columns of a statement, and its ticket.
+    pub(crate) async fn describe_statement(
         &self,
-        asked: Prepared,
-    ) -> Result<(SchemaRef, Run), Status> {
-        let budget = self.budget(asked.spent);
-        let planned = self.plan(&asked, &budget).await?;
+        statement: PreparedStatement,
+    ) -> Result<(SchemaRef, StatementTicket), Status> {
+        let budget = self.budget(statement.spent);
+        let planned = self.plan(&statement, &budget).await?;
         planned.require_bound()?;
-        let schema = Arc::clone(planned.wire.schema());
-        let run = Run::new(asked.text, asked.parameters, &schema, budget.spent());
-        Ok((schema, run))
+        let schema = Arc::clone(planned.client_types.schema());
+        let (text, parameters) = (statement.text, statement.parameters);
+        let ticket = StatementTicket::new(text, parameters, &schema, budget.spent());
+        Ok((schema, ticket))
     }
 
-    /// The error for a statement that a client sent as an update. All SQL here is read-only.
-    pub(crate) async fn refuse_update(&self, update: &Prepared) -> Status {
+    /// The error for a statement that a client sent as an update: every statement only reads.
+    pub(crate) async fn refuse_update(&self, update: &PreparedStatement) -> Status {
         match self.plan(update, &self.budget(update.spent)).await {
             Err(refusal) => refusal,
             Ok(_) => Status::invalid_argument(
-                "the statement returns rows and changes nothing: ask it as a query, not as an update",
+                "the statement returns rows and changes nothing: send it as a query, not as an update",
             ),
         }
     }
 
-    /// The time for a request, after earlier ones for the same statement have `spent` some.
+    /// The time budget of a request; earlier requests for the same statement have `spent` some.
     pub(crate) fn budget(&self, spent: Duration) -> Budget {
         Budget::new(self.query_timeout, spent)
     }
 
-    pub(crate) async fn plan(&self, asked: &Prepared, budget: &Budget) -> Result<Planned, Status> {
+    pub(crate) async fn plan(
+        &self,
+        statement: &PreparedStatement,
+        budget: &Budget,
+    ) -> Result<PlannedStatement, Status> {
         let (session, plans) = (self.session.clone(), Arc::clone(&self.plans));
-        let asked = asked.clone();
+        let statement = statement.clone();
         self.wait_for_memory().await?;
-        let place = self.running.begin_planning()?;
+        let permit = self.running.begin_planning()?;
         let planning = on_planning_thread(async move {
-            let planned = plans.plan(&session, &asked.text, &asked.parameters).await;
-            drop(place);
+            let planned = plans
+                .plan(&session, &statement.text, &statement.parameters)
+                .await;
+            drop(permit);
             planned
         });
         budget.within(planning).await
@@ -109,33 +118,35 @@ impl Service {
         waited.map_err(|full| status::of(&full))
     }
 
-    /// Runs a statement, and counts how it ended also when it does not get as far as rows.
-    pub(crate) async fn run(&self, run: Run) -> Result<Messages, Status> {
+    /// Runs a statement, and records its outcome, even when it fails before its first row.
+    pub(crate) async fn run(&self, ticket: StatementTicket) -> Result<Messages, Status> {
         self.wait_for_memory().await?;
-        let mut query = self.running.begin(run.id.clone())?;
-        let budget = self.budget(run.spent());
+        let mut statement = self.running.begin(ticket.id.clone())?;
+        let budget = self.budget(ticket.spent());
         let (session, plans) = (self.session.clone(), Arc::clone(&self.plans));
-        let preparing = prepare(session, plans, run, query.place());
+        let preparing = prepare(session, plans, ticket, statement.permit());
         let prepared = tokio::select! {
             prepared = on_planning_thread(preparing) => prepared,
-            () = query.token.cancelled() => Err(Status::cancelled("the statement was cancelled")),
+            () = statement.token.cancelled() => Err(Status::cancelled("the statement was cancelled")),
             () = tokio::time::sleep_until(budget.deadline()) => Err(budget.exhausted()),
         };
-        let admitted = prepared.and_then(|made| {
-            let size = statement_size(&made.rows.plan);
-            query.admit(size)?;
-            Ok((made, self.queries.of(size)))
+        let admitted = prepared.and_then(|executable| {
+            let size = statement_size(&executable.plan);
+            statement.admit(size)?;
+            Ok((executable, self.queries.of(size)))
         });
         match admitted {
-            Ok((made, queries)) => Ok(rows::of_query(query, made, budget, queries)),
+            Ok((executable, queries)) => {
+                Ok(rows::from_plan(statement, executable, budget, queries))
+            }
             Err(status) => {
-                query.outcome = Outcome::of(&status);
+                statement.outcome = Outcome::of(&status);
                 Err(status)
             }
         }
     }
 
-    /// Takes the values of a prepared statement's parameters.
+    /// Binds the values that a client sends to the parameters of a prepared statement.
     pub(crate) async fn bind(
         &self,
         handle: Bytes,
@@ -153,10 +164,10 @@ impl Service {
             }
             sent.push(message);
         }
-        let sealed = parameters::sealed(sent);
-        let looked_at = sealed.clone();
-        let row = on_planning_thread(async move { parameters::open(&looked_at) }).await?;
-        let bound = row.map_or_else(Bytes::new, |_| sealed);
+        let encoded = parameters::encode_values(sent);
+        let to_check = encoded.clone();
+        let row = on_planning_thread(async move { parameters::decode_values(&to_check) }).await?;
+        let bound = row.map_or_else(Bytes::new, |_| encoded);
         self.prepared.bind(&handle, bound, Instant::now())?;
         Ok(DoPutPreparedStatementResult {
             prepared_statement_handle: Some(handle),
@@ -164,36 +175,36 @@ impl Service {
     }
 }
 
-/// Plans what a ticket asks for, down to the physical plan. Planning holds `place` until it ends, also after the client
-/// has been answered (time limit, cancellation).
+/// Plans the statement of `ticket`, down to the physical plan. Planning holds `permit` until it
+/// ends, even after the client was answered because of the time limit or a cancellation.
 async fn prepare(
     session: Session,
-    plans: Arc<Plans>,
-    run: Run,
-    place: Place,
-) -> Result<Made, Status> {
-    let _place = place;
-    let planned = plans.plan(&session, &run.text, &run.parameters).await?;
+    plans: Arc<PlanCache>,
+    ticket: StatementTicket,
+    permit: StatementPermit,
+) -> Result<ExecutablePlan, Status> {
+    let _permit = permit;
+    let planned = plans
+        .plan(&session, &ticket.text, &ticket.parameters)
+        .await?;
     planned.require_bound()?;
-    if !run.announced(planned.wire.schema()) {
+    if !ticket.matches(planned.client_types.schema()) {
         return Err(Status::aborted(
-            "a table changed its columns since this ticket was given out; ask again",
+            "a table changed its columns since this ticket was issued; describe the statement again",
         ));
     }
     let executable = Box::pin(session::executable(planned.frame)).await;
     let (plan, context) = executable.map_err(|error| status::of(&error))?;
-    Ok(Made {
-        rows: Rows {
-            plan,
-            context,
-            wire: planned.wire,
-        },
+    Ok(ExecutablePlan {
+        plan,
+        context,
+        client_types: planned.client_types,
         memory: session.runtime().watch_statement(),
     })
 }
 
-/// Runs `work` on a blocking thread. Planning is CPU-bound, never yields, and takes longer for larger statements: here it
-/// stalls no connection, and does not queue behind statements that run.
+/// Runs `work` on a blocking thread. Planning is CPU-bound, never yields, and takes longer for
+/// larger statements: here it blocks no connection, and does not queue behind running statements.
 async fn on_planning_thread<T: Send + 'static>(
     work: impl Future<Output = Result<T, Status>> + Send + 'static,
 ) -> Result<T, Status> {

@@ -1,5 +1,5 @@
-//! What the service says of itself and of its SQL. Drivers and database browsers ask for all of it, and show
-//! empty trees where an answer is missing.
+//! The server and its SQL, as `CommandGetSqlInfo` describes them. Drivers and database browsers
+//! request every value, and show empty trees where one is missing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -16,35 +16,41 @@ use datafusion::execution::SessionStateDefaults;
 use datafusion::logical_expr::ScalarUDF;
 use engine::session::Session;
 
-/// Words of our SQL that the standard does not reserve.
+/// Keywords of our SQL that the standard does not reserve.
 const KEYWORDS: [&str; 14] = [
     "ANTI", "DESCRIBE", "EXCEPT", "EXCLUDE", "EXPLAIN", "ILIKE", "LIMIT", "OFFSET", "QUALIFY",
     "REPLACE", "SEMI", "SHOW", "UNNEST", "VERBOSE",
 ];
 
-/// What differs from one service to another.
+/// The values that differ between servers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct About {
+pub(crate) struct ServerInfo {
+    /// Version of the binary.
     pub(crate) version: &'static str,
+    /// Longest time of one statement.
     pub(crate) query_timeout: Duration,
+    /// Limit of the statements that run at a time.
     pub(crate) queries_max: usize,
 }
 
-pub(crate) fn build(session: &Session, about: About) -> Result<SqlInfoData, FlightError> {
+pub(crate) fn build(
+    session: &Session,
+    server_info: ServerInfo,
+) -> Result<SqlInfoData, FlightError> {
     let mut info = SqlInfoDataBuilder::new();
-    server(&mut info, about);
+    server(&mut info, server_info);
     names(&mut info);
     functions(&mut info, session);
     clauses(&mut info);
-    limits(&mut info, about);
+    limits(&mut info, server_info);
     transactions(&mut info);
     results(&mut info);
     info.build()
 }
 
-fn server(info: &mut SqlInfoDataBuilder, about: About) {
+fn server(info: &mut SqlInfoDataBuilder, server_info: ServerInfo) {
     info.append(I::FlightSqlServerName, "Isobar");
-    info.append(I::FlightSqlServerVersion, about.version);
+    info.append(I::FlightSqlServerVersion, server_info.version);
     info.append(I::FlightSqlServerArrowVersion, arrow::ARROW_VERSION);
     info.append(I::FlightSqlServerReadOnly, true);
     info.append(I::FlightSqlServerSql, true);
@@ -58,7 +64,7 @@ fn server(info: &mut SqlInfoDataBuilder, about: About) {
     info.append(I::FlightSqlServerCancel, true);
     info.append(I::FlightSqlServerBulkIngestion, false);
     info.append(I::FlightSqlServerIngestTransactionsSupported, false);
-    let timeout_ms = i32::try_from(about.query_timeout.as_millis()).unwrap_or(i32::MAX);
+    let timeout_ms = i32::try_from(server_info.query_timeout.as_millis()).unwrap_or(i32::MAX);
     info.append(I::FlightSqlServerStatementTimeout, timeout_ms);
     info.append(I::FlightSqlServerTransactionTimeout, 0);
 }
@@ -70,7 +76,7 @@ fn names(info: &mut SqlInfoDataBuilder) {
     let folded = SqlSupportedCaseSensitivity::SqlCaseSensitivityLowercase;
     info.append(I::SqlIdentifierCase, folded as i32);
     info.append(I::SqlIdentifierQuoteChar, "\"");
-    // Quoted, a name stands for itself; the list of answers has no better word for that.
+    // A quoted name is compared as it is written, for which the protocol has no value.
     let exact = SqlSupportedCaseSensitivity::SqlCaseSensitivityUnknown;
     info.append(I::SqlQuotedIdentifierCase, exact as i32);
     info.append(I::SqlAllTablesAreSelectable, true);
@@ -85,13 +91,13 @@ fn names(info: &mut SqlInfoDataBuilder) {
     info.append(I::SqlProcedureTerm, "procedure");
     info.append(I::SqlCatalogTerm, "catalog");
     info.append(I::SqlCatalogAtStart, true);
-    // Schemas and catalogs may qualify a table in a query, and there is nothing else to name them in.
+    // Schemas and catalogs may qualify a table in a query, and no other statement names them.
     info.append(I::SqlSchemasSupportedActions, 0);
     info.append(I::SqlCatalogsSupportedActions, 0);
 }
 
-/// The functions of the session, by the section of the manual that each belongs to. One of ours that stands in place of
-/// DataFusion's belongs where that one does.
+/// The functions of the session by their section in DataFusion's manual. A function of ours without
+/// documentation belongs to the section of the DataFusion function that it replaces.
 fn functions(info: &mut SqlInfoDataBuilder, session: &Session) {
     let state = session.context().state();
     let replaced: HashMap<String, Arc<ScalarUDF>> =
@@ -99,24 +105,27 @@ fn functions(info: &mut SqlInfoDataBuilder, session: &Session) {
             .into_iter()
             .map(|function| (function.name().to_owned(), function))
             .collect();
-    let of = |section: &str| {
+    let functions_of = |section: &str| {
         let functions = state.scalar_functions().iter();
         let mut names: Vec<String> = functions
             .filter(|(name, function)| {
-                let written = function
+                let documentation = function
                     .documentation()
                     .or_else(|| replaced.get(*name)?.documentation());
-                written.is_some_and(|written| written.doc_section.label == section)
+                documentation.is_some_and(|found| found.doc_section.label == section)
             })
             .map(|(name, _)| name.clone())
             .collect();
         names.sort();
         names
     };
-    info.append(I::SqlNumericFunctions, of("Math Functions"));
-    info.append(I::SqlStringFunctions, of("String Functions"));
-    info.append(I::SqlSystemFunctions, of("Other Functions"));
-    info.append(I::SqlDatetimeFunctions, of("Time and Date Functions"));
+    info.append(I::SqlNumericFunctions, functions_of("Math Functions"));
+    info.append(I::SqlStringFunctions, functions_of("String Functions"));
+    info.append(I::SqlSystemFunctions, functions_of("Other Functions"));
+    info.append(
+        I::SqlDatetimeFunctions,
+        functions_of("Time and Date Functions"),
+    );
 }
 
 fn clauses(info: &mut SqlInfoDataBuilder) {
@@ -144,7 +153,7 @@ fn clauses(info: &mut SqlInfoDataBuilder) {
         info.append(missing, false);
     }
     info.append(I::SqlSupportsConvert, conversions());
-    // Bit masks, whose bits the protocol lists: everything but by columns that are not there.
+    // Bit masks, whose bits the protocol lists.
     info.append(I::SqlSupportedGroupBy, 0b11);
     info.append(I::SqlSupportedGrammar, 0b11);
     info.append(I::SqlAnsi92SupportedLevel, 0b1);
@@ -155,7 +164,8 @@ fn clauses(info: &mut SqlInfoDataBuilder) {
     info.append(I::SqlOuterJoinsSupportLevel, joins as i32);
 }
 
-/// What CAST turns into what: numbers, texts and instants among themselves, and anything into text and back.
+/// The conversions of CAST: among numbers, among texts, among instants, and between text and
+/// anything.
 fn conversions() -> BTreeMap<i32, Vec<i32>> {
     use SqlSupportsConvert as C;
     let numbers = [
@@ -179,23 +189,23 @@ fn conversions() -> BTreeMap<i32, Vec<i32>> {
         let all = groups.iter().flat_map(|group| group.iter());
         all.map(|convert| *convert as i32).collect::<Vec<_>>()
     };
-    let into_number = codes(&[&numbers, &texts]);
-    let into_any = codes(&[&numbers, &texts, &instants]);
-    let into_instant = codes(&[&[C::SqlConvertDate, C::SqlConvertTimestamp], &texts]);
+    let to_number = codes(&[&numbers, &texts]);
+    let to_any = codes(&[&numbers, &texts, &instants]);
+    let to_instant = codes(&[&[C::SqlConvertDate, C::SqlConvertTimestamp], &texts]);
     let from_number = codes(&[&numbers])
         .into_iter()
-        .map(|from| (from, into_number.clone()));
+        .map(|from| (from, to_number.clone()));
     let from_text = codes(&[&texts])
         .into_iter()
-        .map(|from| (from, into_any.clone()));
+        .map(|from| (from, to_any.clone()));
     let from_instant = codes(&[&instants])
         .into_iter()
-        .map(|from| (from, into_instant.clone()));
+        .map(|from| (from, to_instant.clone()));
     from_number.chain(from_text).chain(from_instant).collect()
 }
 
-/// Nought means that there is no limit, or none that is known.
-fn limits(info: &mut SqlInfoDataBuilder, about: About) {
+/// Zero means no limit, or an unknown one.
+fn limits(info: &mut SqlInfoDataBuilder, server_info: ServerInfo) {
     for unlimited in [
         I::SqlMaxBinaryLiteralLength,
         I::SqlMaxCharLiteralLength,
@@ -219,7 +229,7 @@ fn limits(info: &mut SqlInfoDataBuilder, about: About) {
     }
     info.append(I::SqlMaxRowSizeIncludesBlobs, true);
     info.append(I::SqlMaxStatementLength, engine::sql::TEXT_MAX as i64);
-    let statements = i64::try_from(about.queries_max).unwrap_or(i64::MAX);
+    let statements = i64::try_from(server_info.queries_max).unwrap_or(i64::MAX);
     info.append(I::SqlMaxStatements, statements);
     info.append(I::SqlMaxTableNameLength, 128_i64);
 }
@@ -270,16 +280,16 @@ mod tests {
             &Runtime::new(&RuntimeOptions::default()).expect("a runtime"),
         )
         .expect("a session");
-        let about = About {
+        let server_info = ServerInfo {
             version: "1.2.3",
             query_timeout: Duration::from_secs(600),
             queries_max: 64,
         };
-        build(&session, about).expect("it can be built")
+        build(&session, server_info).expect("it can be built")
     }
 
     #[test]
-    fn everything_that_the_protocol_knows_has_an_answer() {
+    fn every_info_code_of_the_protocol_has_a_value() {
         let all = built().record_batch([]).expect("all");
         let answered = all.column(0).as_primitive::<UInt32Type>();
         let known = (0..10_000).filter(|id| I::try_from(*id).is_ok());
@@ -291,14 +301,14 @@ mod tests {
     }
 
     #[test]
-    fn one_answer_can_be_asked_for_alone() {
+    fn single_info_code_is_returned_alone() {
         let name = I::FlightSqlServerName as u32;
         let one = built().record_batch([name]).expect("one");
         assert_eq!(one.num_rows(), 1);
     }
 
     #[test]
-    fn functions_are_those_of_the_session() {
+    fn listed_functions_are_those_of_the_session() {
         let functions = I::SqlDatetimeFunctions as u32;
         let one = built().record_batch([functions]).expect("one");
         let value = one

@@ -1,4 +1,5 @@
-//! Statements of clients: planned by the engine's session, which only reads, with values bound to parameters.
+//! Plans the statements of clients by the engine's session, which only reads, and binds the values
+//! of their parameters.
 
 use std::sync::Arc;
 
@@ -11,43 +12,49 @@ use engine::session::{self, Session};
 use engine::sql;
 use tonic::Status;
 
-use crate::wire::Wire;
+use crate::client_types::ClientTypes;
 use crate::{parameters, status};
 
-/// What stands for the text in the place of a complaint.
+/// Names the text in the position of an error.
 const ORIGIN: &str = "statement";
 
 /// A planned statement.
 #[derive(Debug)]
-pub(crate) struct Planned {
+pub(crate) struct PlannedStatement {
     pub(crate) frame: DataFrame,
-    /// Its columns as they leave.
-    pub(crate) wire: Wire,
-    /// Parameters that have no value yet.
+    /// The columns as the client gets them.
+    pub(crate) client_types: ClientTypes,
+    /// The parameters without a value.
     pub(crate) parameters: Schema,
 }
 
-/// Plans `text` with the values `bound` to its parameters; without any it can be described, and not be run.
-pub(crate) async fn plan(session: &Session, text: &str, bound: &Bytes) -> Result<Planned, Status> {
+/// Plans `text` with the values `bound` to its parameters. Without them it can be described, and
+/// not run.
+pub(crate) async fn plan(
+    session: &Session,
+    text: &str,
+    bound: &Bytes,
+) -> Result<PlannedStatement, Status> {
     let statement = sql::parse_one(text, ORIGIN).map_err(|error| status::of(&error))?;
     let frame = Box::pin(session.query(&statement)).await;
     let mut frame = frame.map_err(|error| status::of(&error))?;
     let planning_failed = |error| status::of(&Error::plan(error));
     let mut expected = parameters::schema(frame.logical_plan()).map_err(planning_failed)?;
-    if let Some(row) = parameters::open(bound)? {
+    if let Some(row) = parameters::decode_values(bound)? {
         let values = parameters::values(&row, &expected)?;
         frame = frame.with_param_values(values).map_err(planning_failed)?;
         expected = Schema::empty();
     }
     let columns = columns(&frame, &expected).map_err(planning_failed)?;
-    Ok(Planned {
-        wire: Wire::of(&columns),
+    Ok(PlannedStatement {
+        client_types: ClientTypes::of(&columns),
         frame,
         parameters: expected,
     })
 }
 
-/// The columns of `frame`. Types that depend on values that are not bound yet are those that the text alone gives.
+/// The columns of `frame`. Where a type depends on an unbound value, it is the one that the text
+/// implies.
 fn columns(frame: &DataFrame, unbound: &Schema) -> Result<SchemaRef, DataFusionError> {
     match session::columns_of(frame) {
         Err(_) if !unbound.fields().is_empty() => Ok(Arc::clone(frame.schema().inner())),
@@ -55,8 +62,8 @@ fn columns(frame: &DataFrame, unbound: &Schema) -> Result<SchemaRef, DataFusionE
     }
 }
 
-impl Planned {
-    /// That every parameter has a value.
+impl PlannedStatement {
+    /// Fails when a parameter has no value.
     pub(crate) fn require_bound(&self) -> Result<(), Status> {
         let names: Vec<_> = self
             .parameters

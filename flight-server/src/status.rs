@@ -1,4 +1,5 @@
-//! What went wrong, as gRPC says it: a code that clients act on, and the whole chain of causes as the message.
+//! Converts errors to statuses of gRPC: a code that clients act on, and the chain of causes as
+//! message.
 
 use std::error::Error as StdError;
 
@@ -10,33 +11,33 @@ use engine::lake::Failure;
 use tonic::{Code, Status};
 use tracing::error;
 
-/// Most bytes of a message. It travels as a header, and clients take 8 KiB of headers, in which a character may
-/// need three times its bytes.
+/// Limit of a message in bytes. gRPC sends it percent-encoded as a header, with up to three
+/// bytes for one, and clients accept 8 KiB of headers.
 const MESSAGE_BYTES_MAX: usize = 2 << 10;
 
-/// The status for a failure of the engine.
+/// The status of an error of the engine.
 pub(crate) fn of(failure: &Error) -> Status {
     let code = code_of(failure);
-    let message = told(failure);
+    let message = error_chain(failure);
     if code == Code::Internal {
         error!("{message}");
     }
     Status::new(code, shortened(message))
 }
 
-/// The status for a failure while rows are made.
+/// The status of an error that a running statement returned.
 pub(crate) fn of_rows(failure: DataFusionError) -> Status {
     of(&Error::execute(failure))
 }
 
-/// The status for what should not happen.
+/// The status of an error that is a bug.
 pub(crate) fn internal(failure: &(dyn StdError + 'static)) -> Status {
-    let message = told(failure);
+    let message = error_chain(failure);
     error!("{message}");
     Status::internal(shortened(message))
 }
 
-/// The status for a command that is not one of ours.
+/// The status of a command that the server does not implement.
 pub(crate) fn unsupported(command: &Command) -> Status {
     let name = command.type_url();
     let name = name.rsplit(['.', '/']).next().unwrap_or(name);
@@ -82,7 +83,7 @@ fn code_of_plan(failure: &DataFusionError) -> Code {
             Some(failure) => code_of(failure),
             None => Code::Internal,
         },
-        // Values that an expression cannot take: a division by zero, a text that is no number.
+        // Values that an expression does not accept: a division by zero, a text that is no number.
         DataFusionError::Plan(_)
         | DataFusionError::SchemaError(..)
         | DataFusionError::SQL(..)
@@ -103,25 +104,26 @@ fn code_of_plan(failure: &DataFusionError) -> Code {
     }
 }
 
-/// The chain of causes in one text. A failure of the storage leads, because it names the server and the remedy;
-/// libraries print their source and have it, and nothing is told twice.
-pub(crate) fn told(failure: &(dyn StdError + 'static)) -> String {
-    let mut told: Vec<String> = Failure::find(failure)
+/// An error and its causes on one line. A storage failure comes first, because it names the server
+/// and the remedy. Some libraries print the source with the error, so a line that repeats another,
+/// or is repeated by it, is left out.
+pub(crate) fn error_chain(failure: &(dyn StdError + 'static)) -> String {
+    let mut lines: Vec<String> = Failure::find(failure)
         .map(ToString::to_string)
         .into_iter()
         .collect();
     let mut next = Some(failure);
     while let Some(link) = next {
         let line = link.to_string();
-        let repeats = told
+        let repeats = lines
             .iter()
-            .any(|told| told.contains(&line) || line.contains(told));
+            .any(|printed| printed.contains(&line) || line.contains(printed));
         if !repeats {
-            told.push(line);
+            lines.push(line);
         }
         next = link.source();
     }
-    told.join(": ")
+    lines.join(": ")
 }
 
 fn shortened(mut message: String) -> String {
@@ -137,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_code_says_whose_mistake_it_is() {
+    fn code_separates_client_errors_from_server_errors() {
         let check = |failure: Error, code: Code, says: &str| {
             let status = of(&failure);
             assert_eq!(status.code(), code, "{failure:?}");
@@ -167,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_fits_into_a_header() {
+    fn message_is_cut_to_fit_into_a_header() {
         let long = DataFusionError::Plan("é".repeat(10_000));
         let message = of(&Error::plan(long)).message().to_owned();
         assert!(message.len() <= MESSAGE_BYTES_MAX + '…'.len_utf8() && message.ends_with('…'));

@@ -1,9 +1,11 @@
-//! Streams rows to a client. One task computes and encodes them, a little ahead of the connection; another stops it when
-//! the client disconnects, the time limit passes, or the statement is cancelled or exceeds its memory.
+//! Streams rows to a client. One task computes and encodes them, a few messages ahead of the
+//! connection; another stops it when the client disconnects, the time limit passes, or the
+//! statement is cancelled or exceeds its memory.
 //!
-//! Rows are computed on a runtime of their own: an operator may compute for seconds without yielding, and the time
-//! limits, connections and health of the service must not wait for it. A separate task enforces the time limit, because
-//! a stream whose client stops reading is never polled and could not time itself out.
+//! Rows are computed on a runtime of their own: an operator may compute for seconds without
+//! yielding, and the time limits, connections and health of the service must not wait for it. A
+//! separate task enforces the time limit, because a stream whose client stops reading is never
+//! polled and could not time itself out.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,13 +26,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
-use crate::admission::Query;
+use crate::admission::RunningStatement;
 use crate::budget::Budget;
+use crate::client_types::ClientTypes;
 use crate::metrics::{Counters, Outcome};
 use crate::status;
-use crate::wire::Wire;
 
-/// What leaves for a client.
+/// The messages of one `DoGet`.
 pub(crate) type Messages = BoxStream<'static, Result<FlightData, Status>>;
 
 /// Target size of a message. gRPC clients accept 4 MB by default, and rows differ in size.
@@ -38,39 +40,36 @@ const MESSAGE_BYTES: usize = 2 << 20;
 /// Messages that wait for the connection.
 const PREFETCH_MESSAGES: usize = 2;
 
-/// Sends rows that are there already.
-pub(crate) fn of_batch(batch: RecordBatch) -> Messages {
+/// Encodes a batch that is in memory.
+pub(crate) fn from_batch(batch: RecordBatch) -> Messages {
     let schema = batch.schema();
     let encoded = FlightDataEncoderBuilder::new()
         .with_schema(schema)
         .build(stream::iter([Ok(batch)]));
-    encoded.map(|message| message.map_err(failed)).boxed()
+    encoded
+        .map(|message| message.map_err(status_of_encoding))
+        .boxed()
 }
 
 /// A statement that is ready to run.
 #[derive(Debug)]
-pub(crate) struct Made {
-    pub(crate) rows: Rows,
-    /// Counts what it allocates.
-    pub(crate) memory: WatchedStatement,
-}
-
-/// What makes the rows of a statement, and how they leave.
-#[derive(Debug)]
-pub(crate) struct Rows {
+pub(crate) struct ExecutablePlan {
     pub(crate) plan: Arc<dyn ExecutionPlan>,
     pub(crate) context: Arc<TaskContext>,
-    pub(crate) wire: Wire,
+    /// The columns as the client gets them.
+    pub(crate) client_types: ClientTypes,
+    /// Counts the memory of the statement.
+    pub(crate) memory: WatchedStatement,
 }
 
 /// Limits that stop a running statement.
 #[derive(Debug)]
-struct Limits {
+struct StatementLimits {
     budget: Budget,
     memory: WatchedStatement,
 }
 
-impl Limits {
+impl StatementLimits {
     async fn exceeded(&self) -> Status {
         tokio::select! {
             () = tokio::time::sleep_until(self.budget.deadline()) => self.budget.exhausted(),
@@ -79,96 +78,106 @@ impl Limits {
     }
 }
 
-/// Sends the rows of `made`, which runs on the runtime `queries`, as long as `budget` lasts.
-pub(crate) fn of_query(query: Query, made: Made, budget: Budget, queries: &Handle) -> Messages {
+/// Runs `executable` on the runtime `queries`, and sends its rows until `budget` is spent.
+pub(crate) fn from_plan(
+    statement: RunningStatement,
+    executable: ExecutablePlan,
+    budget: Budget,
+    queries: &Handle,
+) -> Messages {
     let (sender, messages) = mpsc::channel(PREFETCH_MESSAGES);
-    let Made { rows, memory } = made;
-    let work = hand_over(rows, sender.clone(), query.counters().clone());
+    let ExecutablePlan {
+        plan,
+        context,
+        client_types,
+        memory,
+    } = executable;
+    let counters = statement.counters().clone();
+    let work = send_rows(plan, context, client_types, sender.clone(), counters);
     let work = AbortOnDropHandle::new(queries.spawn(memory.count(work)));
-    let limits = Limits { budget, memory };
+    let limits = StatementLimits { budget, memory };
     let (end, ended) = oneshot::channel();
-    query.tasks().spawn(watch(query, work, sender, end, limits));
-    let outgoing = Outgoing {
+    let tasks = statement.tasks();
+    tasks.spawn(supervise(statement, work, sender, end, limits));
+    let messages = MessageStream {
         messages,
         ended: Some(ended),
         end: None,
     };
-    outgoing.boxed()
+    messages.boxed()
 }
 
-/// Runs a statement and hands over its rows until the receiver is dropped.
-async fn hand_over(
-    rows: Rows,
+/// Runs a statement and sends its rows until the receiver is dropped.
+async fn send_rows(
+    plan: Arc<dyn ExecutionPlan>,
+    context: Arc<TaskContext>,
+    client_types: ClientTypes,
     sender: mpsc::Sender<FlightData>,
     counters: Counters,
 ) -> Result<(), Status> {
-    let Rows {
-        plan,
-        context,
-        wire,
-    } = rows;
-    // Called here and not before: DataFusion spawns its tasks on the current runtime.
+    // Executed in this task and not before: DataFusion spawns its tasks on the current runtime.
     let rows = execute_stream(plan, context).map_err(status::of_rows)?;
-    let schema = Arc::clone(wire.schema());
+    let schema = Arc::clone(client_types.schema());
     let counted = counters.rows.clone();
     let rows = rows.map(move |batch| {
         let batch = batch.map_err(|error| FlightError::from(status::of_rows(error)))?;
         counted.inc_by(batch.num_rows() as u64);
-        wire.convert(&batch).map_err(FlightError::from)
+        client_types.convert(&batch).map_err(FlightError::from)
     });
     let mut encoded = FlightDataEncoderBuilder::new()
         .with_schema(schema)
         .with_max_flight_data_size(MESSAGE_BYTES)
         .build(rows);
     while let Some(message) = encoded.next().await {
-        let mut message = message.map_err(failed)?;
+        let mut message = message.map_err(status_of_encoding)?;
         counters.bytes.inc_by(message.data_body.len() as u64);
         message.data_body = allocations::accounted(message.data_body);
         if sender.send(message).await.is_err() {
-            return Err(gone());
+            return Err(client_disconnected());
         }
     }
     Ok(())
 }
 
-/// Waits for the end of `work`, or ends it. The place of `query` is free when the work has really ended, which
-/// may be a while after it was told to: an operator looks up only now and then.
-async fn watch(
-    mut query: Query,
+/// Waits for the end of `work`, or stops it at a limit. `statement` holds its permit until `work`
+/// has ended, which may be a while after the abort: an operator that computes does not yield.
+async fn supervise(
+    mut statement: RunningStatement,
     mut work: AbortOnDropHandle<Result<(), Status>>,
     sender: mpsc::Sender<FlightData>,
     end: oneshot::Sender<Result<(), Status>>,
-    limits: Limits,
+    limits: StatementLimits,
 ) {
     let outcome = tokio::select! {
         biased;
         done = &mut work => done.unwrap_or_else(|_panic| Err(task_panicked())),
-        () = query.token.cancelled() => Err(Status::cancelled("the statement was cancelled")),
-        () = sender.closed() => Err(gone()),
+        () = statement.token.cancelled() => Err(Status::cancelled("the statement was cancelled")),
+        () = sender.closed() => Err(client_disconnected()),
         exceeded = limits.exceeded() => Err(exceeded),
     };
-    query.outcome = outcome.as_ref().map_or_else(Outcome::of, |()| Outcome::Ok);
+    statement.outcome = outcome.as_ref().map_or_else(Outcome::of, |()| Outcome::Ok);
     if work.is_finished() {
-        // Before the client hears of the end, so that it finds the place free.
-        drop(query);
+        // Before the client gets the end, so that its next request finds the permit free.
+        drop(statement);
         let _ = end.send(outcome);
         return;
     }
     limits.memory.end();
-    // A client that is gone hears nothing.
+    // Fails only when the client has disconnected.
     let _ = end.send(outcome);
     work.abort();
     let _ = work.await;
 }
 
-/// Messages as they are ready, then how it ended, also when the work still holds on to its side of the channel.
-struct Outgoing {
+/// The messages in their order, and then how the statement ended, even while the task that sends
+/// rows still holds its sender.
+struct MessageStream {
     messages: mpsc::Receiver<FlightData>,
     ended: Option<oneshot::Receiver<Result<(), Status>>>,
     end: Option<Result<(), Status>>,
 }
 
-impl Stream for Outgoing {
+impl Stream for MessageStream {
     type Item = Result<FlightData, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
@@ -184,22 +193,22 @@ impl Stream for Outgoing {
             };
             let end = ready!(Pin::new(ended).poll(context));
             // Messages that arrived since the poll above are sent before the end.
-            self.end = Some(end.unwrap_or_else(|_gone| Err(task_panicked())));
+            self.end = Some(end.unwrap_or_else(|_dropped| Err(task_panicked())));
             self.ended = None;
         }
     }
 }
 
-/// The status of a statement whose task is gone: it panicked, or the process ends.
+/// The status of a statement whose task returned no result: it panicked, or the process ends.
 pub(crate) fn task_panicked() -> Status {
-    Status::internal("the statement broke off")
+    Status::internal("the statement ended unexpectedly")
 }
 
-fn gone() -> Status {
-    Status::cancelled("the client went away")
+fn client_disconnected() -> Status {
+    Status::cancelled("the client disconnected")
 }
 
-fn failed(error: FlightError) -> Status {
+fn status_of_encoding(error: FlightError) -> Status {
     match error {
         FlightError::Tonic(status) => *status,
         error => status::internal(&error),

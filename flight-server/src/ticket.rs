@@ -1,5 +1,5 @@
-//! The ticket that a client fetches a result with. It holds everything that the server needs, so the server keeps
-//! nothing between the two requests.
+//! The ticket of a statement, by which a client fetches the rows. It has everything that the server
+//! needs, so that the server keeps nothing between the two requests.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
@@ -11,27 +11,30 @@ use prost::Message;
 use tonic::Status;
 use uuid::Uuid;
 
-/// A statement to run. It is neither signed nor encrypted: it holds nothing that a client could not send itself.
+/// A described statement. It is neither signed nor encrypted: it has nothing that a client could
+/// not send itself.
 #[derive(Clone, PartialEq, Message)]
-pub(crate) struct Ticket {
-    /// Names the run, so that it can be cancelled.
+pub(crate) struct StatementTicket {
+    /// Identifies the statement for `CancelQuery` and `CancelFlightInfo`.
     #[prost(bytes = "bytes", tag = "1")]
     pub(crate) id: Bytes,
+    /// The text, with numbered placeholders.
     #[prost(string, tag = "2")]
     pub(crate) text: String,
-    /// Values of its parameters, see [`crate::parameters::sealed`]; empty when none are bound.
+    /// Values of its parameters, see [`crate::parameters::encode_values`]; empty when none are
+    /// bound.
     #[prost(bytes = "bytes", tag = "3")]
     pub(crate) parameters: Bytes,
-    /// Of the columns that were announced.
+    /// Fingerprint of the columns that were described to the client.
     #[prost(fixed64, tag = "4")]
     pub(crate) fingerprint: u64,
-    /// Time that earlier requests for this statement took, see [`crate::budget`].
+    /// Time in milliseconds that earlier requests for this statement took, see [`crate::budget`].
     #[prost(uint64, tag = "5")]
     pub(crate) spent_ms: u64,
 }
 
-impl Ticket {
-    /// A ticket for rows of `schema`, after earlier requests have `spent` some time.
+impl StatementTicket {
+    /// A ticket for rows of `schema`; earlier requests for the statement have taken `spent`.
     pub(crate) fn new(text: String, parameters: Bytes, schema: &Schema, spent: Duration) -> Self {
         Self {
             id: Bytes::copy_from_slice(Uuid::new_v4().as_bytes()),
@@ -46,26 +49,26 @@ impl Ticket {
         Duration::from_millis(self.spent_ms)
     }
 
-    /// The ticket as Flight sends it.
-    pub(crate) fn sealed(&self) -> arrow_flight::Ticket {
+    /// The ticket as a message of Flight.
+    pub(crate) fn to_flight(&self) -> arrow_flight::Ticket {
         let statement_handle = self.encode_to_vec().into();
         let statement = TicketStatementQuery { statement_handle };
         arrow_flight::Ticket::new(statement.as_any().encode_to_vec())
     }
 
-    /// Reads what a client sent back.
-    pub(crate) fn open(sealed: &TicketStatementQuery) -> Result<Self, Status> {
-        Self::decode(&*sealed.statement_handle)
+    /// Decodes the ticket that a client sent back.
+    pub(crate) fn from_flight(query: &TicketStatementQuery) -> Result<Self, Status> {
+        Self::decode(&*query.statement_handle)
             .map_err(|_| Status::invalid_argument("this is no ticket of ours"))
     }
 
-    /// Whether rows of `schema` are what was announced.
-    pub(crate) fn announced(&self, schema: &Schema) -> bool {
+    /// Whether `schema` has the columns that were described to the client.
+    pub(crate) fn matches(&self, schema: &Schema) -> bool {
         self.fingerprint == fingerprint(schema)
     }
 }
 
-/// The same for the same names and types of columns.
+/// A number that is equal for equal names, types and nullability of columns.
 fn fingerprint(schema: &Schema) -> u64 {
     let mut hasher = DefaultHasher::new();
     for field in schema.fields() {
@@ -86,26 +89,26 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_comes_back_as_it_left() {
+    fn ticket_survives_the_round_trip_through_flight() {
         let schema = columns(DataType::Int64);
         let spent = Duration::from_millis(1_500);
-        let ticket = Ticket::new(
+        let ticket = StatementTicket::new(
             "SELECT 1".to_owned(),
             Bytes::from_static(b"p"),
             &schema,
             spent,
         );
-        let any = Any::decode(&*ticket.sealed().ticket).expect("a message");
-        let Ok(Command::TicketStatementQuery(sealed)) = Command::try_from(any) else {
+        let any = Any::decode(&*ticket.to_flight().ticket).expect("a message");
+        let Ok(Command::TicketStatementQuery(query)) = Command::try_from(any) else {
             panic!("not a ticket of a statement");
         };
-        let opened = Ticket::open(&sealed).expect("ours");
-        assert_eq!(opened, ticket);
-        assert_eq!(opened.spent(), spent);
-        assert!(opened.announced(&schema) && !opened.announced(&columns(DataType::Int32)));
+        let decoded = StatementTicket::from_flight(&query).expect("ours");
+        assert_eq!(decoded, ticket);
+        assert_eq!(decoded.spent(), spent);
+        assert!(decoded.matches(&schema) && !decoded.matches(&columns(DataType::Int32)));
         let other = TicketStatementQuery {
             statement_handle: Bytes::from_static(b"\xff\xff"),
         };
-        assert!(Ticket::open(&other).is_err());
+        assert!(StatementTicket::from_flight(&other).is_err());
     }
 }

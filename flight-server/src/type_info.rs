@@ -1,21 +1,21 @@
-//! The types of SQL that the lake has, as drivers ask for them.
+//! The SQL types, as `CommandGetXdbcTypeInfo` lists them.
 
 use arrow::datatypes::DataType;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::metadata::{XdbcTypeInfo, XdbcTypeInfoData, XdbcTypeInfoDataBuilder};
 use arrow_flight::sql::{Nullable, Searchable, XdbcDataType, XdbcDatetimeSubcode};
 
-/// One row of the answer.
-struct Type {
+/// One row of the list.
+struct SqlType {
     name: &'static str,
     code: XdbcDataType,
     /// Digits of an exact number, bits of an approximate one, characters of anything else.
     size: Option<i32>,
-    kind: Kind,
+    kind: TypeKind,
 }
 
-enum Kind {
-    /// Base of its digits, and its largest scale.
+enum TypeKind {
+    /// The base of the digits, and the largest scale.
     Number {
         radix: i32,
         scale_max: Option<i32>,
@@ -25,96 +25,96 @@ enum Kind {
     Other,
 }
 
-const EXACT: Kind = Kind::Number {
+const EXACT: TypeKind = TypeKind::Number {
     radix: 10,
     scale_max: Some(0),
 };
-const APPROXIMATE: Kind = Kind::Number {
+const APPROXIMATE: TypeKind = TypeKind::Number {
     radix: 2,
     scale_max: None,
 };
-const DECIMAL: Kind = Kind::Number {
+const DECIMAL: TypeKind = TypeKind::Number {
     radix: 10,
     scale_max: Some(38),
 };
-const TIMESTAMP: Kind = Kind::Instant(XdbcDatetimeSubcode::XdbcSubcodeTimestamp);
+const TIMESTAMP: TypeKind = TypeKind::Instant(XdbcDatetimeSubcode::XdbcSubcodeTimestamp);
 
 use XdbcDataType as X;
 
-const TYPES: [Type; 13] = [
-    Type {
+const TYPES: [SqlType; 13] = [
+    SqlType {
         name: "BOOLEAN",
         code: X::XdbcBit,
         size: Some(1),
-        kind: Kind::Other,
+        kind: TypeKind::Other,
     },
-    Type {
+    SqlType {
         name: "TINYINT",
         code: X::XdbcTinyint,
         size: Some(3),
         kind: EXACT,
     },
-    Type {
+    SqlType {
         name: "SMALLINT",
         code: X::XdbcSmallint,
         size: Some(5),
         kind: EXACT,
     },
-    Type {
+    SqlType {
         name: "INTEGER",
         code: X::XdbcInteger,
         size: Some(10),
         kind: EXACT,
     },
-    Type {
+    SqlType {
         name: "BIGINT",
         code: X::XdbcBigint,
         size: Some(19),
         kind: EXACT,
     },
-    Type {
+    SqlType {
         name: "REAL",
         code: X::XdbcReal,
         size: Some(24),
         kind: APPROXIMATE,
     },
-    Type {
+    SqlType {
         name: "DOUBLE",
         code: X::XdbcDouble,
         size: Some(53),
         kind: APPROXIMATE,
     },
-    Type {
+    SqlType {
         name: "DECIMAL",
         code: X::XdbcDecimal,
         size: Some(38),
         kind: DECIMAL,
     },
-    Type {
+    SqlType {
         name: "VARCHAR",
         code: X::XdbcVarchar,
         size: None,
-        kind: Kind::Text,
+        kind: TypeKind::Text,
     },
-    Type {
+    SqlType {
         name: "VARBINARY",
         code: X::XdbcVarbinary,
         size: None,
-        kind: Kind::Other,
+        kind: TypeKind::Other,
     },
-    Type {
+    SqlType {
         name: "DATE",
         code: X::XdbcDate,
         size: Some(10),
-        kind: Kind::Instant(XdbcDatetimeSubcode::XdbcSubcodeYear),
+        kind: TypeKind::Instant(XdbcDatetimeSubcode::XdbcSubcodeYear),
     },
-    Type {
+    SqlType {
         name: "TIME",
         code: X::XdbcTime,
         size: Some(15),
-        kind: Kind::Instant(XdbcDatetimeSubcode::XdbcSubcodeTime),
+        kind: TypeKind::Instant(XdbcDatetimeSubcode::XdbcSubcodeTime),
     },
-    Type {
+    SqlType {
         name: "TIMESTAMP",
         code: X::XdbcTimestamp,
         size: Some(26),
@@ -124,22 +124,23 @@ const TYPES: [Type; 13] = [
 
 pub(crate) fn build() -> Result<XdbcTypeInfoData, FlightError> {
     let mut builder = XdbcTypeInfoDataBuilder::new();
-    for row in TYPES {
-        builder.append(row.described());
+    for sql_type in TYPES {
+        builder.append(sql_type.xdbc_info());
     }
     builder.build()
 }
 
-impl Type {
-    fn described(self) -> XdbcTypeInfo {
-        let is_text = matches!(self.kind, Kind::Text);
-        let quote = matches!(self.kind, Kind::Text | Kind::Instant(_)).then(|| "'".to_owned());
+impl SqlType {
+    fn xdbc_info(self) -> XdbcTypeInfo {
+        let is_text = matches!(self.kind, TypeKind::Text);
+        let quote =
+            matches!(self.kind, TypeKind::Text | TypeKind::Instant(_)).then(|| "'".to_owned());
         let (radix, scale_max) = match self.kind {
-            Kind::Number { radix, scale_max } => (Some(radix), scale_max),
+            TypeKind::Number { radix, scale_max } => (Some(radix), scale_max),
             _ => (None, None),
         };
         let (sql_data_type, datetime_subcode) = match self.kind {
-            Kind::Instant(subcode) => (XdbcDataType::XdbcDatetime, Some(subcode)),
+            TypeKind::Instant(subcode) => (XdbcDataType::XdbcDatetime, Some(subcode)),
             _ => (self.code, None),
         };
         XdbcTypeInfo {
@@ -170,7 +171,7 @@ impl Type {
     }
 }
 
-/// What SQL calls a type of Arrow.
+/// The SQL name of an Arrow type.
 pub(crate) fn name_of(data_type: &DataType) -> &'static str {
     match data_type {
         DataType::Boolean => "BOOLEAN",
@@ -206,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_type_can_be_asked_for_alone() {
+    fn single_type_is_returned_alone() {
         let types = build().expect("types");
         let all = types.record_batch(None).expect("all");
         assert_eq!(all.num_rows(), TYPES.len());
@@ -216,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn columns_are_called_by_types_that_are_listed() {
+    fn names_of_column_types_are_listed() {
         for data_type in [
             DataType::Int64,
             DataType::Float64,

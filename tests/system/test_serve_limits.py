@@ -313,7 +313,7 @@ def test_endless_statement_delays_shutdown_until_the_deadline(isobar_alone, sql)
         reader = client.do_get(ticket(client, sql))
         eventually(lambda: server.running() == 1, "it runs")
         server.stop()
-        server.wait_for("cancelled what did not end in time")
+        server.wait_for("cancelled statements that did not end in time")
         with pytest.raises(pyarrow.ArrowException):
             for _ in reader:
                 pass

@@ -60,7 +60,7 @@ impl Export {
         }
         .watching(&lake);
         let servers = both(
-            http::place_answers(&exporting.into),
+            http::storage_ready(&exporting.into),
             database_answers(&exporting.postgres),
         );
         let counters = ExportCounters::register(&health.metrics);

@@ -152,7 +152,7 @@ impl Land {
                 let watch = !self.once;
                 let landing =
                     land_files(app, lake, topic, place, watch, counters, shutdown.clone());
-                let ready = http::place_answers(lake.root());
+                let ready = http::storage_ready(lake.root());
                 Box::pin(health.beside(ready, shutdown, landing)).await
             }
         }
@@ -213,7 +213,7 @@ impl Land {
             accept_loss: self.accept_loss,
         };
         let answering = both(
-            http::place_answers(lake.root()),
+            http::storage_ready(lake.root()),
             brokers_have(kafka, topics),
         );
         let ready = both(service_ready(&readiness), answering);
@@ -233,7 +233,7 @@ impl Land {
         let postgres = app.postgres();
         let (health, counters) = self.listen(app, lake).await?;
         let ready = both(
-            http::place_answers(lake.root()),
+            http::storage_ready(lake.root()),
             database_answers(&postgres),
         );
         info!(from = postgres.server(), topic, into = %lake.root(), "landing");

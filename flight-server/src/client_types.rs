@@ -1,9 +1,11 @@
-//! Types of columns as they are sent: older drivers do not read what Arrow gained late, so none of that is sent.
+//! The column types that clients get: older drivers cannot read the newer types of Arrow, so the
+//! server sends none of those.
 //!
-//! Announced and streamed columns both go through [`Wire`], so that they are the same. Rows are brought into the
-//! announced types only where every value stays what it is: another encoding of the same values (views, dictionaries,
-//! run ends, list views), another zone of the same instants, or a wider form of the same number. Any other difference
-//! is a fault of the planner and ends the statement, because a cast would change values silently.
+//! Described and streamed columns both come from [`ClientTypes`], so that they are equal. Rows are
+//! cast to the described types only where no value changes: another encoding of the same values
+//! (views, dictionaries, run ends, list views), another zone of the same instants, or a wider type
+//! of the same number. Any other difference is a bug of the planner and ends the statement, because
+//! a cast would change values silently.
 
 use std::sync::Arc;
 
@@ -15,17 +17,17 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::error::ArrowError;
 
-/// The columns of a result as they are sent.
+/// The columns of a result as clients get them.
 #[derive(Clone, Debug)]
-pub(crate) struct Wire(SchemaRef);
+pub(crate) struct ClientTypes(SchemaRef);
 
-impl Wire {
-    /// For rows that are planned as `schema`.
+impl ClientTypes {
+    /// The columns for rows that are planned as `schema`.
     ///
-    /// Every column may be null. What the planner says of nulls depends on statistics and on bound values, and so
-    /// would differ between the announcements of one statement.
+    /// Every column is nullable. The planner derives nullability from statistics and bound values,
+    /// so that it would differ between two descriptions of one statement.
     pub(crate) fn of(schema: &Schema) -> Self {
-        let fields: Fields = schema.fields().iter().map(sendable_field).collect();
+        let fields: Fields = schema.fields().iter().map(client_field).collect();
         Self(Arc::new(Schema::new(fields)))
     }
 
@@ -33,21 +35,21 @@ impl Wire {
         &self.0
     }
 
-    /// Brings a batch into the types that were announced; mostly it has them already.
+    /// Casts a batch to the described types, which most batches have.
     ///
     /// # Errors
-    /// When a column has another type than announced, or another number of columns is there.
+    /// When the number of columns differs, or a column has a type that cannot be cast exactly.
     pub(crate) fn convert(&self, batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
         if batch.num_columns() != self.0.fields().len() {
             return Err(ArrowError::SchemaError(format!(
-                "{} columns were announced and {} were made",
+                "{} columns were described and {} were computed",
                 self.0.fields().len(),
                 batch.num_columns()
             )));
         }
         let pairs = batch.columns().iter().zip(self.0.fields());
         let columns = pairs.map(|(column, field)| {
-            as_announced(column, field.data_type()).map_err(|difference| {
+            cast_exact(column, field.data_type()).map_err(|difference| {
                 let name = field.name();
                 ArrowError::SchemaError(format!("column \"{name}\": {difference}"))
             })
@@ -58,146 +60,155 @@ impl Wire {
     }
 }
 
-/// `array` without views, dictionaries and run ends.
-pub(crate) fn plain(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    as_announced(array, &sendable(array.data_type()))
+/// Casts `array` to the type that a client would get.
+pub(crate) fn to_client_array(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
+    cast_exact(array, &client_type(array.data_type()))
 }
 
-fn sendable_field(field: &FieldRef) -> FieldRef {
-    // Metadata of a file's columns is for the readers of the file.
-    Arc::new(Field::new(field.name(), sendable(field.data_type()), true))
+fn client_field(field: &FieldRef) -> FieldRef {
+    // The metadata of a file's columns is for readers of the file.
+    Arc::new(Field::new(
+        field.name(),
+        client_type(field.data_type()),
+        true,
+    ))
 }
 
-/// The oldest type that holds the same values.
-fn sendable(data_type: &DataType) -> DataType {
+/// The oldest Arrow type that holds the same values.
+fn client_type(data_type: &DataType) -> DataType {
     match data_type {
         DataType::Utf8View => DataType::Utf8,
         DataType::BinaryView => DataType::Binary,
-        DataType::Dictionary(_, values) => sendable(values),
-        DataType::RunEndEncoded(_, values) => sendable(values.data_type()),
-        DataType::ListView(item) | DataType::List(item) => DataType::List(sendable_field(item)),
+        DataType::Dictionary(_, values) => client_type(values),
+        DataType::RunEndEncoded(_, values) => client_type(values.data_type()),
+        DataType::ListView(item) | DataType::List(item) => DataType::List(client_field(item)),
         DataType::LargeListView(item) | DataType::LargeList(item) => {
-            DataType::LargeList(sendable_field(item))
+            DataType::LargeList(client_field(item))
         }
-        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(sendable_field(item), *size),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(sendable_field).collect()),
-        DataType::Map(entries, sorted) => DataType::Map(sendable_entries(entries), *sorted),
+        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(client_field(item), *size),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(client_field).collect()),
+        DataType::Map(entries, sorted) => DataType::Map(client_entries(entries), *sorted),
         DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
             DataType::Decimal128(*precision, *scale)
         }
         DataType::Float16 => DataType::Float32,
-        // JDBC reads an instant of another zone as one that is hours off (apache/arrow-java#732).
+        // The JDBC driver shifts instants of another zone by its offset (apache/arrow-java#732).
         DataType::Timestamp(unit, Some(_)) => DataType::Timestamp(*unit, Some("UTC".into())),
         other => other.clone(),
     }
 }
 
 /// The entries of a map and their keys are never null, by the definition of the type.
-fn sendable_entries(entries: &FieldRef) -> FieldRef {
+fn client_entries(entries: &FieldRef) -> FieldRef {
     let data_type = match entries.data_type() {
         DataType::Struct(fields) => {
-            let sent = fields.iter().enumerate().map(|(position, field)| {
-                let sent = sendable_field(field).as_ref().clone();
-                sent.with_nullable(position > 0)
+            let converted = fields.iter().enumerate().map(|(position, field)| {
+                let converted = client_field(field).as_ref().clone();
+                converted.with_nullable(position > 0)
             });
-            DataType::Struct(sent.collect())
+            DataType::Struct(converted.collect())
         }
-        other => sendable(other),
+        other => client_type(other),
     };
     Arc::new(Field::new(entries.name(), data_type, false))
 }
 
-/// `array` as `announced`, where that changes no value.
-fn as_announced(array: &ArrayRef, announced: &DataType) -> Result<ArrayRef, ArrowError> {
-    let made = array.data_type();
-    if made == announced {
+/// Casts `array` to type `described`, where the cast changes no value.
+fn cast_exact(array: &ArrayRef, described: &DataType) -> Result<ArrayRef, ArrowError> {
+    let actual = array.data_type();
+    if actual == described {
         return Ok(Arc::clone(array));
     }
-    match (made, announced) {
+    match (actual, described) {
         (DataType::Utf8View, DataType::Utf8)
         | (DataType::BinaryView, DataType::Binary)
-        | (DataType::Float16, DataType::Float32) => cast(array, announced),
+        | (DataType::Float16, DataType::Float32) => cast(array, described),
         (
             DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale),
             DataType::Decimal128(wider, same),
-        ) if precision == wider && scale == same => cast(array, announced),
-        // The values of an instant are those of UTC, whatever its zone; the zone is how it is shown.
+        ) if precision == wider && scale == same => cast(array, described),
+        // The values of an instant are in UTC; the zone only says how to print them.
         (DataType::Timestamp(unit, Some(_)), DataType::Timestamp(same, Some(_)))
             if unit == same =>
         {
-            let data = array.to_data().into_builder().data_type(announced.clone());
+            let data = array.to_data().into_builder().data_type(described.clone());
             Ok(make_array(data.build()?))
         }
-        (DataType::Dictionary(_, values), _) => as_announced(&cast(array, values)?, announced),
+        (DataType::Dictionary(_, values), _) => cast_exact(&cast(array, values)?, described),
         (DataType::RunEndEncoded(_, values), _) => {
-            as_announced(&cast(array, values.data_type())?, announced)
+            cast_exact(&cast(array, values.data_type())?, described)
         }
         (DataType::ListView(item), DataType::List(_)) => {
             let list = cast(array, &DataType::List(Arc::clone(item)))?;
-            as_announced(&list, announced)
+            cast_exact(&list, described)
         }
         (DataType::LargeListView(item), DataType::LargeList(_)) => {
             let list = cast(array, &DataType::LargeList(Arc::clone(item)))?;
-            as_announced(&list, announced)
+            cast_exact(&list, described)
         }
-        (DataType::List(_), DataType::List(item)) => list_as::<i32>(array, item),
-        (DataType::LargeList(_), DataType::LargeList(item)) => list_as::<i64>(array, item),
-        (DataType::FixedSizeList(_, made), DataType::FixedSizeList(item, size)) if made == size => {
+        (DataType::List(_), DataType::List(item)) => cast_list::<i32>(array, item),
+        (DataType::LargeList(_), DataType::LargeList(item)) => cast_list::<i64>(array, item),
+        (DataType::FixedSizeList(_, actual), DataType::FixedSizeList(item, size))
+            if actual == size =>
+        {
             let list = array.as_fixed_size_list();
-            let values = as_announced(list.values(), item.data_type())?;
+            let values = cast_exact(list.values(), item.data_type())?;
             let nulls = list.nulls().cloned();
             let item = Arc::clone(item);
             let list =
                 FixedSizeListArray::try_new_with_length(item, *size, values, nulls, list.len())?;
             Ok(Arc::new(list))
         }
-        (DataType::Struct(made), DataType::Struct(fields)) if same_names(made, fields) => {
-            Ok(Arc::new(struct_as(array.as_struct(), fields)?))
+        (DataType::Struct(actual), DataType::Struct(fields)) if same_names(actual, fields) => {
+            Ok(Arc::new(cast_struct(array.as_struct(), fields)?))
         }
-        (DataType::Map(_, made), DataType::Map(entries, sorted)) if made == sorted => {
-            map_as(array.as_map(), entries, *sorted)
+        (DataType::Map(_, actual), DataType::Map(entries, sorted)) if actual == sorted => {
+            cast_map(array.as_map(), entries, *sorted)
         }
-        (made, announced) => Err(ArrowError::SchemaError(format!(
-            "announced as {announced}, made as {made}"
+        (actual, described) => Err(ArrowError::SchemaError(format!(
+            "described as {described}, computed as {actual}"
         ))),
     }
 }
 
-fn same_names(made: &Fields, announced: &Fields) -> bool {
+fn same_names(actual: &Fields, described: &Fields) -> bool {
     let names = |fields: &Fields| {
         fields
             .iter()
             .map(|field| field.name().clone())
             .collect::<Vec<_>>()
     };
-    names(made) == names(announced)
+    names(actual) == names(described)
 }
 
-fn list_as<O: OffsetSizeTrait>(array: &ArrayRef, item: &FieldRef) -> Result<ArrayRef, ArrowError> {
+fn cast_list<O: OffsetSizeTrait>(
+    array: &ArrayRef,
+    item: &FieldRef,
+) -> Result<ArrayRef, ArrowError> {
     let list = array.as_list::<O>();
-    let values = as_announced(list.values(), item.data_type())?;
+    let values = cast_exact(list.values(), item.data_type())?;
     let (offsets, nulls) = (list.offsets().clone(), list.nulls().cloned());
     let list = GenericListArray::<O>::try_new(Arc::clone(item), offsets, values, nulls)?;
     Ok(Arc::new(list))
 }
 
-fn struct_as(array: &StructArray, fields: &Fields) -> Result<StructArray, ArrowError> {
+fn cast_struct(array: &StructArray, fields: &Fields) -> Result<StructArray, ArrowError> {
     let pairs = array.columns().iter().zip(fields);
-    let columns = pairs.map(|(column, field)| as_announced(column, field.data_type()));
+    let columns = pairs.map(|(column, field)| cast_exact(column, field.data_type()));
     let columns = columns.collect::<Result<Vec<_>, _>>()?;
     let nulls = array.nulls().cloned();
     StructArray::try_new_with_length(fields.clone(), columns, nulls, array.len())
 }
 
-fn map_as(array: &MapArray, entries: &FieldRef, sorted: bool) -> Result<ArrayRef, ArrowError> {
+fn cast_map(array: &MapArray, entries: &FieldRef, sorted: bool) -> Result<ArrayRef, ArrowError> {
     let DataType::Struct(fields) = entries.data_type() else {
         return Err(ArrowError::SchemaError(
             "the entries of a map are no struct".to_owned(),
         ));
     };
-    let sent = struct_as(array.entries(), fields)?;
+    let converted = cast_struct(array.entries(), fields)?;
     let (offsets, nulls) = (array.offsets().clone(), array.nulls().cloned());
-    let map = MapArray::try_new(Arc::clone(entries), offsets, sent, nulls, sorted)?;
+    let map = MapArray::try_new(Arc::clone(entries), offsets, converted, nulls, sorted)?;
     Ok(Arc::new(map))
 }
 
@@ -219,9 +230,9 @@ mod tests {
     }
 
     #[test]
-    fn what_old_drivers_cannot_read_is_converted() {
+    fn types_that_old_drivers_cannot_read_are_replaced() {
         let check = |data_type: DataType, expected: DataType| {
-            assert_eq!(sendable(&data_type), expected, "{data_type}");
+            assert_eq!(client_type(&data_type), expected, "{data_type}");
         };
         check(DataType::Int64, DataType::Int64);
         check(DataType::LargeUtf8, DataType::LargeUtf8);
@@ -239,13 +250,13 @@ mod tests {
     }
 
     #[test]
-    fn another_encoding_of_the_same_values_is_sent_as_announced() {
-        let check = |made: ArrayRef, expected: ArrayRef| {
-            let batch = RecordBatch::try_from_iter([("c", made)]).expect("a batch");
-            let wire = Wire::of(&batch.schema());
-            let sent = wire.convert(&batch).expect("it can be converted");
-            assert_eq!(sent.schema_ref(), wire.schema());
-            assert_eq!(sent.column(0), &expected, "{}", batch.schema());
+    fn another_encoding_of_the_same_values_is_cast() {
+        let check = |actual: ArrayRef, expected: ArrayRef| {
+            let batch = RecordBatch::try_from_iter([("c", actual)]).expect("a batch");
+            let client_types = ClientTypes::of(&batch.schema());
+            let converted = client_types.convert(&batch).expect("it can be cast");
+            assert_eq!(converted.schema_ref(), client_types.schema());
+            assert_eq!(converted.column(0), &expected, "{}", batch.schema());
         };
         let plain: ArrayRef = Arc::new(StringArray::from(vec![Some("a"), None, Some("a")]));
         let view = StringViewArray::from(vec![Some("a"), None, Some("a")]);
@@ -274,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_nested_is_sent_as_announced() {
+    fn nested_columns_are_cast() {
         let mut views = ListBuilder::new(StringViewBuilder::new());
         views.append_value([Some("a"), None]);
         views.append_null();
@@ -292,18 +303,18 @@ mod tests {
         let nested = StructArray::from(RecordBatch::try_from_iter(inner).expect("two columns"));
         let nested: ArrayRef = Arc::new(nested);
         let batch = RecordBatch::try_from_iter([("s", nested)]).expect("a batch");
-        let wire = Wire::of(&batch.schema());
-        let sent = wire.convert(&batch).expect("it can be converted");
-        assert_eq!(sent.schema_ref(), wire.schema());
-        let sent = sent.column(0).as_struct();
-        assert_eq!(sent.column(0).data_type(), &list(DataType::Utf8));
-        let first = sent.column(0).as_list::<i32>().value(0);
+        let client_types = ClientTypes::of(&batch.schema());
+        let converted = client_types.convert(&batch).expect("it can be cast");
+        assert_eq!(converted.schema_ref(), client_types.schema());
+        let converted = converted.column(0).as_struct();
+        assert_eq!(converted.column(0).data_type(), &list(DataType::Utf8));
+        let first = converted.column(0).as_list::<i32>().value(0);
         assert_eq!(
             first.as_string::<i32>(),
             &StringArray::from(vec![Some("a"), None])
         );
-        assert!(sent.column(0).is_null(1));
-        let lists = sent.column(1).as_list::<i32>();
+        assert!(converted.column(0).is_null(1));
+        let lists = converted.column(1).as_list::<i32>();
         let (first, second) = (lists.value(0), lists.value(1));
         let all = concat(&[first.as_ref(), second.as_ref()]).expect("texts");
         assert_eq!(
@@ -313,13 +324,17 @@ mod tests {
     }
 
     #[test]
-    fn any_other_difference_is_an_error_and_no_cast() {
-        let check = |announced: DataType, made: ArrayRef| {
-            let wire = Wire::of(&Schema::new(vec![Field::new("c", announced, true)]));
-            let batch = RecordBatch::try_from_iter([("c", made)]).expect("a batch");
-            let refused = wire.convert(&batch).expect_err("another type").to_string();
+    fn any_other_difference_is_an_error() {
+        let check = |described: DataType, actual: ArrayRef| {
+            let client_types =
+                ClientTypes::of(&Schema::new(vec![Field::new("c", described, true)]));
+            let batch = RecordBatch::try_from_iter([("c", actual)]).expect("a batch");
+            let refused = client_types
+                .convert(&batch)
+                .expect_err("another type")
+                .to_string();
             assert!(
-                refused.contains("column \"c\"") && refused.contains("made as"),
+                refused.contains("column \"c\"") && refused.contains("computed as"),
                 "{refused}"
             );
         };
@@ -336,9 +351,9 @@ mod tests {
         };
         check(fields("a", DataType::Int64), Arc::new(inner.clone()));
         check(fields("b", DataType::Float64), Arc::new(inner));
-        let wire = Wire::of(&Schema::empty());
+        let client_types = ClientTypes::of(&Schema::empty());
         let one =
             RecordBatch::try_from_iter([("c", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]);
-        assert!(wire.convert(&one.expect("a batch")).is_err());
+        assert!(client_types.convert(&one.expect("a batch")).is_err());
     }
 }

@@ -1,5 +1,4 @@
-//! Questions about the lake and the service, which clients ask before they ask for rows: each command, its columns
-//! and its rows.
+//! The metadata commands of Flight SQL: the columns and the rows of each answer.
 
 use std::sync::Arc;
 
@@ -13,21 +12,25 @@ use engine::session::Session;
 use tonic::Status;
 
 use crate::error::Error;
-use crate::sql_info::{self, About};
+use crate::sql_info::{self, ServerInfo};
 use crate::{metadata, status, type_info};
 
-/// What the answers are taken from.
-pub(crate) struct Answers {
+/// Answers metadata commands. The lists of properties and types are built once.
+pub(crate) struct MetadataService {
     lake: Arc<Lake>,
     sql_info: SqlInfoData,
     type_info: XdbcTypeInfoData,
 }
 
-impl Answers {
-    pub(crate) fn new(lake: Arc<Lake>, session: &Session, about: About) -> Result<Self, Error> {
+impl MetadataService {
+    pub(crate) fn new(
+        lake: Arc<Lake>,
+        session: &Session,
+        server_info: ServerInfo,
+    ) -> Result<Self, Error> {
         Ok(Self {
             lake,
-            sql_info: sql_info::build(session, about).map_err(Error::Describe)?,
+            sql_info: sql_info::build(session, server_info).map_err(Error::Describe)?,
             type_info: type_info::build().map_err(Error::Describe)?,
         })
     }
@@ -35,32 +38,33 @@ impl Answers {
     /// The columns of the answer to `command`.
     pub(crate) fn schema(&self, command: &Command) -> Result<SchemaRef, Status> {
         match command {
-            // Their columns do not depend on what the lake holds.
-            Command::CommandGetTables(asked) => Ok(metadata::tables_schema(asked)),
-            other => Ok(self.at_hand(other.clone())?.schema()),
+            // Its columns do not depend on the lake, so that no storage is read.
+            Command::CommandGetTables(request) => Ok(metadata::tables_schema(request)),
+            other => Ok(self.rows_without_storage(other.clone())?.schema()),
         }
     }
 
     /// The answer to `command`.
     pub(crate) async fn rows(&self, command: Command) -> Result<RecordBatch, Status> {
         match command {
-            Command::CommandGetTables(asked) => metadata::tables(&self.lake, asked).await,
-            other => self.at_hand(other),
+            Command::CommandGetTables(request) => metadata::tables(&self.lake, request).await,
+            other => self.rows_without_storage(other),
         }
     }
 
-    /// Answers that need no storage.
-    fn at_hand(&self, command: Command) -> Result<RecordBatch, Status> {
+    fn rows_without_storage(&self, command: Command) -> Result<RecordBatch, Status> {
         let rows: Result<RecordBatch, FlightError> = match command {
             Command::CommandGetCatalogs(_) => metadata::catalogs(),
-            Command::CommandGetDbSchemas(asked) => metadata::schemas(asked),
+            Command::CommandGetDbSchemas(request) => metadata::schemas(request),
             Command::CommandGetTableTypes(_) => metadata::table_types(),
             Command::CommandGetPrimaryKeys(_) => Ok(metadata::primary_keys()),
             Command::CommandGetExportedKeys(_)
             | Command::CommandGetImportedKeys(_)
             | Command::CommandGetCrossReference(_) => Ok(metadata::foreign_keys()),
-            Command::CommandGetSqlInfo(asked) => asked.into_builder(&self.sql_info).build(),
-            Command::CommandGetXdbcTypeInfo(asked) => self.type_info.record_batch(asked.data_type),
+            Command::CommandGetSqlInfo(request) => request.into_builder(&self.sql_info).build(),
+            Command::CommandGetXdbcTypeInfo(request) => {
+                self.type_info.record_batch(request.data_type)
+            }
             other => return Err(status::unsupported(&other)),
         };
         rows.map_err(|error| status::internal(&error))
