@@ -1,10 +1,10 @@
-//! Lists the repository's query files for `isobar demo`, which brings them along in the binary.
+//! Lists the repository's query files, which the binary contains for `isobar demo`.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 fn main() {
-    // Asked when the script runs: checkouts that share a target directory share the compiled script too.
+    // Read at run time: checkouts that share a target directory share the compiled script.
     let root = from_cargo("CARGO_MANIFEST_DIR").join("../queries");
     println!("cargo::rerun-if-changed=../queries");
     let mut files = Vec::new();
@@ -14,7 +14,7 @@ fn main() {
     for file in files {
         let name = file.strip_prefix(&root).expect("found below the root");
         let path = format!("/../queries/{}", name.display());
-        // The compiler finds the file: the list may have been made for another checkout.
+        // The compiler resolves the path, because the list may have been made for another checkout.
         let text = format!("include_str!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {path:?}))");
         writeln!(list, "    ({name:?}, {text}),").expect("a string takes all");
     }

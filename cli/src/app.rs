@@ -1,4 +1,4 @@
-//! What every command stands on: the configuration, and the parts of the engine it describes.
+//! What all commands share: the configuration, and the parts of the engine that it configures.
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -18,29 +18,30 @@ use tracing::Level;
 
 use crate::args::{Global, Verbosity};
 use crate::logging;
-use crate::progress::Show;
+use crate::progress::ProgressMode;
 
-/// Configuration and manners of this process.
+/// The configuration and the environment of this process.
 #[derive(Clone, Debug)]
 pub(crate) struct App {
     pub(crate) config: Config,
-    /// Every key's value and origin.
+    /// The value and origin of every key.
     pub(crate) settings: Vec<Setting>,
-    /// What `--set` said, in its order.
+    /// The arguments of `--set`, in their order.
     pub(crate) overrides: Vec<(String, String)>,
-    pub(crate) show: Show,
+    pub(crate) progress: ProgressMode,
     /// The working directory.
     pub(crate) directory: PathBuf,
-    /// Who HDFS takes us for unless it is configured, as far as the environment says it.
+    /// The user for HDFS from the environment, which `hdfs.user` overrides.
     user: Option<String>,
-    /// Where what is remembered between calls lies, if the user has a home.
+    /// The directory of files that outlive the process; `None` where the user has no home.
     pub(crate) state_directory: Option<PathBuf>,
-    /// Made when the first session is opened; commands without one need none.
+    /// Created with the first session.
     runtime: Arc<OnceLock<Arc<Runtime>>>,
 }
 
 impl App {
-    /// Loads the configuration and starts logging, with defaults if there is no configuration.
+    /// Loads the configuration and starts logging. A refused configuration is logged with the
+    /// defaults.
     pub(crate) fn load(global: &Global, verbosity: Verbosity) -> anyhow::Result<Self> {
         let loaded = Sources::from_process(global.config.clone(), global.set.clone())
             .and_then(|sources| Ok((config::load(&sources)?, sources)));
@@ -56,17 +57,21 @@ impl App {
             }
         };
         logging::init(&loaded.config.log, verbosity);
-        Ok(Self::new(loaded, &sources, Show::unless(global.quiet)))
+        Ok(Self::new(
+            loaded,
+            &sources,
+            ProgressMode::detect(global.quiet),
+        ))
     }
 
-    pub(crate) fn new(loaded: Loaded, sources: &Sources, show: Show) -> Self {
+    pub(crate) fn new(loaded: Loaded, sources: &Sources, progress: ProgressMode) -> Self {
         let variable = |name: &str| {
             sources
                 .variables
                 .get(name)
                 .filter(|value| !value.is_empty())
         };
-        // The same as from outside: no destructor, no last word.
+        // As if killed from outside: no destructor runs.
         #[cfg(feature = "fail-points")]
         if let Some(choice) = variable("ISOBAR_FAIL_POINT") {
             engine::fail::arm(choice, || _ = signal_hook::low_level::raise(SIGKILL));
@@ -81,7 +86,7 @@ impl App {
             config: loaded.config,
             settings: loaded.settings,
             overrides: sources.overrides.clone(),
-            show,
+            progress,
             directory: sources.directory.clone(),
             user: variable("HADOOP_USER_NAME")
                 .or_else(|| variable("USER"))
@@ -108,8 +113,12 @@ impl App {
         Ok(session)
     }
 
-    /// A session for statements that people and clients write, which a forgotten join condition must not keep busy.
-    pub(crate) fn session_for_people(&self, lake: &Arc<Lake>) -> Result<Session, engine::Error> {
+    /// A session for statements of users and clients. It limits the pairs of a join, because a
+    /// forgotten join condition would keep it busy for hours.
+    pub(crate) fn session_for_statements(
+        &self,
+        lake: &Arc<Lake>,
+    ) -> Result<Session, engine::Error> {
         let session = self.session(lake)?;
         if self.config.query.max_join_pairs.is_none() {
             session.limit_join_pairs(JOIN_PAIRS_MAX);
@@ -117,7 +126,7 @@ impl App {
         Ok(session)
     }
 
-    /// What all statements of this process share.
+    /// The runtime that all statements of this process share.
     pub(crate) fn runtime(&self) -> Result<Arc<Runtime>, engine::Error> {
         if let Some(runtime) = self.runtime.get() {
             return Ok(Arc::clone(runtime));
@@ -128,14 +137,14 @@ impl App {
 
     fn runtime_options(&self) -> RuntimeOptions {
         let config = &self.config.query;
-        let places = [
+        let directories = [
             self.state_directory.clone(),
             Some(std::env::temp_dir().join("isobar")),
         ];
-        let places = places
+        let directories = directories
             .into_iter()
             .flatten()
-            .map(|place| place.join("spill"));
+            .map(|directory| directory.join("spill"));
         RuntimeOptions {
             memory: config.memory.map(|size| size.0),
             resident_max: config.resident_max.map(|size| size.0),
@@ -143,7 +152,7 @@ impl App {
             threads: config.threads,
             spill: match &config.spill_path {
                 Some(path) => SpillPlace::At(path.clone()),
-                None => SpillPlace::FirstOf(places.collect()),
+                None => SpillPlace::FirstOf(directories.collect()),
             },
             spill_max: config.spill_max.0,
         }
@@ -153,7 +162,7 @@ impl App {
         lake.stores().locate(&self.config.export.base_path)
     }
 
-    /// Where HBase is, if it is enabled.
+    /// The HBase target, if it is enabled.
     pub(crate) fn hbase(&self) -> Option<Target> {
         let hbase = &self.config.hbase;
         hbase.enabled.then(|| Target {
@@ -163,7 +172,7 @@ impl App {
         })
     }
 
-    /// How the configured database is reached.
+    /// The connection options of PostgreSQL.
     pub(crate) fn postgres(&self) -> PostgresOptions {
         let config = &self.config.postgres;
         PostgresOptions {
@@ -184,7 +193,7 @@ impl App {
         }
     }
 
-    /// How `topic` is reached.
+    /// The connection options of Kafka, for `topic`.
     pub(crate) fn kafka(&self, topic: &str) -> KafkaOptions {
         let kafka = &self.config.kafka;
         KafkaOptions {

@@ -1,4 +1,4 @@
-//! The command line: what can be said, and its help.
+//! The command line: arguments and their help.
 
 use std::path::PathBuf;
 
@@ -25,18 +25,18 @@ pub(crate) struct Args {
 
 const EXAMPLES: &str = "\
 EXAMPLES:
-  isobar demo                                   the whole way on simulated weather
+  isobar demo                                   the whole pipeline on simulated weather
   isobar produce                                the weather of cities goes to Kafka
   isobar land --from files exports --once       messages in files become tables
   isobar run weather/daily_weather_by_city      today's aggregates
-  isobar sql -c 'SELECT count(*) FROM weather'  a question
-  isobar serve                                  the same for clients of Flight SQL
+  isobar sql -c 'SELECT count(*) FROM weather'  one SQL statement
+  isobar serve                                  SQL for clients of Flight SQL
 
 `isobar help COMMAND` says more of each.";
 
-/// Flags of every command.
+/// The flags of every command.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "Everywhere")]
+#[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Configuration file; without it ISOBAR_CONFIG, then ./isobar.toml if there is one
     #[arg(long, value_name = "FILE", global = true)]
@@ -57,9 +57,9 @@ pub(crate) struct Global {
 pub(crate) enum Verbosity {
     /// Errors only.
     Quiet,
-    /// Warnings at most: for a command that tells its steps itself.
-    Calm,
-    /// This many levels more.
+    /// Warnings and errors at most: for a command that prints its own steps.
+    WarningsOnly,
+    /// This many levels more than configured.
     More(u8),
 }
 
@@ -67,7 +67,7 @@ impl Args {
     pub(crate) fn verbosity(&self) -> Verbosity {
         match (&self.command, self.global.quiet, self.global.verbose) {
             (_, true, _) => Verbosity::Quiet,
-            (Command::Demo(_), _, 0) => Verbosity::Calm,
+            (Command::Demo(_), _, 0) => Verbosity::WarningsOnly,
             (_, _, more) => Verbosity::More(more),
         }
     }
@@ -77,7 +77,7 @@ impl Verbosity {
     pub(crate) fn adjust(self, level: Level) -> Level {
         match self {
             Self::Quiet => Level::ERROR,
-            Self::Calm => level.min(Level::WARN),
+            Self::WarningsOnly => level.min(Level::WARN),
             Self::More(0) => level,
             Self::More(1) => level.max(Level::DEBUG),
             Self::More(_) => Level::TRACE,
@@ -108,7 +108,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether it runs until it is asked to stop.
+    /// Whether the command runs until a signal.
     pub(crate) fn is_service(&self) -> bool {
         match self {
             Self::Serve(_) => true,
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn usage_is_judged_by_the_arguments_alone() {
+    fn usage_errors_follow_from_the_arguments_alone() {
         let check = |line: &str, is_fine: bool| {
             let parsed = Args::try_parse_from(line.split_whitespace());
             assert_eq!(parsed.is_ok(), is_fine, "{line}: {parsed:?}");

@@ -1,4 +1,4 @@
-//! How a command ends: its exit code, and what it says when it failed.
+//! The end of a command: its exit code, and the report of its error.
 
 use std::error::Error as StdError;
 use std::io::{IsTerminal as _, Write as _};
@@ -7,22 +7,23 @@ use std::process::ExitCode;
 use engine::lake::Failure;
 use tracing::error;
 
-/// Ended by SIGINT or SIGTERM.
+/// SIGINT or SIGTERM ended the command.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 pub(crate) struct Interrupted;
 
-/// Who read standard output has had enough, as `head` does.
+/// The reader of standard output closed it, as `head` does.
 #[derive(Debug, thiserror::Error)]
 #[error("standard output was closed")]
 pub(crate) struct OutputClosed;
 
-/// The arguments alone are wrong.
+/// The arguments are wrong, whatever the configuration says.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
-/// What the shell is told of the command. Most usage errors (2) leave earlier, where arguments are parsed.
+/// The exit code of the command. Most usage errors (2) exit earlier, where clap parses the
+/// arguments.
 pub(crate) fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
     let error = match outcome {
         Ok(()) => return ExitCode::SUCCESS,
@@ -41,54 +42,54 @@ pub(crate) fn exit_code(outcome: anyhow::Result<()>) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Says what failed and why: to a person as text, elsewhere as one line of the log.
+/// Prints an error and its causes: as text at a terminal, elsewhere as one line of the log.
 pub(crate) fn report(error: &(dyn StdError + 'static)) {
-    let story = Story::of(error);
+    let report = ErrorReport::of(error);
     if std::io::stderr().is_terminal() {
-        // Nothing is left to do if even this cannot be written.
-        let _ = write!(std::io::stderr(), "{story}");
-    } else if story.causes.is_empty() {
-        error!("{}", story.lead);
+        // A failure to write the report cannot be reported.
+        let _ = write!(std::io::stderr(), "{report}");
+    } else if report.causes.is_empty() {
+        error!("{}", report.message);
     } else {
-        error!(cause = story.causes.join(": "), "{}", story.lead);
+        error!(cause = report.causes.join(": "), "{}", report.message);
     }
 }
 
-/// A chain of errors as it is told: the line that helps first, then what led there.
+/// An error and its causes, each with a line of its own.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Story {
-    lead: String,
+pub(crate) struct ErrorReport {
+    message: String,
     causes: Vec<String>,
 }
 
-impl Story {
-    /// A failure of the storage leads, because it names the server and the remedy; the attempts that
-    /// it made fail follow.
+impl ErrorReport {
+    /// Reports a storage failure first, because it names the server and the remedy; the attempts
+    /// that it failed follow.
     pub(crate) fn of(error: &(dyn StdError + 'static)) -> Self {
         let failure = Failure::find(error).map(ToString::to_string);
-        let mut told: Vec<String> = failure.iter().cloned().collect();
+        let mut lines: Vec<String> = failure.iter().cloned().collect();
         for line in anyhow::Chain::new(error).map(ToString::to_string) {
-            // Libraries print their source and have it; nothing is told twice.
-            let is_told = told.iter().any(|told| told.contains(&line));
-            if !is_told
+            // Some libraries print the source with the error; no line is printed twice.
+            let is_repeated = lines.iter().any(|printed| printed.contains(&line));
+            if !is_repeated
                 && failure
                     .as_ref()
                     .is_none_or(|failure| !line.contains(failure))
             {
-                told.push(line);
+                lines.push(line);
             }
         }
-        let causes = told.split_off(1);
+        let causes = lines.split_off(1);
         Self {
-            lead: told.remove(0),
+            message: lines.remove(0),
             causes,
         }
     }
 }
 
-impl std::fmt::Display for Story {
+impl std::fmt::Display for ErrorReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "error: {}", self.lead)?;
+        writeln!(f, "error: {}", self.message)?;
         for cause in &self.causes {
             writeln!(f, "  caused by: {}", cause.replace('\n', "\n    "))?;
         }
@@ -100,22 +101,22 @@ impl std::fmt::Display for Story {
 mod tests {
     use std::io;
 
-    use super::Story;
+    use super::ErrorReport;
 
     #[test]
-    fn a_chain_is_told_without_repeating_itself() {
+    fn error_report_prints_no_line_twice() {
         let error = io::Error::other("no space left");
         let error = anyhow::Error::new(error)
             .context("could not write: no space left")
             .context("could not export");
         assert_eq!(
-            Story::of(error.as_ref()).to_string(),
+            ErrorReport::of(error.as_ref()).to_string(),
             "error: could not export\n  caused by: could not write: no space left\n"
         );
     }
 
     #[test]
-    fn a_failure_of_the_storage_leads() {
+    fn storage_failure_is_reported_first() {
         let failure = engine::lake::Failure::SafeMode {
             server: "HDFS at nn:8020".to_owned(),
             operation: "write",
@@ -123,9 +124,9 @@ mod tests {
         };
         let line = failure.to_string();
         let error = anyhow::Error::new(failure).context("could not commit");
-        let story = Story::of(error.as_ref());
+        let report = ErrorReport::of(error.as_ref());
         assert_eq!(
-            (story.lead, story.causes),
+            (report.message, report.causes),
             (line, vec!["could not commit".to_owned()])
         );
     }

@@ -12,7 +12,7 @@ use engine::output::{json, text};
 
 use crate::output::Output;
 
-/// How rows look.
+/// The format of printed rows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// A grid for people
@@ -24,30 +24,31 @@ pub(crate) enum Format {
     Json,
 }
 
-/// Rows that a table shows unless all are asked for: it is laid out only when its widest cell is known.
+/// Rows that a table prints unless `--all-rows` is given. It is held in memory, because its layout
+/// depends on the widest cell.
 pub(crate) const TABLE_ROWS: usize = 10_000;
 
-/// Prints the batches of one result as they come.
+/// Prints the batches of one result as they arrive.
 #[derive(Debug)]
 pub(crate) struct Printer {
     format: Format,
     schema: SchemaRef,
-    /// Rows waiting for the table's end.
+    /// The batches of a table, which is printed at the end.
     held: Vec<RecordBatch>,
     rows: usize,
     rows_max: usize,
 }
 
-/// Whether more batches are wanted.
+/// Whether the printer takes more batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wanted {
     More,
-    /// The table is full; whatever follows is not shown.
+    /// The table is full, and further rows are not printed.
     Enough,
 }
 
 impl Printer {
-    /// `table_rows_max` limits tables alone, the other formats stream.
+    /// `table_rows_max` limits tables alone; the other formats stream.
     pub(crate) fn new(format: Format, schema: SchemaRef, table_rows_max: usize) -> Self {
         Self {
             format,
@@ -63,7 +64,7 @@ impl Printer {
 
     pub(crate) fn begin(&self, out: &mut Output) -> anyhow::Result<()> {
         if self.format == Format::Csv {
-            // An empty batch prints the names, so that an empty result has them too.
+            // An empty batch prints the header, so that an empty result has it too.
             self.csv(
                 true,
                 &RecordBatch::new_empty(SchemaRef::clone(&self.schema)),
@@ -78,9 +79,9 @@ impl Printer {
         batch: &RecordBatch,
         out: &mut Output,
     ) -> anyhow::Result<Wanted> {
-        let room = self.rows_max - self.rows;
-        let batch = batch.slice(0, batch.num_rows().min(room));
-        let is_full = batch.num_rows() == room && self.rows_max != usize::MAX;
+        let remaining = self.rows_max - self.rows;
+        let batch = batch.slice(0, batch.num_rows().min(remaining));
+        let is_full = batch.num_rows() == remaining && self.rows_max != usize::MAX;
         self.rows += batch.num_rows();
         match self.format {
             Format::Table => self.held.push(printed(&batch)?),
@@ -94,7 +95,7 @@ impl Printer {
         })
     }
 
-    /// Prints what was held back; the number of rows shown.
+    /// Prints a table, and returns the number of printed rows.
     pub(crate) fn end(self, out: &mut Output) -> anyhow::Result<usize> {
         if self.format == Format::Table {
             out.line(pretty_format_batches_with_schema(self.schema, &self.held)?)?;
@@ -119,7 +120,7 @@ fn json(batch: &RecordBatch, out: &mut Output) -> anyhow::Result<()> {
     out.write(|out| std::io::Write::write_all(out, &lines))
 }
 
-/// `batch` as the texts that a table and CSV show.
+/// Converts `batch` to the texts that a table and CSV print.
 fn printed(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     let pairs = batch.schema_ref().fields().iter().zip(batch.columns());
     let columns = pairs.clone().map(|(field, column)| {
@@ -133,7 +134,7 @@ fn printed(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
     RecordBatch::try_new_with_options(Arc::new(schema), columns, &rows)
 }
 
-/// Prints rows that are all there.
+/// Prints a whole result.
 pub(crate) fn print(format: Format, batch: &RecordBatch, out: &mut Output) -> anyhow::Result<()> {
     let mut printer = Printer::new(format, batch.schema(), usize::MAX);
     printer.begin(out)?;

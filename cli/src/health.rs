@@ -1,4 +1,4 @@
-//! Health, readiness and metrics over HTTP, for services without a server of their own.
+//! Health, readiness and metrics over HTTP, for services other than the Flight SQL server.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,46 +12,46 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// The open address, if there is one, and the metrics that it serves.
+/// The HTTP listener, if there is one, and the metrics that it serves.
 pub(crate) struct Health {
     listener: Option<TcpListener>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
-/// Ready while the service is.
+/// Ready when the service reports that it is.
 pub(crate) fn service_ready(service: &ingest::health::Health) -> Readiness {
     let service = service.clone();
     Arc::new(move || Box::pin(std::future::ready(service.check())))
 }
 
-/// Ready means that the brokers answer and have the topic.
-pub(crate) fn brokers_answer(kafka: &KafkaOptions) -> Readiness {
-    answers(Probe::new(kafka.clone()))
+/// Ready when the brokers answer and have the topic.
+pub(crate) fn topic_ready(kafka: &KafkaOptions) -> Readiness {
+    probe_ready(Probe::new(kafka.clone()))
 }
 
-/// Ready means that the brokers answer and have all `topics`.
-pub(crate) fn brokers_have(kafka: KafkaOptions, topics: Vec<String>) -> Readiness {
-    answers(Probe::new(kafka).of(topics))
+/// Ready when the brokers answer and have all `topics`.
+pub(crate) fn topics_ready(kafka: KafkaOptions, topics: Vec<String>) -> Readiness {
+    probe_ready(Probe::new(kafka).of(topics))
 }
 
-fn answers(probe: Probe) -> Readiness {
+fn probe_ready(probe: Probe) -> Readiness {
     Arc::new(move || {
         let probe = probe.clone();
         Box::pin(async move {
-            let answered = probe.partitions().await;
-            answered.map(drop).map_err(|error| error.to_string())
+            let outcome = probe.partitions().await;
+            outcome.map(drop).map_err(|error| error.to_string())
         })
     })
 }
 
-/// Ready means that the database accepts the login and answers.
-pub(crate) fn database_answers(postgres: &PostgresOptions) -> Readiness {
+/// Ready when the database accepts the login and answers.
+pub(crate) fn database_ready(postgres: &PostgresOptions) -> Readiness {
     let postgres = postgres.clone();
     Arc::new(move || {
         let postgres = postgres.clone();
         Box::pin(async move {
-            let answered = version(&postgres).await;
-            answered.map(drop).map_err(|error| error.to_string())
+            let outcome = version(&postgres).await;
+            outcome.map(drop).map_err(|error| error.to_string())
         })
     })
 }
@@ -65,32 +65,32 @@ pub(crate) fn both(one: Readiness, other: Readiness) -> Readiness {
 }
 
 impl Health {
-    /// Opens the address that `key` of the configuration names.
+    /// Listens on `address`, which `key` of the configuration sets.
     pub(crate) async fn listen(key: &'static str, address: SocketAddr) -> anyhow::Result<Self> {
         let listener = http::listen(key, address).await?;
         info!(http = %listener.local_addr()?, "listening");
         Ok(Self {
             listener: Some(listener),
-            ..Self::silent()
+            ..Self::disabled()
         })
     }
 
-    /// Serves nothing.
-    pub(crate) fn silent() -> Self {
+    /// Collects metrics and serves nothing.
+    pub(crate) fn disabled() -> Self {
         Self {
             listener: None,
             metrics: Metrics::new(env!("CARGO_PKG_VERSION")),
         }
     }
 
-    /// Counts the calls of the storage of `lake` from now on.
-    pub(crate) fn watching(self, lake: &Lake) -> Self {
+    /// Adds the metrics of the storage of `lake`.
+    pub(crate) fn with_storage_metrics(self, lake: &Lake) -> Self {
         self.metrics.watch(lake.stores());
         self
     }
 
     /// Runs `work`, and serves HTTP until it ends. After `shutdown` the service is not ready.
-    pub(crate) async fn beside<T>(
+    pub(crate) async fn run_with<T>(
         self,
         ready: Readiness,
         shutdown: CancellationToken,
@@ -101,14 +101,14 @@ impl Health {
         };
         let ended = CancellationToken::new();
         let ready = http::unless_stopping(shutdown, ready);
-        let answering = http::run(listener, ready, self.metrics, ended.clone());
-        let answering = async { Ok(answering.await?) };
+        let serving = http::run(listener, ready, self.metrics, ended.clone());
+        let serving = async { Ok(serving.await?) };
         let work = async {
             let done = work.await;
             ended.cancel();
             done
         };
-        let ((), done) = tokio::try_join!(answering, work)?;
+        let ((), done) = tokio::try_join!(serving, work)?;
         Ok(done)
     }
 }

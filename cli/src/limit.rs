@@ -1,11 +1,11 @@
-//! A limit of time for what a command computes.
+//! The time limit of a computation.
 
 use std::time::Duration;
 
 use anyhow::anyhow;
 use tokio::time::Instant;
 
-/// When something has to be done, if there is a limit.
+/// A time limit that starts when it is created; without a limit, it never ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limit {
     key: &'static str,
@@ -14,7 +14,7 @@ pub(crate) struct Limit {
 }
 
 impl Limit {
-    /// From now on; `key` sets it.
+    /// Starts the limit, which `key` of the configuration sets.
     pub(crate) fn new(key: &'static str, limit: Option<Duration>) -> Self {
         Self {
             key,
@@ -23,10 +23,10 @@ impl Limit {
         }
     }
 
-    /// Waits for `work` as long as there is time.
+    /// Waits for `work` until the limit.
     ///
-    /// What computes must do so in a task of its own: an operator that does not yield would keep the timer from
-    /// being looked at.
+    /// `work` must wait for another task that computes: an operator that does not yield would keep
+    /// this task from polling the timer.
     pub(crate) async fn within<T>(&self, work: impl Future<Output = T>) -> anyhow::Result<T> {
         let Some(limit) = self.limit else {
             return Ok(work.await);

@@ -1,4 +1,4 @@
-//! Log lines on standard error: text for a person at a terminal, JSON for everything else.
+//! Log lines on standard error: text at a terminal, JSON elsewhere.
 
 use std::io::{self, IsTerminal as _, Write};
 
@@ -12,20 +12,21 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use crate::args::Verbosity;
 use crate::progress;
 
-/// Our own crates; what others log is shown from `warn` on.
-const OURS: [&str; 4] = ["isobar", "engine", "ingest", "flight_server"];
+/// The crates of this workspace. Other crates log from `warn` on.
+const OWN_CRATES: [&str; 4] = ["isobar", "engine", "ingest", "flight_server"];
 
-/// Delta's reader logs as an error what its caller expects: that a table is not there.
-const LOUD: &str = "buoyant_kernel";
+/// Target of the Delta kernel, which logs an error for a table that does not exist. Its callers
+/// expect that.
+const KERNEL: &str = "buoyant_kernel";
 
-/// Starts logging; before this nothing is logged.
+/// Starts logging.
 pub(crate) fn init(log: &Log, verbosity: Verbosity) {
     let level = verbosity.adjust(log.level);
     let others = level.min(Level::WARN);
     let filter = Targets::new()
         .with_default(others)
-        .with_target(LOUD, LevelFilter::OFF)
-        .with_targets(OURS.map(|ours| (ours, level)));
+        .with_target(KERNEL, LevelFilter::OFF)
+        .with_targets(OWN_CRATES.map(|own_crate| (own_crate, level)));
     let registry = tracing_subscriber::registry().with(filter);
     let layer = tracing_subscriber::fmt::layer().with_writer(AboveProgress);
     if as_json(log.format) {
@@ -33,7 +34,7 @@ pub(crate) fn init(log: &Log, verbosity: Verbosity) {
             .with(layer.json().flatten_event(true).with_ansi(false))
             .init();
     } else if io::stderr().is_terminal() {
-        // The layer itself heeds NO_COLOR.
+        // The layer respects NO_COLOR.
         registry.with(layer.compact().with_target(false)).init();
     } else {
         registry
@@ -50,7 +51,7 @@ fn as_json(format: LogFormat) -> bool {
     }
 }
 
-/// Standard error, where a progress bar steps aside for each line.
+/// Standard error, which suspends the progress bars for each line.
 struct AboveProgress;
 
 impl<'a> MakeWriter<'a> for AboveProgress {
@@ -63,7 +64,7 @@ impl<'a> MakeWriter<'a> for AboveProgress {
 
 impl Write for AboveProgress {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        progress::aside(|| io::stderr().write(bytes))
+        progress::suspend_bars(|| io::stderr().write(bytes))
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! The `isobar` binary: arguments → configuration → one command → its exit code.
 //!
-//! A command is a file of [`commands`]. What it prints goes through [`output`], what it logs and where
-//! it failed through [`logging`] and [`failure`], and a signal reaches it through [`signals`].
+//! Each command is a file of [`commands`]. It prints results through [`output`], logs through
+//! [`logging`], reports errors through [`failure`], and is stopped through [`signals`].
 
 mod app;
 mod args;
@@ -25,12 +25,14 @@ use crate::args::{Args, Command};
 use crate::failure::Interrupted;
 use crate::signals::Signals;
 
-/// Rows are built by one thread and freed by another, in blocks of megabytes, which the system's allocator does slowly and with
-/// gaps. `.cargo/config.toml` says how much this one keeps for the next block.
+/// One thread allocates rows in blocks of megabytes and another frees them, which makes the
+/// system's allocator slow and fragments its memory. `.cargo/config.toml` sets how much jemalloc
+/// retains.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
-/// Planning recurses as deep as a statement nests, and a debug build needs several times the stack.
+/// Stack of each thread. Planning recurses as deep as a statement nests, and a debug build needs
+/// several times the stack of a release build.
 const STACK_BYTES: usize = 16 << 20;
 
 fn main() -> ExitCode {
@@ -44,8 +46,8 @@ fn run(args: Args) -> anyhow::Result<()> {
         return outcome;
     }
     let app = App::load(&args.global, args.verbosity())?;
-    act_as(app.config.hdfs.user.as_deref());
-    // A thread of its own, since the first one has only the stack that the system gives it.
+    set_hdfs_user(app.config.hdfs.user.as_deref());
+    // The main thread has the stack size of the system, so the command gets a thread of its own.
     let command = std::thread::Builder::new()
         .name("command".to_owned())
         .stack_size(STACK_BYTES)
@@ -65,25 +67,25 @@ fn run_command(command: Command, app: App) -> anyhow::Result<()> {
     let is_service = command.is_service();
     let outcome = runtime.block_on(async {
         commands::run(command, app, &signals).await?;
-        // A service runs until it is asked to stop; everything else was not done yet.
+        // A signal is the normal end of a service; any other command was interrupted.
         if signals.received() && !is_service {
             return Err(Interrupted.into());
         }
         Ok(())
     });
-    // What was dropped may still compute on another thread. The process ends under it: a shutdown would
-    // wait for it, or make it panic.
+    // Dropped work may still compute on another thread. Shutting the runtime down would wait for
+    // it, or make it panic, so the process exits with the runtime running.
     std::mem::forget(runtime);
     outcome
 }
 
-/// Tells hdfs-native which user to be; it knows no other way.
+/// Sets the user for hdfs-native, which takes it from the environment alone.
 #[allow(
     unsafe_code,
     clippy::disallowed_methods,
     reason = "no other thread runs yet that could read the environment meanwhile"
 )]
-fn act_as(user: Option<&str>) {
+fn set_hdfs_user(user: Option<&str>) {
     if let Some(user) = user {
         // SAFETY: called before the runtime starts, so this thread is the only one.
         unsafe { std::env::set_var("HADOOP_USER_NAME", user) };

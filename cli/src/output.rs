@@ -1,4 +1,4 @@
-//! The one writer for what commands answer on standard output.
+//! Writes the results of commands to standard output.
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, ErrorKind, Stdout, Write};
@@ -7,7 +7,7 @@ use anyhow::Context as _;
 
 use crate::failure::OutputClosed;
 
-/// Buffered standard output. Whoever reads it may stop reading, which is no failure.
+/// Buffered standard output. A reader that closes the pipe is no failure.
 #[derive(Debug)]
 pub(crate) struct Output(BufWriter<Stdout>);
 
@@ -24,20 +24,20 @@ impl Output {
         self.write(|out| write!(out, "{text}"))
     }
 
-    /// Lets `print` write bytes.
+    /// Calls `print` with the writer.
     pub(crate) fn write(
         &mut self,
         print: impl FnOnce(&mut BufWriter<Stdout>) -> io::Result<()>,
     ) -> anyhow::Result<()> {
-        told_apart(print(&mut self.0))
+        map_broken_pipe(print(&mut self.0))
     }
 
     pub(crate) fn flush(&mut self) -> anyhow::Result<()> {
-        told_apart(self.0.flush())
+        map_broken_pipe(self.0.flush())
     }
 }
 
-fn told_apart(written: io::Result<()>) -> anyhow::Result<()> {
+fn map_broken_pipe(written: io::Result<()>) -> anyhow::Result<()> {
     match written {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Err(OutputClosed.into()),
         written => written.context("could not write to standard output"),

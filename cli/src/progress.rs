@@ -1,4 +1,4 @@
-//! Progress on standard error, for a person only: elsewhere nothing is drawn.
+//! Progress bars on standard error, drawn only at a terminal.
 
 use std::io::IsTerminal as _;
 use std::sync::LazyLock;
@@ -6,37 +6,42 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-/// All bars of the process, so that log lines can find and pass them.
+/// All bars of the process, so that a log line can suspend them.
 static BARS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
-/// Whether progress is shown.
+/// Whether progress bars are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Show {
+pub(crate) enum ProgressMode {
     Bars,
-    Nothing,
+    Hidden,
 }
 
-impl Show {
-    pub(crate) fn unless(quiet: bool) -> Self {
+impl ProgressMode {
+    pub(crate) fn detect(quiet: bool) -> Self {
         if quiet || !std::io::stderr().is_terminal() {
-            Self::Nothing
+            Self::Hidden
         } else {
             Self::Bars
         }
     }
 }
 
-/// A bar of `total` steps; it goes when it is dropped.
+/// A bar of `total` steps; dropping it clears it.
 #[derive(Debug)]
 pub(crate) struct Bar(ProgressBar);
 
 impl Bar {
-    /// `unit` names the steps; `"bytes"` are written with their prefix.
-    pub(crate) fn new(show: Show, what: &'static str, total: u64, unit: &'static str) -> Self {
-        if show == Show::Nothing {
+    /// `unit` names the steps; `"bytes"` are printed with a binary prefix.
+    pub(crate) fn new(
+        mode: ProgressMode,
+        what: &'static str,
+        total: u64,
+        unit: &'static str,
+    ) -> Self {
+        if mode == ProgressMode::Hidden {
             return Self(ProgressBar::hidden());
         }
-        // Where the end is not known there is nothing to fill.
+        // Without a known total, a spinner replaces the bar.
         let amount = match (unit, total) {
             ("bytes", _) => "{bar:30} {bytes}/{total_bytes}, {bytes_per_sec}".to_owned(),
             (_, 0) => format!("{{spinner}} {{pos}} {unit}"),
@@ -54,7 +59,7 @@ impl Bar {
         self.0.inc(1);
     }
 
-    pub(crate) fn at(&self, position: u64, total: u64, note: String) {
+    pub(crate) fn set(&self, position: u64, total: u64, note: String) {
         self.0.set_length(total);
         self.0.set_position(position);
         self.0.set_message(note);
@@ -68,7 +73,7 @@ impl Drop for Bar {
     }
 }
 
-/// Does `work` while no bar is on the screen.
-pub(crate) fn aside<T>(work: impl FnOnce() -> T) -> T {
+/// Runs `work` with the bars cleared.
+pub(crate) fn suspend_bars<T>(work: impl FnOnce() -> T) -> T {
     BARS.suspend(work)
 }

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first asks the command to finish, the second leaves at once.
+//! SIGINT and SIGTERM: the first asks the command to finish, the second ends the process at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,38 +6,38 @@ use std::time::Duration;
 
 use anyhow::bail;
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::iterator::Signals as Coming;
+use signal_hook::iterator::Signals as SignalIterator;
 use tokio_util::sync::CancellationToken;
 
 use crate::failure::Interrupted;
 
-/// Work that can be dropped is given this long to notice; a plan may compute for minutes without
-/// looking up.
+/// Time after a signal until the process ends although dropped work still computes: an operator may
+/// compute for minutes without yielding.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// What the process heard of signals. Clones hear the same.
+/// The signals that the process received. Clones share them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Signals {
     /// Cancelled by the next signal.
     current: Arc<Mutex<CancellationToken>>,
-    /// Whether what runs now changes nothing half-way.
+    /// Whether the running work may be dropped at any moment.
     droppable: Arc<AtomicBool>,
 }
 
 impl Signals {
-    /// Starts to listen, until the process ends; on a thread of its own, since queries may keep
-    /// every worker busy.
+    /// Watches for signals until the process ends, on a thread of its own, since statements may
+    /// keep every worker of the runtime busy.
     pub(crate) fn watch() -> std::io::Result<Self> {
         let signals = Self::default();
-        let mut coming = Coming::new([SIGINT, SIGTERM])?;
-        let heard = signals.clone();
+        let mut incoming = SignalIterator::new([SIGINT, SIGTERM])?;
+        let watcher = signals.clone();
         std::thread::Builder::new()
             .name("signals".to_owned())
-            .spawn(move || coming.forever().for_each(|_| heard.hear()))?;
+            .spawn(move || incoming.forever().for_each(|_| watcher.on_signal()))?;
         Ok(signals)
     }
 
-    fn hear(&self) {
+    fn on_signal(&self) {
         let token = self.token();
         if token.is_cancelled() {
             std::process::exit(130);
@@ -52,7 +52,7 @@ impl Signals {
         });
     }
 
-    /// Cancelled by the first signal.
+    /// A token that the next signal cancels.
     pub(crate) fn token(&self) -> CancellationToken {
         self.lock().clone()
     }
@@ -61,14 +61,13 @@ impl Signals {
         self.lock().is_cancelled()
     }
 
-    /// Forgets the signals heard so far: where Ctrl-C ends a statement and not the session.
-    pub(crate) fn forget(&self) {
+    /// Forgets earlier signals, where Ctrl-C ends a statement and not the shell.
+    pub(crate) fn reset(&self) {
         *self.lock() = CancellationToken::new();
     }
 
-    /// Runs `work` until it is done or a signal comes; then it is dropped. For work that changes
-    /// nothing half-way.
-    pub(crate) async fn interrupting<T>(
+    /// Runs `work`, and drops it on a signal. For work that may be dropped at any moment.
+    pub(crate) async fn run_until_signal<T>(
         &self,
         work: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<T> {
@@ -82,23 +81,24 @@ impl Signals {
         done
     }
 
-    /// Runs `work`, which finishes what it has in hand after a signal, and drops it `deadline` after that: `key` sets it. For
-    /// work that may end anywhere, and is begun anew by the next start.
-    pub(crate) async fn finishing<T>(
+    /// Runs `work`, which finishes its current batch after a signal, and drops it `deadline` after
+    /// the signal. `key` of the configuration sets the deadline. For work that may stop at any
+    /// point, because the next start repeats what is not committed.
+    pub(crate) async fn run_until_deadline<T>(
         &self,
         key: &'static str,
         deadline: Duration,
         work: impl Future<Output = anyhow::Result<T>>,
     ) -> anyhow::Result<T> {
         let token = self.token();
-        let late = async {
+        let deadline_passed = async {
             token.cancelled().await;
             tokio::time::sleep(deadline).await;
         };
         tokio::select! {
             done = work => done,
-            () = late => bail!(
-                "what was in hand was not finished within {} of the signal ({key}); the next start takes again what of it is not committed",
+            () = deadline_passed => bail!(
+                "the current batch was not finished within {} of the signal ({key}); the next start repeats what is not committed",
                 humantime::format_duration(deadline)
             ),
         }

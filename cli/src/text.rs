@@ -1,18 +1,18 @@
-//! Listings as text: columns aligned, numbers to the right.
+//! Listings as text, with aligned columns, and numbers for people.
 
 use std::fmt;
 
-/// Rows of cells under a head.
+/// Rows of cells under a header.
 #[derive(Debug)]
 pub(crate) struct Listing {
-    head: Vec<&'static str>,
+    header: Vec<&'static str>,
     rows: Vec<Vec<String>>,
 }
 
 impl Listing {
-    pub(crate) fn new<const COLUMNS: usize>(head: [&'static str; COLUMNS]) -> Self {
+    pub(crate) fn new<const COLUMNS: usize>(header: [&'static str; COLUMNS]) -> Self {
         Self {
-            head: head.to_vec(),
+            header: header.to_vec(),
             rows: Vec::new(),
         }
     }
@@ -24,13 +24,13 @@ impl Listing {
 
 impl fmt::Display for Listing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let head: Vec<String> = self.head.iter().map(ToString::to_string).collect();
-        let lines = || std::iter::once(&head).chain(&self.rows);
-        let widths: Vec<usize> = (0..head.len())
+        let header: Vec<String> = self.header.iter().map(ToString::to_string).collect();
+        let lines = || std::iter::once(&header).chain(&self.rows);
+        let widths: Vec<usize> = (0..header.len())
             .map(|column| lines().map(|cells| width(&cells[column])).max())
             .map(Option::unwrap_or_default)
             .collect();
-        let is_number: Vec<bool> = (0..head.len())
+        let is_number: Vec<bool> = (0..header.len())
             .map(|column| self.rows.iter().all(|cells| is_number(&cells[column])))
             .collect();
         for cells in lines() {
@@ -54,7 +54,7 @@ fn width(cell: &str) -> usize {
     cell.chars().count()
 }
 
-/// Digits with what people put between and behind them: `1,234`, `5.6 kB`, `0.1 s`.
+/// Whether a cell is a number, with separators and units: `1,234`, `5.6 kB`, `0.1 s`.
 fn is_number(cell: &str) -> bool {
     cell.is_empty()
         || cell.starts_with(|c: char| c.is_ascii_digit()) && !cell.contains(['-', ':', '/'])
@@ -87,7 +87,7 @@ pub(crate) fn bytes(number: u64) -> String {
     }
     let mut scaled = number;
     let mut unit = 0;
-    // Tenths are kept by stopping one step early.
+    // The last step is left for the division that keeps the tenths.
     while scaled >= 1_000_000 && unit + 1 < UNITS.len() {
         scaled /= 1_000;
         unit += 1;
@@ -100,8 +100,8 @@ pub(crate) fn bytes(number: u64) -> String {
     )
 }
 
-/// That `statement` compares days of another zone, where it does: `current_date` is the day in UTC, and the lake's days are
-/// those of `zone`.
+/// A warning for a statement that uses `current_date`, which is the day in UTC, where the days of
+/// the lake are those of another `zone`.
 pub(crate) fn day_warning(statement: &engine::sql::Statement, zone: &str) -> Option<String> {
     let differ = !matches!(zone, "UTC" | "Etc/UTC" | "GMT" | "Etc/GMT");
     (differ && statement.asks_for_current_date()).then(|| {
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_written_for_people() {
+    fn numbers_are_formatted_for_people() {
         for (number, text) in [
             (0, "0"),
             (999, "999"),

@@ -72,14 +72,14 @@ def test_replayed_dead_letters_land_once_and_are_removed(lakes, kind, corrected,
     lake.put(truth.files)
     lake.land()
     before = versions(lake)
-    assert "6 malformed still" not in replay(lake.isobar) and versions(lake) == before
+    assert "6 still malformed" not in replay(lake.isobar) and versions(lake) == before
     printed = replay(corrected(lake), "--dry-run")
-    assert "weather would get 6 rows" in printed and "6 would land" in printed and "4 malformed still" in printed
+    assert "weather would get 6 rows" in printed and "6 would land" in printed and "4 still malformed" in printed
     assert versions(lake) == before
-    # A reason without dead letters selects none.
-    assert "0 letters: 0 landed" in replay(corrected(lake), "--reason", "wrong_type")
+    # A reason that no letter has chooses none.
+    assert "0 dead letters: 0 landed" in replay(corrected(lake), "--reason", "wrong_type")
     printed = replay(corrected(lake), "--reason", "implausible_temperature")
-    assert "weather got 6 rows" in printed and "6 letters: 6 landed" in printed
+    assert "weather got 6 rows" in printed and "6 dead letters: 6 landed" in printed
     lake.must_have_landed(*after(truth))
     landed = versions(lake)
     assert "0 landed" in replay(corrected(lake)) and versions(lake) == landed
@@ -155,8 +155,8 @@ def test_dead_letters_from_kafka_are_reread_for_their_time(lakes, kind, kafka, c
     lake.isobar.ok("land", "--from", "kafka", "--once")
     compare_dead_letters(lake.rows("dead_letters"), topic.bad, topic.name)
     printed = replay(corrected(lake))
-    assert "9 letters: 6 landed" in printed and "3 malformed still" in printed
-    # These messages were produced behind records with the same city and time.
+    assert "9 dead letters: 6 landed" in printed and "3 still malformed" in printed
+    # Those were produced right behind records whose city and time they have.
     landed = [Record(*bad.identity, time_of(topic, bad), json.loads(bad.raw)) for bad in topic.bad if bad.kind == CORRECTED]
     records = topic.records + landed
     assert lake.identities() == oracle.identities(records)
@@ -180,9 +180,9 @@ def test_dead_letters_from_postgresql_are_replayed_from_their_rows(lakes, kind, 
     # One row was deleted, and with it the time of its dead letter.
     gone, *kept = sorted((bad for bad in topic.bad if bad.kind == CORRECTED), key=lambda bad: bad.identity)
     database.run("DELETE FROM weather WHERE (partition, msg_offset) = (%s, %s)", gone.identity)
-    outcome = corrected(lake).refused("dead-letters", "replay", code=1, says=["1 letter could not be judged"])
+    outcome = corrected(lake).refused("dead-letters", "replay", code=1, says=["1 dead letter could not be validated"])
     assert "stays: PostgreSQL does not hold the message" in outcome.stdout
-    assert "8 letters: 5 landed" in outcome.stdout and "2 malformed still" in outcome.stdout
+    assert "8 dead letters: 5 landed" in outcome.stdout and "2 still malformed" in outcome.stdout
     records = topic.records + [Record(*bad.identity, time_of(topic, bad), json.loads(bad.raw)) for bad in kept]
     assert lake.identities() == oracle.identities(records)
     oracle.compare_observations(lake.rows("weather"), records)
@@ -211,7 +211,7 @@ def test_dead_letters_without_records_stay_and_are_reported(lakes, kafka, correc
     first = by_offset[0].identity[1]
     topic.delete_before({0: first + 1})
     eventually(lambda: topic.watermarks()[0][0] == first + 1, "the deletion", within_s=60)
-    outcome = corrected(lake).refused("dead-letters", "replay", code=1, says=["1 letter could not be judged"], within_s=120)
+    outcome = corrected(lake).refused("dead-letters", "replay", code=1, says=["1 dead letter could not be validated"], within_s=120)
     assert f"{topic.name}/0/{first} stays: Kafka does not hold the message" in outcome.stdout
     left = lake.rows("dead_letters", ["kafka_offset"])
     stay = {first} | {bad.identity[1] for bad in topic.bad if bad.kind != CORRECTED}
@@ -220,7 +220,7 @@ def test_dead_letters_without_records_stay_and_are_reported(lakes, kafka, correc
     topic.delete()
     eventually(lambda: topic.name not in topic.admin.list_topics(timeout=10).topics, "the topic's end", within_s=60)
     topic.create()
-    outcome = corrected(lake).refused("dead-letters", "replay", code=1, says=["could not be judged"], within_s=120)
+    outcome = corrected(lake).refused("dead-letters", "replay", code=1, says=["could not be validated"], within_s=120)
     assert "deleted and created again" in outcome.stdout
     assert lake.rows("dead_letters", ["kafka_offset"]) == left
     # The message lands from a file, and its dead letter is removed.
@@ -235,7 +235,7 @@ def test_dead_letters_without_records_stay_and_are_reported(lakes, kafka, correc
 def test_dead_letters_are_listed_counted_and_shown(lakes):
     truth = export(corrected_count=3)
     lake = lakes.new("local")
-    assert "no such letters" in lake.isobar.ok("dead-letters", "list").stdout
+    assert "no such dead letters" in lake.isobar.ok("dead-letters", "list").stdout
     raw = b'{"kafka_partition": 1, "kafka_offset": 999999, "value": \x1b[31m\xff'
     lake.put(truth.files | {"dt=2026-01-15/weather_x.json": raw + b"\n"})
     lake.land()
@@ -250,7 +250,7 @@ def test_dead_letters_are_listed_counted_and_shown(lakes):
     chosen = lake.isobar.ok("dead-letters", "list", "--reason", "implausible_temperature", "--limit", "2", "--format", "csv")
     assert len(parse_csv(chosen.stdout)) == 2
     for which in (["--topic", "another"], ["--source", "kafka"], ["--dt", "2020-01-01"], ["--since", "2999-01-01"]):
-        assert "no such letters" in lake.isobar.ok("dead-letters", "list", *which).stdout, which
+        assert "no such dead letters" in lake.isobar.ok("dead-letters", "list", *which).stdout, which
     counted = parse_json(lake.isobar.ok("dead-letters", "list", "--summary", "--since", "1h", "--format", "json").stdout)
     assert sum(row["letters"] for row in counted) == len(listed_rows)
     [temperature] = [row for row in counted if row["reason"] == "implausible_temperature"]

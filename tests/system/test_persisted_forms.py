@@ -147,7 +147,7 @@ def test_dead_letters_are_listed_shown_and_replayed(lake, reader, tmp_path):
     assert strict in declaration.read_text()
     declaration.write_text(declaration.read_text().replace(strict, corrected))
     isobar = lake.isobar.having(ISOBAR__QUERIES__PATH=str(queries))
-    for expected in ["4 letters: 2 landed", "2 letters: 0 landed"]:
+    for expected in ["4 dead letters: 2 landed", "2 dead letters: 0 landed"]:
         assert expected in isobar.ok("dead-letters", "replay").stdout
     oracle.compare_dead_letters(lake.rows("dead_letters"), [line for line in bad if line.kind != MENDED])
     replayed = [line.identity for line in bad if line.kind == MENDED]

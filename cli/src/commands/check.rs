@@ -1,4 +1,4 @@
-//! `isobar check`: whether everything that is configured can be reached. Changes nothing.
+//! `isobar check`: checks every configured connection, and changes nothing.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -15,14 +15,15 @@ use url::Url;
 
 use crate::app::App;
 use crate::commands::land;
-use crate::failure::Story;
+use crate::failure::ErrorReport;
 use crate::output::Output;
 use crate::text;
 
 /// Check the configuration and every connection
 ///
-/// The lake, the export directory and the query files always; WebHDFS and Kafka where their addresses are set
-/// (hdfs.url, kafka.bootstrap_servers), PostgreSQL where it is configured, HBase where it is enabled.
+/// The lake, the export directory and the query files always; WebHDFS and Kafka where their
+/// addresses are set (hdfs.url, kafka.bootstrap_servers), PostgreSQL where it is configured, HBase
+/// where it is enabled.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Check {}
@@ -32,25 +33,25 @@ EXAMPLES:
   isobar check
   HDFS_URL=http://namenode:9870 isobar check";
 
-/// No connection is waited for longer, whatever its own limits are.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Time limit of each check, whatever the limits of its connection are.
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Says whether Kafka is part of this installation.
+/// The key that says whether Kafka is part of this installation.
 const SERVERS: &str = "kafka.bootstrap_servers";
 
-/// What was found of one connection.
-struct Finding {
-    what: &'static str,
-    place: String,
+/// The result of one check.
+struct CheckResult {
+    name: &'static str,
+    target: String,
     outcome: anyhow::Result<String>,
 }
 
 impl Check {
     pub(crate) async fn run(&self, app: &App, out: &mut Output) -> anyhow::Result<()> {
         let lake = app.lake()?;
-        let queries = Finding {
-            what: "queries",
-            place: app.config.queries.path.display().to_string(),
+        let queries = CheckResult {
+            name: "queries",
+            target: app.config.queries.path.display().to_string(),
             outcome: queries(app).await,
         };
         let (tables, exports, web, kafka, hbase, postgres) = tokio::join!(
@@ -63,19 +64,19 @@ impl Check {
         );
         let mut failures = Vec::new();
         let always = [queries, tables, exports].into_iter();
-        for finding in always.chain([web, kafka, hbase, postgres].into_iter().flatten()) {
-            let Finding {
-                what,
-                place,
+        for result in always.chain([web, kafka, hbase, postgres].into_iter().flatten()) {
+            let CheckResult {
+                name,
+                target,
                 outcome,
-            } = finding;
+            } = result;
             match outcome {
-                Ok(found) => out.line(format_args!("ok      {what:<8} {place}  {found}"))?,
+                Ok(found) => out.line(format_args!("ok      {name:<8} {target}  {found}"))?,
                 Err(error) => {
-                    out.line(format_args!("failed  {what:<8} {place}"))?;
-                    let story = Story::of(error.as_ref()).to_string();
-                    let story = story.trim_end().trim_start_matches("error: ");
-                    failures.push(format!("{what}: {story}"));
+                    out.line(format_args!("failed  {name:<8} {target}"))?;
+                    let report = ErrorReport::of(error.as_ref()).to_string();
+                    let report = report.trim_end().trim_start_matches("error: ");
+                    failures.push(format!("{name}: {report}"));
                 }
             }
         }
@@ -89,25 +90,25 @@ impl Check {
 }
 
 async fn probe(
-    what: &'static str,
-    place: &impl Display,
-    look: impl Future<Output = anyhow::Result<String>>,
-) -> Finding {
-    let outcome = tokio::time::timeout(PATIENCE, look).await;
+    name: &'static str,
+    target: &impl Display,
+    check: impl Future<Output = anyhow::Result<String>>,
+) -> CheckResult {
+    let outcome = tokio::time::timeout(TIMEOUT, check).await;
     let outcome = outcome.unwrap_or_else(|_elapsed| {
         Err(anyhow!(
-            "{place} did not answer within {} s; check that it runs, and its key in `isobar config show`",
-            PATIENCE.as_secs()
+            "{target} did not answer within {} s; check that it runs, and its key in `isobar config show`",
+            TIMEOUT.as_secs()
         ))
     });
-    Finding {
-        what,
-        place: place.to_string(),
+    CheckResult {
+        name,
+        target: target.to_string(),
         outcome,
     }
 }
 
-/// Whether query files and table files are understood; what they are planned against is looked at by `query check`.
+/// Reads query files and table files. `query check` plans them.
 async fn queries(app: &App) -> anyhow::Result<String> {
     let library = app.library()?;
     for name in library.names()? {
@@ -140,8 +141,8 @@ async fn exports(app: &App, lake: &Lake) -> anyhow::Result<String> {
     Ok(text::counted(days as u64, "day"))
 }
 
-/// Whether the brokers answer and have what is landed; only where their address is set.
-async fn kafka(app: &App) -> Option<Finding> {
+/// Checks that the brokers answer and have the declared topics, where their address is set.
+async fn kafka(app: &App) -> Option<CheckResult> {
     let servers = app.settings.iter().find(|set| set.key == SERVERS)?;
     if servers.origin == Origin::Default {
         return None;
@@ -150,7 +151,7 @@ async fn kafka(app: &App) -> Option<Finding> {
     Some(probe("kafka", &servers, topics(app)).await)
 }
 
-/// The topics of the declared tables, each of which must be there.
+/// The topics of the declared tables, each of which must exist.
 async fn topics(app: &App) -> anyhow::Result<String> {
     let declarations = land::declarations(app, &app.library()?).await?;
     let topics: BTreeSet<_> = declarations.tables().map(|table| &table.topic).collect();
@@ -163,10 +164,10 @@ async fn topics(app: &App) -> anyhow::Result<String> {
     Ok(found.join("; "))
 }
 
-/// Whether HBase answers, and its tables can be written; only where it is enabled.
-async fn hbase(app: &App) -> Option<Finding> {
+/// Checks that HBase answers, and which tables exist, where it is enabled.
+async fn hbase(app: &App) -> Option<CheckResult> {
     let target = app.hbase()?;
-    let look = async {
+    let check = async {
         let mut found = Vec::new();
         for table in hbase_tables(app, &target) {
             found.push(if target.has_table(&table).await? {
@@ -177,10 +178,11 @@ async fn hbase(app: &App) -> Option<Finding> {
         }
         Ok(found.join("; "))
     };
-    Some(probe("hbase", &target.server(), look).await)
+    Some(probe("hbase", &target.server(), check).await)
 }
 
-/// The configured table, and those that query files name. Query files that are wrong are told of by their own check.
+/// The configured table, and those that query files name. The check of the query files reports
+/// broken ones.
 fn hbase_tables(app: &App, target: &Target) -> BTreeSet<String> {
     let mut tables = BTreeSet::from([target.table.clone()]);
     let Ok(library) = app.library() else {
@@ -195,8 +197,9 @@ fn hbase_tables(app: &App, target: &Target) -> BTreeSet<String> {
     tables
 }
 
-/// Whether PostgreSQL lets us in, and has tables that can be used; only where it is configured. A password alone may be there for others.
-async fn postgres(app: &App) -> Option<Finding> {
+/// Checks that PostgreSQL accepts the login and has usable tables, where it is configured. A
+/// password alone does not count: another program may have set it.
+async fn postgres(app: &App) -> Option<CheckResult> {
     let says_where = |setting: &Setting| {
         setting.key.starts_with("postgres.")
             && setting.key != "postgres.password"
@@ -204,12 +207,13 @@ async fn postgres(app: &App) -> Option<Finding> {
     };
     app.settings.iter().find(|setting| says_where(setting))?;
     let options = app.postgres();
-    let look = async { Ok(postgres::describe(&options).await?) };
-    Some(probe("postgres", &options.server(), look).await)
+    let check = async { Ok(postgres::describe(&options).await?) };
+    Some(probe("postgres", &options.server(), check).await)
 }
 
-/// Whether the NameNode serves, asked over HTTP as the legacy pipeline did; only where an address is set.
-async fn web_hdfs(app: &App) -> Option<Finding> {
+/// Checks that the NameNode answers over WebHDFS, which the legacy pipeline used, where an address
+/// is set.
+async fn web_hdfs(app: &App) -> Option<CheckResult> {
     let base = app.config.hdfs.url.as_ref()?;
     if !base.scheme().starts_with("http") {
         return None;

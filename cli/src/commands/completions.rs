@@ -1,4 +1,4 @@
-//! `isobar completions`: what the shell suggests.
+//! `isobar completions`: completion scripts for shells.
 
 use clap::CommandFactory as _;
 use clap_complete::Shell;

@@ -1,4 +1,4 @@
-//! `isobar config`: what is configured, and where from.
+//! `isobar config`: the configuration and the origins of its values.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::text::Listing;
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum Config {
-    /// Print every key's value and where it came from; secrets as ***
+    /// Print the value and the origin of every key; secrets as ***
     #[command(after_help = SHOW_EXAMPLES)]
     Show {
         #[arg(long, value_enum, default_value_t)]
@@ -40,7 +40,7 @@ const EXAMPLE_EXAMPLES: &str = "\
 EXAMPLES:
   isobar config example > isobar.toml";
 
-/// How settings are printed
+/// The format of printed settings
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Layout {
     /// Aligned columns

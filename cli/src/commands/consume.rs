@@ -1,4 +1,4 @@
-//! `isobar consume`: messages of Kafka become rows in PostgreSQL.
+//! `isobar consume`: copies messages from Kafka to PostgreSQL.
 
 use std::time::Instant;
 
@@ -6,22 +6,23 @@ use ingest::consume::{BatchLimits, ConsumeCounters, Consumed, Consumption, consu
 use tracing::info;
 
 use crate::app::App;
-use crate::health::{Health, both, brokers_answer, database_answers, service_ready};
+use crate::health::{Health, both, database_ready, service_ready, topic_ready};
 use crate::output::Output;
 use crate::signals::Signals;
 use crate::text;
 
 /// Copy messages from Kafka into table `weather` in PostgreSQL, each exactly once
 ///
-/// What is no JSON, or none that PostgreSQL can hold, goes to isobar.dead_letters. A table of the legacy pipeline is taken
-/// over with its rows. Health, readiness and metrics are served over HTTP: /healthz, /readyz, /metrics.
+/// A message that is no JSON, or none that PostgreSQL can store, goes to isobar.dead_letters. A
+/// table of the legacy pipeline is taken over with its rows. Health, readiness and metrics are
+/// served over HTTP: /healthz, /readyz, /metrics.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Consume {
-    /// End when what is there is in the table, instead of waiting for more
+    /// End when the messages that are in Kafka now are in the table, instead of waiting for more
     #[arg(long)]
     pub(crate) once: bool,
-    /// Leave out messages that are gone from Kafka, and go on behind them
+    /// Skip messages that Kafka has deleted, and continue behind them
     #[arg(long)]
     accept_loss: bool,
 }
@@ -61,7 +62,7 @@ impl Consume {
         );
         let started = Instant::now();
         let health = if self.once {
-            Health::silent()
+            Health::disabled()
         } else {
             Health::listen("consume.http_listen", config.http_listen).await?
         };
@@ -71,12 +72,13 @@ impl Consume {
             Ok(Box::pin(consume(consumption, shutdown.clone(), &counters, &service)).await?)
         };
         let servers = both(
-            brokers_answer(&app.kafka(&kafka.topic)),
-            database_answers(&app.postgres()),
+            topic_ready(&app.kafka(&kafka.topic)),
+            database_ready(&app.postgres()),
         );
         let ready = both(service_ready(&service), servers);
-        let work = health.beside(ready, shutdown.clone(), work);
-        let work = signals.finishing("consume.shutdown_deadline", config.shutdown_deadline, work);
+        let work = health.run_with(ready, shutdown.clone(), work);
+        let work =
+            signals.run_until_deadline("consume.shutdown_deadline", config.shutdown_deadline, work);
         let done = Box::pin(work).await?;
         let elapsed = text::seconds(started.elapsed());
         out.line(format_args!("{} in {elapsed}", summary(&done)))

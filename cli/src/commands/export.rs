@@ -1,4 +1,4 @@
-//! `isobar export`: rows of PostgreSQL become export files.
+//! `isobar export`: writes rows of PostgreSQL to export files.
 
 use std::time::Instant;
 
@@ -7,19 +7,20 @@ use ingest::export::{Export as Exporting, ExportCounters, ExportLimits, export};
 use tracing::info;
 
 use crate::app::App;
-use crate::health::{Health, both, database_answers, service_ready};
+use crate::health::{Health, both, database_ready, service_ready};
 use crate::output::Output;
 use crate::signals::Signals;
 use crate::text;
 
 /// Write rows of table `weather` in PostgreSQL to files on HDFS, each once
 ///
-/// Files are JSON Lines, weather_TIME.json below export.base_path, in the dt= directory of the rows' day. `isobar land
-/// --from files` reads them. Health, readiness and metrics are served over HTTP: /healthz, /readyz, /metrics.
+/// Files are JSON Lines, weather_TIME.json below export.base_path, in the dt= directory of the
+/// rows' day. `isobar land --from files` reads them. Health, readiness and metrics are served over
+/// HTTP: /healthz, /readyz, /metrics.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Export {
-    /// End when the rows that are there are exported, instead of waiting for more
+    /// End when the rows that are in the table now are exported, instead of waiting for more
     #[arg(long)]
     pub(crate) once: bool,
 }
@@ -54,22 +55,23 @@ impl Export {
         info!(from = %exporting.postgres.server(), topic = exporting.topic, into = %exporting.into, "exporting");
         let started = Instant::now();
         let health = if self.once {
-            Health::silent()
+            Health::disabled()
         } else {
             Health::listen("export.http_listen", config.http_listen).await?
         }
-        .watching(&lake);
+        .with_storage_metrics(&lake);
         let servers = both(
             http::storage_ready(&exporting.into),
-            database_answers(&exporting.postgres),
+            database_ready(&exporting.postgres),
         );
         let counters = ExportCounters::register(&health.metrics);
         let (service, shutdown) = (ingest::health::Health::default(), signals.token());
         let ready = both(service_ready(&service), servers);
         let work =
             async { Ok(Box::pin(export(exporting, shutdown.clone(), &counters, &service)).await?) };
-        let work = health.beside(ready, shutdown.clone(), work);
-        let work = signals.finishing("export.shutdown_deadline", config.shutdown_deadline, work);
+        let work = health.run_with(ready, shutdown.clone(), work);
+        let work =
+            signals.run_until_deadline("export.shutdown_deadline", config.shutdown_deadline, work);
         let done = Box::pin(work).await?;
         let elapsed = text::seconds(started.elapsed());
         out.line(format_args!(

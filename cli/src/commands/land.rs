@@ -1,4 +1,4 @@
-//! `isobar land`: messages become rows of the declared tables.
+//! `isobar land`: lands messages as rows of the declared tables.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use url::Url;
 
 use crate::app::App;
 use crate::failure::Usage;
-use crate::health::{Health, both, brokers_have, database_answers, service_ready};
+use crate::health::{Health, both, database_ready, service_ready, topics_ready};
 use crate::output::Output;
 use crate::progress::Bar;
 use crate::signals::Signals;
@@ -28,25 +28,27 @@ use crate::text;
 
 /// Land messages as rows of the lake's tables, each exactly once
 ///
-/// Messages that are in the tables already are skipped; what is malformed goes to `dead_letters`. Meanwhile
-/// health, readiness and metrics are served over HTTP at land.http_listen: /healthz, /readyz, /metrics.
+/// Messages that are in the tables already are skipped, and malformed ones go to `dead_letters`.
+/// Meanwhile health, readiness and metrics are served over HTTP at land.http_listen: /healthz,
+/// /readyz, /metrics.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Land {
     /// Where the messages come from
     #[arg(long, value_enum)]
     from: Source,
-    /// With `files`: a file of export lines, or a directory of such files: a path, file:// or hdfs://
+    /// With `files`: a file of export lines, or a directory of such files: a path, file:// or
+    /// hdfs://
     #[arg(required_if_eq("from", "files"), conflicts_with = "accept_loss")]
     path: Option<String>,
-    /// The topic that the messages are of. Without it, from `kafka` every topic that a table file declares, else that of
-    /// the configuration; with `kafka` it may be given several times
+    /// The topic of the messages; with `kafka` repeatable. Without it, from `kafka` every topic
+    /// that a table file declares, else that of the configuration
     #[arg(long)]
     topic: Vec<String>,
-    /// End when what is there has landed, instead of waiting for more
+    /// End when the messages that are there now have landed, instead of waiting for more
     #[arg(long)]
     pub(crate) once: bool,
-    /// With `kafka`: leave out messages that are gone from Kafka, and go on behind them
+    /// With `kafka`: skip messages that Kafka has deleted, and continue behind them
     #[arg(long)]
     accept_loss: bool,
 }
@@ -68,12 +70,13 @@ pub(crate) enum Source {
     Files,
     /// The topic itself, at kafka.bootstrap_servers (BOOTSTRAP_SERVERS)
     Kafka,
-    /// Table `weather` in PostgreSQL, at postgres.host (POSTGRES_HOST), as `isobar consume` or the legacy pipeline filled it
+    /// Table `weather` in PostgreSQL, at postgres.host (POSTGRES_HOST), as `isobar consume` or the
+    /// legacy pipeline filled it
     Postgres,
 }
 
 impl Source {
-    /// What it is read in.
+    /// The unit in which the source is read.
     fn unit(self) -> &'static str {
         match self {
             Self::Files => "file",
@@ -90,12 +93,12 @@ impl Land {
         signals: &Signals,
         out: &mut Output,
     ) -> anyhow::Result<()> {
-        self.refuse_misplaced()?;
+        self.refuse_misplaced_options()?;
         let lake = app.lake()?;
         let started = Instant::now();
         let deadline = app.config.land.shutdown_deadline;
         let landing = Box::pin(self.land(app, &lake, signals.token()));
-        let landing = signals.finishing("land.shutdown_deadline", deadline, landing);
+        let landing = signals.run_until_deadline("land.shutdown_deadline", deadline, landing);
         let done = landing.await?;
         let elapsed = text::seconds(started.elapsed());
         info!(
@@ -115,7 +118,7 @@ impl Land {
     }
 
     /// Refuses combinations that clap cannot express: an option of one source, given with another.
-    fn refuse_misplaced(&self) -> Result<(), Usage> {
+    fn refuse_misplaced_options(&self) -> Result<(), Usage> {
         let misplaced = match (self.from, &self.path) {
             (Source::Kafka, Some(path)) => format!(
                 "\"{path}\" is not understood: Kafka is found at kafka.bootstrap_servers (BOOTSTRAP_SERVERS), a topic is given by --topic"
@@ -124,10 +127,10 @@ impl Land {
                 "\"{path}\" is not understood: PostgreSQL is found at postgres.host (POSTGRES_HOST), the topic whose rows are landed is given by --topic"
             ),
             (Source::Postgres, None) if self.accept_loss => {
-                "--accept-loss is for Kafka: it leaves out what is gone from the topic, and PostgreSQL loses nothing".to_owned()
+                "--accept-loss is for Kafka: it skips messages that Kafka has deleted, and PostgreSQL deletes none".to_owned()
             }
             (Source::Postgres | Source::Files, _) if self.topic.len() > 1 => {
-                "several topics are landed side by side from Kafka alone, so --topic can be given once; land each topic by itself".to_owned()
+                "only Kafka lands several topics at a time, so --topic can be given once; land each topic by itself".to_owned()
             }
             _ => return Ok(()),
         };
@@ -147,13 +150,15 @@ impl Land {
             Source::Postgres => self.land_postgres(app, lake, topic, shutdown).await,
             Source::Files => {
                 let path = self.path.as_deref().unwrap_or_default();
-                let place = lake.stores().locate(&address(path, &app.directory)?)?;
+                let place = lake
+                    .stores()
+                    .locate(&parse_location(path, &app.directory)?)?;
                 let (health, counters) = self.listen(app, lake).await?;
                 let watch = !self.once;
                 let landing =
                     land_files(app, lake, topic, place, watch, counters, shutdown.clone());
                 let ready = http::storage_ready(lake.root());
-                Box::pin(health.beside(ready, shutdown, landing)).await
+                Box::pin(health.run_with(ready, shutdown, landing)).await
             }
         }
     }
@@ -162,14 +167,14 @@ impl Land {
     async fn listen(&self, app: &App, lake: &Lake) -> anyhow::Result<(Health, LandingCounters)> {
         let listening = Health::listen("land.http_listen", app.config.land.http_listen);
         let health = match listening.await {
-            // Most likely a service has the address. A landing with --once works without it.
+            // Most likely a service listens on the address. A landing with --once works without it.
             Err(error) if self.once => {
-                warn!("{error:#}; landing without telling of it");
-                Health::silent()
+                warn!("{error:#}; landing without health and metrics");
+                Health::disabled()
             }
             listening => listening?,
         };
-        let health = health.watching(lake);
+        let health = health.with_storage_metrics(lake);
         let counters = LandingCounters::register(&health.metrics);
         Ok((health, counters))
     }
@@ -212,11 +217,11 @@ impl Land {
             once: self.once,
             accept_loss: self.accept_loss,
         };
-        let answering = both(
+        let servers_ready = both(
             http::storage_ready(lake.root()),
-            brokers_have(kafka, topics),
+            topics_ready(kafka, topics),
         );
-        let ready = both(service_ready(&readiness), answering);
+        let ready = both(service_ready(&readiness), servers_ready);
         let landing = async |shutdown, progress: &ProgressFn<'_>| {
             from_kafka(landing, shutdown, progress).await
         };
@@ -232,10 +237,7 @@ impl Land {
     ) -> anyhow::Result<Progress> {
         let postgres = app.postgres();
         let (health, counters) = self.listen(app, lake).await?;
-        let ready = both(
-            http::storage_ready(lake.root()),
-            database_answers(&postgres),
-        );
+        let ready = both(http::storage_ready(lake.root()), database_ready(&postgres));
         info!(from = postgres.server(), topic, into = %lake.root(), "landing");
         let landing = PostgresLanding {
             into: destination(app, lake, counters).await?,
@@ -251,7 +253,7 @@ impl Land {
     }
 }
 
-/// A function that is called with progress.
+/// A function that is called with the progress of a landing.
 type ProgressFn<'a> = dyn Fn(&Progress) + Sync + 'a;
 
 /// Lands records with a progress bar, and serves health and metrics meanwhile.
@@ -262,14 +264,14 @@ async fn land_records(
     shutdown: CancellationToken,
     landing: impl AsyncFnOnce(CancellationToken, &ProgressFn<'_>) -> Result<Progress, ingest::Error>,
 ) -> anyhow::Result<Progress> {
-    let bar = Bar::new(app.show, "landing", 0, "messages");
+    let bar = Bar::new(app.progress, "landing", 0, "messages");
     let progress = |progress: &Progress| {
         let total = progress.records_total.max(progress.records_done);
-        bar.at(progress.records_done, total, String::new());
+        bar.set(progress.records_done, total, String::new());
     };
     let landing = landing(shutdown.clone(), &progress);
     let landing = Box::pin(async { Ok(landing.await?) });
-    health.beside(ready, shutdown, landing).await
+    health.run_with(ready, shutdown, landing).await
 }
 
 /// The configured destination of messages.
@@ -325,13 +327,13 @@ pub(crate) async fn land_files(
         watch,
     };
     info!(from = %landing.place, into = %lake.root(), watch, "landing");
-    let bar = Bar::new(app.show, "landing", 0, "bytes");
+    let bar = Bar::new(app.progress, "landing", 0, "bytes");
     let progress = |progress: &Progress| {
         let note = format!(
             "{} messages",
             text::count(progress.landed + progress.skipped)
         );
-        bar.at(progress.bytes_done, progress.bytes_total, note);
+        bar.set(progress.bytes_done, progress.bytes_total, note);
     };
     Ok(from_files(landing, shutdown, &progress).await?)
 }
@@ -343,7 +345,7 @@ pub(crate) async fn declarations(app: &App, library: &Library) -> anyhow::Result
 }
 
 /// Parses a location: an address if it has a scheme, else a path.
-fn address(text: &str, directory: &Path) -> anyhow::Result<Url> {
+fn parse_location(text: &str, directory: &Path) -> anyhow::Result<Url> {
     if text.contains("://") {
         return Url::parse(text).with_context(|| format!("\"{text}\" is not an address"));
     }
@@ -357,19 +359,19 @@ fn address(text: &str, directory: &Path) -> anyhow::Result<Url> {
 mod tests {
     use std::path::Path;
 
-    use super::address;
+    use super::parse_location;
 
     #[test]
-    fn a_place_is_an_address_or_a_path() {
+    fn location_is_a_url_or_a_path() {
         let check = |text: &str, expected: &str| {
-            let found = address(text, Path::new("/work")).expect(text);
+            let found = parse_location(text, Path::new("/srv")).expect(text);
             assert_eq!(found.as_str(), expected);
         };
-        check("exports", "file:///work/exports");
+        check("exports", "file:///srv/exports");
         check("../exports", "file:///exports");
         check("/a b", "file:///a%20b");
         check("file:///x", "file:///x");
         check("hdfs://nn:8020/x", "hdfs://nn:8020/x");
-        assert!(address("hdfs://:/", Path::new("/work")).is_err());
+        assert!(parse_location("hdfs://:/", Path::new("/srv")).is_err());
     }
 }

@@ -20,7 +20,7 @@ use crate::args::Command;
 use crate::output::Output;
 use crate::signals::Signals;
 
-/// What needs neither configuration nor runtime; `None` when `command` is another one.
+/// Runs a command that needs neither configuration nor runtime; `None` when `command` needs them.
 pub(crate) fn run_without_configuration(command: &Command) -> Option<anyhow::Result<()>> {
     match command {
         Command::Completions(arguments) => Some(arguments.run(&mut Output::new())),
@@ -31,8 +31,8 @@ pub(crate) fn run_without_configuration(command: &Command) -> Option<anyhow::Res
 
 pub(crate) async fn run(command: Command, app: App, signals: &Signals) -> anyhow::Result<()> {
     let mut out = Output::new();
-    // Services finish what they have in hand when a signal comes, and a session outlives them;
-    // everything else changes nothing before its last step and is simply dropped.
+    // On a signal a service finishes its current batch, and the shell goes on. Any other command
+    // changes nothing before its last step, so that it is dropped.
     match command {
         Command::Produce(produce) => produce.run(&app, signals, &mut out).await?,
         Command::Land(land) => land.run(&app, signals, &mut out).await?,
@@ -42,19 +42,19 @@ pub(crate) async fn run(command: Command, app: App, signals: &Signals) -> anyhow
         Command::Sql(sql) => sql.run(&app, signals, &mut out).await?,
         Command::Serve(serve) => serve.run(&app, signals).await?,
         other => {
-            let done = Box::pin(run_to_the_end(other, &app, &mut out));
-            signals.interrupting(done).await?;
+            let done = Box::pin(run_droppable(other, &app, &mut out));
+            signals.run_until_signal(done).await?;
         }
     }
     out.flush()
 }
 
-async fn run_to_the_end(command: Command, app: &App, out: &mut Output) -> anyhow::Result<()> {
+async fn run_droppable(command: Command, app: &App, out: &mut Output) -> anyhow::Result<()> {
     match command {
         Command::Run(run) => run.run(app, out).await,
         Command::Query(query) => query.run(app, out).await,
         Command::Table(table) => table.run(app, out).await,
-        Command::DeadLetters(letters) => Box::pin(letters.run(app, out)).await,
+        Command::DeadLetters(dead_letters) => Box::pin(dead_letters.run(app, out)).await,
         Command::Config(config) => config.run(app, out),
         Command::Check(check) => Box::pin(check.run(app, out)).await,
         Command::Produce(_)

@@ -1,4 +1,4 @@
-//! `isobar produce`: the weather of cities becomes messages in Kafka.
+//! `isobar produce`: sends the weather of cities to Kafka as messages.
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
@@ -21,8 +21,9 @@ use crate::text;
 
 /// Poll OpenWeather for each city, and send a message a city to Kafka
 ///
-/// Polls at once and then every openweather.interval, until a signal. Messages wait in a spool on disk while Kafka is
-/// away. Health, readiness and metrics are served over HTTP: /healthz, /readyz, /metrics.
+/// Polls at once and then every openweather.interval, until a signal. Messages wait in a spool on
+/// disk while Kafka is unavailable. Health, readiness and metrics are served over HTTP: /healthz,
+/// /readyz, /metrics.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Produce {
@@ -42,7 +43,7 @@ EXAMPLES:
   curl http://127.0.0.1:9465/readyz";
 
 impl Produce {
-    /// Whether it runs until it is asked to stop.
+    /// Whether the command runs until a signal.
     pub(crate) fn is_service(&self) -> bool {
         !self.once && !self.dry_run
     }
@@ -56,7 +57,7 @@ impl Produce {
         let cities = cities(&app.config.openweather.cities)?;
         if self.dry_run {
             let printed = print(openweather_options(app)?, &cities, out);
-            return Box::pin(signals.interrupting(printed)).await;
+            return Box::pin(signals.run_until_signal(printed)).await;
         }
         let topic = app.config.kafka.topic.clone();
         let servers = app.config.kafka.bootstrap_servers.join(",");
@@ -78,7 +79,7 @@ impl Produce {
     }
 }
 
-/// Runs the producer, and health, readiness and metrics beside it.
+/// Runs the producer, and serves health, readiness and metrics.
 async fn serve(
     producer: &Arc<Producer>,
     app: &App,
@@ -88,11 +89,11 @@ async fn serve(
     producer.register(&health.metrics);
     let producing = async { Ok(producer.run(shutdown.clone()).await?) };
     health
-        .beside(readiness(producer), shutdown.clone(), producing)
+        .run_with(readiness(producer), shutdown.clone(), producing)
         .await
 }
 
-/// Ready means that cities are polled and Kafka takes what they say.
+/// Ready when the producer polls cities and Kafka accepts the messages.
 fn readiness(producer: &Arc<Producer>) -> Readiness {
     let producer = Arc::clone(producer);
     Arc::new(move || {
@@ -101,7 +102,7 @@ fn readiness(producer: &Arc<Producer>) -> Readiness {
     })
 }
 
-/// Prints what would be sent.
+/// Prints the messages that would be sent.
 async fn print(
     options: openweather::Options,
     cities: &[City],
@@ -132,7 +133,7 @@ fn options(app: &App, cities: Vec<City>) -> anyhow::Result<Options> {
         .spool_path
         .clone()
         .or_else(|| Some(app.state_directory.as_ref()?.join("spool")))
-        .context("there is no place for the spool, because HOME is not set; set produce.spool_path (ISOBAR__PRODUCE__SPOOL_PATH)")?;
+        .context("there is no directory for the spool, because HOME is not set; set produce.spool_path (ISOBAR__PRODUCE__SPOOL_PATH)")?;
     Ok(Options {
         openweather: openweather_options(app)?,
         cities,
@@ -163,11 +164,11 @@ fn openweather_options(app: &App) -> anyhow::Result<openweather::Options> {
     })
 }
 
-/// The cities as they are written, none twice.
-fn cities(written: &[String]) -> anyhow::Result<Vec<City>> {
+/// Parses the configured cities, and refuses duplicates.
+fn cities(configured: &[String]) -> anyhow::Result<Vec<City>> {
     let mut seen = HashSet::new();
     let mut cities = Vec::new();
-    for text in written {
+    for text in configured {
         let city: City = text
             .parse()
             .context("openweather.cities (CITY) was refused")?;
@@ -184,10 +185,10 @@ mod tests {
     use super::cities;
 
     #[test]
-    fn cities_are_read_in_every_form_and_none_twice() {
-        let check = |written: &[&str], expected: Result<&[&str], &str>| {
-            let written: Vec<String> = written.iter().map(ToString::to_string).collect();
-            match (cities(&written), expected) {
+    fn cities_are_parsed_in_every_form_and_duplicates_refused() {
+        let check = |configured: &[&str], expected: Result<&[&str], &str>| {
+            let configured: Vec<String> = configured.iter().map(ToString::to_string).collect();
+            match (cities(&configured), expected) {
                 (Ok(found), Ok(expected)) => {
                     let found: Vec<String> = found.iter().map(ToString::to_string).collect();
                     assert_eq!(found, expected);

@@ -1,4 +1,4 @@
-//! `isobar query`: the described query files, and whether they are sound.
+//! `isobar query`: lists and checks the query files.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use crate::text::{self, Listing};
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum Query {
-    /// List the queries with what they take and where their rows go
+    /// List the queries with their parameters and outputs
     #[command(after_help = LIST_EXAMPLES)]
     List {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Plan every table file and every query, and say what is wrong where
+    /// Plan every table file and every query, and print the errors with their positions
     #[command(after_help = CHECK_EXAMPLES)]
     Check {
         /// Only this query
@@ -60,8 +60,8 @@ impl Query {
     }
 }
 
-/// What the list says of one query.
-struct Line {
+/// One line of the list.
+struct ListedQuery {
     name: QueryName,
     parameters: String,
     partition: String,
@@ -69,8 +69,8 @@ struct Line {
     description: String,
 }
 
-impl Line {
-    /// A broken file is listed too: it is there, and `check` says what is wrong with it.
+impl ListedQuery {
+    /// Lists a broken file too; `check` prints its error.
     fn of((name, query): CheckedQuery) -> Self {
         let Ok(query) = query else {
             let description = format!("broken; see `isobar query check {name}`");
@@ -106,7 +106,7 @@ impl Line {
 
 fn list(library: &Library, format: Format, out: &mut Output) -> anyhow::Result<()> {
     let queries = library.queries()?.into_iter();
-    let lines: Vec<_> = queries.map(Line::of).collect();
+    let lines: Vec<_> = queries.map(ListedQuery::of).collect();
     if format == Format::Table {
         let mut listing =
             Listing::new(["name", "parameters", "partition", "outputs", "description"]);
@@ -122,8 +122,8 @@ fn list(library: &Library, format: Format, out: &mut Output) -> anyhow::Result<(
         }
         return out.print(listing);
     }
-    let texts = |of: &dyn Fn(&Line) -> &str| {
-        let values = lines.iter().map(|line| Some(of(line)));
+    let texts = |value_of: &dyn Fn(&ListedQuery) -> &str| {
+        let values = lines.iter().map(|line| Some(value_of(line)));
         Arc::new(values.collect::<StringArray>()) as ArrayRef
     };
     let batch = RecordBatch::try_from_iter([
@@ -142,7 +142,7 @@ async fn check(
     only: Option<&str>,
     out: &mut Output,
 ) -> anyhow::Result<()> {
-    let asked = match only {
+    let selected = match only {
         Some(only) => vec![library.find(only)?],
         None => library.names()?,
     };
@@ -152,11 +152,11 @@ async fn check(
             out.line(format_args!("ok      tables/{}", table.name))?;
         }
     }
-    warn_of_days(app, library, &asked)?;
-    let mut faults = faults(app, library, &declarations).await?;
+    warn_of_days(app, library, &selected)?;
+    let mut errors = errors(app, library, &declarations).await?;
     let mut broken = 0;
-    for name in asked {
-        let Some(error) = faults.remove(&name) else {
+    for name in selected {
+        let Some(error) = errors.remove(&name) else {
             out.line(format_args!("ok      {name}"))?;
             continue;
         };
@@ -173,11 +173,11 @@ async fn check(
     Ok(())
 }
 
-/// Names the queries that take the day in UTC for that of the lake.
-fn warn_of_days(app: &App, library: &Library, asked: &[QueryName]) -> anyhow::Result<()> {
+/// Warns of queries that use the day in UTC, where the days of the lake are those of another zone.
+fn warn_of_days(app: &App, library: &Library, selected: &[QueryName]) -> anyhow::Result<()> {
     let zone = app.config.time.zone.to_string();
     for (name, query) in library.queries()? {
-        let Some(query) = query.ok().filter(|_| asked.contains(&name)) else {
+        let Some(query) = query.ok().filter(|_| selected.contains(&name)) else {
             continue;
         };
         if let Some(warning) = text::day_warning(&query.statement, &zone) {
@@ -187,15 +187,15 @@ fn warn_of_days(app: &App, library: &Library, asked: &[QueryName]) -> anyhow::Re
     Ok(())
 }
 
-/// What is wrong with each query that cannot be run.
-type Faults = BTreeMap<QueryName, anyhow::Error>;
+/// The error of each query that cannot be run.
+type QueryErrors = BTreeMap<QueryName, anyhow::Error>;
 
 /// Reads and plans every query.
-async fn faults(
+async fn errors(
     app: &App,
     library: &Library,
     declarations: &Declarations,
-) -> anyhow::Result<Faults> {
+) -> anyhow::Result<QueryErrors> {
     let lake = app.lake()?;
     let session = app.session(&lake)?;
     for table in declarations.tables() {
@@ -208,16 +208,16 @@ async fn faults(
         lake,
         session,
     };
-    let mut faults = Faults::new();
+    let mut errors = QueryErrors::new();
     let mut queries = Vec::new();
     for (name, query) in library.queries()? {
         match query {
             Ok(query) => queries.push(query),
-            Err(error) => drop(faults.insert(name, error.into())),
+            Err(error) => drop(errors.insert(name, error.into())),
         }
     }
-    // The tables that queries make are there for other queries, in whatever order: what cannot be
-    // planned is tried again as long as that leaves fewer.
+    // A query may read the output table of another, in any order: those that failed are planned
+    // again as long as each round leaves fewer.
     loop {
         let before = queries.len();
         let mut failed = Vec::new();
@@ -227,14 +227,14 @@ async fn faults(
             }
         }
         if failed.is_empty() || failed.len() == before {
-            faults.extend(failed.into_iter().map(|(query, error)| (query.name, error)));
-            return Ok(faults);
+            errors.extend(failed.into_iter().map(|(query, error)| (query.name, error)));
+            return Ok(errors);
         }
         queries = failed.into_iter().map(|(query, _)| query).collect();
     }
 }
 
-/// Plans one query and lets its table be read by the others.
+/// Plans one query, and declares its output table for the others.
 async fn plan(runner: &Runner, query: &QueryFile) -> anyhow::Result<()> {
     let schema = runner.plan(query).await?;
     if let Some(table) = &query.header.output.table {

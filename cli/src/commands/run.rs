@@ -1,4 +1,4 @@
-//! `isobar run`: one run of a described query.
+//! `isobar run`: runs a query file.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ use crate::text::{self, Listing};
 
 /// Run a query file and publish its rows
 ///
-/// Partitions whose input has not changed since they were published are left as they are.
+/// A partition whose input has not changed since it was published is not published again.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Run {
@@ -65,8 +65,8 @@ impl Run {
     pub(crate) async fn run(&self, app: &App, out: &mut Output) -> anyhow::Result<()> {
         let selection = self.selection(app.config.run.only_today);
         let query = app.library()?.query(&self.name)?;
-        let given: BTreeMap<String, String> = self.params.iter().cloned().collect();
-        let report = publish(app, &query, &selection, &given).await?;
+        let arguments: BTreeMap<String, String> = self.params.iter().cloned().collect();
+        let report = publish(app, &query, &selection, &arguments).await?;
         print(&report, out)
     }
 
@@ -80,19 +80,20 @@ impl Run {
                     .exit()
             }
             (_, Some(from), Some(to)) => PartitionSelection::Range(from, to),
-            // What has not changed is not published again, so all and the changed ones are the same.
+            // An unchanged partition is not published again, so --all and --changed select the
+            // same.
             _ if self.all || self.changed || !only_today => PartitionSelection::All,
             _ => PartitionSelection::Today,
         }
     }
 }
 
-/// Runs `query` with progress on the screen.
+/// Runs `query` with a progress bar.
 pub(crate) async fn publish(
     app: &App,
     query: &QueryFile,
     selection: &PartitionSelection,
-    given: &BTreeMap<String, String>,
+    arguments: &BTreeMap<String, String>,
 ) -> anyhow::Result<Report> {
     let lake = app.lake()?;
     let session = app.session(&lake)?;
@@ -113,12 +114,12 @@ pub(crate) async fn publish(
         session,
     };
     let limit = Limit::new("run.timeout", app.config.run.timeout);
-    let bar = Bar::new(app.show, "computing", 0, "partitions");
-    let (query, selection, given) = (query.clone(), selection.clone(), given.clone());
-    // A run may be given up at any moment: nothing of it is visible before its commit.
+    let bar = Bar::new(app.progress, "computing", 0, "partitions");
+    let (query, selection, arguments) = (query.clone(), selection.clone(), arguments.clone());
+    // A run may be aborted at any moment: no reader sees its rows before its commit.
     let work = AbortOnDropHandle::new(tokio::spawn(Box::pin(async move {
         let progress = |_: &PartitionRun| bar.step();
-        runner.run(&query, &selection, &given, &progress).await
+        runner.run(&query, &selection, &arguments, &progress).await
     })));
     Ok(limit.within(work).await???)
 }

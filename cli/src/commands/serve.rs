@@ -1,4 +1,4 @@
-//! `isobar serve`: the lake for clients of Flight SQL.
+//! `isobar serve`: serves the lake to clients of Flight SQL.
 
 use std::sync::Arc;
 
@@ -13,8 +13,9 @@ use crate::signals::Signals;
 
 /// Serve the tables over Arrow Flight SQL, until a signal
 ///
-/// Python (ADBC), JDBC and whatever else speaks Flight SQL can ask; nothing they send changes a table.
-/// Health, readiness and metrics are served over HTTP: /healthz, /readyz, /metrics.
+/// Clients are Python (ADBC), JDBC and anything else that speaks Flight SQL; no statement of theirs
+/// changes a table. Health, readiness and metrics are served over HTTP: /healthz, /readyz,
+/// /metrics.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Serve {}
@@ -33,7 +34,7 @@ impl Serve {
     }
 }
 
-/// Opens the configured addresses.
+/// Listens on the configured addresses.
 pub(crate) async fn listen(app: &App) -> Result<Listeners, flight_server::Error> {
     let config = &app.config.serve;
     Ok(Listeners {
@@ -61,7 +62,7 @@ pub(crate) async fn serve(
     metrics.watch_columns(&app.runtime()?);
     let queries = app.runtime()?.start_threads()?;
     let server = Server {
-        session: app.session_for_people(&lake)?,
+        session: app.session_for_statements(&lake)?,
         lake,
         limits: Limits {
             query_timeout: config.query_timeout,

@@ -1,4 +1,4 @@
-//! `isobar table`: what is in the lake, and removal of what killed writers left there.
+//! `isobar table`: lists and describes the tables of the lake, and removes their orphan files.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::format::{self, Format};
 use crate::output::Output;
 use crate::text::{self, Listing};
 
-/// List, describe and sweep the lake's tables
+/// List and describe the lake's tables, and remove their orphan files
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum Table {
@@ -24,7 +24,7 @@ pub(crate) enum Table {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Show a table's columns, place and version
+    /// Show a table's columns, location and version
     #[command(after_help = DESCRIBE_EXAMPLES)]
     Describe {
         name: String,
@@ -32,7 +32,7 @@ pub(crate) enum Table {
         #[arg(long, value_enum, default_value_t)]
         format: Format,
     },
-    /// Remove files that killed writers left in one table, or in all
+    /// Remove orphan files, which killed writers leave, from one table, or from all
     #[command(after_help = SWEEP_EXAMPLES)]
     Sweep { name: Option<String> },
 }
@@ -42,7 +42,7 @@ EXAMPLES:
   isobar table sweep
   isobar table sweep weather
 
-A landing or a run that is writing to the table right now is told to start again.";
+A landing or a run that is writing to the table stores its uncommitted files again.";
 
 const EXAMPLES: &str = "\
 EXAMPLES:
@@ -71,7 +71,7 @@ impl Table {
     }
 }
 
-/// Removes leftovers from the table of this name, or from all.
+/// Removes the orphan files of the table of this name, or of all tables.
 async fn sweep(lake: &Lake, name: Option<&str>, out: &mut Output) -> anyhow::Result<()> {
     let names = match name {
         Some(name) => vec![name.parse::<TableName>()?],
@@ -159,7 +159,7 @@ fn rows(snapshots: &[Arc<Snapshot>]) -> anyhow::Result<RecordBatch> {
     ])?)
 }
 
-/// Prints one table; names the nearest when there is none.
+/// Describes one table; the error for a missing one suggests the nearest name.
 pub(crate) async fn describe(
     lake: &Lake,
     name: &str,
@@ -213,7 +213,7 @@ pub(crate) async fn describe(
     out.print(format_args!("\n{listing}"))
 }
 
-/// What to do about a table that is not there.
+/// The error for a missing table, with the nearest name.
 fn remedy(name: &str, known: &[TableName]) -> String {
     let nearest = known
         .iter()
@@ -223,7 +223,7 @@ fn remedy(name: &str, known: &[TableName]) -> String {
         Some((similarity, nearest)) if similarity > 0.7 => {
             format!("no table \"{name}\"; did you mean \"{nearest}\"?")
         }
-        Some(_) => format!("no table \"{name}\"; `isobar table list` shows what there is"),
+        Some(_) => format!("no table \"{name}\"; `isobar table list` lists the tables"),
         None => format!("no table \"{name}\" nor any other; `isobar land` makes them"),
     }
 }
@@ -253,7 +253,7 @@ fn instant(milliseconds: i64) -> String {
     )
 }
 
-/// A column's type in the words of SQL.
+/// The SQL name of a column's type.
 fn sql_type(data_type: &DataType) -> String {
     let name = match data_type {
         DataType::Boolean => "BOOLEAN",

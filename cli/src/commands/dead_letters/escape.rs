@@ -1,13 +1,13 @@
-//! What a message holds, as a terminal may show it.
+//! Escapes the content of messages for a terminal, whose cursor and colours it must not change.
 
 use std::fmt::Write as _;
 
-/// Text for a terminal, on one line: what a message holds must not move the cursor or set colours.
+/// Escapes every control character, for text on one line.
 pub(super) fn printable(text: &str) -> String {
     escape(text, |_| false)
 }
 
-/// Bytes for a terminal: text as it is, with its line ends and tabs, and everything else as escapes.
+/// Escapes bytes that are not UTF-8, and control characters other than line ends and tabs.
 pub(super) fn escaped(value: &[u8]) -> String {
     let mut shown = String::new();
     for chunk in value.utf8_chunks() {
@@ -36,7 +36,7 @@ mod tests {
     use super::{escaped, printable};
 
     #[test]
-    fn what_a_terminal_would_obey_is_escaped() {
+    fn control_characters_are_escaped() {
         assert_eq!(printable("a\u{1b}[31m\nb é"), "a\\u{1b}[31m\\nb é");
         assert_eq!(escaped(b"a\tb\n\x1b\xff\xc3\xa9"), "a\tb\n\\u{1b}\\xffé");
     }

@@ -1,4 +1,4 @@
-//! The options that say which letters are meant.
+//! The options that filter dead letters.
 
 use std::time::Duration;
 
@@ -11,24 +11,25 @@ use ingest::dead_letters::Filter;
 use crate::commands::land::Source;
 use crate::commands::run;
 
-/// Which letters.
+/// The filters of `list` and `replay`.
 #[derive(Debug, clap::Args)]
-pub(super) struct Which {
-    /// Only letters with this reason; repeatable, then with any of them
+pub(super) struct FilterArgs {
+    /// Only dead letters with this reason; repeatable, then with any of them
     #[arg(long)]
     reason: Vec<String>,
-    /// Only letters from this source
+    /// Only dead letters from this source
     #[arg(long, value_enum)]
     source: Option<Source>,
-    /// Only letters received since then: a day, an instant, or as long ago as `90m`, `12h`, `7d`
+    /// Only dead letters received since then: a day, an instant, or as long ago as `90m`, `12h`,
+    /// `7d`
     #[arg(long, value_name = "WHEN", value_parser = since, conflicts_with = "dt")]
     since: Option<Since>,
-    /// Only letters received on this day, in time.zone
+    /// Only dead letters received on this day, in time.zone
     #[arg(long, value_name = "DAY", value_parser = run::day)]
     dt: Option<NaiveDate>,
 }
 
-/// A moment, told as a day, as an instant or by how long ago it was.
+/// A start time: a day, an instant, or a duration before now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Since {
     Day(NaiveDate),
@@ -52,20 +53,20 @@ fn since(text: &str) -> Result<Since, String> {
 impl Since {
     fn instant(self, zone: Tz) -> anyhow::Result<DateTime<Utc>> {
         match self {
-            Self::Day(day) => begins(day, zone),
+            Self::Day(day) => start_of(day, zone),
             Self::Instant(instant) => Ok(instant),
             Self::Ago(ago) => {
                 let then = TimeDelta::from_std(ago).ok();
                 let then = then.and_then(|ago| Utc::now().checked_sub_signed(ago));
-                // Longer ago than there are instants: everything.
+                // A duration that reaches before the first instant selects everything.
                 Ok(then.unwrap_or(DateTime::<Utc>::MIN_UTC))
             }
         }
     }
 }
 
-/// When `day` begins in `zone`: at its first moment, where clocks skip midnight too.
-fn begins(day: NaiveDate, zone: Tz) -> anyhow::Result<DateTime<Utc>> {
+/// The first instant of `day` in `zone`, even where clocks skip midnight.
+fn start_of(day: NaiveDate, zone: Tz) -> anyhow::Result<DateTime<Utc>> {
     let midnight = day.and_time(chrono::NaiveTime::MIN);
     let first = (0..=24 * 4).find_map(|quarters| {
         let local = midnight + TimeDelta::minutes(15 * quarters);
@@ -75,23 +76,23 @@ fn begins(day: NaiveDate, zone: Tz) -> anyhow::Result<DateTime<Utc>> {
     Ok(first.to_utc())
 }
 
-impl Which {
+impl FilterArgs {
     pub(super) fn filter(&self, topic: Option<String>, zone: Tz) -> anyhow::Result<Filter> {
         let next = self.dt.and_then(|day| day.succ_opt());
         let since = match (self.dt, self.since) {
-            (Some(day), _) => Some(begins(day, zone)?),
+            (Some(day), _) => Some(start_of(day, zone)?),
             (None, since) => since.map(|since| since.instant(zone)).transpose()?,
         };
         Ok(Filter {
             topic,
             reasons: self.reason.clone(),
-            // Letters call it as `land` does.
+            // Column `source` has the names of `land --from`.
             source: self
                 .source
                 .and_then(|source| source.to_possible_value())
                 .map(|source| source.get_name().to_owned()),
             since,
-            until: next.map(|next| begins(next, zone)).transpose()?,
+            until: next.map(|next| start_of(next, zone)).transpose()?,
         })
     }
 }
@@ -101,10 +102,10 @@ mod tests {
     use chrono::{DateTime, Utc};
     use chrono_tz::Tz;
 
-    use super::{Since, begins, since};
+    use super::{Since, since, start_of};
 
     #[test]
-    fn a_moment_is_a_day_an_instant_or_a_time_ago() {
+    fn since_is_a_day_an_instant_or_a_duration() {
         assert!(matches!(since("2026-01-15"), Ok(Since::Day(_))));
         assert!(matches!(
             since("2026-01-15T10:00:00Z"),
@@ -115,10 +116,10 @@ mod tests {
     }
 
     #[test]
-    fn a_day_begins_where_its_zone_says() {
+    fn day_starts_in_its_zone() {
         let check = |day: &str, zone: Tz, expected: &str| {
-            let begins = begins(day.parse().expect(day), zone).expect(day);
-            assert_eq!(begins, expected.parse::<DateTime<Utc>>().expect(expected));
+            let start = start_of(day.parse().expect(day), zone).expect(day);
+            assert_eq!(start, expected.parse::<DateTime<Utc>>().expect(expected));
         };
         check("2026-01-15", Tz::Europe__Paris, "2026-01-14T23:00:00Z");
         check("2026-07-15", Tz::Europe__Paris, "2026-07-14T22:00:00Z");

@@ -1,4 +1,4 @@
-//! `isobar dead-letters list`: the newest letters, or how many there are of each kind.
+//! `isobar dead-letters list`: the newest dead letters, or their number by topic and reason.
 
 use std::sync::Arc;
 
@@ -8,8 +8,8 @@ use arrow::datatypes::{DataType, Int64Type, SchemaRef, TimestampMicrosecondType}
 use ingest::dead_letters;
 
 use super::escape::printable;
+use super::filter_args::FilterArgs;
 use super::show::instant;
-use super::which::Which;
 use crate::app::App;
 use crate::format::{Format, Printer};
 use crate::output::Output;
@@ -24,15 +24,15 @@ EXAMPLES:
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct List {
-    /// Only letters of this topic
+    /// Only dead letters of this topic
     #[arg(long)]
     topic: Option<String>,
     #[command(flatten)]
-    which: Which,
+    filter: FilterArgs,
     /// List at most so many
     #[arg(long, default_value_t = 20, conflicts_with = "summary")]
     limit: usize,
-    /// Count letters by topic and reason
+    /// Count dead letters by topic and reason
     #[arg(long)]
     summary: bool,
     #[arg(long, value_enum, default_value_t)]
@@ -44,7 +44,7 @@ impl List {
         let lake = app.lake()?;
         let session = app.session(&lake)?;
         let zone = app.config.time.zone;
-        let filter = self.which.filter(self.topic.clone(), zone)?;
+        let filter = self.filter.filter(self.topic.clone(), zone)?;
         let (schema, rows) = if self.summary {
             dead_letters::summary(&session, &filter).await?
         } else {
@@ -54,7 +54,7 @@ impl List {
             return print_all(self.format, &schema, &rows, out);
         }
         if rows.iter().all(|rows| rows.num_rows() == 0) {
-            return out.line(format_args!("no such letters in {}", lake.root()));
+            return out.line(format_args!("no such dead letters in {}", lake.root()));
         }
         if self.summary {
             out.print(summary_listing(&rows))
@@ -79,7 +79,7 @@ fn print_all(
     Ok(())
 }
 
-/// Characters of a detail that a list shows.
+/// Characters of a detail that the list prints.
 const DETAIL_CHARS: usize = 80;
 
 fn listing(rows: &[RecordBatch]) -> Listing {
@@ -107,15 +107,15 @@ fn summary_listing(rows: &[RecordBatch]) -> Listing {
     let mut listing = Listing::new([
         "topic",
         "reason",
-        "letters",
+        "dead letters",
         "first received",
         "last received",
     ]);
     for rows in rows {
-        let letters = rows.column_by_name("letters");
-        let letters = letters.and_then(|letters| letters.as_primitive_opt::<Int64Type>());
+        let counts = rows.column_by_name("letters");
+        let counts = counts.and_then(|counts| counts.as_primitive_opt::<Int64Type>());
         for row in 0..rows.num_rows() {
-            let count = letters.map_or(0, |letters| letters.value(row));
+            let count = counts.map_or(0, |counts| counts.value(row));
             listing.row([
                 text_at(rows, "kafka_topic", row),
                 text_at(rows, "reason", row),
@@ -128,7 +128,7 @@ fn summary_listing(rows: &[RecordBatch]) -> Listing {
     listing
 }
 
-/// The text of a row, which a scan has as a view; empty where it is null.
+/// The text in `column`, of any string type; empty where it is null.
 fn text_at(rows: &RecordBatch, column: &str, row: usize) -> String {
     let column = rows.column_by_name(column);
     let text = column.and_then(|column| cast(&column.slice(row, 1), &DataType::Utf8).ok());

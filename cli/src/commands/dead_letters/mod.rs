@@ -1,10 +1,11 @@
-//! `isobar dead-letters`: refused messages, listed, shown, and landed once their table's declaration is mended.
+//! `isobar dead-letters`: lists and shows refused messages, and lands them once their table's
+//! declaration is corrected.
 
 mod escape;
+mod filter_args;
 mod list;
 mod replay;
 mod show;
-mod which;
 
 use clap::Subcommand;
 
@@ -18,16 +19,17 @@ use crate::output::Output;
 #[derive(Debug, Subcommand)]
 #[command(after_help = EXAMPLES)]
 pub(crate) enum DeadLetters {
-    /// List the newest letters, or count them by topic and reason
+    /// List the newest dead letters, or count them by topic and reason
     #[command(after_help = list::EXAMPLES)]
     List(List),
-    /// Show one letter whole, with its bytes
+    /// Show one dead letter, with all its bytes
     #[command(after_help = show::EXAMPLES)]
     Show(Show),
-    /// Judge letters again: those that are well-formed now become rows, each once, and are letters no more
+    /// Validate dead letters again: the well-formed ones become rows, each once, and are removed
     ///
-    /// For when a table's declaration has been mended. Letters that are malformed still stay as they are. Start services
-    /// that land the topic again first: they keep the declaration that they were started with.
+    /// Use it when a table's declaration has been corrected. Dead letters that are still malformed
+    /// stay. First restart the services that land the topic: they keep the declaration that they
+    /// have read.
     #[command(after_help = replay::EXAMPLES)]
     Replay(Replay),
 }

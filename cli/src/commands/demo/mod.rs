@@ -1,4 +1,4 @@
-//! `isobar demo`: the whole way on simulated weather, with nothing installed.
+//! `isobar demo`: the whole pipeline on simulated weather, without any server installed.
 
 mod simulation;
 mod workspace;
@@ -22,16 +22,16 @@ use crate::text;
 
 /// Show the whole pipeline on simulated weather: no Kafka, no Hadoop, no key, no network
 ///
-/// A simulated OpenWeather server is polled for some days of several cities, the messages are landed as
-/// tables and aggregated, and the tables are served over Flight SQL until a signal. Everything lies in one
-/// directory; a second run goes on with what is there.
+/// A simulated OpenWeather server is polled for some days of several cities, the messages are
+/// landed as tables and aggregated, and the tables are served over Flight SQL until a signal.
+/// All files are in one directory; a second run continues with the files that exist.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Demo {
     /// End when the table is printed, instead of serving it
     #[arg(long)]
     pub(crate) once: bool,
-    /// Where everything is put
+    /// The directory of all files
     #[arg(long, value_name = "DIR", default_value = "isobar-demo")]
     dir: PathBuf,
 }
@@ -42,14 +42,14 @@ EXAMPLES:
   isobar demo --set serve.flight_listen=127.0.0.1:32011
   isobar demo --once --dir /tmp/weather";
 
-/// The aggregation that is shown.
+/// The query that the demo runs.
 const QUERY: &str = "weather/daily_weather_by_city";
 
-/// What there is to ask; in the quotes of a shell and of Python, so it holds none.
-const QUESTION: &str =
+/// The statement of the examples. It has no quotes, since a shell and Python quote it.
+const STATEMENT: &str =
     "SELECT city, max(temp) AS hottest FROM weather GROUP BY city ORDER BY hottest DESC";
 
-const TAKEN: &str = "the demo could not open the addresses that it serves its tables on; stop what listens there, \
+const ADDRESS_TAKEN: &str = "the demo could not open the addresses that it serves its tables on; stop what listens there, \
     choose other addresses (--set serve.flight_listen=127.0.0.1:0 --set serve.http_listen=127.0.0.1:0 takes free ones), \
     or end without serving (--once)";
 
@@ -67,31 +67,31 @@ impl Demo {
         out: &mut Output,
     ) -> anyhow::Result<()> {
         let directory = app.directory.join(&self.dir);
-        // The demo has a configuration of its own, whatever else is configured here.
+        // The demo has a configuration of its own, and ignores the one that was loaded.
         let app = workspace::prepare(&directory, app)
             .with_context(|| format!("could not prepare {}", directory.display()))?;
         out.line(format_args!("Isobar's demo in {}\n", directory.display()))?;
         let lake = app.lake()?;
-        // Before the work: that an address is taken is told at once.
+        // Before the work, so that an address that is taken ends the demo at once.
         let listeners = if self.once {
             None
         } else {
-            Some(serve::listen(&app).await.context(TAKEN)?)
+            Some(serve::listen(&app).await.context(ADDRESS_TAKEN)?)
         };
 
         let started = Instant::now();
         let exports = directory.join("weather");
-        let simulated = simulation::export(&exports, app.show);
-        let simulated = Box::pin(signals.interrupting(simulated)).await?;
+        let simulated = simulation::export(&exports, app.progress);
+        let simulated = Box::pin(signals.run_until_signal(simulated)).await?;
         step(out, "simulated", &simulated.to_string(), started)?;
 
         let started = Instant::now();
-        let place = lake.stores().locate(&app.config.export.base_path)?;
+        let location = lake.stores().locate(&app.config.export.base_path)?;
         let landing = land::land_files(
             &app,
             &lake,
             &app.config.kafka.topic,
-            place,
+            location,
             false,
             LandingCounters::default(),
             signals.token(),
@@ -103,16 +103,16 @@ impl Demo {
         let query = app.library()?.query(QUERY)?;
         let none = BTreeMap::new();
         let report = run::publish(&app, &query, &PartitionSelection::All, &none);
-        let report = Box::pin(signals.interrupting(report)).await?;
+        let report = Box::pin(signals.run_until_signal(report)).await?;
         step(out, "aggregated", &outcome(&report), started)?;
 
         out.line("")?;
         Box::pin(sql::answer(&app, RESULT, out)).await?;
-        places(&lake, &report, out).await?;
+        print_locations(&lake, &report, out).await?;
         let Some(listeners) = listeners else {
-            return offers(&directory, out);
+            return print_next_steps(&directory, out);
         };
-        clients(&directory, &listeners, out)?;
+        print_clients(&directory, &listeners, out)?;
         serve::serve(&app, lake, listeners, signals.token()).await
     }
 }
@@ -137,8 +137,8 @@ fn outcome(report: &Report) -> String {
     }
 }
 
-/// Where what was made lies.
-async fn places(lake: &Lake, report: &Report, out: &mut Output) -> anyhow::Result<()> {
+/// Prints the locations of the tables and the results.
+async fn print_locations(lake: &Lake, report: &Report, out: &mut Output) -> anyhow::Result<()> {
     out.line("\nThe tables")?;
     for snapshot in lake.readable().await? {
         let (files, bytes, rows) = snapshot.size();
@@ -169,45 +169,50 @@ async fn places(lake: &Lake, report: &Report, out: &mut Output) -> anyhow::Resul
     Ok(())
 }
 
-/// What to try next; each line works as it stands.
-fn offers(directory: &Path, out: &mut Output) -> anyhow::Result<()> {
-    let isobar = isobar(directory);
+/// Prints commands to try next; each works unchanged.
+fn print_next_steps(directory: &Path, out: &mut Output) -> anyhow::Result<()> {
+    let command_line = command_line(directory);
     out.line("\nTry next")?;
-    out.line(format_args!("  {isobar} sql -c '{QUESTION}'"))?;
-    out.line(format_args!("  {isobar} table describe weather_forecast"))?;
-    out.line(format_args!("  {isobar} run {QUERY} --all"))
+    out.line(format_args!("  {command_line} sql -c '{STATEMENT}'"))?;
+    out.line(format_args!(
+        "  {command_line} table describe weather_forecast"
+    ))?;
+    out.line(format_args!("  {command_line} run {QUERY} --all"))
 }
 
-/// One line for each kind of client; each works as it stands while this process serves.
-fn clients(directory: &Path, listeners: &Listeners, out: &mut Output) -> anyhow::Result<()> {
+/// Prints a command for each kind of client; each works unchanged while this process serves.
+fn print_clients(directory: &Path, listeners: &Listeners, out: &mut Output) -> anyhow::Result<()> {
     let (flight, http) = (listeners.flight.local_addr()?, listeners.http.local_addr()?);
     out.line("\nServing the tables until Ctrl-C. From another shell")?;
-    out.line(format_args!("  {} sql -c '{QUESTION}'", isobar(directory)))?;
     out.line(format_args!(
-        "  python3 -c 'from adbc_driver_flightsql import dbapi; cursor = dbapi.connect(\"grpc://{flight}\", autocommit=True).cursor(); cursor.execute(\"{QUESTION}\"); print(*cursor.fetchall(), sep=\"\\n\")'"
+        "  {} sql -c '{STATEMENT}'",
+        command_line(directory)
+    ))?;
+    out.line(format_args!(
+        "  python3 -c 'from adbc_driver_flightsql import dbapi; cursor = dbapi.connect(\"grpc://{flight}\", autocommit=True).cursor(); cursor.execute(\"{STATEMENT}\"); print(*cursor.fetchall(), sep=\"\\n\")'"
     ))?;
     out.line(format_args!("  curl -sS http://{http}/metrics"))?;
     out.line("(Python needs: pip install adbc-driver-flightsql adbc-driver-manager pyarrow)")?;
     out.flush()
 }
 
-/// This program with the demo's configuration, for a shell's line.
-fn isobar(directory: &Path) -> String {
+/// The command line that starts this program with the demo's configuration.
+fn command_line(directory: &Path) -> String {
     let configuration = directory.join(FILE_NAME).display().to_string();
-    let (program, configuration) = (shell_word(&own_name()), shell_word(&configuration));
+    let (program, configuration) = (shell_word(&program_name()), shell_word(&configuration));
     format!("{program} --config {configuration}")
 }
 
-/// How this program was called: by a path, or by a name that the shell finds.
-fn own_name() -> String {
-    let called = std::env::args_os().next().unwrap_or_default();
-    match called.to_str() {
+/// The program as it was started: a path, or the name that the shell finds.
+fn program_name() -> String {
+    let argument = std::env::args_os().next().unwrap_or_default();
+    match argument.to_str() {
         Some(path) if path.contains('/') => path.to_owned(),
         _ => "isobar".to_owned(),
     }
 }
 
-/// `text` as one word of a shell's line.
+/// Quotes `text` as one word for a shell.
 fn shell_word(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/._-+:=@%,".contains(c);
     if !text.is_empty() && text.chars().all(is_plain) {
@@ -222,7 +227,7 @@ mod tests {
     use super::shell_word;
 
     #[test]
-    fn paths_are_words_of_the_shell() {
+    fn paths_are_quoted_for_the_shell() {
         for (text, word) in [
             ("/a/b-c.toml", "/a/b-c.toml"),
             ("/a b", "'/a b'"),

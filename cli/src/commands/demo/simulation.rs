@@ -1,4 +1,4 @@
-//! Three days of simulated weather, polled as `produce` would and kept as the exporter would.
+//! Three days of simulated weather, polled as `produce` polls and written as `export` writes.
 
 use std::fmt;
 use std::path::Path;
@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use crate::progress::{Bar, Show};
+use crate::progress::{Bar, ProgressMode};
 use crate::text;
 
 const CITIES: [&str; 6] = [
@@ -28,16 +28,16 @@ const CITIES: [&str; 6] = [
 const DAYS: u32 = 3;
 /// Midnight in Paris of the first day, 2026-01-15.
 const FIRST: &str = "2026-01-14T23:00:00Z";
-/// Of those days: in January Paris is one hour ahead, all day long.
+/// Offset of Paris on those days: in January it is one hour ahead of UTC.
 const PARIS_AHEAD: TimeDelta = TimeDelta::hours(1);
 const INTERVAL: TimeDelta = TimeDelta::minutes(10);
 const POLLS_PER_FILE: u32 = 36;
 const FILES: u32 = DAYS * 4;
-/// Decides the weather: every demo shows the same.
+/// Seed of the weather, so that every demo prints the same.
 const SEED: u64 = 2026;
 const KEY: &str = "the simulator's own key";
 
-/// What was made.
+/// The number of export files, and how many of them are new.
 #[derive(Debug)]
 pub(super) struct Simulated {
     new: u32,
@@ -62,18 +62,18 @@ impl fmt::Display for Simulated {
     }
 }
 
-/// Polls the simulated server and writes export files below `directory`; those that are there stay.
-pub(super) async fn export(directory: &Path, show: Show) -> anyhow::Result<Simulated> {
+/// Polls the simulated server and writes export files below `directory`. Existing files stay.
+pub(super) async fn export(directory: &Path, progress: ProgressMode) -> anyhow::Result<Simulated> {
     let clock = SimulatedClock::new(first());
-    let shown = clock.clone();
+    let server_clock = clock.clone();
     let listener = TcpListener::bind("127.0.0.1:0")
         .await
         .context("could not listen on 127.0.0.1 for the simulated OpenWeather server")?;
     let url: Url = format!("http://{}", listener.local_addr()?).parse()?;
     let shutdown = CancellationToken::new();
-    // However this function ends, the server does too.
+    // Ends the server on every return of this function.
     let _guard = shutdown.clone().drop_guard();
-    let simulator = Simulator::new(SEED, ApiKey::new(KEY), move || shown.now());
+    let simulator = Simulator::new(SEED, ApiKey::new(KEY), move || server_clock.now());
     tokio::spawn(simulator.serve(listener, shutdown));
 
     let mut options = Options::new(url, ApiKey::new(KEY));
@@ -86,7 +86,7 @@ pub(super) async fn export(directory: &Path, show: Show) -> anyhow::Result<Simul
         .collect::<Result<_, _>>()?;
 
     let polls = u64::from(FILES * POLLS_PER_FILE);
-    let bar = Bar::new(show, "simulating", polls, "polls");
+    let bar = Bar::new(progress, "simulating", polls, "polls");
     let mut new = 0;
     for file in 0..FILES {
         let path = directory.join(file_name(instant(file * POLLS_PER_FILE)));
@@ -108,13 +108,13 @@ pub(super) async fn export(directory: &Path, show: Show) -> anyhow::Result<Simul
     Ok(Simulated { new, files: FILES })
 }
 
-/// One message a city, in the order of the cities.
+/// Polls one message for each city, in the order of the cities.
 async fn observe(client: &Client, cities: &[City]) -> anyhow::Result<Vec<Message>> {
     let mut observed: Vec<Option<Message>> = cities.iter().map(|_| None).collect();
     let mut results = std::pin::pin!(client.observe_all(cities));
     while let Some((city, result)) = results.next().await {
         let position = cities.iter().position(|known| known == city);
-        observed[position.context("a city that nobody asked for")?] = Some(result?.message);
+        observed[position.context("a city that was not polled")?] = Some(result?.message);
     }
     Ok(observed.into_iter().flatten().collect())
 }
@@ -123,12 +123,12 @@ fn first() -> DateTime<Utc> {
     FIRST.parse().expect("a constant that is an instant")
 }
 
-/// When poll number `poll` is made.
+/// The time of poll number `poll`.
 fn instant(poll: u32) -> DateTime<Utc> {
     first() + INTERVAL * i32::try_from(poll).expect("a few hundred polls")
 }
 
-/// As the exporter names its files, without the colons that HDFS refuses.
+/// The file name that the exporter would use, without the colons that HDFS refuses.
 fn file_name(at: DateTime<Utc>) -> String {
     let local = at + PARIS_AHEAD;
     local
@@ -148,17 +148,17 @@ fn line(offset: usize, at: DateTime<Utc>, message: &Message) -> anyhow::Result<S
     let head = head
         .strip_suffix('}')
         .context("an object ends with a brace")?;
-    // The message is text already, and stays as it was received.
+    // The message is JSON text already, and is written unchanged.
     Ok(format!("{head},\"value\":{}}}\n", message.to_json()))
 }
 
-/// Nobody sees half a file, also when the demo is interrupted.
+/// Writes a file by rename, so that no reader sees half of it, even when the demo is interrupted.
 fn write_whole(path: &Path, text: &str) -> anyhow::Result<()> {
-    let aside = path.with_extension("json.part");
+    let temporary = path.with_extension("json.part");
     let directory = path.parent().unwrap_or(path);
     std::fs::create_dir_all(directory)
-        .and_then(|()| std::fs::write(&aside, text))
-        .and_then(|()| std::fs::rename(&aside, path))
+        .and_then(|()| std::fs::write(&temporary, text))
+        .and_then(|()| std::fs::rename(&temporary, path))
         .with_context(|| format!("could not write {}", path.display()))
 }
 
@@ -167,7 +167,7 @@ mod tests {
     use super::{DAYS, FILES, POLLS_PER_FILE, file_name, instant};
 
     #[test]
-    fn the_days_are_whole_days_of_paris() {
+    fn simulated_days_are_whole_days_in_paris() {
         let polls = FILES * POLLS_PER_FILE;
         assert_eq!(polls, DAYS * 144);
         assert_eq!(

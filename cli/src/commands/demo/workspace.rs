@@ -1,6 +1,6 @@
 //! The demo's directory: a configuration of its own and a copy of the repository's queries.
 //!
-//! What is there already stays as it is, because people try things in a demo.
+//! Existing files stay unchanged, because users edit them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,11 @@ use crate::app::App;
 /// The repository's query files by their paths below `queries/`.
 const QUERIES: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/queries.rs"));
 
-/// Makes what is missing in `directory` and loads the configuration that lies there.
+/// Creates the missing files in `directory`, and loads its configuration.
 pub(super) fn prepare(directory: &Path, app: &App) -> anyhow::Result<App> {
     let path = directory.join(FILE_NAME);
-    // Where it serves and what it logs is this call's business; where its tables lie is the directory's.
+    // Arguments may change where the demo serves and what it logs. The directory decides where the
+    // tables are.
     let allowed = |key: &str| key.starts_with("serve.") || key.starts_with("log.");
     if let Some((key, _)) = app.overrides.iter().find(|(key, _)| !allowed(key)) {
         bail!(
@@ -35,12 +36,12 @@ pub(super) fn prepare(directory: &Path, app: &App) -> anyhow::Result<App> {
         directory: directory.to_owned(),
     };
     let loaded = config::load(&sources)?;
-    Ok(App::new(loaded, &sources, app.show))
+    Ok(App::new(loaded, &sources, app.progress))
 }
 
-/// Paths are absolute, so that the file serves from any working directory.
+/// The configuration of the demo. Its paths are absolute, so that it works from any directory.
 fn configuration(directory: &Path) -> String {
-    let place = |name: &str| {
+    let quoted_path = |name: &str| {
         let path = directory.join(name).display().to_string();
         // A JSON string is a TOML string.
         serde_json::Value::from(path).to_string()
@@ -55,9 +56,9 @@ base_path = {}
 [queries]
 path = {}
 ",
-        place("lake"),
-        place("weather"),
-        place("queries")
+        quoted_path("lake"),
+        quoted_path("weather"),
+        quoted_path("queries")
     )
 }
 
@@ -77,7 +78,7 @@ mod tests {
     use super::QUERIES;
 
     #[test]
-    fn the_binary_brings_the_queries_along() {
+    fn binary_contains_the_queries() {
         for name in ["tables/weather.sql", super::super::QUERY] {
             let found = QUERIES.iter().find(|(path, _)| path.starts_with(name));
             assert!(

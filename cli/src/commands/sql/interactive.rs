@@ -1,4 +1,4 @@
-//! A person at a terminal: statements that end with `;`, and a few commands that begin with `\`.
+//! The interactive shell: statements that end with `;`, and commands that start with `\`.
 
 use std::path::{Path, PathBuf};
 
@@ -11,7 +11,7 @@ use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Editor, Helper};
 use tracing::debug;
 
-use super::Desk;
+use super::SqlShell;
 use super::statement::is_complete;
 use crate::app::App;
 use crate::commands::table;
@@ -27,9 +27,9 @@ const HELP: &str = r"Statements end with `;` and may span lines.
   \d TABLE  describe a table
   \q        leave (or Ctrl-D)
   \?        this help
-Ctrl-C gives up the line, or the statement that runs.";
+Ctrl-C discards the line, or cancels the running statement.";
 
-/// Words that statements begin with or are made of, for completion.
+/// The keywords that are completed.
 const KEYWORDS: [&str; 34] = [
     "AND", "AS", "ASC", "BETWEEN", "BY", "CASE", "CAST", "COUNT", "DATE", "DESC", "DESCRIBE",
     "DISTINCT", "ELSE", "END", "EXPLAIN", "FROM", "GROUP", "HAVING", "IN", "INTERVAL", "IS",
@@ -37,12 +37,12 @@ const KEYWORDS: [&str; 34] = [
     "WITH",
 ];
 
-type LineEditor = Editor<Assistant, FileHistory>;
+type LineEditor = Editor<LineHelper, FileHistory>;
 
-/// Reads and answers until the person leaves.
+/// Reads and runs lines until the user quits.
 pub(super) async fn run(
     app: &App,
-    desk: &Desk,
+    shell: &SqlShell,
     signals: &Signals,
     out: &mut Output,
 ) -> anyhow::Result<()> {
@@ -52,9 +52,9 @@ pub(super) async fn run(
         .map(|state| state.join("history"));
     let mut editor = LineEditor::new()?;
     let tables = signals
-        .interrupting(async { Ok(desk.lake.readable().await?) })
+        .run_until_signal(async { Ok(shell.lake.readable().await?) })
         .await?;
-    editor.set_helper(Some(Assistant {
+    editor.set_helper(Some(LineHelper {
         words: tables
             .iter()
             .map(|table| table.name().to_string())
@@ -67,14 +67,14 @@ pub(super) async fn run(
         debug!(%error, path = %path.display(), "no history");
     }
     out.line(format_args!(
-        "{}, {} tables; \\? helps",
-        desk.lake.root(),
+        "{}, {} tables; \\? prints help",
+        shell.lake.root(),
         tables.len()
     ))?;
     out.flush()?;
     loop {
-        let (back, line) = read_line(editor, signals).await?;
-        editor = back;
+        let (returned, line) = read_line(editor, signals).await?;
+        editor = returned;
         let line = match line {
             Ok(line) => line,
             Err(ReadlineError::Interrupted) => continue,
@@ -84,16 +84,16 @@ pub(super) async fn run(
         if line.trim().is_empty() {
             continue;
         }
-        remember(&mut editor, &line, history.as_deref());
+        add_to_history(&mut editor, &line, history.as_deref());
         if matches!(line.trim(), "\\q" | "exit" | "quit" | "exit;" | "quit;") {
             break;
         }
-        let answered = signals.interrupting(answer(desk, &line, out)).await;
-        signals.forget();
-        match answered {
+        let outcome = signals.run_until_signal(run_line(shell, &line, out)).await;
+        signals.reset();
+        match outcome {
             Err(error) if error.is::<OutputClosed>() => return Err(error),
             Err(error) if error.is::<Interrupted>() => eprintln!("stopped"),
-            Err(error) => eprint!("{}", failure::Story::of(error.as_ref())),
+            Err(error) => eprint!("{}", failure::ErrorReport::of(error.as_ref())),
             Ok(()) => {}
         }
         out.flush()?;
@@ -101,7 +101,7 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// Waits for a line on a thread of its own, so that signals are heard meanwhile.
+/// Reads a line on a thread of its own, so that signals are handled meanwhile.
 async fn read_line(
     mut editor: LineEditor,
     signals: &Signals,
@@ -110,41 +110,41 @@ async fn read_line(
         let line = editor.readline(PROMPT);
         (editor, line)
     });
-    signals.interrupting(async { Ok(reading.await?) }).await
+    signals.run_until_signal(async { Ok(reading.await?) }).await
 }
 
-/// The history is a comfort: where it cannot be kept, nobody is bothered.
-fn remember(editor: &mut LineEditor, line: &str, history: Option<&Path>) {
-    let kept = editor.add_history_entry(line).map(drop);
+/// Adds a line to the history. A failure to save it is only logged.
+fn add_to_history(editor: &mut LineEditor, line: &str, history: Option<&Path>) {
+    let saved = editor.add_history_entry(line).map(drop);
     let Some(path) = history else { return };
     let directory = path.parent().map(PathBuf::from).unwrap_or_default();
-    let kept = kept
+    let saved = saved
         .and_then(|()| Ok(std::fs::create_dir_all(directory)?))
         .and_then(|()| editor.save_history(path));
-    if let Err(error) = kept {
+    if let Err(error) = saved {
         debug!(%error, path = %path.display(), "history not kept");
     }
 }
 
-async fn answer(desk: &Desk, line: &str, out: &mut Output) -> anyhow::Result<()> {
+async fn run_line(shell: &SqlShell, line: &str, out: &mut Output) -> anyhow::Result<()> {
     let mut words = line.trim().trim_end_matches(';').split_whitespace();
     match (words.next(), words.next()) {
-        (Some("\\d"), None) => table::list(&desk.lake, Format::Table, out).await,
-        (Some("\\d"), Some(name)) => table::describe(&desk.lake, name, Format::Table, out).await,
+        (Some("\\d"), None) => table::list(&shell.lake, Format::Table, out).await,
+        (Some("\\d"), Some(name)) => table::describe(&shell.lake, name, Format::Table, out).await,
         (Some("\\?"), _) => out.line(HELP),
         (Some(word), _) if word.starts_with('\\') => {
-            out.line(format_args!("no command {word}; \\? shows what there is"))
+            out.line(format_args!("no command {word}; \\? lists the commands"))
         }
-        _ => desk.answer_all(line, "statement", out).await,
+        _ => shell.run_all(line, "statement", out).await,
     }
 }
 
-/// Helps while a line is typed.
-struct Assistant {
+/// Validates and completes a line while the user types it.
+struct LineHelper {
     words: Vec<String>,
 }
 
-impl Validator for Assistant {
+impl Validator for LineHelper {
     fn validate(&self, context: &mut ValidationContext<'_>) -> rustyline::Result<ValidationResult> {
         let input = context.input();
         let is_command = ["\\", "exit", "quit"]
@@ -158,7 +158,7 @@ impl Validator for Assistant {
     }
 }
 
-impl Completer for Assistant {
+impl Completer for LineHelper {
     type Candidate = String;
 
     fn complete(
@@ -171,8 +171,8 @@ impl Completer for Assistant {
     }
 }
 
-impl Assistant {
-    /// Where the last word of `typed` begins, and the words that begin like it.
+impl LineHelper {
+    /// The start of the last word of `typed`, and the words that it is a prefix of.
     fn candidates(&self, typed: &str) -> (usize, Vec<String>) {
         let is_part = |c: char| c.is_alphanumeric() || c == '_';
         let start = typed.len()
@@ -182,18 +182,18 @@ impl Assistant {
                 .take_while(|c| is_part(*c))
                 .map(char::len_utf8)
                 .sum::<usize>();
-        let begun = &typed[start..];
-        if begun.is_empty() {
+        let prefix = &typed[start..];
+        if prefix.is_empty() {
             return (start, Vec::new());
         }
         let tables = self
             .words
             .iter()
-            .filter(|word| word.starts_with(begun))
+            .filter(|word| word.starts_with(prefix))
             .cloned();
         let keywords = KEYWORDS
             .iter()
-            .filter(|word| word.starts_with(&begun.to_uppercase()));
+            .filter(|word| word.starts_with(&prefix.to_uppercase()));
         (
             start,
             tables.chain(keywords.map(ToString::to_string)).collect(),
@@ -201,26 +201,26 @@ impl Assistant {
     }
 }
 
-impl Hinter for Assistant {
+impl Hinter for LineHelper {
     type Hint = String;
 }
 
-impl Highlighter for Assistant {}
+impl Highlighter for LineHelper {}
 
-impl Helper for Assistant {}
+impl Helper for LineHelper {}
 
 #[cfg(test)]
 mod tests {
-    use super::Assistant;
+    use super::LineHelper;
 
     #[test]
     fn words_are_completed_from_tables_and_keywords() {
-        let assistant = Assistant {
+        let helper = LineHelper {
             words: vec!["weather".to_owned(), "weather_forecast".to_owned()],
         };
         let check = |typed: &str, start: usize, words: &[&str]| {
             let expected = words.iter().map(ToString::to_string).collect::<Vec<_>>();
-            assert_eq!(assistant.candidates(typed), (start, expected), "{typed}");
+            assert_eq!(helper.candidates(typed), (start, expected), "{typed}");
         };
         check("sel", 0, &["SELECT"]);
         check(

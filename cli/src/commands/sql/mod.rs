@@ -1,4 +1,4 @@
-//! `isobar sql`: questions to the lake, from arguments, a file, standard input or a person.
+//! `isobar sql`: runs statements from arguments, a file, standard input or a terminal.
 
 mod interactive;
 mod rows;
@@ -23,9 +23,9 @@ use crate::output::Output;
 use crate::signals::Signals;
 use crate::text;
 
-/// Ask the lake in SQL; it only ever reads
+/// Query the lake in SQL, which only reads
 ///
-/// Without -c and -f, statements come from standard input, or line by line from a person at a terminal.
+/// Without -c and -f, statements come from standard input, or interactively from a terminal.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Sql {
@@ -53,12 +53,13 @@ EXAMPLES:
   isobar sql --format csv -f report.sql > report.csv
   echo 'SHOW TABLES' | isobar sql --format json";
 
-/// A lake that can be asked, and how its answers are printed.
-struct Desk {
+/// A session over the lake, and how it runs statements and prints their rows.
+struct SqlShell {
     lake: Arc<Lake>,
     session: Session,
     format: Format,
     timing: bool,
+    /// Limit of the rows that a table prints.
     rows_max: usize,
     /// The zone of the lake's days.
     zone: String,
@@ -74,8 +75,8 @@ impl Sql {
         out: &mut Output,
     ) -> anyhow::Result<()> {
         let lake = app.lake()?;
-        let desk = Desk {
-            session: app.session_for_people(&lake)?,
+        let shell = SqlShell {
+            session: app.session_for_statements(&lake)?,
             lake,
             format: self.format,
             timing: self.timing,
@@ -88,18 +89,18 @@ impl Sql {
             timeout: app.config.sql.timeout,
         };
         if self.command.is_empty() && self.file.is_none() && std::io::stdin().is_terminal() {
-            return Box::pin(interactive::run(app, &desk, signals, out)).await;
+            return Box::pin(interactive::run(app, &shell, signals, out)).await;
         }
         let work = async {
             for (text, origin) in self.texts()? {
-                desk.answer_all(&text, &origin, out).await?;
+                shell.run_all(&text, &origin, out).await?;
             }
             Ok(())
         };
-        Box::pin(signals.interrupting(work)).await
+        Box::pin(signals.run_until_signal(work)).await
     }
 
-    /// Each text with what its places are named after.
+    /// The texts to run, each with the name that positions of errors have.
     fn texts(self) -> anyhow::Result<Vec<(String, String)>> {
         if let Some(path) = self.file {
             let text = std::fs::read_to_string(&path)
@@ -118,11 +119,11 @@ impl Sql {
     }
 }
 
-/// Asks one question as `isobar sql -c` does.
+/// Runs the statements of `text` as `isobar sql -c` does.
 pub(crate) async fn answer(app: &App, text: &str, out: &mut Output) -> anyhow::Result<()> {
     let lake = app.lake()?;
-    let desk = Desk {
-        session: app.session_for_people(&lake)?,
+    let shell = SqlShell {
+        session: app.session_for_statements(&lake)?,
         lake,
         format: Format::Table,
         timing: false,
@@ -130,19 +131,20 @@ pub(crate) async fn answer(app: &App, text: &str, out: &mut Output) -> anyhow::R
         zone: app.config.time.zone.to_string(),
         timeout: app.config.sql.timeout,
     };
-    desk.answer_all(text, "command", out).await
+    shell.run_all(text, "command", out).await
 }
 
-impl Desk {
-    /// Answers every statement of `text`; the first that fails is the last.
-    async fn answer_all(&self, text: &str, origin: &str, out: &mut Output) -> anyhow::Result<()> {
+impl SqlShell {
+    /// Runs every statement of `text`, up to the first that fails.
+    async fn run_all(&self, text: &str, origin: &str, out: &mut Output) -> anyhow::Result<()> {
         let statements = sql::parse(text, origin)?;
         let count = statements.len();
         for (position, statement) in statements.iter().enumerate() {
             self.answer(statement, out).await.map_err(|error| {
-                // The place of a syntax error says it already.
-                let is_placed = matches!(error.downcast_ref(), Some(engine::Error::Syntax { .. }));
-                if is_placed || error.is::<crate::failure::OutputClosed>() {
+                // A syntax error has its position already.
+                let has_position =
+                    matches!(error.downcast_ref(), Some(engine::Error::Syntax { .. }));
+                if has_position || error.is::<crate::failure::OutputClosed>() {
                     error
                 } else if count == 1 {
                     error.context(format!("{origin} failed"))
@@ -159,36 +161,36 @@ impl Desk {
             eprintln!("warning: {warning}");
         }
         let limit = Limit::new("sql.timeout", self.timeout);
-        let mut spent = Spent::default();
+        let mut stopwatch = Stopwatch::default();
         let mut rows = Rows::start(&self.session, statement);
-        let schema = spent.on(limit.within(rows.schema())).await??;
+        let schema = stopwatch.on(limit.within(rows.schema())).await??;
         let mut printer = Printer::new(self.format, schema, self.rows_max);
         printer.begin(out)?;
         let mut wanted = Wanted::More;
         while wanted == Wanted::More
-            && let Some(batch) = spent.on(limit.within(rows.next())).await?
+            && let Some(batch) = stopwatch.on(limit.within(rows.next())).await?
         {
             wanted = printer.batch(&batch?, out)?;
         }
         let shown = printer.end(out)?;
         if wanted == Wanted::Enough {
             eprintln!(
-                "only the first {} rows are shown; --all-rows shows all, --format csv and json too",
+                "only the first {} rows are shown; --all-rows, --format csv and --format json show all",
                 text::count(shown as u64)
             );
         }
         if self.timing {
-            eprintln!("time: {}", text::seconds(spent.0));
+            eprintln!("time: {}", text::seconds(stopwatch.0));
         }
         Ok(())
     }
 }
 
-/// Time spent waiting for the engine; printing is not its business.
+/// Measures the time spent waiting for the engine, without that of printing.
 #[derive(Default)]
-struct Spent(Duration);
+struct Stopwatch(Duration);
 
-impl Spent {
+impl Stopwatch {
     async fn on<T>(&mut self, work: impl Future<Output = T>) -> T {
         let started = Instant::now();
         let done = work.await;

@@ -1,5 +1,5 @@
-//! The rows of a statement, computed in a task of their own, so that a signal or a limit of time ends the waiting for
-//! them at any moment.
+//! The rows of a statement, computed in a task of their own, so that a signal or a time limit can
+//! end the wait for them at any moment.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use futures::StreamExt as _;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 
-/// A statement that is being planned and run; dropped, it is given up.
+/// A statement that is planned and run. Dropping it aborts its task.
 pub(super) struct Rows {
     schema: oneshot::Receiver<SchemaRef>,
     batches: mpsc::Receiver<RecordBatch>,
@@ -23,12 +23,12 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn start(session: &Session, statement: &Statement) -> Self {
-        let (announce, schema) = oneshot::channel();
-        let (send, batches) = mpsc::channel(1);
+        let (schema_sender, schema) = oneshot::channel();
+        let (sender, batches) = mpsc::channel(1);
         let (session, statement) = (session.clone(), statement.clone());
         let work = async move {
             let runtime = Arc::clone(session.runtime());
-            let work = Box::pin(run(session, statement, announce, send));
+            let work = Box::pin(run(session, statement, schema_sender, sender));
             runtime.watched(work).await
         };
         Self {
@@ -38,7 +38,7 @@ impl Rows {
         }
     }
 
-    /// The columns, when the statement is planned.
+    /// Waits for the plan, and returns its columns.
     pub(super) async fn schema(&mut self) -> anyhow::Result<SchemaRef> {
         match (&mut self.schema).await {
             Ok(schema) => Ok(schema),
@@ -67,23 +67,23 @@ impl Rows {
     }
 }
 
-/// Ends early when nobody takes the rows.
+/// Sends the columns and the rows, and returns early when the receiver was dropped.
 async fn run(
     session: Session,
     statement: Statement,
-    announce: oneshot::Sender<SchemaRef>,
-    send: mpsc::Sender<RecordBatch>,
+    schema_sender: oneshot::Sender<SchemaRef>,
+    sender: mpsc::Sender<RecordBatch>,
 ) -> Result<(), Error> {
     let planned = session.query(&statement).await?;
     let (plan, context) = session::executable(planned).await?;
     let mut rows = execute_stream(plan, context).map_err(Error::execute)?;
-    if announce.send(rows.schema()).is_err() {
+    if schema_sender.send(rows.schema()).is_err() {
         return Ok(());
     }
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(Error::execute)?;
         allocations::discharge(batch.get_array_memory_size() as u64);
-        if send.send(batch).await.is_err() {
+        if sender.send(batch).await.is_err() {
             return Ok(());
         }
     }

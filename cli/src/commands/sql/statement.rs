@@ -1,10 +1,10 @@
-//! Whether what a person has typed so far is a whole statement.
+//! Whether the input of the interactive shell is a whole statement.
 
-/// What the end of a text is in the middle of.
+/// The token that the end of a text is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Inside {
+enum LexerState {
     Nothing,
-    /// A text or a quoted name, which this character ends.
+    /// A string or a quoted name, which this character ends.
     Quotes(char),
     LineComment,
     /// Block comments nest.
@@ -13,44 +13,44 @@ enum Inside {
 
 /// Whether `text` ends with the `;` of a statement, or holds nothing but space and comments.
 pub(super) fn is_complete(text: &str) -> bool {
-    let mut inside = Inside::Nothing;
+    let mut state = LexerState::Nothing;
     let (mut is_empty, mut is_ended) = (true, false);
     let mut rest = text.chars().peekable();
     while let Some(c) = rest.next() {
         let next = rest.peek().copied();
-        match (inside, c) {
-            (Inside::Nothing, '-') if next == Some('-') => inside = Inside::LineComment,
-            (Inside::Nothing, '/') if next == Some('*') => {
+        match (state, c) {
+            (LexerState::Nothing, '-') if next == Some('-') => state = LexerState::LineComment,
+            (LexerState::Nothing, '/') if next == Some('*') => {
                 rest.next();
-                inside = Inside::BlockComment(1);
+                state = LexerState::BlockComment(1);
             }
-            (Inside::BlockComment(depth), '/') if next == Some('*') => {
+            (LexerState::BlockComment(depth), '/') if next == Some('*') => {
                 rest.next();
-                inside = Inside::BlockComment(depth + 1);
+                state = LexerState::BlockComment(depth + 1);
             }
-            (Inside::BlockComment(depth), '*') if next == Some('/') => {
+            (LexerState::BlockComment(depth), '*') if next == Some('/') => {
                 rest.next();
-                inside = match depth {
-                    1 => Inside::Nothing,
-                    deeper => Inside::BlockComment(deeper - 1),
+                state = match depth {
+                    1 => LexerState::Nothing,
+                    deeper => LexerState::BlockComment(deeper - 1),
                 };
             }
-            (Inside::LineComment, '\n') => inside = Inside::Nothing,
-            (Inside::Quotes(quote), c) if c == quote => inside = Inside::Nothing,
-            (Inside::Nothing, c) if c.is_whitespace() => {}
-            (Inside::Nothing, c) => {
+            (LexerState::LineComment, '\n') => state = LexerState::Nothing,
+            (LexerState::Quotes(quote), c) if c == quote => state = LexerState::Nothing,
+            (LexerState::Nothing, c) if c.is_whitespace() => {}
+            (LexerState::Nothing, c) => {
                 is_empty = false;
                 is_ended = c == ';';
                 if matches!(c, '\'' | '"' | '`') {
-                    inside = Inside::Quotes(c);
+                    state = LexerState::Quotes(c);
                 }
             }
             _ => {}
         }
     }
-    match inside {
-        Inside::Nothing | Inside::LineComment => is_empty || is_ended,
-        Inside::Quotes(_) | Inside::BlockComment(_) => false,
+    match state {
+        LexerState::Nothing | LexerState::LineComment => is_empty || is_ended,
+        LexerState::Quotes(_) | LexerState::BlockComment(_) => false,
     }
 }
 
