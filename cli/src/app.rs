@@ -8,7 +8,7 @@ use engine::config::{self, Config, Loaded, Log, LogFormat, Setting, Sources, Ssl
 use engine::lake::{Lake, Location, StoreOptions, Stores};
 use engine::output::hbase::Target;
 use engine::query::Library;
-use engine::runtime::{JOIN_PAIRS_MAX, Runtime, RuntimeOptions, SpillPlace};
+use engine::runtime::{JOIN_PAIRS_MAX, Runtime, RuntimeOptions, SpillPath};
 use engine::session::Session;
 use ingest::postgres::{PostgresOptions, Protection};
 use ingest::source::kafka::KafkaOptions;
@@ -33,7 +33,7 @@ pub(crate) struct App {
     pub(crate) directory: PathBuf,
     /// The user for HDFS from the environment, which `hdfs.user` overrides.
     user: Option<String>,
-    /// The directory of files that outlive the process; `None` where the user has no home.
+    /// The directory of files that are kept between processes; `None` where the user has no home.
     pub(crate) state_directory: Option<PathBuf>,
     /// Created with the first session.
     runtime: Arc<OnceLock<Arc<Runtime>>>,
@@ -151,8 +151,8 @@ impl App {
             column_cache: config.column_cache.map(|size| size.0),
             threads: config.threads,
             spill: match &config.spill_path {
-                Some(path) => SpillPlace::At(path.clone()),
-                None => SpillPlace::FirstOf(directories.collect()),
+                Some(path) => SpillPath::At(path.clone()),
+                None => SpillPath::FirstOf(directories.collect()),
             },
             spill_max: config.spill_max.0,
         }

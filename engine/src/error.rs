@@ -10,7 +10,7 @@ use url::Url;
 
 use crate::config::ByteSize;
 use crate::lake::TableName;
-use crate::sql::Place;
+use crate::sql::SourcePosition;
 
 /// An attempt of the engine that failed.
 #[derive(Debug, thiserror::Error)]
@@ -280,8 +280,11 @@ pub enum Error {
         "HBase table \"{table}\" has no family \"{family}\", and its Thrift server cannot add one; run `echo \"alter '{table}', NAME => '{family}'\" | hbase shell -n`"
     )]
     HbaseFamily { table: String, family: &'static str },
-    #[error("{message}\n  at {place}")]
-    Syntax { message: String, place: Place },
+    #[error("{message}\n  at {position}")]
+    Syntax {
+        message: String,
+        position: SourcePosition,
+    },
     #[error("{origin} holds {found} statements where one is expected")]
     StatementCount { origin: String, found: usize },
     #[error("{origin} has {found} {what}, which is over the limit of {limit}")]

@@ -1,7 +1,9 @@
-//! What the statements of one process share: memory, threads, the disk that they spill to, and the caches of files.
+//! What the statements of one process share: memory, threads, the disk that they spill to, and the
+//! caches of files.
 //!
-//! A process makes one [`Runtime`] from its configuration and gives it to each session that it opens, so that two
-//! sessions share one pool of memory instead of holding one each. It does not run statements.
+//! A process makes one [`Runtime`] from its configuration and gives it to each session that it
+//! opens, so that two sessions share one pool of memory instead of holding one each. It does not
+//! run statements.
 
 mod machine;
 mod memory_watchdog;
@@ -26,13 +28,15 @@ pub use memory_watchdog::WatchedStatement;
 use pool::StatementPool;
 use spill::SpillDirectory;
 
-/// Most pairs that one join of a person or a client may compare, by estimate, unless the configuration says otherwise.
+/// Most pairs that one join of a person or a client may compare, by estimate, unless the
+/// configuration says otherwise.
 pub const JOIN_PAIRS_MAX: u64 = 100_000_000_000;
 
 /// Memory for the footers of data files, at least: those of a lake with a few thousand files.
 const METADATA_CACHE_MIN: u64 = 256 << 20;
-/// How often, and in which intervals, a new statement looks for memory before it is refused.
+/// Checks for memory before a new statement is refused.
 const MEMORY_CHECKS: u32 = 40;
+/// Interval of those checks.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(50);
 /// A debug build plans with several times the stack of a release build.
 const STACK_BYTES: usize = 16 << 20;
@@ -42,21 +46,23 @@ const STACK_BYTES: usize = 16 << 20;
 pub struct RuntimeOptions {
     /// Bytes that statements hold together before they spill or are refused.
     pub memory: Option<u64>,
-    /// Bytes of the process above which it takes no new statement, and ends the one that holds most.
+    /// Bytes of the process above which it takes no new statement, and ends the one that holds
+    /// most.
     pub resident_max: Option<u64>,
     /// Bytes of decoded columns that are kept for the next statement; zero keeps none.
     pub column_cache: Option<u64>,
     pub threads: Option<usize>,
-    pub spill: SpillPlace,
+    pub spill: SpillPath,
     pub spill_max: u64,
 }
 
-/// Where statements spill to.
+/// The directory that statements spill to.
 #[derive(Debug, Clone)]
-pub enum SpillPlace {
+pub enum SpillPath {
     /// In this directory and nowhere else.
     At(PathBuf),
-    /// In the first of these that can be written to; without any, what does not fit into memory is refused.
+    /// In the first of these that can be written to; without any, what does not fit into memory is
+    /// refused.
     FirstOf(Vec<PathBuf>),
 }
 
@@ -67,7 +73,7 @@ impl Default for RuntimeOptions {
             resident_max: None,
             column_cache: None,
             threads: None,
-            spill: SpillPlace::FirstOf(vec![std::env::temp_dir().join("isobar-spill")]),
+            spill: SpillPath::FirstOf(vec![std::env::temp_dir().join("isobar-spill")]),
             spill_max: 100 << 30,
         }
     }
@@ -75,8 +81,9 @@ impl Default for RuntimeOptions {
 
 /// The threads that the statements of a service compute on.
 ///
-/// DataFusion sorts and writes out millions of rows in one step of a second and more. Small statements have threads of
-/// their own, so that the system's scheduler gives them their turns while large ones take such steps.
+/// DataFusion sorts and writes out millions of rows in one step of a second and more. Small
+/// statements have threads of their own, so that the system's scheduler gives them their turns
+/// while large ones take such steps.
 #[derive(Debug)]
 pub struct QueryThreads {
     small: tokio::runtime::Runtime,
@@ -142,8 +149,8 @@ impl Runtime {
             .threads
             .or_else(|| std::thread::available_parallelism().ok().map(usize::from));
         let spill = match &options.spill {
-            SpillPlace::At(path) => Some(SpillDirectory::below(path)?),
-            SpillPlace::FirstOf(paths) => SpillDirectory::first_of(paths),
+            SpillPath::At(path) => Some(SpillDirectory::below(path)?),
+            SpillPath::FirstOf(paths) => SpillDirectory::first_of(paths),
         };
         let mode = spill
             .as_ref()
@@ -173,7 +180,8 @@ impl Runtime {
         }))
     }
 
-    /// The environment of one session: memory, disk and caches are those of the process, the stores are its own.
+    /// The environment of one session: memory, disk and caches are those of the process, the stores
+    /// are its own.
     pub(crate) fn environment(&self) -> Result<Arc<RuntimeEnv>, Error> {
         RuntimeEnvBuilder::from_runtime_env(&self.environment)
             .with_object_store_registry(Arc::new(DefaultObjectStoreRegistry::default()))
@@ -210,12 +218,13 @@ impl Runtime {
             .build()
     }
 
-    /// Begins to count the memory of a statement. The watchdog ends it if it holds most while the process exceeds its limit.
+    /// Begins to count the memory of a statement. The watchdog ends it if it holds most while the
+    /// process exceeds its limit.
     pub fn watch_statement(&self) -> WatchedStatement {
         self.watchdog.watch()
     }
 
-    /// Runs a statement to its end, or until it holds most of what is too much.
+    /// Runs a statement to its end, or until the watchdog ends it.
     ///
     /// # Errors
     /// Those of `work`, and [`Error::StatementMemory`].
@@ -231,22 +240,24 @@ impl Runtime {
         }
     }
 
-    /// Waits a moment for memory, since the statement that has most of it is being ended, and then refuses a new one.
+    /// Waits up to two seconds for memory, since the watchdog may be ending a statement, before it
+    /// refuses a new one.
     ///
     /// # Errors
     /// See [`Runtime::require_memory`].
     pub async fn wait_for_memory(self: &Arc<Self>) -> Result<(), Error> {
         for _ in 1..MEMORY_CHECKS {
-            if self.require_memory_apart().await.is_ok() {
+            if self.require_memory_on_blocking_thread().await.is_ok() {
                 return Ok(());
             }
             tokio::time::sleep(MEMORY_INTERVAL).await;
         }
-        self.require_memory_apart().await
+        self.require_memory_on_blocking_thread().await
     }
 
-    /// [`Runtime::require_memory`] on a blocking thread where pages go back to the system: GiB of them take a while.
-    async fn require_memory_apart(self: &Arc<Self>) -> Result<(), Error> {
+    /// [`Runtime::require_memory`] on a blocking thread where pages go back to the system: GiB of
+    /// them take a while.
+    async fn require_memory_on_blocking_thread(self: &Arc<Self>) -> Result<(), Error> {
         if machine::resident().is_none_or(|resident| resident <= self.resident_max) {
             return Ok(());
         }
@@ -255,8 +266,9 @@ impl Runtime {
         required.unwrap_or_else(|_panic| self.require_memory())
     }
 
-    /// Refuses a new statement while the process holds more memory than it may. What DataFusion's pool does not count
-    /// (plans, values of a running function, messages on their way) is counted here.
+    /// Refuses a new statement while the process holds more memory than it may. What DataFusion's
+    /// pool does not count (plans, values of a running function, messages on their way) is counted
+    /// here.
     ///
     /// # Errors
     /// When the process holds more than `query.resident_max`.
@@ -289,7 +301,7 @@ mod tests {
     fn statement_above_resident_limit_is_refused() {
         let options = |resident_max| RuntimeOptions {
             resident_max: Some(resident_max),
-            spill: SpillPlace::FirstOf(Vec::new()),
+            spill: SpillPath::FirstOf(Vec::new()),
             ..RuntimeOptions::default()
         };
         let open = Runtime::new(&options(1 << 50)).unwrap();
@@ -302,7 +314,7 @@ mod tests {
     #[test]
     fn sessions_share_memory_and_not_stores() {
         let runtime = Runtime::new(&RuntimeOptions {
-            spill: SpillPlace::FirstOf(Vec::new()),
+            spill: SpillPath::FirstOf(Vec::new()),
             ..RuntimeOptions::default()
         })
         .unwrap();

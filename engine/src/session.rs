@@ -1,4 +1,4 @@
-//! The one place that builds a DataFusion session over the lake.
+//! The only module that builds a DataFusion session over the lake.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -65,7 +65,7 @@ impl Session {
         options.execution.parquet.pushdown_filters = false;
         options.execution.parquet.reorder_filters = true;
         options.execution.collect_statistics = true;
-        // Tables have views of texts, which each output makes plain by itself: the planner would announce large texts.
+        // Tables have string views, which each output casts by itself: the planner would plan large strings.
         options.optimizer.expand_views_at_output = false;
         // The filter drops the side of a column that is null in a file: `min(a), max(b)` loses values
         // (apache/datafusion#25147, #24816).
@@ -213,12 +213,12 @@ impl Session {
 fn builder_of(mut config: SessionConfig) -> SessionStateBuilder {
     let options = config.options_mut();
     // A literal without an offset is a time in UTC. Only `event_day` knows the zone of days: with it in here
-    // DataFusion's functions return other types than they announce, and forms of one literal differ.
+    // DataFusion's functions return other types than they declare, and forms of one literal differ.
     options.execution.time_zone = Some(UTC.to_owned());
     options.sql_parser.map_string_types_to_utf8view = false;
     // A literal with a point is exact; `rules::number_types` makes it a DOUBLE beside one.
     options.sql_parser.parse_float_as_decimal = true;
-    // Complaints of the planner point at their place.
+    // Errors of the planner have a position.
     options.sql_parser.collect_spans = true;
     SessionStateBuilder::new()
         .with_config(config)
@@ -230,7 +230,7 @@ fn builder_of(mut config: SessionConfig) -> SessionStateBuilder {
 /// The columns of `planned` as its rows will have them.
 ///
 /// The schema of a plan that is not analysed yet is another one: before type coercion a CASE or a UNION has the
-/// type of its first branch, so that `CASE WHEN x THEN 1 ELSE 0.5 END` would be announced as BIGINT.
+/// type of its first branch, so that `CASE WHEN x THEN 1 ELSE 0.5 END` would be described as BIGINT.
 ///
 /// # Errors
 /// When types do not fit together, or a parameter without a value leaves them open.

@@ -1,4 +1,4 @@
-//! Memory of the machine and of this process, as Linux tells it.
+//! Memory of the machine and of this process, as Linux reports it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,8 @@ use crate::lake::ColumnCache;
 /// Taken where the system does not say how much there is.
 const UNKNOWN: u64 = 8 << 30;
 
-/// Bytes of memory that this process may have: those of the machine, or of a control group that has fewer.
+/// Bytes of memory that this process may have: those of the machine, or of a control group that has
+/// fewer.
 pub(super) fn memory() -> u64 {
     let machine = fs::read_to_string("/proc/meminfo").ok();
     let machine = machine.and_then(|text| kibibytes(&text, "MemTotal:"));
@@ -20,8 +21,9 @@ pub(super) fn memory() -> u64 {
         .unwrap_or(UNKNOWN)
 }
 
-/// Bytes of this process in memory, where they are above `limit`. What no statement needs goes back to the system first:
-/// pages that the allocator keeps for the next block, and then the decoded columns of `cache`.
+/// Bytes of this process in memory, where they are above `limit`. What no statement needs goes back
+/// to the system first: pages that the allocator keeps for the next block, and then the decoded
+/// columns of `cache`.
 pub(super) fn resident_above(limit: u64, cache: &ColumnCache) -> Option<u64> {
     let above = || resident().filter(|resident| *resident > limit);
     above()?;
@@ -46,7 +48,8 @@ fn kibibytes(text: &str, name: &str) -> Option<u64> {
     number.checked_mul(1024)
 }
 
-/// Files that hold the limits of the control groups of this process: its own and those above it, which bind as well.
+/// Files that hold the limits of the control groups of this process: its own and those above it,
+/// which bind as well.
 fn groups() -> Vec<PathBuf> {
     let mounted = Path::new("/sys/fs/cgroup");
     let mut files = vec![mounted.join("memory/memory.limit_in_bytes")];

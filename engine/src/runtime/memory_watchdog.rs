@@ -1,7 +1,8 @@
 //! Ends the statement that holds most memory while the process holds too much.
 //!
-//! The pool refuses what operators report. This is for what they do not report: without it one `array_agg` over long
-//! texts takes the machine's memory, and the kernel ends the process with everybody's statements.
+//! The pool refuses what operators report. This is for what they do not report: without it one
+//! `array_agg` over long texts takes the machine's memory, and the kernel ends the process with all
+//! its statements.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,7 +16,7 @@ use crate::allocations::{Account, Counted};
 use crate::error::Error;
 use crate::lake::ColumnCache;
 
-/// Between two looks. A statement allocates one or two GiB a second at most.
+/// Interval of the checks. A statement allocates one or two GiB a second at most.
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// How long the tasks of a statement may take to free a few GiB after its end.
@@ -23,7 +24,8 @@ const SETTLING: Duration = Duration::from_secs(2);
 
 /// Grace period for an ended statement before the watchdog picks a second one.
 const ENDING: Duration = Duration::from_secs(10);
-/// A statement that holds less than this share of the limit is never ended: the memory is in caches or in a running step.
+/// A statement that holds less than this share of the limit is never ended: the memory is in caches
+/// or in a running step.
 const SMALL_SHARE: u64 = 32;
 
 #[derive(Debug)]
@@ -31,26 +33,26 @@ pub(super) struct MemoryWatchdog {
     limit: u64,
     column_cache: Arc<ColumnCache>,
     watched: Mutex<Watched>,
-    /// Told when the first statement begins, and at the end.
+    /// Notified when a statement begins, and at the end.
     changed: Condvar,
     next: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct Watched {
-    statements: Vec<Entry>,
-    /// When the last statement that was told to end was dropped.
+    statements: Vec<WatchedEntry>,
+    /// When the last statement that the watchdog ended was dropped.
     last_ended: Option<Instant>,
     is_stopped: bool,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct WatchedEntry {
     number: u64,
     account: Account,
     exceeded: CancellationToken,
-    /// When it was told to end.
-    told: Option<Instant>,
+    /// When the watchdog ended it; its tasks may run a little longer.
+    end_requested: Option<Instant>,
 }
 
 /// A statement whose memory is counted. Dropped, it has ended.
@@ -63,7 +65,8 @@ pub struct WatchedStatement {
 }
 
 impl MemoryWatchdog {
-    /// A watchdog that lets the process hold `limit` bytes, with its thread. Before it ends a statement it empties the cache.
+    /// A watchdog that lets the process hold `limit` bytes, with its thread. Before it ends a
+    /// statement it empties the cache.
     pub(super) fn start(limit: u64, column_cache: &Arc<ColumnCache>) -> std::io::Result<Arc<Self>> {
         crate::allocations::follow_tasks();
         let watchdog = Arc::new(Self {
@@ -92,11 +95,11 @@ impl MemoryWatchdog {
             account: Account::new(self.limit),
             exceeded: CancellationToken::new(),
         };
-        self.lock().statements.push(Entry {
+        self.lock().statements.push(WatchedEntry {
             number: statement.number,
             account: statement.account.clone(),
             exceeded: statement.exceeded.clone(),
-            told: None,
+            end_requested: None,
         });
         self.changed.notify_all();
         statement
@@ -128,21 +131,26 @@ impl MemoryWatchdog {
         ended.is_some_and(|ended| ended.elapsed() < SETTLING)
     }
 
-    /// Ends the statement that holds most, unless one is ending: its memory is free only when it has ended.
+    /// Ends the statement that holds most, unless one is ending: its memory is free only when it
+    /// has ended.
     fn end_largest(&self, resident: u64) {
         let mut watched = self.lock();
         let mut running = watched.statements.iter();
-        if running.any(|statement| statement.told.is_some_and(|told| told.elapsed() < ENDING)) {
+        if running.any(|statement| {
+            statement
+                .end_requested
+                .is_some_and(|end_requested| end_requested.elapsed() < ENDING)
+        }) {
             return;
         }
         let statements = watched.statements.iter_mut();
         let candidates = statements
-            .filter(|statement| statement.told.is_none())
+            .filter(|statement| statement.end_requested.is_none())
             .filter(|statement| statement.account.held() > self.limit / SMALL_SHARE);
         if let Some(largest) = candidates.max_by_key(|statement| statement.account.held()) {
             let (held, limit) = (largest.account.held(), self.limit);
             warn!(held, resident, limit, "statement ended for its memory");
-            largest.told = Some(Instant::now());
+            largest.end_requested = Some(Instant::now());
             largest.account.exceed();
             largest.exceeded.cancel();
         }
@@ -159,7 +167,8 @@ impl WatchedStatement {
         Counted::new(self.account.clone(), Box::pin(work))
     }
 
-    /// Ends the functions of this statement that compute for long in one step: its client has its answer.
+    /// Ends the functions of this statement that compute for long in one step: its client has its
+    /// answer.
     pub fn end(&self) {
         self.account.end();
     }

@@ -1,13 +1,14 @@
 //! The memory that the statements of a process hold together.
 //!
-//! Operators that can spill get equal shares (DataFusion's fair pool); with the greedy pool a large sort fails because
-//! an earlier one has everything. Two things are ours:
+//! Operators that can spill get equal shares (DataFusion's fair pool); with the greedy pool a large
+//! sort fails because an earlier one has everything. Two things are ours:
 //!
-//! - A nested-loop join whose build side does not fit answers with rows missing: DataFusion 55.2 spills it, and loses
-//!   what it has (apache/datafusion#24676, #24745, #22641). It starts to spill when the pool says that resources are
-//!   exhausted, so this pool says so in another way, and the statement fails instead.
-//! - Joins copy their build side once it is whole, which DataFusion does not count. All build sides together may have half
-//!   of the pool.
+//! - A nested-loop join whose build side does not fit answers with rows missing: DataFusion 55.2
+//!   spills it, and loses what it has (apache/datafusion#24676, #24745, #22641). It starts to spill
+//!   when the pool says that resources are exhausted, so this pool says so in another way, and the
+//!   statement fails instead.
+//! - Joins copy their build side once it is whole, which DataFusion does not count. All build sides
+//!   together may have half of the pool.
 
 use std::fmt;
 use std::num::NonZeroUsize;

@@ -1,7 +1,8 @@
 //! The directory that the statements of this process spill to.
 //!
-//! Each process has one of its own, `<spill_path>/<pid>-<random>`, and holds a lock on the file `….lock` beside it. A
-//! process that is killed leaves its directory and loses its lock, and the next one to start removes it.
+//! Each process has one of its own, `<spill_path>/<pid>-<random>`, and holds a lock on the file
+//! `….lock` beside it. A process that is killed leaves its directory and loses its lock, and the
+//! next one to start removes it.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
@@ -24,41 +25,42 @@ pub(super) struct SpillDirectory {
 }
 
 impl SpillDirectory {
-    /// A directory below the first of `places` that can be written to.
-    pub(super) fn first_of(places: &[PathBuf]) -> Option<Self> {
-        let found = places.iter().find_map(|place| Self::create(place).ok());
+    /// Creates a directory below the first of `parents` that can be written to.
+    pub(super) fn first_of(parents: &[PathBuf]) -> Option<Self> {
+        let found = parents.iter().find_map(|parent| Self::create(parent).ok());
         if found.is_none() {
             warn!(
-                ?places,
+                places = ?parents,
                 "cannot spill: what does not fit into memory is refused (query.spill_path)"
             );
         }
         found
     }
 
-    /// A directory below `place`.
-    pub(super) fn below(place: &Path) -> Result<Self, Error> {
-        Self::create(place).map_err(|source| Error::SpillDirectory {
-            path: place.to_owned(),
+    /// Creates a directory below `parent`.
+    pub(super) fn below(parent: &Path) -> Result<Self, Error> {
+        Self::create(parent).map_err(|source| Error::SpillDirectory {
+            path: parent.to_owned(),
             source,
         })
     }
 
-    fn create(place: &Path) -> io::Result<Self> {
-        private(place)?;
-        clean(place);
+    fn create(parent: &Path) -> io::Result<Self> {
+        private(parent)?;
+        clean(parent);
         loop {
             let name = unique_name();
-            let lock_path = place.join(&name).with_extension(LOCK);
+            let lock_path = parent.join(&name).with_extension(LOCK);
             let lock = File::create(&lock_path)?;
             lock.lock()?;
-            // Another process that cleans may have taken the file for an abandoned one before it was locked.
+            // Another process that cleans may have taken the file for an abandoned one before it
+            // was locked.
             let kept = fs::metadata(&lock_path)
                 .is_ok_and(|there| lock.metadata().is_ok_and(|ours| ours.ino() == there.ino()));
             if !kept {
                 continue;
             }
-            let path = place.join(name);
+            let path = parent.join(name);
             private(&path)?;
             return Ok(Self {
                 path,
@@ -88,15 +90,16 @@ impl Drop for SpillDirectory {
     }
 }
 
-/// Begins with the process, for people who look; the rest tells containers apart, where each process has the same id.
+/// A name that starts with the process id, for operators. The rest differs between containers,
+/// where processes have the same id.
 fn unique_name() -> String {
     let id = uuid::Uuid::new_v4().simple().to_string();
     format!("{}-{}", std::process::id(), &id[..12])
 }
 
 /// Removes the directories whose processes are gone.
-fn clean(place: &Path) {
-    let entries = fs::read_dir(place).into_iter().flatten().flatten();
+fn clean(parent: &Path) {
+    let entries = fs::read_dir(parent).into_iter().flatten().flatten();
     for entry in entries {
         let path = entry.path();
         if path.extension().is_some_and(|extension| extension == LOCK)
@@ -126,8 +129,8 @@ fn remove_if_abandoned(lock_path: &Path) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn names(place: &Path) -> Vec<String> {
-        let entries = fs::read_dir(place).unwrap();
+    fn names(parent: &Path) -> Vec<String> {
+        let entries = fs::read_dir(parent).unwrap();
         entries
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
             .collect()
@@ -135,29 +138,29 @@ mod tests {
 
     #[test]
     fn directory_of_killed_process_is_removed_and_others_stay() {
-        let place = tempfile::tempdir().unwrap();
-        let place = place.path().join("spill");
-        let ours = SpillDirectory::below(&place).unwrap();
+        let parent = tempfile::tempdir().unwrap();
+        let parent = parent.path().join("spill");
+        let ours = SpillDirectory::below(&parent).unwrap();
         fs::write(ours.path().join("file"), "rows").unwrap();
-        let killed = place.join("1-abcdef012345");
+        let killed = parent.join("1-abcdef012345");
         fs::create_dir(&killed).unwrap();
         fs::write(killed.join("file"), "rows").unwrap();
         fs::write(killed.with_extension(LOCK), "").unwrap();
-        fs::create_dir(place.join("of-somebody-else")).unwrap();
+        fs::create_dir(parent.join("of-another-program")).unwrap();
 
-        let other = SpillDirectory::below(&place).unwrap();
+        let other = SpillDirectory::below(&parent).unwrap();
         assert!(!killed.exists() && !killed.with_extension(LOCK).exists());
         assert!(ours.path().join("file").exists() && other.path().exists());
         drop((ours, other));
-        assert_eq!(names(&place), ["of-somebody-else"]);
+        assert_eq!(names(&parent), ["of-another-program"]);
     }
 
     #[test]
-    fn first_place_that_can_be_written_to_is_taken() {
-        let place = tempfile::tempdir().unwrap();
-        let file = place.path().join("file");
+    fn first_writable_parent_is_used() {
+        let parent = tempfile::tempdir().unwrap();
+        let file = parent.path().join("file");
         fs::write(&file, "").unwrap();
-        let second = place.path().join("second");
+        let second = parent.path().join("second");
         let found = SpillDirectory::first_of(&[file.clone(), second.clone()]).unwrap();
         assert!(found.path().starts_with(&second));
         assert!(SpillDirectory::first_of(&[file]).is_none());

@@ -1,9 +1,10 @@
-//! Columns with capitals, which other writers make: a name without quotes is read in small letters and finds none of them.
+//! Columns with capitals, which other writers create: an unquoted name is folded to lower case, and
+//! matches none of them.
 
 use datafusion::common::SchemaError;
 use datafusion::error::DataFusionError;
 
-/// What to write for the column that `error` misses, if there is one that differs by capitals only.
+/// The hint for a missing column, if one exists that differs by capitals only.
 pub(super) fn quoted(error: &DataFusionError) -> Option<String> {
     let DataFusionError::SchemaError(error, _) = error.find_root() else {
         return None;
@@ -34,7 +35,7 @@ mod tests {
     use super::quoted;
 
     #[test]
-    fn a_column_with_capitals_is_told_in_quotes() {
+    fn hint_quotes_the_column_with_capitals() {
         let check = |asked: &str, known: &[&str], expected: Option<&str>| {
             let missing = SchemaError::FieldNotFound {
                 field: Box::new(Column::from_name(asked)),

@@ -1,4 +1,4 @@
-//! SQL text into statements, within limits, with every complaint pointing at its place.
+//! Parses SQL text to statements, within limits. Every error has its position in the text.
 
 mod budget;
 mod calls;
@@ -29,7 +29,7 @@ use datafusion::sql::sqlparser::tokenizer::{Span, Token, Tokenizer};
 
 use crate::error::Error;
 
-/// Longest text of one call, bytes. Planning recurses, so what a stranger can send has an end.
+/// Limit of one text in bytes. Planning recurses, so the texts of clients are bounded.
 pub const TEXT_MAX: usize = 256 << 10;
 /// Most tokens of one text.
 const TOKENS_MAX: usize = 20_000;
@@ -45,24 +45,27 @@ pub struct Statement {
     parsed: Parsed,
 }
 
-/// A text and where it came from: a file's path, or what stands for it.
+/// A text and its origin: the path of a file, or another name.
 #[derive(Debug)]
 struct Source {
     origin: String,
     text: String,
 }
 
-/// Where in a text a complaint points; lines and columns count from 1.
+/// The position of an error in a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct SourcePosition {
+    /// The path of the file, or another name of the text.
     pub origin: String,
+    /// Counts from 1.
     pub line: usize,
+    /// Counts characters from 1.
     pub column: usize,
-    /// The line itself.
+    /// The text of the line.
     pub text: String,
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for SourcePosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let before: String = self
             .text
@@ -102,7 +105,7 @@ impl Statement {
         found.0
     }
 
-    /// That planning it has a bearable cost.
+    /// Fails when planning the statement would cost too much.
     pub(crate) fn check_budget(&self) -> Result<(), Error> {
         budget::check(&self.parsed)
     }
@@ -129,12 +132,12 @@ impl Statement {
         Ok(prepared)
     }
 
-    /// A complaint about what stands at `span`.
+    /// An error at `span`.
     pub(crate) fn refused(&self, message: String, span: Span) -> Error {
         let number = |number: u64| usize::try_from(number).unwrap_or(1).max(1);
         Error::Syntax {
             message,
-            place: place(
+            position: position(
                 &self.source,
                 number(span.start.line),
                 number(span.start.column),
@@ -142,7 +145,7 @@ impl Statement {
         }
     }
 
-    /// Whether it asks for `current_date`, which is the day in UTC and not that of `time.zone`.
+    /// Whether it uses `current_date`, which is the day in UTC and not that of `time.zone`.
     pub fn asks_for_current_date(&self) -> bool {
         time::asks_for_current_date(&self.parsed)
     }
@@ -192,7 +195,7 @@ fn statement_in(parsed: &mut Parsed) -> Option<&mut ast::Statement> {
 ///
 /// # Errors
 /// When it is too long, nests too deep or is not SQL. A version clause (`VERSION AS OF`) is not SQL here,
-/// and so cannot be dropped without a word.
+/// and so is never ignored.
 pub fn parse(text: &str, origin: &str) -> Result<Vec<Statement>, Error> {
     // Editors of Windows begin a text with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
@@ -246,12 +249,12 @@ fn check_size(source: &Source) -> Result<(), Error> {
     let tokens = Tokenizer::new(&GenericDialect {}, &source.text)
         .tokenize()
         .map_err(|error| syntax_error(source, &error.to_string()))?;
-    let meaningful = tokens
+    let significant = tokens
         .iter()
         .filter(|token| !matches!(token, Token::Whitespace(_)))
         .count();
-    if meaningful > TOKENS_MAX {
-        return too_large("tokens", meaningful, TOKENS_MAX);
+    if significant > TOKENS_MAX {
+        return too_large("tokens", significant, TOKENS_MAX);
     }
     let operators = tokens.iter().filter(|token| is_operator(token)).count();
     if operators > OPERATORS_MAX {
@@ -310,7 +313,7 @@ fn parse_failed(source: &Source, error: &DataFusionError) -> Error {
     }
 }
 
-/// The parser says where only in its text: `… at Line: 1, Column: 8`.
+/// Takes the position from the text of a parser error: `… at Line: 1, Column: 8`.
 fn syntax_error(source: &Source, text: &str) -> Error {
     let message = text
         .trim_start_matches("SQL error: ")
@@ -324,20 +327,20 @@ fn syntax_error(source: &Source, text: &str) -> Error {
             .unwrap_or(rest.len());
         rest[..end].parse::<usize>().ok()
     };
-    let place = number("Line: ")
+    let position = number("Line: ")
         .zip(number("Column: "))
-        .map(|(line, column)| place(source, line, column));
+        .map(|(line, column)| position(source, line, column));
     let message = match message.rfind(" at Line: ") {
-        Some(end) if place.is_some() => &message[..end],
+        Some(end) if position.is_some() => &message[..end],
         _ => message,
     };
     Error::Syntax {
         message: message.to_owned(),
-        place: place.unwrap_or_else(|| self::place(source, 1, 1)),
+        position: position.unwrap_or_else(|| self::position(source, 1, 1)),
     }
 }
 
-/// A complaint of the planner, with its place in the text when the planner knows it.
+/// An error of the planner, with its position in the text when the planner knows it.
 pub(crate) fn plan_failed(statement: &Statement, error: DataFusionError) -> Error {
     let Some(diagnostic) = error.diagnostic() else {
         return Error::plan(error);
@@ -346,7 +349,7 @@ pub(crate) fn plan_failed(statement: &Statement, error: DataFusionError) -> Erro
         return Error::plan(error);
     };
     let notes = diagnostic.helps.iter().map(|help| help.message.as_str());
-    let place = place(
+    let position = position(
         &statement.source,
         usize::try_from(span.start.line).unwrap_or(1),
         usize::try_from(span.start.column).unwrap_or(1),
@@ -359,13 +362,13 @@ pub(crate) fn plan_failed(statement: &Statement, error: DataFusionError) -> Erro
         } else {
             format!("{} ({})", diagnostic.message, notes.join("; "))
         },
-        place,
+        position,
     }
 }
 
-fn place(source: &Source, line: usize, column: usize) -> Place {
+fn position(source: &Source, line: usize, column: usize) -> SourcePosition {
     let text = source.text.lines().nth(line.saturating_sub(1));
-    Place {
+    SourcePosition {
         origin: source.origin.clone(),
         line,
         column,
@@ -377,37 +380,38 @@ fn place(source: &Source, line: usize, column: usize) -> Place {
 mod tests {
     use super::{Error, parse};
 
-    fn complaint(text: &str) -> String {
+    fn error_of(text: &str) -> String {
         parse(text, "text").expect_err("it is wrong").to_string()
     }
 
     #[test]
-    fn a_syntax_error_names_its_place() {
-        let Error::Syntax { place, .. } = parse("SELECT 1;\nSELEC 2", "q.sql").expect_err("typo")
+    fn syntax_error_has_its_position() {
+        let Error::Syntax { position, .. } =
+            parse("SELECT 1;\nSELEC 2", "q.sql").expect_err("typo")
         else {
             panic!("not a syntax error");
         };
         assert_eq!(
-            (place.origin.as_str(), place.line, place.column),
+            (position.origin.as_str(), position.line, position.column),
             ("q.sql", 2, 1)
         );
-        assert_eq!(place.text, "SELEC 2");
+        assert_eq!(position.text, "SELEC 2");
     }
 
     #[test]
-    fn what_a_stranger_sends_has_an_end() {
+    fn text_is_bounded_in_bytes_tokens_and_operators() {
         let chain = |operators: usize| format!("SELECT 1{}", "+1".repeat(operators));
         assert!(parse(&chain(900), "text").is_ok());
-        assert!(complaint(&chain(9_000)).contains("operators"));
-        assert!(complaint(&chain(100_000)).contains("tokens"));
-        assert!(complaint(&format!("SELECT 1{}", " IS NULL".repeat(9_000))).contains("operators"));
-        assert!(complaint(&format!("SELECT x{}", "[1]".repeat(6_000))).contains("operators"));
-        assert!(complaint(&format!("SELECT '{}'", "x".repeat(300_000))).contains("bytes"));
-        assert!(complaint(&format!("SELECT {}1", "1,".repeat(30_000))).contains("tokens"));
+        assert!(error_of(&chain(9_000)).contains("operators"));
+        assert!(error_of(&chain(100_000)).contains("tokens"));
+        assert!(error_of(&format!("SELECT 1{}", " IS NULL".repeat(9_000))).contains("operators"));
+        assert!(error_of(&format!("SELECT x{}", "[1]".repeat(6_000))).contains("operators"));
+        assert!(error_of(&format!("SELECT '{}'", "x".repeat(300_000))).contains("bytes"));
+        assert!(error_of(&format!("SELECT {}1", "1,".repeat(30_000))).contains("tokens"));
     }
 
     #[test]
-    fn what_nests_too_deep_is_told_the_limit_and_the_way_out() {
+    fn error_for_deep_nesting_names_limit_and_remedy() {
         let brackets =
             |levels: usize| format!("SELECT {}1{}", "(".repeat(levels), ")".repeat(levels));
         let subqueries = |levels: usize| {
@@ -418,7 +422,7 @@ mod tests {
             assert!(parse(&fine, "text").is_ok(), "{fine}");
         }
         for deep in [brackets(900), subqueries(100)] {
-            let found = complaint(&deep);
+            let found = error_of(&deep);
             assert!(
                 found.starts_with("text nests") && found.contains("50") && found.contains("WITH"),
                 "{found}"

@@ -1,5 +1,5 @@
-//! What the parser takes and the planner drops without a word, answers wrongly or does not know: refused by name, with the
-//! way out.
+//! Refuses by name, with the remedy, SQL that the parser accepts and the planner ignores, answers wrongly
+//! or does not know.
 //!
 //! DataFusion 55 answers INTERSECT ALL and EXCEPT ALL by semi and anti joins, which do not count
 //! (`VALUES 1,1,2 INTERSECT ALL VALUES 1,2,2` gives 1, 1, 2), and ignores TABLESAMPLE. It computes a query of WITH anew for

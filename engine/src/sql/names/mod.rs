@@ -2,7 +2,7 @@
 //!
 //! DataFusion 55 takes the column of `FULL JOIN … USING` from the left side alone, where it is null for rows of the right
 //! one (apache/datafusion#22881), and that of `RIGHT JOIN … USING` too. It refuses two columns of one name in a select
-//! list, and renames the second one of a subquery without a word (`a:1`).
+//! list, and silently renames the second one of a subquery (`a:1`).
 //!
 //! [`resolve`] rewrites a parsed statement: joins by names become ON, the unqualified name of their column becomes the
 //! expression that it stands for, `*` is written out, and columns that share a name get names of their own, which
@@ -63,7 +63,7 @@ struct Resolved {
 }
 
 impl Resolved {
-    /// `plan`, which was made of this statement, with the names that people know its columns by.
+    /// `plan`, which was made of this statement, with the column names of the statement.
     fn restore(&self, plan: LogicalPlan) -> PlanResult<LogicalPlan> {
         let mut fields = plan.schema().fields().iter();
         if !fields.any(|field| self.given.contains_key(field.name())) {
@@ -419,7 +419,7 @@ impl Resolver<'_> {
                     self.scopes.pop();
                 }
                 let columns = columns?;
-                // Without a name its columns could not be told from others.
+                // Without a name its columns could not be qualified.
                 let alias = alias.get_or_insert_with(|| {
                     let name = Ident::with_quote('"', format!("__table_{}", self.given.len() + 1));
                     TableAlias {

@@ -119,7 +119,7 @@ impl From {
     }
 }
 
-/// A reference to a column, quoted so that it is taken to the letter.
+/// A reference to a column, quoted so that its case is kept.
 pub(super) fn column_of(qualifier: &[String], name: &str) -> Expr {
     let quoted = |part: &str| Ident::with_quote('"', part);
     if qualifier.is_empty() {

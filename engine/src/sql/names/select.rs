@@ -1,4 +1,5 @@
-//! The names of one SELECT: `*` written out, equal names told apart, and every clause in its scope.
+//! The names of one SELECT: `*` is expanded, equal names get distinct ones, and every clause has its
+//! scope.
 
 use datafusion::sql::sqlparser::ast::{
     Distinct, ExcludeSelectItem, Expr, GroupByExpr, Ident, OrderBy, OrderByKind, Select,
@@ -157,7 +158,7 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// The columns that `items` are, equal names told apart. Where ORDER BY has expressions, an alias that is the name of
+    /// The columns of `items`, with distinct names. Where ORDER BY has expressions, an alias that is the name of
     /// a column of the FROM as well would stand between them and that column.
     fn columns(&mut self, items: &[Item], hides: bool) -> Vec<Named> {
         let columns = items.iter().map(|item| {
