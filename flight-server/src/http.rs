@@ -70,7 +70,7 @@ pub async fn listen(key: &'static str, address: SocketAddr) -> Result<TcpListene
     })
 }
 
-/// Answers `/healthz`, `/readyz` and `/metrics` on `listener` until `shutdown`.
+/// Serves `/healthz`, `/readyz` and `/metrics` on `listener` until `shutdown`.
 ///
 /// # Errors
 /// When the listener fails.

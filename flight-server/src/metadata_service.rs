@@ -15,7 +15,7 @@ use crate::error::Error;
 use crate::sql_info::{self, ServerInfo};
 use crate::{metadata, status, type_info};
 
-/// Answers metadata commands. The lists of properties and types are built once.
+/// Executes metadata commands. The lists of properties and types are built once.
 pub(crate) struct MetadataService {
     lake: Arc<Lake>,
     sql_info: SqlInfoData,

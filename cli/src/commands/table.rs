@@ -42,7 +42,7 @@ EXAMPLES:
   isobar table sweep
   isobar table sweep weather
 
-A landing or a run that is writing to the table stores its uncommitted files again.";
+A landing or a run that is writing to the table repeats its uncommitted work.";
 
 const EXAMPLES: &str = "\
 EXAMPLES:
