@@ -65,12 +65,14 @@ impl Session {
         options.execution.parquet.pushdown_filters = false;
         options.execution.parquet.reorder_filters = true;
         options.execution.collect_statistics = true;
-        // Tables have string views, which each output casts by itself: the planner would plan large strings.
+        // Tables have string views, which each output casts by itself: the planner would plan large
+        // strings.
         options.optimizer.expand_views_at_output = false;
-        // The filter drops the side of a column that is null in a file: `min(a), max(b)` loses values
-        // (apache/datafusion#25147, #24816).
+        // The filter drops the side of a column that is null in a file: `min(a), max(b)` loses
+        // values (apache/datafusion#25147, #24816).
         options.optimizer.enable_aggregate_dynamic_filter_pushdown = false;
-        // The schemas differ in what may be null, after rewrites that know more of it: a check that fails a right plan.
+        // The schemas differ in what may be null, after rewrites that know more of it: a check that
+        // fails a right plan.
         options.execution.skip_physical_aggregate_schema_check = true;
         options.execution.spill_compression = SpillCompression::Lz4Frame;
         let environment = runtime.environment()?;
@@ -104,7 +106,7 @@ impl Session {
         })
     }
 
-    /// Plans one statement of a person or a client: a query, `EXPLAIN`, `SHOW` or `DESCRIBE`.
+    /// Plans one statement of a user or a client: a query, `EXPLAIN`, `SHOW` or `DESCRIBE`.
     ///
     /// # Errors
     /// When it is not SQL, names what is not there, or would change anything.
@@ -134,8 +136,8 @@ impl Session {
         DataFrame::new(self.context.state(), plan)
     }
 
-    /// Whether planning its statement anew would make `plan` again: it reads rows of the lake's tables alone, and none of them
-    /// has a newer version.
+    /// Whether planning its statement again would give an equal `plan`: it reads only tables of the
+    /// lake, and none of them has a newer version.
     pub async fn is_current(&self, plan: &LogicalPlan) -> Result<bool, Error> {
         let Some(snapshots) = snapshots_of(plan).map_err(Error::plan)? else {
             return Ok(false);
@@ -186,7 +188,8 @@ impl Session {
         self.runtime.watched(rows).await
     }
 
-    /// Lets statements be planned over a table that may come later: until the lake has it, it is empty.
+    /// Lets statements be planned over a table that may come later: until the lake has it, it is
+    /// empty.
     pub fn declare(&self, name: TableName, schema: &TableSchema) {
         let columns = Arc::clone(&schema.columns);
         let declared = self.tables.declared.write();
@@ -199,7 +202,7 @@ impl Session {
         self.join_pairs.limit(pairs_max);
     }
 
-    /// What it shares with other sessions of the process.
+    /// The runtime that it shares with other sessions of the process.
     pub fn runtime(&self) -> &Arc<Runtime> {
         &self.runtime
     }
@@ -212,8 +215,9 @@ impl Session {
 /// Begins a session in which SQL means what it means in all of them.
 fn builder_of(mut config: SessionConfig) -> SessionStateBuilder {
     let options = config.options_mut();
-    // A literal without an offset is a time in UTC. Only `event_day` knows the zone of days: with it in here
-    // DataFusion's functions return other types than they declare, and forms of one literal differ.
+    // A literal without an offset is a time in UTC. Only `event_day` knows the zone of days: with
+    // it in here DataFusion's functions return other types than they declare, and forms of one
+    // literal differ.
     options.execution.time_zone = Some(UTC.to_owned());
     options.sql_parser.map_string_types_to_utf8view = false;
     // A literal with a point is exact; `rules::number_types` makes it a DOUBLE beside one.
@@ -229,8 +233,9 @@ fn builder_of(mut config: SessionConfig) -> SessionStateBuilder {
 
 /// The columns of `planned` as its rows will have them.
 ///
-/// The schema of a plan that is not analysed yet is another one: before type coercion a CASE or a UNION has the
-/// type of its first branch, so that `CASE WHEN x THEN 1 ELSE 0.5 END` would be described as BIGINT.
+/// The schema of a plan that is not analysed yet is another one: before type coercion a CASE or a
+/// UNION has the type of its first branch, so that `CASE WHEN x THEN 1 ELSE 0.5 END` would be
+/// described as BIGINT.
 ///
 /// # Errors
 /// When types do not fit together, or a parameter without a value leaves them open.
@@ -254,7 +259,8 @@ pub async fn executable(
     Ok((plan, Arc::new(context)))
 }
 
-/// The versions of the tables that `plan` reads; none where it reads anything else, or tells of itself.
+/// The snapshots of the tables that `plan` reads; `None` where it reads anything else, or describes
+/// a plan, as EXPLAIN does.
 fn snapshots_of(plan: &LogicalPlan) -> Result<Option<Vec<Arc<Snapshot>>>, DataFusionError> {
     let mut snapshots: Vec<Arc<Snapshot>> = Vec::new();
     let mut reads_all_from_tables = true;

@@ -1,9 +1,10 @@
 //! What a statement costs to plan, worked out from its text.
 //!
-//! The planner puts the query of each name of WITH where the name stands, and works on all copies: 24 names, each of which
-//! stands twice in the next one, are 1 KB of text and a plan of 16 million nodes, which takes the machine's memory before
-//! anything can stop it. A cube over 40 columns is as short and as large. Planning of a subquery inside an expression
-//! takes twice as long with each level. Such statements are refused before they are planned.
+//! The planner puts the query of each name of WITH where the name stands, and works on all copies:
+//! 24 names, each of which stands twice in the next one, are 1 KB of text and a plan of 16 million
+//! nodes, which takes the machine's memory before anything can stop it. A cube over 40 columns is
+//! as short and as large. Planning of a subquery inside an expression takes twice as long with each
+//! level. Such statements are refused before they are planned.
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;

@@ -1,7 +1,9 @@
-//! Functions under the names that PostgreSQL, DuckDB and Spark have for them, in words of the planner.
+//! Functions under the names that PostgreSQL, DuckDB and Spark have for them, in words of the
+//! planner.
 //!
-//! A call that only has another name is renamed; one that can be said by other functions is written out by a template.
-//! Where engines mean different things by one name, a call is refused with what to write for each meaning.
+//! A call that only has another name is renamed; one that can be said by other functions is written
+//! out by a template. Where engines mean different things by one name, a call is refused with what
+//! to write for each meaning.
 
 use std::ops::ControlFlow;
 
@@ -46,7 +48,8 @@ const RENAMED: &[(&str, &str)] = &[
     ("variance", "var_samp"),
 ];
 
-/// Calls written out by other functions: the name, how many arguments it has, and what it stands for.
+/// Calls written out by other functions: the name, how many arguments it has, and what it stands
+/// for.
 const TEMPLATES: &[(&str, usize, &str)] = &[
     ("curdate", 0, "current_date()"),
     ("date", 1, "CAST($arg1 AS DATE)"),
@@ -263,7 +266,8 @@ fn written_out(call: &Function, name: &str, span: Span) -> Result<Option<Expr>, 
     }
 }
 
-/// Whether a call of this name is rewritten to something else, so that its column keeps the name as it is written.
+/// Whether a call of this name is rewritten to something else, so that its column keeps the name as
+/// it is written.
 pub(super) fn is_rewritten(call: &Function) -> bool {
     name_of(call).is_some_and(|(name, _)| {
         let name = name.as_str();
@@ -309,7 +313,8 @@ fn entry(table: &[(&str, &'static str)], name: &str) -> Option<&'static str> {
     found.map(|(_, found)| *found)
 }
 
-/// Words that no column can be called by without quotes in PostgreSQL, so that they are no columns here either.
+/// Words that no column can be called by without quotes in PostgreSQL, so that they are no columns
+/// here either.
 fn is_reserved(name: &str) -> bool {
     [
         "current_user",
@@ -431,14 +436,15 @@ fn shift_ignoring_nulls(call: &mut Function, name: &str) {
     }
 }
 
-/// `value = ANY(list)`, which is null where a null of the list could be the value. The planner's `array_has` is false then.
+/// `value = ANY(list)`, which is null where a null of the list could be the value. The planner's
+/// `array_has` is false then.
 pub(super) fn is_in_list(value: &Expr, list: &Expr) -> Result<Expr, Refusal> {
     let template = "CASE WHEN array_has($arg2, $arg1) THEN true WHEN array_position($arg2, NULL) IS NOT NULL THEN NULL ELSE array_has($arg2, $arg1) END";
     filled(template, vec![value.clone(), list.clone()])
 }
 
-/// `array_agg(DISTINCT x ORDER BY x DESC)` sorts the list of distinct values: DataFusion orders such an aggregate the other
-/// way round beside one with the opposite order.
+/// `array_agg(DISTINCT x ORDER BY x DESC)` sorts the list of distinct values: DataFusion orders
+/// such an aggregate the other way round beside one with the opposite order.
 fn ordered_distinct(call: &Function) -> Option<Expr> {
     let FunctionArguments::List(list) = &call.args else {
         return None;
@@ -526,8 +532,8 @@ enum HasNulls {
     No,
 }
 
-/// `max_by(x, y)` is the first `x` by `y`, of the rows that have a `y`, as in Spark; `arg_max(x, y)` is of the rows that have
-/// both, as in DuckDB.
+/// `max_by(x, y)` is the first `x` by `y`, of the rows that have a `y`, as in Spark; `arg_max(x,
+/// y)` is of the rows that have both, as in DuckDB.
 fn first_by(call: &mut Function, options: OrderByOptions, nulls: HasNulls) {
     let Some(arguments) = plain_arguments(call) else {
         return;
@@ -554,7 +560,8 @@ fn first_by(call: &mut Function, options: OrderByOptions, nulls: HasNulls) {
     }));
 }
 
-/// `median(x)` is the percentile in the middle: DataFusion's cuts that of whole numbers and decimals to their type.
+/// `median(x)` is the percentile in the middle: DataFusion's cuts that of whole numbers and
+/// decimals to their type.
 fn median(call: &mut Function) {
     let Some(arguments) = plain_arguments(call) else {
         return;
@@ -594,7 +601,8 @@ fn within_group_as_argument(call: &mut Function) {
     }
 }
 
-/// `percentile_disc(0.5) WITHIN GROUP (ORDER BY x)` is DuckDB's `quantile_disc(x, 0.5)`; descending it counts from the end.
+/// `percentile_disc(0.5) WITHIN GROUP (ORDER BY x)` is DuckDB's `quantile_disc(x, 0.5)`; descending
+/// it counts from the end.
 fn quantile(call: &mut Function) {
     rename(call, "quantile_disc");
     let Some(arguments) = plain_arguments(call) else {
@@ -658,7 +666,8 @@ fn collected(call: &mut Function, duplicates: Option<DuplicateTreatment>) {
     }));
 }
 
-/// `datediff(end, start)` counts days, as in Spark and MySQL; with a unit, which may be a bare word, it is DuckDB's.
+/// `datediff(end, start)` counts days, as in Spark and MySQL; with a unit, which may be a bare
+/// word, it is DuckDB's.
 fn date_diff(call: &Function) -> Result<Option<Expr>, Refusal> {
     let Some(mut arguments) = plain_arguments(call) else {
         return Ok(None);
@@ -676,7 +685,8 @@ fn date_diff(call: &Function) -> Result<Option<Expr>, Refusal> {
     }
 }
 
-/// `date_add(x, INTERVAL …)` and `dateadd(unit, 3, x)` are sums; `date_add(x, 3)` adds days by a function of ours.
+/// `date_add(x, INTERVAL …)` and `dateadd(unit, 3, x)` are sums; `date_add(x, 3)` adds days by a
+/// function of ours.
 fn add_interval(call: &Function, name: &str, span: Span) -> Result<Option<Expr>, Refusal> {
     let Some(arguments) = plain_arguments(call) else {
         return Ok(None);
@@ -760,7 +770,8 @@ fn json_path(call: &Function, function: &str, span: Span) -> Result<Option<Expr>
     filled(&format!("{function}($arg1{steps})"), vec![json.clone()]).map(Some)
 }
 
-/// The first step of a path (`.name`, `."na.me"`, `[0]`, `['na.me']`) as an argument, and what follows it.
+/// The first step of a path (`.name`, `."na.me"`, `[0]`, `['na.me']`) as an argument, and what
+/// follows it.
 fn json_step(path: &str) -> Option<(String, &str)> {
     let named = |name: &str| format!("'{}'", name.replace('\'', "''"));
     if let Some(inner) = path.strip_prefix('[') {

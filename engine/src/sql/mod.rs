@@ -173,7 +173,8 @@ impl Statement {
     }
 }
 
-/// The statement that `parsed` is or explains; `None` for what only DataFusion's own parser knows, such as COPY.
+/// The statement that `parsed` is or explains; `None` for what only DataFusion's own parser knows,
+/// such as COPY.
 fn statement_of(parsed: &Parsed) -> Option<&ast::Statement> {
     match parsed {
         Parsed::Statement(statement) => Some(statement),
@@ -194,8 +195,8 @@ fn statement_in(parsed: &mut Parsed) -> Option<&mut ast::Statement> {
 /// The statements of `text`, which came from `origin`.
 ///
 /// # Errors
-/// When it is too long, nests too deep or is not SQL. A version clause (`VERSION AS OF`) is not SQL here,
-/// and so is never ignored.
+/// When it is too long, nests too deep or is not SQL. A version clause (`VERSION AS OF`) is not SQL
+/// here, and so is never ignored.
 pub fn parse(text: &str, origin: &str) -> Result<Vec<Statement>, Error> {
     // Editors of Windows begin a text with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);

@@ -1,7 +1,8 @@
 //! Number literals that are DOUBLE by their form: with an exponent, or too long for a DECIMAL.
 //!
-//! The session parses a literal with a point as an exact DECIMAL. That parse forgets the exponent (`1e3` becomes a
-//! decimal of scale -3) and refuses more than 76 digits, so such literals are turned into casts before planning.
+//! The session parses a literal with a point as an exact DECIMAL. That parse forgets the exponent
+//! (`1e3` becomes a decimal of scale -3) and refuses more than 76 digits, so such literals are
+//! turned into casts before planning.
 
 use std::ops::ControlFlow;
 

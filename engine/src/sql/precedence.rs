@@ -1,8 +1,8 @@
 //! `IS [NOT] DISTINCT FROM` takes the operand behind it and no more.
 //!
-//! The parser (sqlparser 0.62) takes all that follows: `a IS DISTINCT FROM b AND c` is `a IS DISTINCT FROM (b AND c)` to it,
-//! which answers wrongly where all of them are conditions and fails elsewhere. AND, OR and NOT around such an operator are
-//! bound anew, as PostgreSQL binds them.
+//! The parser (sqlparser 0.62) takes all that follows: `a IS DISTINCT FROM b AND c` is `a IS
+//! DISTINCT FROM (b AND c)` to it, which answers wrongly where all of them are conditions and fails
+//! elsewhere. AND, OR and NOT around such an operator are bound anew, as PostgreSQL binds them.
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, UnaryOperator};
 

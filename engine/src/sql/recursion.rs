@@ -1,7 +1,9 @@
-//! Marks the steps of recursive queries, so that the rule of the same name sees the types that they compute.
+//! Marks the steps of recursive queries, so that the rule of the same name sees the types that they
+//! compute.
 //!
-//! DataFusion casts what a step computes to the type that the recursion begins with, and writes the cast into the
-//! step's own select list, where it looks like one of the user's. Around a derived table the two differ.
+//! DataFusion casts what a step computes to the type that the recursion begins with, and writes the
+//! cast into the step's own select list, where it looks like one of the user's. Around a derived
+//! table the two differ.
 
 use std::convert::Infallible;
 use std::ops::ControlFlow;

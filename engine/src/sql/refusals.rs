@@ -1,9 +1,9 @@
-//! Refuses by name, with the remedy, SQL that the parser accepts and the planner ignores, answers wrongly
-//! or does not know.
+//! Refuses by name, with the remedy, SQL that the parser accepts and the planner ignores, answers
+//! wrongly or does not know.
 //!
 //! DataFusion 55 answers INTERSECT ALL and EXCEPT ALL by semi and anti joins, which do not count
-//! (`VALUES 1,1,2 INTERSECT ALL VALUES 1,2,2` gives 1, 1, 2), and ignores TABLESAMPLE. It computes a query of WITH anew for
-//! each name, so that one with `random()` has other rows each time.
+//! (`VALUES 1,1,2 INTERSECT ALL VALUES 1,2,2` gives 1, 1, 2), and ignores TABLESAMPLE. It computes
+//! a query of WITH anew for each name, so that one with `random()` has other rows each time.
 
 use std::ops::ControlFlow;
 

@@ -1,4 +1,5 @@
-//! Rows: `(a, b) IN (SELECT x, y …)`, which the planner does not know, by EXISTS, and `(a, b) = (c, d)` by its columns.
+//! Rows: `(a, b) IN (SELECT x, y …)`, which the planner does not know, by EXISTS, and `(a, b) = (c,
+//! d)` by its columns.
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Query, UnaryOperator};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -31,8 +32,8 @@ pub(super) fn in_conjuncts(condition: &mut Expr) {
     }
 }
 
-/// Whether the row `row` is in `subquery`: true where an equal row exists, else null where one exists that differs in
-/// nothing but nulls, else false.
+/// Whether the row `row` is in `subquery`: true where an equal row exists, else null where one
+/// exists that differs in nothing but nulls, else false.
 pub(super) fn within(row: &Expr, subquery: &Query, negated: bool) -> Option<Expr> {
     let Expr::Tuple(values) = row else {
         return None;
@@ -47,8 +48,9 @@ pub(super) fn within(row: &Expr, subquery: &Query, negated: bool) -> Option<Expr
     ))
 }
 
-/// A comparison of rows by their columns, so that nulls decide as they do in SQL: `(1, NULL) = (1, 2)` is null, and
-/// `(1, NULL) = (2, 2)` is false. DataFusion compares rows as values of a type that has nulls within.
+/// A comparison of rows by their columns, so that nulls decide as they do in SQL: `(1, NULL) = (1,
+/// 2)` is null, and `(1, NULL) = (2, 2)` is false. DataFusion compares rows as values of a type
+/// that has nulls within.
 pub(super) fn compared(expr: &Expr) -> Option<Expr> {
     match expr {
         Expr::BinaryOp { left, op, right } => match (left.as_ref(), right.as_ref()) {
@@ -145,7 +147,8 @@ fn exists(values: &[Expr], subquery: &Query, condition: impl Fn(&Expr, &str) -> 
     format!("EXISTS (SELECT 1 FROM ({subquery}) AS \"__rows\" ({names}) WHERE {conditions})")
 }
 
-/// `None` where a text that was written of a parsed statement is not parsed: then it stays as it is, and is refused.
+/// `None` where a text that was written of a parsed statement is not parsed: then it stays as it
+/// is, and is refused.
 fn parsed(text: &str) -> Option<Expr> {
     let parser = Parser::new(&GenericDialect {}).try_with_sql(text);
     parser.ok()?.parse_expr().ok()

@@ -1,5 +1,6 @@
-//! Spellings of other engines, in words of the planner: `FETCH FIRST`, `TOP`, `ILIKE ANY`, `OVERLAPS`, `ORDER BY ALL`,
-//! `RLIKE`, `LIKE … ESCAPE`, casts to JSON, and the functions of [`calls`].
+//! Spellings of other engines, in words of the planner: `FETCH FIRST`, `TOP`, `ILIKE ANY`,
+//! `OVERLAPS`, `ORDER BY ALL`, `RLIKE`, `LIKE … ESCAPE`, casts to JSON, and the functions of
+//! [`calls`].
 
 use std::ops::ControlFlow;
 
@@ -70,7 +71,8 @@ impl VisitorMut for Spellings {
     }
 }
 
-/// What a column is called that is computed by a call or an operator of this file: as it is written.
+/// What a column is called that is computed by a call or an operator of this file: as it is
+/// written.
 fn written_name(expr: &Expr) -> Option<String> {
     let text = expr.to_string();
     match expr {
@@ -213,8 +215,8 @@ fn rewrite_condition(expr: &mut Expr) -> Result<(), Refusal> {
     }
 }
 
-/// The planner knows the backslash alone: `LIKE 'a!_%' ESCAPE '!'` becomes `LIKE 'a\_%'`. It refuses what is not written as
-/// a text.
+/// The planner knows the backslash alone: `LIKE 'a!_%' ESCAPE '!'` becomes `LIKE 'a\_%'`. It
+/// refuses what is not written as a text.
 fn escape_by_backslash(pattern: &mut Expr, escape: &mut Option<ValueWithSpan>) {
     let Some(Value::SingleQuotedString(mark)) = escape.as_ref().map(|escape| &escape.value) else {
         return;
@@ -296,7 +298,8 @@ fn json_member(op: &BinaryOperator, json: &Expr, member: &Expr) -> Expr {
     super::names::call(name, vec![json.clone(), member.clone()])
 }
 
-/// The parser takes `value -> 'a'` for a function of `value`: what stands first in its body is the member.
+/// The parser takes `value -> 'a'` for a function of `value`: what stands first in its body is the
+/// member.
 fn json_of_lambda(lambda: &LambdaFunction) -> Option<Expr> {
     let OneOrManyWithParens::One(parameter) = &lambda.params else {
         return None;
@@ -311,7 +314,8 @@ fn json_of_lambda(lambda: &LambdaFunction) -> Option<Expr> {
     Some(body)
 }
 
-/// What stands first in `expr`, among operators that bind weaker than those of JSON and calls that stand for these.
+/// What stands first in `expr`, among operators that bind weaker than those of JSON and calls that
+/// stand for these.
 fn first_operand(expr: &mut Expr) -> &mut Expr {
     let is_json = |call: &Function| {
         call.name.to_string().starts_with("json_")
@@ -401,7 +405,8 @@ fn like_any(expr: &mut Expr) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// `(a, b) OVERLAPS (c, d)`: whether the spans share a time, ends left out; a span may be given from either end.
+/// `(a, b) OVERLAPS (c, d)`: whether the spans share a time, ends left out; a span may be given
+/// from either end.
 fn overlaps(left: &Expr, right: &Expr) -> Result<Expr, Refusal> {
     let ends = |expr: &Expr| match expr {
         Expr::Tuple(ends) if ends.len() == 2 => {

@@ -16,7 +16,8 @@ use super::names::call;
 use super::statement_of;
 use crate::functions::time::{instant, local_time};
 
-/// Plans TIMESTAMP as microseconds. DataFusion takes nanoseconds, which do not reach `TIMESTAMP '9999-12-31'`.
+/// Plans TIMESTAMP as microseconds. DataFusion takes nanoseconds, which do not reach `TIMESTAMP
+/// '9999-12-31'`.
 #[derive(Debug)]
 pub(crate) struct TimeTypes;
 
@@ -33,8 +34,8 @@ impl TypePlanner for TimeTypes {
     }
 }
 
-/// Puts the function `timezone`, as PostgreSQL does, in the place of `AT TIME ZONE`, of which DataFusion makes a cast to
-/// nanoseconds.
+/// Puts the function `timezone`, as PostgreSQL does, in the place of `AT TIME ZONE`, of which
+/// DataFusion makes a cast to nanoseconds.
 pub(super) fn rewrite(statement: &mut Statement) {
     struct AtTimeZone;
     impl VisitorMut for AtTimeZone {

@@ -1,12 +1,15 @@
-//! Names of columns as the SQL standard reads them, written out so that the planner cannot misread them.
+//! Names of columns as the SQL standard reads them, written out so that the planner cannot misread
+//! them.
 //!
-//! DataFusion 55 takes the column of `FULL JOIN … USING` from the left side alone, where it is null for rows of the right
-//! one (apache/datafusion#22881), and that of `RIGHT JOIN … USING` too. It refuses two columns of one name in a select
-//! list, and silently renames the second one of a subquery (`a:1`).
+//! DataFusion 55 takes the column of `FULL JOIN … USING` from the left side alone, where it is null
+//! for rows of the right one (apache/datafusion#22881), and that of `RIGHT JOIN … USING` too. It
+//! refuses two columns of one name in a select list, and silently renames the second one of a
+//! subquery (`a:1`).
 //!
-//! [`resolve`] rewrites a parsed statement: joins by names become ON, the unqualified name of their column becomes the
-//! expression that it stands for, `*` is written out, and columns that share a name get names of their own, which
-//! [`Resolved::restore`] takes back from the result. A reference to a name that several columns have is refused.
+//! [`resolve`] rewrites a parsed statement: joins by names become ON, the unqualified name of their
+//! column becomes the expression that it stands for, `*` is written out, and columns that share a
+//! name get names of their own, which [`Resolved::restore`] takes back from the result. A reference
+//! to a name that several columns have is refused.
 
 mod joins;
 mod plan;
@@ -58,7 +61,8 @@ fn ambiguous(name: &Ident) -> Failure {
 #[derive(Debug)]
 struct Resolved {
     parsed: Parsed,
-    /// Names given here beside those they stand for; `None` is one that the planner makes of the expression.
+    /// Names given here beside those they stand for; `None` is one that the planner makes of the
+    /// expression.
     given: HashMap<String, Option<String>>,
 }
 
@@ -113,7 +117,8 @@ impl Resolved {
     }
 }
 
-/// Whether the planner has refused a statement for names that are equal, or for an expression that ORDER BY names by its place.
+/// Whether the planner has refused a statement for names that are equal, or for an expression that
+/// ORDER BY names by its place.
 fn is_about_names(error: &DataFusionError) -> bool {
     let text = error.to_string();
     [
@@ -127,7 +132,8 @@ fn is_about_names(error: &DataFusionError) -> bool {
     .any(|words| text.contains(words))
 }
 
-/// Whether the planner has renamed a column of a subquery because of another one of its name, to `a:1`.
+/// Whether the planner has renamed a column of a subquery because of another one of its name, to
+/// `a:1`.
 fn has_renamed(plan: &LogicalPlan) -> PlanResult<bool> {
     plan.exists(|node| {
         let LogicalPlan::SubqueryAlias(alias) = node else {
@@ -201,8 +207,9 @@ fn joins_by_name(parsed: &Parsed) -> bool {
     statement_of(parsed).is_some_and(|statement| statement.visit(&mut Joins).is_break())
 }
 
-/// Whether an expression in an ORDER BY of `parsed` has a name that the select list gives to something else: the planner
-/// takes that column for it, where a column of the FROM of this name is meant.
+/// Whether an expression in an ORDER BY of `parsed` has a name that the select list gives to
+/// something else: the planner takes that column for it, where a column of the FROM of this name is
+/// meant.
 fn orders_by_alias(parsed: &Parsed) -> bool {
     struct Orders;
     impl Visitor for Orders {
@@ -457,7 +464,8 @@ impl Resolver<'_> {
 
     /// Rewrites the names in `expr`, and the subqueries in it.
     fn expr<T: VisitMut>(&mut self, expr: &mut T) -> Result<(), Failure> {
-        // Subqueries have scopes of their own, so that they are taken out while names are looked up in this one.
+        // Subqueries have scopes of their own, so that they are taken out while names are looked up
+        // in this one.
         let mut taken = Subqueries::take(expr);
         let mut names = Names {
             scopes: &self.scopes,
@@ -629,7 +637,8 @@ impl Names<'_> {
     }
 }
 
-/// Whether the planner would read `expr` as something else than `found`: its last name differs, or it is no name at all.
+/// Whether the planner would read `expr` as something else than `found`: its last name differs, or
+/// it is no name at all.
 ///
 /// Names that it reads rightly stay as they are written, with their place in the text.
 fn is_rewritten(expr: &Expr, found: &Expr) -> bool {

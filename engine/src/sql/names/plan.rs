@@ -1,4 +1,5 @@
-//! The plan of a statement: as the planner reads it, or with its names resolved where it would misread them.
+//! The plan of a statement: as the planner reads it, or with its names resolved where it would
+//! misread them.
 
 use datafusion::common::TableReference;
 use datafusion::logical_expr::LogicalPlan;

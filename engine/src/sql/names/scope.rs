@@ -1,10 +1,13 @@
-//! What names mean at one place of a statement: the relations of a FROM, and those of the queries around it.
+//! What names mean at one place of a statement: the relations of a FROM, and those of the queries
+//! around it.
 
 use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectName, ObjectNamePart};
 
-/// A column of a relation: the name that a statement calls it by, and the one that it has for the planner.
+/// A column of a relation: the name that a statement calls it by, and the one that it has for the
+/// planner.
 ///
-/// They differ where a query has two columns of one name: the planner refuses those, so each gets a name of its own.
+/// They differ where a query has two columns of one name: the planner refuses those, so each gets a
+/// name of its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Named {
     pub(super) visible: String,
@@ -23,7 +26,8 @@ impl Named {
 /// A table or subquery of a FROM.
 #[derive(Clone, Debug)]
 pub(super) struct Relation {
-    /// Catalog, schema and table as far as they are written, or the alias; empty where there is none.
+    /// Catalog, schema and table as far as they are written, or the alias; empty where there is
+    /// none.
     pub(super) qualifier: Vec<String>,
     pub(super) columns: Vec<Named>,
 }

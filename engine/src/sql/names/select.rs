@@ -1,5 +1,5 @@
-//! The names of one SELECT: `*` is expanded, equal names get distinct ones, and every clause has its
-//! scope.
+//! The names of one SELECT: `*` is expanded, equal names get distinct ones, and every clause has
+//! its scope.
 
 use datafusion::sql::sqlparser::ast::{
     Distinct, ExcludeSelectItem, Expr, GroupByExpr, Ident, OrderBy, OrderByKind, Select,
@@ -158,12 +158,13 @@ impl Resolver<'_> {
         Ok(())
     }
 
-    /// The columns of `items`, with distinct names. Where ORDER BY has expressions, an alias that is the name of
-    /// a column of the FROM as well would stand between them and that column.
+    /// The columns of `items`, with distinct names. Where ORDER BY has expressions, an alias that
+    /// is the name of a column of the FROM as well would stand between them and that column.
     fn columns(&mut self, items: &[Item], hides: bool) -> Vec<Named> {
         let columns = items.iter().map(|item| {
             let Some(name) = &item.name else {
-                // The planner may make one name of two expressions, of a column and its cast for instance.
+                // The planner may make one name of two expressions, of a column and its cast for
+                // instance.
                 let internal = self.give(None);
                 return Named {
                     visible: item.expr.to_string(),
@@ -190,7 +191,8 @@ impl Resolver<'_> {
         scope.is_some_and(|scope| scope.outputs.iter().any(|output| output.name == name))
     }
 
-    /// ORDER BY: a name is that of a column of the select list where there is one, else it is of the FROM.
+    /// ORDER BY: a name is that of a column of the select list where there is one, else it is of
+    /// the FROM.
     fn order_by(
         &mut self,
         order_by: &mut OrderBy,
