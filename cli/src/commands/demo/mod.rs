@@ -107,7 +107,7 @@ impl Demo {
         step(out, "aggregated", &outcome(&report), started)?;
 
         out.line("")?;
-        Box::pin(sql::answer(&app, RESULT, out)).await?;
+        Box::pin(sql::run_text(&app, RESULT, out)).await?;
         print_locations(&lake, &report, out).await?;
         let Some(listeners) = listeners else {
             return print_next_steps(&directory, out);

@@ -120,7 +120,7 @@ impl Sql {
 }
 
 /// Runs the statements of `text` as `isobar sql -c` does.
-pub(crate) async fn answer(app: &App, text: &str, out: &mut Output) -> anyhow::Result<()> {
+pub(crate) async fn run_text(app: &App, text: &str, out: &mut Output) -> anyhow::Result<()> {
     let lake = app.lake()?;
     let shell = SqlShell {
         session: app.session_for_statements(&lake)?,
@@ -140,7 +140,7 @@ impl SqlShell {
         let statements = sql::parse(text, origin)?;
         let count = statements.len();
         for (position, statement) in statements.iter().enumerate() {
-            self.answer(statement, out).await.map_err(|error| {
+            self.run_statement(statement, out).await.map_err(|error| {
                 // A syntax error has its position already.
                 let has_position =
                     matches!(error.downcast_ref(), Some(engine::Error::Syntax { .. }));
@@ -156,7 +156,7 @@ impl SqlShell {
         Ok(())
     }
 
-    async fn answer(&self, statement: &Statement, out: &mut Output) -> anyhow::Result<()> {
+    async fn run_statement(&self, statement: &Statement, out: &mut Output) -> anyhow::Result<()> {
         if let Some(warning) = text::day_warning(statement, &self.zone) {
             eprintln!("warning: {warning}");
         }
