@@ -144,7 +144,7 @@ impl<'m> Scanner<'m> {
         self.escaped_string(from, to)
     }
 
-    /// Skips the rest of a string with escapes.
+    /// Skips the rest of a string with escapes, or refuses a plain string that is too long.
     #[inline(never)]
     fn escaped_string(&mut self, from: usize, mut at: usize) -> Result<Raw, Box<DecodeError>> {
         if self.bytes().get(at) == Some(&b'"') {
