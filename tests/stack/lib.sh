@@ -1,17 +1,17 @@
 # Sourced by the commands beside it: places, ports, and the life of one server.
 #
 # A server is a file servers/NAME.sh that sets
-#   dist        the folder here that holds its pom.xml and conf/            (none: it comes with the system)
+#   dist        the directory here with its pom.xml and conf/              (none: a system package)
 #   listens     its ports, by their names in the table below
 #   needs       the servers that must be ready before it starts             (default: none)
 #   ends_by     the signal that ends it                                     (default: TERM)
 # and defines
 #   prepare     before a start: the first time, lay out its data            (optional)
-#   run         become the server, by exec
+#   run         exec the server
 #   ready       true once it serves
 #   provision   after it is ready: what clients expect to find              (optional)
 #   client      print the variables that a client needs, as NAME=value      (optional)
-#   wipe        once it is gone, free what is not among its data            (optional)
+#   wipe        after its end, free resources outside its data              (optional)
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -113,8 +113,8 @@ lock() {
     flock 9
 }
 
-# dist_home DIST: where its jars lie. The name holds the pom's digest, so a changed pom is another folder
-# and running servers keep theirs.
+# dist_home DIST: the directory of its jars. Its name has the digest of the pom, so that a changed pom gets another
+# directory, and running servers keep theirs.
 dist_home() { echo "$cache/stack/dist/$1-$(sha256sum <"$here/$1/pom.xml" | cut -c1-12)"; }
 
 # exec_java DIST ARGUMENT...: becomes a JVM on the jars, the configuration and the jvm.args of DIST, in a session of its own.
@@ -139,15 +139,15 @@ ask() {
     timeout 5 head -c "$2" <&7 | od -A n -t x1 -v | tr -d ' \n'
 }
 
-# A process is known by its pid and the moment of its start, so that a pid file that outlived a reboot never hits a stranger.
-# process PID: its state letter and that moment; fails when it has ended.
+# A process is identified by pid and start time, so that a pid file from before a reboot never matches another process.
+# process PID: its state letter and start time; fails when it has ended.
 process() {
     local stat
     { read -r stat <"/proc/$1/stat"; } 2>/dev/null || return 1
     # shellcheck disable=SC2086 # split into fields; the command name, which may hold blanks, is cut off
     set -- ${stat##*) }
     # A zombie has ended and only waits for its parent to notice, unless it still has threads: a killed JVM's first thread
-    # is a zombie at once, and the others hold its ports until they are gone too.
+    # is a zombie at once, and the others hold its ports until their end.
     [[ $1 != [ZX] ]] || [ "${18}" -gt 1 ] || return 1
     echo "$1 ${20}"
 }

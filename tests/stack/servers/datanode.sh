@@ -5,9 +5,9 @@ listens=(DATANODE_DATA DATANODE_HTTP DATANODE_IPC)
 
 run() { exec_java hadoop -Xmx256m org.apache.hadoop.hdfs.server.datanode.DataNode; }
 
-# Registered is not usable: before the block report the NameNode finds no block here. Each side is asked about it since its
-# own start, because either may have been restarted alone; and the NameNode counts a killed DataNode as live for minutes,
-# so that its word is not enough. Whether it takes writes, which safe mode refuses, only a write tells.
+# A registered DataNode is not usable: before the block report the NameNode finds no block here. Both servers are asked for the
+# reports since their own start, because either may have been restarted alone; and the NameNode counts a killed DataNode as live
+# for minutes. Only a write shows that writes are accepted, which safe mode refuses.
 ready() {
     bean DATANODE_HTTP DataNode "DataNodeActivity-localhost-$(port DATANODE_DATA)" | grep -q '"BlockReportsNumOps" : [1-9]' &&
         bean NAMENODE_HTTP NameNode NameNodeActivity | grep -q '"StorageBlockReportNumOps" : [1-9]' &&

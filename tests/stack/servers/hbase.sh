@@ -4,11 +4,11 @@ dist=hbase
 listens=(HBASE_MASTER HBASE_MASTER_HTTP HBASE_REGION HBASE_REGION_HTTP ZOOKEEPER)
 needs=(namenode datanode)
 
-# On SIGTERM it stops its ZooKeeper first and then waits for it. Its log on HDFS is made for being killed.
+# On SIGTERM it stops its ZooKeeper first and then waits for it. Its log on HDFS survives a kill.
 ends_by=KILL
 
-# Its tables lie on HDFS: they go when the folder here was wiped, and its marks when HDFS was. What its ZooKeeper keeps can be
-# made anew from HDFS, and is, so that no start waits for the sessions of a killed one to end.
+# Its tables are on HDFS: they are deleted when the directory here was wiped, and its markers when HDFS was. The state of its
+# ZooKeeper is rebuilt from HDFS at each start, so that a start never waits for the sessions of a killed process.
 prepare() {
     [ -d "$stack/data/hbase" ] || on namenode webhdfs /hbase 'DELETE&recursive=true' --request DELETE
     on namenode webhdfs /hbase GETFILESTATUS || rm -rf "$stack/data/hbase"
@@ -21,7 +21,7 @@ run() { hbase -Xmx384m org.apache.hadoop.hbase.master.HMaster start; }
 
 ready() { grep -q 'Master has completed initialization' "$stack/logs/hbase.log"; }
 
-# The namespace of the table of aggregates, which a cluster's operator makes: clients over Thrift cannot.
+# The namespace of the table of aggregates. Operators create it, since clients over Thrift cannot.
 provision() {
     [ ! -f "$stack/data/hbase/provisioned" ] || return 0
     (hbase -Xmx128m -XX:TieredStopAtLevel=1 "$here/hbase/CreateNamespace.java" weather) >>"$stack/logs/hbase.log" 2>&1 &&

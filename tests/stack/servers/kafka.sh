@@ -8,7 +8,7 @@ properties="$here/kafka/conf/server.properties"
 cluster=aXNvYmFyLXN0YWNrLTAwMA # an identifier must be 16 bytes in base64
 tls="$stack/data/kafka/tls"
 
-# Tests look for the passwords in whatever is printed.
+# Tests search all output for the passwords.
 export ISOBAR_STACK_KAFKA_USER=weather ISOBAR_STACK_KAFKA_PASSWORD=canary-kafka-7c41aa
 key_password=canary-kafka-key-2f80d3
 
@@ -42,7 +42,7 @@ certify() {
 
 run() { exec_java kafka -Xmx256m kafka.Kafka "$properties"; }
 
-# Metadata request (key 3, version 1) for no topic. Its answer: length, correlation, then the number of brokers, which is
+# Metadata request (key 3, version 1) for no topic. The response: length, correlation, then the number of brokers, which is
 # 0 until the controller has let this one serve, and again when it was stopped for a while.
 ready() { ask KAFKA 12 '\0\0\0\x0e\0\x03\0\x01\0\0\0\x01\xff\xff\0\0\0\0' | grep -q '0000000100000001$'; }
 

@@ -3,14 +3,14 @@
 dist=hadoop
 listens=(NAMENODE_RPC NAMENODE_HTTP)
 
-# The user that runs the NameNode is the superuser: one that no client is by accident, so that permissions are tested.
+# The user that runs the NameNode is the superuser. No client uses this name, so that permissions are tested.
 superuser=superuser
 home=/user/hdfs
 
 prepare() {
     [ ! -f "$stack/data/namenode/formatted" ] || return 0
     mkdir -p "$stack/data/namenode"
-    # -force: what is there without our mark is a format that was interrupted.
+    # -force: files without our marker are from an interrupted format.
     (hadoop -Xmx256m org.apache.hadoop.hdfs.server.namenode.NameNode -format -force -nonInteractive -clusterId isobar) &&
         touch "$stack/data/namenode/formatted"
 }
@@ -35,8 +35,8 @@ hadoop() {
     exec_java hadoop "$@"
 }
 
-# give FOLDER USER: a folder of that user's own. The owner is looked at, not the folder: an interrupted attempt may have left
-# it without one.
+# give FOLDER USER: a directory of that user. Checks the owner and not the existence: an interrupted attempt may have left another
+# owner.
 give() {
     webhdfs "$1" GETFILESTATUS 2>/dev/null | grep -q "\"owner\":\"$2\"" ||
         { webhdfs "$1" MKDIRS -X PUT >/dev/null && webhdfs "$1" "SETOWNER&owner=$2&group=$2" -X PUT; }

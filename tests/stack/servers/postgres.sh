@@ -1,7 +1,7 @@
 # PostgreSQL, from the system's packages: of several versions the latest.
 # shellcheck shell=bash disable=SC2034
 listens=(POSTGRES)
-ends_by=INT # SIGTERM would wait until the last client has gone
+ends_by=INT # SIGTERM would wait until the last client has disconnected
 
 database=weather
 user=postgres
@@ -18,15 +18,15 @@ prepare() {
         touch "$stack/data/postgres/formatted"
 }
 
-# No socket file: the path of one must be shorter than that of many a cache. No fsync unless
-# it is asked for: only a dying machine would need it, and a measurement of commits.
+# No socket file: the path of one must be shorter than that of many a cache. No fsync by
+# default: only a crash of the machine would need it, and a measurement of commits.
 run() {
     unprivileged postgres -D "$stack/data/postgres/cluster" -p "$(port POSTGRES)" -c listen_addresses=127.0.0.1 \
         -c unix_socket_directories= -c dynamic_shared_memory_type=mmap -c shared_buffers=64MB -c max_connections=50 \
         -c fsync="${POSTGRES_FSYNC:-off}"
 }
 
-# What a killed one leaves: a lock, which holds for as long as its parent has not noticed its end, and shared memory.
+# Leftovers of a killed server: a lock, which is held until its parent has reaped it, and shared memory.
 release() {
     local lock="$stack/data/postgres/cluster/postmaster.pid"
     [ -f "$lock" ] || return 0
@@ -64,8 +64,8 @@ programs() {
     dirname "$initdb"
 }
 
-# unprivileged PROGRAM ARGUMENT...: becomes it in a session of its own, and not as root, which it refuses. The package's user may
-# not be allowed into root's home, where the cache is, so that it gets the right to go everywhere.
+# unprivileged PROGRAM ARGUMENT...: execs it in a new session, and not as root, which it refuses. The user of the package may have no
+# permission for the home of root, where the cache is, so it gets the capability to search every directory.
 owner=postgres
 unprivileged() {
     local program become=()
