@@ -67,7 +67,7 @@ pub enum Error {
         "\"{text}\" is not a dead letter; name one as `isobar dead-letters list` does: topic/partition/offset, or path:line"
     )]
     DeadLetterAddress { text: String },
-    #[error("other writers kept committing to table \"{table}\"; gave up after {tries} attempts")]
+    #[error("others kept committing to table \"{table}\"; gave up after {tries} tries")]
     TooManyConflicts { table: TableName, tries: usize },
     #[error("{stopped} of {topics} topics did not land completely; the log has the reason of each")]
     Topics {
