@@ -4,21 +4,24 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
-use engine::config::{self, Config, Loaded, Log, LogFormat, Setting, Sources, SslMode};
-use engine::lake::{Lake, Location, StoreOptions, Stores};
-use engine::output::hbase::Target;
-use engine::query::Library;
+use config::{self, Config, Loaded, Log, LogFormat, Setting, Sources, SslMode};
 use engine::runtime::{JOIN_PAIRS_MAX, Runtime, RuntimeOptions, SpillPath};
 use engine::session::Session;
 use ingest::postgres::{PostgresOptions, Protection};
 use ingest::source::kafka::KafkaOptions;
+use jobs::Library;
+use jobs::outputs::hbase::Target;
+use lake::{Lake, Location, StoreOptions, Stores};
 #[cfg(feature = "fail-points")]
 use signal_hook::consts::{SIGKILL, SIGSTOP};
 use tracing::Level;
 
-use crate::args::{Global, Verbosity};
+use crate::global::{Global, Verbosity};
 use crate::logging;
 use crate::progress::ProgressMode;
+
+/// The version of this binary.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The configuration and the environment of this process.
 #[derive(Clone, Debug)]
@@ -74,9 +77,9 @@ impl App {
         // As if killed from outside: no destructor runs.
         #[cfg(feature = "fail-points")]
         if let Some(choice) = variable("ISOBAR_FAIL_POINT") {
-            engine::fail::arm(choice, || _ = signal_hook::low_level::raise(SIGKILL));
+            lake::fail::arm(choice, || _ = signal_hook::low_level::raise(SIGKILL));
         } else if let Some(choice) = variable("ISOBAR_STOP_POINT") {
-            engine::fail::arm(choice, || _ = signal_hook::low_level::raise(SIGSTOP));
+            lake::fail::arm(choice, || _ = signal_hook::low_level::raise(SIGSTOP));
         }
         let state_directory = variable("XDG_STATE_HOME")
             .map(PathBuf::from)
@@ -96,7 +99,7 @@ impl App {
         }
     }
 
-    pub(crate) fn lake(&self) -> Result<Arc<Lake>, engine::Error> {
+    pub(crate) fn lake(&self) -> Result<Arc<Lake>, lake::Error> {
         let user = self.config.hdfs.user.clone().or_else(|| self.user.clone());
         let stores = Stores::new(StoreOptions {
             user: user.unwrap_or_else(|| "of the system".to_owned()),
@@ -158,7 +161,7 @@ impl App {
         }
     }
 
-    pub(crate) fn base_path(&self, lake: &Lake) -> Result<Location, engine::Error> {
+    pub(crate) fn base_path(&self, lake: &Lake) -> Result<Location, lake::Error> {
         lake.stores().locate(&self.config.export.base_path)
     }
 

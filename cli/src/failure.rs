@@ -4,13 +4,9 @@ use std::error::Error as StdError;
 use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use engine::lake::Failure;
+use lake::Failure;
+use service::Interrupted;
 use tracing::error;
-
-/// SIGINT or SIGTERM ended the command.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted")]
-pub(crate) struct Interrupted;
 
 /// The reader of standard output closed it, as `head` does.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +113,7 @@ mod tests {
 
     #[test]
     fn storage_failure_is_reported_first() {
-        let failure = engine::lake::Failure::SafeMode {
+        let failure = lake::Failure::SafeMode {
             server: "HDFS at nn:8020".to_owned(),
             operation: "write",
             path: "/x".to_owned(),

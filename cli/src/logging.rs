@@ -2,18 +2,29 @@
 
 use std::io::{self, IsTerminal as _, Write};
 
-use engine::config::{Log, LogFormat};
+use config::{Log, LogFormat};
 use tracing::Level;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::args::Verbosity;
+use crate::global::Verbosity;
 use crate::progress;
 
 /// The crates of this workspace. Other crates log from `warn` on.
-const OWN_CRATES: [&str; 4] = ["isobar", "engine", "ingest", "flight_server"];
+const OWN_CRATES: [&str; 10] = [
+    "allocations",
+    "config",
+    "engine",
+    "flight_server",
+    "ingest",
+    "isobar",
+    "jobs",
+    "lake",
+    "service",
+    "settings",
+];
 
 /// Target of the Delta kernel, which logs an error for a table that does not exist. Its callers
 /// expect that.
@@ -69,5 +80,30 @@ impl Write for AboveProgress {
 
     fn flush(&mut self) -> io::Result<()> {
         io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::OWN_CRATES;
+
+    #[test]
+    fn every_crate_of_the_workspace_logs_at_the_configured_level() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let lock = fs::read_to_string(root.join("Cargo.lock")).expect("Cargo.lock");
+        // Packages of the workspace have no source.
+        let members = lock.split("[[package]]\n").skip(1);
+        let members = members.filter(|package| !package.contains("\nsource = "));
+        let name = |package: &str| {
+            let quoted = package.strip_prefix("name = \"")?;
+            Some(quoted.split_once('"')?.0.replace('-', "_"))
+        };
+        let members: BTreeSet<_> = members.filter_map(name).collect();
+        let logged: BTreeSet<_> = OWN_CRATES.map(str::to_owned).into();
+        assert_eq!(members, logged);
     }
 }

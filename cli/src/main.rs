@@ -1,29 +1,28 @@
 //! The `isobar` binary: arguments → configuration → one command → its exit code.
 //!
 //! Each command is a file of [`commands`]. It prints results through [`output`], logs through
-//! [`logging`], reports errors through [`failure`], and is stopped through [`signals`].
+//! [`logging`], reports errors through [`failure`], and is stopped through [`service::signals`].
 
 mod app;
-mod args;
 mod commands;
 mod failure;
 mod format;
-mod health;
+mod global;
 mod limit;
 mod logging;
 mod output;
 mod progress;
-mod signals;
+mod readiness;
 mod text;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use service::Interrupted;
+use service::signals::Signals;
 
 use crate::app::App;
-use crate::args::{Args, Command};
-use crate::failure::Interrupted;
-use crate::signals::Signals;
+use crate::commands::{Args, Command};
 
 /// One thread allocates rows in blocks of megabytes and another frees them, which makes the
 /// system's allocator slow and fragments its memory. `.cargo/config.toml` sets how much jemalloc

@@ -1,24 +1,25 @@
-//! Isobar's engine: the lake, and SQL over it.
+//! Isobar's engine: SQL over the lake.
 //!
-//! Read it along the way of a query: [`config`] says where the lake is, [`lake`] opens its tables,
-//! [`runtime`] is what statements share, [`session`] plans and runs SQL over them and over what [`system`] knows of them, by [`functions`] and rules of ours beside
-//! those of DataFusion, [`query`] runs the described SQL files, [`output`] publishes their rows. The engine knows no Kafka, no PostgreSQL and no network server.
+//! Read it along the way of a query: [`runtime`] is what statements share, [`session`] plans and runs
+//! SQL over the tables that [`scan`] reads and over what [`system`] knows of them, by [`functions`]
+//! and rules of ours beside those of DataFusion, [`output`] makes texts of its rows. [`described`]
+//! reads SQL files with a header.
 
-pub mod allocations;
-pub mod config;
+mod column_cache;
+pub mod described;
 pub mod error;
 pub mod estimate;
-pub mod fail;
 pub mod functions;
-pub mod lake;
 pub mod metrics;
 pub mod output;
-pub mod query;
 mod rules;
 pub mod runtime;
+pub mod scan;
 pub mod session;
+mod source_position;
 pub mod sql;
 pub mod system;
 mod wide_constants;
 
 pub use error::Error;
+pub use source_position::SourcePosition;

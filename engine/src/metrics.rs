@@ -1,136 +1,15 @@
-//! The metrics of a process: one registry, to which every crate adds what it counts.
-//!
-//! Only this module knows the library behind it and the text that Prometheus reads. It counts nothing
-//! itself but what the storage counts anyway.
+//! What the column cache counts, for the metrics of the process.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric as _};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-pub use prometheus_client::metrics::counter::Counter;
-pub use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
-pub use prometheus_client::metrics::gauge::Gauge;
-pub use prometheus_client::metrics::histogram::Histogram;
-use prometheus_client::registry::Registry;
-pub use prometheus_client::registry::{Metric, Unit};
+use service::metrics::{Collector, DescriptorEncoder, Metrics, Unit, encode_counter, encode_gauge};
 
-use crate::lake::Stores;
 use crate::runtime::Runtime;
 
-/// What every name begins with.
-const PREFIX: &str = "isobar";
-
-/// The type of what [`Metrics::text`] returns, for the header of an answer.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// One metric for each value of one label. Values are constants: a label that follows the input would
-/// grow without end.
-pub type ByLabel<M> = Family<[(&'static str, &'static str); 1], M>;
-
-/// One metric for each combination of values of `N` labels. Values are names of which configuration and
-/// declarations have so many: tables, topic partitions.
-pub type ByName<M, const N: usize = 1> = Family<[(&'static str, String); N], M>;
-
-/// The registry of a process.
-#[derive(Debug)]
-pub struct Metrics(Mutex<Registry>);
-
-impl Metrics {
-    /// A registry that says which build it belongs to.
-    pub fn new(version: &'static str) -> Arc<Self> {
-        let metrics = Self(Mutex::new(Registry::with_prefix(PREFIX)));
-        let build = ByLabel::<Gauge>::default();
-        build.get_or_create(&[("version", version)]).set(1);
-        metrics.register("build", "The version that runs", build);
-        Arc::new(metrics)
-    }
-
-    /// Shows `metric`, of which the caller keeps a clone, as `isobar_<name>`.
-    pub fn register(&self, name: &str, help: &str, metric: impl Metric) {
-        self.lock().register(name, help, metric);
-    }
-
-    /// Shows `metric` as `isobar_<name>_<unit>`.
-    pub fn register_with_unit(&self, name: &str, help: &str, unit: Unit, metric: impl Metric) {
-        self.lock().register_with_unit(name, help, unit, metric);
-    }
-
-    /// Shows what the storage counts.
-    pub fn watch(&self, stores: &Arc<Stores>) {
-        let storage = Storage(Arc::clone(stores));
-        self.lock().register_collector(Box::new(storage));
-    }
-
-    /// Shows how statements use the cache of columns.
-    pub fn watch_columns(&self, runtime: &Arc<Runtime>) {
-        let columns = Columns(Arc::clone(runtime));
-        self.lock().register_collector(Box::new(columns));
-    }
-
-    /// Everything registered, as it stands now, in the text format of OpenMetrics.
-    pub fn text(&self) -> Result<String, fmt::Error> {
-        let mut text = String::new();
-        prometheus_client::encoding::text::encode(&mut text, &self.lock())?;
-        Ok(text)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Registry> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The counters of the stores, read when Prometheus asks.
-#[derive(Debug)]
-struct Storage(Arc<Stores>);
-
-impl Collector for Storage {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let counters = self.0.counters();
-        for (name, help, unit, value) in [
-            (
-                "storage_calls",
-                "Calls of the storage",
-                None,
-                &counters.calls,
-            ),
-            (
-                "storage_failures",
-                "Calls of the storage that failed or ran out of time",
-                None,
-                &counters.failures,
-            ),
-            (
-                "storage_read",
-                "Bytes read from the storage",
-                Some(&Unit::Bytes),
-                &counters.bytes_read,
-            ),
-            (
-                "storage_written",
-                "Bytes written to the storage",
-                Some(&Unit::Bytes),
-                &counters.bytes_written,
-            ),
-        ] {
-            encode_counter(&mut encoder, name, help, unit, value.get())?;
-        }
-        Ok(())
-    }
-}
-
-fn encode_counter(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    unit: Option<&Unit>,
-    value: u64,
-) -> Result<(), fmt::Error> {
-    let metric = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
-    ConstCounter::new(value).encode(metric)
+/// Adds the counters of the column cache of `runtime` to `metrics`.
+pub fn register(metrics: &Metrics, runtime: &Arc<Runtime>) {
+    metrics.watch(Columns(Arc::clone(runtime)));
 }
 
 /// What the cache of columns counts, read when Prometheus asks.
@@ -140,13 +19,13 @@ struct Columns(Arc<Runtime>);
 impl Collector for Columns {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let columns = self.0.column_cache().usage();
-        let held = encoder.encode_descriptor(
+        encode_gauge(
+            &mut encoder,
             "column_cache",
             "Memory of the decoded columns that are kept for the next statement",
             Some(&Unit::Bytes),
-            MetricType::Gauge,
+            columns.bytes,
         )?;
-        ConstGauge::new(columns.bytes).encode(held)?;
         for (name, help, value) in [
             (
                 "column_cache_hits",
@@ -162,40 +41,5 @@ impl Collector for Columns {
             encode_counter(&mut encoder, name, help, None, value)?;
         }
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::{ByLabel, Counter, Metrics, Unit};
-    use crate::lake::{StoreOptions, Stores};
-
-    #[test]
-    fn what_is_registered_is_shown_as_it_stands() {
-        let metrics = Metrics::new("1.2.3");
-        let (rows, sent) = (ByLabel::<Counter>::default(), <Counter>::default());
-        metrics.register("rows", "Rows", rows.clone());
-        metrics.register_with_unit("sent", "Sent", Unit::Bytes, sent.clone());
-        let stores = Stores::new(StoreOptions {
-            user: "nobody".to_owned(),
-            limit: Duration::from_secs(1),
-        });
-        metrics.watch(&stores);
-        rows.get_or_create(&[("outcome", "ok")]).inc_by(3);
-        sent.inc_by(5);
-        stores.counters().calls.add(7);
-        let text = metrics.text().expect("a string takes everything");
-        for line in [
-            "isobar_build{version=\"1.2.3\"} 1",
-            "isobar_rows_total{outcome=\"ok\"} 3",
-            "isobar_sent_bytes_total 5",
-            "isobar_storage_calls_total 7",
-            "isobar_storage_read_bytes_total 0",
-            "# EOF",
-        ] {
-            assert!(text.lines().any(|found| found == line), "{line} in\n{text}");
-        }
     }
 }

@@ -17,12 +17,12 @@ use std::time::Duration;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::object_store::DefaultObjectStoreRegistry;
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use settings::ByteSize;
 use tokio::runtime::Handle;
 
-use crate::config::ByteSize;
+use crate::column_cache::ColumnCache;
 use crate::error::Error;
 use crate::estimate::StatementSize;
-use crate::lake::ColumnCache;
 use memory_watchdog::MemoryWatchdog;
 pub use memory_watchdog::WatchedStatement;
 use pool::StatementPool;

@@ -18,12 +18,13 @@ use datafusion::execution::{SessionState, SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, collect};
 use datafusion::prelude::{SQLOptions, SessionConfig, SessionContext};
+use lake::{Lake, Snapshot, TableName, TableSchema};
 
 use crate::error::Error;
 use crate::functions;
-use crate::lake::{Lake, LakeTable, Snapshot, TableName, TableSchema};
 use crate::rules::{self, JoinPairs};
 use crate::runtime::Runtime;
+use crate::scan::LakeTable;
 use crate::sql::{self, Statement, names};
 use crate::system::{SYSTEM, SystemSchema};
 use crate::wide_constants;
@@ -61,7 +62,7 @@ impl Session {
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true);
         let options = config.options_mut();
-        // Each scan decides by itself, see `lake::late`.
+        // Each scan decides by itself, see `scan::late`.
         options.execution.parquet.pushdown_filters = false;
         options.execution.parquet.reorder_filters = true;
         options.execution.collect_statistics = true;
@@ -228,7 +229,7 @@ fn builder_of(mut config: SessionConfig) -> SessionStateBuilder {
         .with_config(config)
         .with_expr_planners(functions::planners())
         .with_default_features()
-        .with_type_planner(Arc::new(sql::time::TimeTypes))
+        .with_type_planner(Arc::new(sql::time::TimeTypePlanner))
 }
 
 /// The columns of `planned` as its rows will have them.

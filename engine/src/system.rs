@@ -16,9 +16,9 @@ use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use futures::{StreamExt as _, TryStreamExt as _};
+use lake::{Lake, Snapshot, SourceProgress};
 
 use crate::error::Error;
-use crate::lake::{Lake, Snapshot, SourceProgress};
 
 /// The schema that these tables are in, beside that of the lake.
 pub const SYSTEM: &str = "system";
@@ -110,17 +110,17 @@ impl TableProvider for Completeness {
     }
 }
 
-type Found = Vec<(SourceProgress, Arc<Snapshot>)>;
+type LandedProgress = Vec<(SourceProgress, Arc<Snapshot>)>;
 
 /// What every table of the lake has, in the order of topics.
-async fn look(lake: &Lake) -> Result<Found, Error> {
+async fn look(lake: &Lake) -> Result<LandedProgress, Error> {
     let tables = lake.readable().await?;
     let found = futures::stream::iter(tables)
         .map(look_at)
         .buffered(OPEN_CONCURRENCY)
         .try_collect::<Vec<_>>()
         .await?;
-    let mut found: Found = found.into_iter().flatten().collect();
+    let mut found: LandedProgress = found.into_iter().flatten().collect();
     // Stable: tables keep their order within a topic partition.
     found.sort_by(|(one, _), (other, _)| {
         (&one.topic, one.partition).cmp(&(&other.topic, other.partition))
@@ -128,14 +128,14 @@ async fn look(lake: &Lake) -> Result<Found, Error> {
     Ok(found)
 }
 
-async fn look_at(snapshot: Arc<Snapshot>) -> Result<Found, Error> {
+async fn look_at(snapshot: Arc<Snapshot>) -> Result<LandedProgress, Error> {
     let progress = snapshot.source_progress().await?.into_iter();
     Ok(progress
         .map(|progress| (progress, Arc::clone(&snapshot)))
         .collect())
 }
 
-fn rows(found: &Found, columns: &SchemaRef) -> Result<RecordBatch, DataFusionError> {
+fn rows(found: &LandedProgress, columns: &SchemaRef) -> Result<RecordBatch, DataFusionError> {
     let (mut topics, mut tables) = (StringBuilder::new(), StringBuilder::new());
     let mut sources = StringBuilder::new();
     let (mut partitions, mut next) = (Int32Builder::new(), Int64Builder::new());

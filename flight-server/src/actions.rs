@@ -18,8 +18,8 @@ use bytes::Bytes;
 use prost::Message;
 use tonic::Status;
 
+use crate::command::decode_command;
 use crate::prepared::PreparedStatement;
-use crate::rpc::decode_command;
 use crate::service::Service;
 use crate::session_options;
 use crate::status::internal;

@@ -197,7 +197,7 @@ impl Drop for RunningStatement {
 
 #[cfg(test)]
 mod tests {
-    use engine::metrics::Metrics;
+    use service::metrics::Metrics;
 
     use super::*;
 

@@ -10,19 +10,10 @@ pub enum Error {
         address.port()
     )]
     NotLoopback { address: SocketAddr },
-    #[error(
-        "could not listen on {address}; set {key} to a free address of this machine, with port 0 for any that is free"
-    )]
-    Listen {
-        key: &'static str,
-        address: SocketAddr,
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Service(#[from] service::Error),
     #[error("could not serve Flight SQL")]
     Flight(#[source] tonic::transport::Error),
-    #[error("could not serve health and metrics over HTTP")]
-    Http(#[source] std::io::Error),
     #[error("could not describe the SQL that is served")]
     Describe(#[source] arrow_flight::error::FlightError),
 }

@@ -1,4 +1,4 @@
-//! Flight SQL over the lake, and HTTP beside it for health and metrics.
+//! Flight SQL over the lake.
 //!
 //! Read the modules in the order of a request: [`run`] serves on listeners; `rpc` decodes a request
 //! and `service` executes it, `actions` those that have a name; `metadata_service` answers requests
@@ -14,9 +14,9 @@ mod actions;
 mod admission;
 mod budget;
 mod client_types;
+mod command;
 mod connections;
 mod error;
-pub mod http;
 mod metadata;
 mod metadata_service;
 mod metrics;

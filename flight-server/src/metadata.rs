@@ -8,9 +8,9 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::metadata::{GetCatalogsBuilder, GetTablesBuilder};
 use arrow_flight::sql::{CommandGetDbSchemas, CommandGetTables};
-use engine::lake::Lake;
 use engine::session::{CATALOG, SCHEMA};
 use engine::system::{self, SYSTEM};
+use lake::Lake;
 use tonic::Status;
 
 use crate::client_types::ClientTypes;
@@ -48,7 +48,10 @@ pub(crate) fn tables_schema(request: &CommandGetTables) -> SchemaRef {
 
 /// The tables that match the patterns: those of the lake, and those of schema `system`.
 pub(crate) async fn tables(lake: &Lake, request: CommandGetTables) -> Result<RecordBatch, Status> {
-    let tables = lake.readable().await.map_err(|error| status::of(&error))?;
+    let tables = lake
+        .readable()
+        .await
+        .map_err(|error| status::of(&error.into()))?;
     let rows = tables.iter().map(|table| {
         let name = table.name().as_str();
         let columns = if request.include_schema {

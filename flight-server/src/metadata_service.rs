@@ -7,8 +7,8 @@ use arrow::datatypes::SchemaRef;
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::Command;
 use arrow_flight::sql::metadata::{SqlInfoData, XdbcTypeInfoData};
-use engine::lake::Lake;
 use engine::session::Session;
+use lake::Lake;
 use tonic::Status;
 
 use crate::error::Error;

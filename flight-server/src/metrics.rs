@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use engine::metrics::{ByLabel, Counter, Gauge, Histogram, Metrics, Unit};
+use service::metrics::{ByLabel, Counter, Gauge, Histogram, Metrics, Unit};
 use tonic::{Code, Status};
 
 /// Upper bounds of the duration histogram in seconds: from a look-up to the longest statement.

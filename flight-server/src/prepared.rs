@@ -54,6 +54,12 @@ struct StoredStatement {
     used: Instant,
 }
 
+impl StoredStatement {
+    fn is_expired(&self, now: Instant) -> bool {
+        now.duration_since(self.used) >= AGE_MAX
+    }
+}
+
 impl PreparedStatements {
     pub(crate) fn new(count_max: usize) -> Self {
         Self {
@@ -85,7 +91,7 @@ impl PreparedStatements {
         now: Instant,
     ) -> Result<(), Status> {
         let mut stored = self.lock();
-        let found = find(&mut stored, handle)?;
+        let found = find(&mut stored, handle, now)?;
         found.used = now;
         found.prepared.parameters = parameters;
         self.evict(&mut stored, now);
@@ -94,7 +100,7 @@ impl PreparedStatements {
 
     pub(crate) fn get(&self, handle: &[u8], now: Instant) -> Result<PreparedStatement, Status> {
         let mut stored = self.lock();
-        let found = find(&mut stored, handle)?;
+        let found = find(&mut stored, handle, now)?;
         found.used = now;
         Ok(found.prepared.clone())
     }
@@ -108,7 +114,7 @@ impl PreparedStatements {
 
     /// Removes expired statements, and then the least recently used ones until the limits hold.
     fn evict(&self, stored: &mut HashMap<Uuid, StoredStatement>, now: Instant) {
-        stored.retain(|_, stored| now.duration_since(stored.used) < AGE_MAX);
+        stored.retain(|_, stored| !stored.is_expired(now));
         let mut bytes: usize = stored.values().map(|stored| stored.prepared.bytes()).sum();
         while stored.len() > self.count_max || (bytes > BYTES_MAX && stored.len() > 1) {
             let oldest = stored.iter().min_by_key(|(_, stored)| stored.used);
@@ -129,10 +135,12 @@ impl PreparedStatements {
 fn find<'a>(
     stored: &'a mut HashMap<Uuid, StoredStatement>,
     handle: &[u8],
+    now: Instant,
 ) -> Result<&'a mut StoredStatement, Status> {
     let handle = Uuid::from_slice(handle).ok();
     handle
         .and_then(|handle| stored.get_mut(&handle))
+        .filter(|stored| !stored.is_expired(now))
         .ok_or_else(|| {
             Status::not_found("there is no such prepared statement (any more): prepare it again")
         })
@@ -174,6 +182,10 @@ mod tests {
         assert!(statements.get(&first, at(4)).is_ok());
 
         let late = at(4) + AGE_MAX;
+        assert!(
+            statements.get(&third, late).is_err(),
+            "before anything is evicted"
+        );
         statements.add(PreparedStatement::new("4"), late);
         assert!(statements.get(&third, late).is_err());
 

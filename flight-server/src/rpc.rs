@@ -9,7 +9,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::ipc::writer::IpcWriteOptions;
 use arrow_flight::flight_service_server::FlightService;
-use arrow_flight::sql::{Any, Command};
+use arrow_flight::sql::Command;
 use arrow_flight::{
     Action, ActionType, Criteria, Empty, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo,
     HandshakeRequest, HandshakeResponse, PollInfo, PutResult, SchemaAsIpc, SchemaResult, Ticket,
@@ -21,6 +21,7 @@ use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::actions;
+use crate::command::decode_command;
 use crate::prepared::PreparedStatement;
 use crate::service::Service;
 use crate::status::{internal, unsupported};
@@ -169,15 +170,6 @@ impl FlightService for Service {
             "isobar exchanges no rows: it only sends them",
         ))
     }
-}
-
-/// The command in a descriptor or a ticket.
-pub(crate) fn decode_command(message: &[u8]) -> Result<Command, Status> {
-    let any = Any::decode(message);
-    let any = any.map_err(|_| Status::invalid_argument("this is no message of Flight SQL"))?;
-    let name = any.type_url.clone();
-    Command::try_from(any)
-        .map_err(|_| Status::invalid_argument(format!("this is no message of type {name}")))
 }
 
 fn flight_info(

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
-use engine::lake::Lake;
-use engine::metrics::Metrics;
 use engine::runtime::QueryHandles;
 use engine::session::Session;
 use futures::StreamExt as _;
+use lake::Lake;
+use service::http;
+use service::metrics::Metrics;
+use service::readiness::unless_stopping;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tonic::service::interceptor::InterceptedService;
@@ -19,7 +21,6 @@ use tracing::{info, warn};
 use crate::admission::RunningStatements;
 use crate::connections::Connections;
 use crate::error::Error;
-use crate::http;
 use crate::metadata_service::MetadataService;
 use crate::metrics::Counters;
 use crate::prepared::PreparedStatements;
@@ -90,7 +91,7 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
     if !address.ip().is_loopback() {
         return Err(Error::NotLoopback { address });
     }
-    http::listen("serve.flight_listen", address).await
+    Ok(http::listen("serve.flight_listen", address).await?)
 }
 
 /// Serves until `shutdown`; then accepts no new connection, and returns when the running statements
@@ -128,8 +129,8 @@ pub async fn run(
         queries: server.queries.clone(),
     };
     let probe = Probe::default();
-    let ready = probe.and(http::storage_ready(server.lake.root()));
-    let ready = http::unless_stopping(shutdown.clone(), ready);
+    let ready = probe.and(lake::storage_ready(server.lake.root()));
+    let ready = unless_stopping(shutdown.clone(), ready);
     let stopped = CancellationToken::new();
     let probing = probe.run(
         service.session.clone(),
@@ -142,6 +143,7 @@ pub async fn run(
     };
     // HTTP is served until the last statement has ended.
     let http = http::run(listeners.http, ready, server.metrics, stopped.clone());
+    let http = async { Ok(http.await?) };
     let flight = async {
         let flight = serve(
             service,

@@ -262,8 +262,8 @@ fn results(info: &mut SqlInfoDataBuilder) {
 mod tests {
     use arrow::array::AsArray as _;
     use arrow::datatypes::UInt32Type;
-    use engine::lake::{Lake, StoreOptions, Stores};
     use engine::runtime::{Runtime, RuntimeOptions};
+    use lake::{Lake, StoreOptions, Stores};
 
     use super::*;
 

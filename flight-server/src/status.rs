@@ -3,11 +3,13 @@
 
 use std::error::Error as StdError;
 
+use allocations::MemoryExceeded;
 use arrow::error::ArrowError;
 use arrow_flight::sql::Command;
 use datafusion::error::DataFusionError;
 use engine::Error;
-use engine::lake::Failure;
+use lake::Failure;
+use service::error_chain_led_by;
 use tonic::{Code, Status};
 use tracing::error;
 
@@ -66,23 +68,58 @@ fn code_of(failure: &Error) -> Code {
         | Error::StatementCount { .. }
         | Error::StatementTooLarge { .. }
         | Error::StatementTooDeep { .. }
-        | Error::ReadOnly { .. }
-        | Error::TableName { .. }
-        | Error::NoSuchTable { .. }
-        | Error::DirectoryName { .. }
-        | Error::UnsupportedTable { .. } => Code::InvalidArgument,
-        Error::UnreadableTable { .. } | Error::UnusableFile { .. } => Code::FailedPrecondition,
-        _ => Code::Internal,
+        | Error::JoinByName
+        | Error::ReadOnly { .. } => Code::InvalidArgument,
+        Error::Lake(failure) => code_of_lake(failure),
+        Error::ReadFile { .. }
+        | Error::NoHeader { .. }
+        | Error::Header { .. }
+        | Error::Threads(_)
+        | Error::SpillDirectory { .. } => Code::Internal,
+    }
+}
+
+fn code_of_lake(failure: &lake::Error) -> Code {
+    use lake::Error as E;
+    match failure {
+        E::TableName(_)
+        | E::NoSuchTable { .. }
+        | E::DirectoryName { .. }
+        | E::UnsupportedTable { .. } => Code::InvalidArgument,
+        E::UnreadableTable { .. } | E::UnusableFile { .. } => Code::FailedPrecondition,
+        E::OpenStore { .. }
+        | E::UnknownScheme { .. }
+        | E::Storage { .. }
+        | E::OpenTable { .. }
+        | E::CreateTable { .. }
+        | E::Commit { .. }
+        | E::TableReplaced { .. }
+        | E::UnwritableTable { .. }
+        | E::ForeignLog { .. }
+        | E::PartitionDiffers { .. }
+        | E::ColumnDiffers { .. }
+        | E::ColumnLost { .. }
+        | E::ColumnsChanged { .. }
+        | E::Schema { .. }
+        | E::ReadDataFile { .. }
+        | E::TooManyConflicts { .. } => Code::Internal,
     }
 }
 
 fn code_of_plan(failure: &DataFusionError) -> Code {
     match failure.find_root() {
         DataFusionError::ResourcesExhausted(_) => Code::ResourceExhausted,
-        DataFusionError::External(source) => match source.downcast_ref::<Error>() {
-            Some(failure) => code_of(failure),
-            None => Code::Internal,
-        },
+        DataFusionError::External(source) => {
+            if let Some(failure) = source.downcast_ref::<Error>() {
+                code_of(failure)
+            } else if let Some(failure) = source.downcast_ref::<lake::Error>() {
+                code_of_lake(failure)
+            } else if source.is::<MemoryExceeded>() {
+                Code::ResourceExhausted
+            } else {
+                Code::Internal
+            }
+        }
         // Values that an expression does not accept: a division by zero, a text that is no number.
         DataFusionError::Plan(_)
         | DataFusionError::SchemaError(..)
@@ -105,25 +142,12 @@ fn code_of_plan(failure: &DataFusionError) -> Code {
 }
 
 /// An error and its causes on one line. A storage failure comes first, because it names the server
-/// and the remedy. Some libraries print the source with the error, so a line that repeats another,
-/// or is repeated by it, is left out.
-pub(crate) fn error_chain(failure: &(dyn StdError + 'static)) -> String {
-    let mut lines: Vec<String> = Failure::find(failure)
-        .map(ToString::to_string)
-        .into_iter()
-        .collect();
-    let mut next = Some(failure);
-    while let Some(link) = next {
-        let line = link.to_string();
-        let repeats = lines
-            .iter()
-            .any(|printed| printed.contains(&line) || line.contains(printed));
-        if !repeats {
-            lines.push(line);
-        }
-        next = link.source();
+/// and the remedy.
+fn error_chain(failure: &(dyn StdError + 'static)) -> String {
+    match Failure::find(failure) {
+        Some(lead) => error_chain_led_by(lead, failure),
+        None => service::error_chain(failure),
     }
-    lines.join(": ")
 }
 
 fn shortened(mut message: String) -> String {

@@ -17,7 +17,6 @@ use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
-use engine::allocations;
 use engine::runtime::WatchedStatement;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _, stream};

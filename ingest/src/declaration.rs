@@ -8,17 +8,18 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use chrono_tz::Tz;
-pub(crate) use engine::lake::IDENTITY;
-use engine::lake::{TableName, TableSchema, misnamed};
-use engine::query::{DEAD_LETTERS, Library, read_described};
+use engine::described;
 use engine::session::storable;
+use lake::DEAD_LETTERS;
+pub(crate) use lake::IDENTITY;
+use lake::{TableName, TableSchema, misnamed};
 use serde::Deserialize;
 
 use crate::error::Error;
-use crate::land::transform;
 use crate::message::Shape;
+use crate::select::{self, Refuse, message_columns};
 
 /// Stands for the configured topic in a header.
 const CONFIGURED_TOPIC: &str = "@kafka.topic";
@@ -64,16 +65,6 @@ pub(crate) struct TopicDeclaration {
     pub(crate) zone: Tz,
 }
 
-/// A rule that refuses messages.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Refuse {
-    /// Reason in dead letters: a word in snake case.
-    pub(crate) reason: String,
-    /// A condition over the columns of `messages`.
-    pub(crate) when: String,
-}
-
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
@@ -87,14 +78,14 @@ struct Header {
 }
 
 impl Declarations {
-    /// Reads and plans every table file of `library`; `kafka_topic` is the configured topic.
+    /// Reads and plans the table files `paths`; `kafka_topic` is the configured topic.
     ///
     /// # Errors
     /// When a file is wrong, or two tables of a topic declare a field differently.
-    pub async fn load(library: &Library, kafka_topic: &str, zone: Tz) -> Result<Self, Error> {
+    pub async fn load(paths: &[PathBuf], kafka_topic: &str, zone: Tz) -> Result<Self, Error> {
         let mut headers = Vec::new();
-        for path in library.table_files()? {
-            headers.push(read(&path, kafka_topic)?);
+        for path in paths {
+            headers.push(read(path, kafka_topic)?);
         }
         let mut tables = Vec::new();
         for (path, topic, header, text) in &headers {
@@ -104,7 +95,7 @@ impl Declarations {
                     .iter()
                     .map(|(path, of, header, _)| (path, of, header)),
             )?;
-            let columns = transform::plan(text, &header.refuse, path, &shape, zone).await?;
+            let columns = select::plan(text, &header.refuse, path, &shape, zone).await?;
             check_observed_at(header, path, &shape)?;
             let table = declare(path, topic, header, text, columns)?;
             check_unique(&table, &tables)?;
@@ -201,7 +192,7 @@ fn read(path: &Path, kafka_topic: &str) -> Result<Read, Error> {
         path: path.to_owned(),
         source,
     })?;
-    let described = read_described::<Header>(path, text)?;
+    let described = described::read::<Header>(path, text)?;
     let topic = match described.header.topic.as_str() {
         CONFIGURED_TOPIC => kafka_topic.to_owned(),
         named => named.to_owned(),
@@ -237,7 +228,7 @@ fn declare(
         .file_stem()
         .and_then(|stem| stem.to_str())
         .unwrap_or_default();
-    let name: TableName = stem.parse()?;
+    let name: TableName = stem.parse().map_err(lake::Error::from)?;
     let wrong = |message: String| Error::Declaration {
         path: path.to_owned(),
         message,
@@ -293,24 +284,9 @@ fn declare(
     })
 }
 
-/// The columns that a table's SELECT and its rules may use.
-pub(crate) fn message_columns(shape: &Shape) -> SchemaRef {
-    let instant = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
-    Arc::new(Schema::new(vec![
-        Field::new("kafka_topic", DataType::Utf8, false),
-        Field::new("kafka_partition", DataType::Int32, false),
-        Field::new("kafka_offset", DataType::Int64, false),
-        Field::new("kafka_timestamp", instant, false),
-        Field::new("key", DataType::Utf8, true),
-        Field::new("value", DataType::Utf8, false),
-        Field::new("message", shape.data_type(), false),
-    ]))
-}
-
 #[cfg(test)]
 mod tests {
     use chrono_tz::Europe::Paris;
-    use engine::query::Library;
 
     use super::Declarations;
 
@@ -328,13 +304,14 @@ SELECT event_day(kafka_timestamp) AS dt, message['x'] AS x, kafka_topic, kafka_p
 
     async fn load_written(files: &[(&str, String)]) -> Result<usize, String> {
         let directory = tempfile::tempdir().expect("a directory");
+        let mut paths = Vec::new();
         for (file, text) in files {
             let path = directory.path().join("tables").join(file);
             std::fs::create_dir_all(path.parent().expect("a directory")).expect("created");
-            std::fs::write(path, text).expect("written");
+            std::fs::write(&path, text).expect("written");
+            paths.push(path);
         }
-        let library = Library::new(directory.path().to_owned());
-        let declared = Declarations::load(&library, "weather-api", Paris).await;
+        let declared = Declarations::load(&paths, "weather-api", Paris).await;
         let declared = declared.map_err(|error| error.to_string())?;
         Ok(declared.tables().count())
     }

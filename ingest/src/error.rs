@@ -1,24 +1,30 @@
 //! What can fail in ingest: each variant is an attempt, its object and its cause.
 
-use std::error::Error as StdError;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use datafusion::error::DataFusionError;
-use engine::lake::{Failure, TableName};
+use lake::{Failure, TableName};
 use rdkafka::error::KafkaError;
+use service::retry::Retryable;
 
 use crate::message::ShapeError;
 use crate::openweather;
-use crate::postgres;
-use crate::source::kafka;
+use crate::postgres_error;
+
+/// The text of librdkafka, without advice about its own settings, which users cannot set.
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct LibrdkafkaMessage(pub(crate) String);
 
 /// An attempt of ingest that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error(transparent)]
     Engine(#[from] engine::Error),
+    #[error(transparent)]
+    Lake(#[from] lake::Error),
     #[error("the message type declared in \"{}\" is wrong", path.display())]
     MessageType {
         path: PathBuf,
@@ -92,7 +98,7 @@ pub enum Error {
         user: String,
         mechanism: &'static str,
         #[source]
-        source: kafka::LibrdkafkaMessage,
+        source: LibrdkafkaMessage,
     },
     #[error(
         "Kafka at {broker} does not support kafka.sasl_mechanism = \"{mechanism}\" (ISOBAR__KAFKA__SASL_MECHANISM); set it to one that it supports"
@@ -101,7 +107,7 @@ pub enum Error {
         broker: String,
         mechanism: &'static str,
         #[source]
-        source: kafka::LibrdkafkaMessage,
+        source: LibrdkafkaMessage,
     },
     #[error(
         "could not verify the certificate of Kafka at {broker}; it must be signed by {roots} (kafka.root_certificate, ISOBAR__KAFKA__ROOT_CERTIFICATE), be for the host that it is reached by, and not have expired"
@@ -111,7 +117,7 @@ pub enum Error {
         /// The certificates that may have signed it.
         roots: String,
         #[source]
-        source: kafka::LibrdkafkaMessage,
+        source: LibrdkafkaMessage,
     },
     #[error(
         "Kafka at {broker} does not accept {own}; check kafka.client_certificate and kafka.client_key (ISOBAR__KAFKA__CLIENT_CERTIFICATE, ISOBAR__KAFKA__CLIENT_KEY), and whether the broker trusts who signed it"
@@ -121,7 +127,7 @@ pub enum Error {
         /// The certificate that the client presents, in words.
         own: String,
         #[source]
-        source: kafka::LibrdkafkaMessage,
+        source: LibrdkafkaMessage,
     },
     #[error(
         "Kafka at {broker} does not speak kafka.security_protocol = \"{protocol}\" (ISOBAR__KAFKA__SECURITY_PROTOCOL); check it, and the port in kafka.bootstrap_servers (BOOTSTRAP_SERVERS)"
@@ -130,7 +136,7 @@ pub enum Error {
         broker: String,
         protocol: &'static str,
         #[source]
-        source: kafka::LibrdkafkaMessage,
+        source: LibrdkafkaMessage,
     },
     #[error(
         "Kafka at {broker} closed the connection before it answered; unless it is starting or ending, it does not speak kafka.security_protocol = \"{protocol}\" (ISOBAR__KAFKA__SECURITY_PROTOCOL): check it, and the port in kafka.bootstrap_servers (BOOTSTRAP_SERVERS)"
@@ -139,7 +145,7 @@ pub enum Error {
         broker: String,
         protocol: &'static str,
         #[source]
-        source: kafka::LibrdkafkaMessage,
+        source: LibrdkafkaMessage,
     },
     #[error(
         "could not use the certificates for Kafka; check kafka.root_certificate, kafka.client_certificate, kafka.client_key and kafka.client_key_password (ISOBAR__KAFKA__CLIENT_KEY_PASSWORD)"
@@ -284,7 +290,7 @@ pub enum Error {
     #[error("no root certificate is known; check postgres.root_certificate")]
     RootCertificates {
         #[source]
-        source: postgres::RootCertificateError,
+        source: postgres_error::RootCertificateError,
     },
     #[error("could not {attempt} in PostgreSQL at {server}")]
     Postgres {
@@ -341,14 +347,18 @@ pub enum Error {
         partition: i32,
         offset: i64,
     },
+    #[error(
+        "export \"{file}\" was begun with days of time zone \"{zone}\", which this isobar does not know; finish it with the isobar that began it"
+    )]
+    ExportZone { file: String, zone: String },
     #[error("a task of the service ended early")]
     Task(#[source] tokio::task::JoinError),
 }
 
-impl Error {
+impl Retryable for Error {
     /// Whether the same attempt may succeed later: a server is unavailable, or another writer was
     /// first.
-    pub(crate) fn is_transient(&self) -> bool {
+    fn is_transient(&self) -> bool {
         match self {
             Self::KafkaConnect { .. }
             | Self::KafkaClosed { .. }
@@ -358,7 +368,7 @@ impl Error {
             | Self::PostgresConnect { .. }
             | Self::PostgresSlow { .. }
             | Self::Occupied { .. } => true,
-            Self::Postgres { source, .. } => postgres::is_transient(source),
+            Self::Postgres { source, .. } => postgres_error::is_transient(source),
             _ => Failure::find(self).is_some_and(|failure| {
                 !matches!(failure, Failure::Denied { .. } | Failure::Gone { .. })
             }),
@@ -368,7 +378,7 @@ impl Error {
     /// Whether brokers answer and refuse the login or the protocol. Before the first successful
     /// login this means a wrong configuration; after it, the refusal may end, for example when a
     /// certificate has been renewed.
-    pub(crate) fn is_refusal(&self) -> bool {
+    fn is_refusal(&self) -> bool {
         matches!(
             self,
             Self::KafkaDenied { .. }
@@ -378,20 +388,4 @@ impl Error {
                 | Self::KafkaProtocol { .. }
         )
     }
-}
-
-/// An error and its causes on one line. A cause that the text has already is left out: some
-/// libraries print the source with the error.
-pub(crate) fn error_chain(error: &dyn StdError) -> String {
-    let mut chain = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let line = cause.to_string();
-        if !chain.contains(&line) {
-            chain.push_str(": ");
-            chain.push_str(&line);
-        }
-        source = cause.source();
-    }
-    chain
 }

@@ -11,14 +11,14 @@ pub mod dead_letters;
 pub mod declaration;
 pub mod error;
 pub mod export;
-pub mod health;
 mod jitter;
 pub mod land;
 pub mod message;
 pub mod openweather;
 pub mod postgres;
+mod postgres_error;
 pub mod produce;
-mod retry;
+mod select;
 pub mod source;
 
 pub use error::Error;

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
-use engine::config::{Origin, Setting};
-use engine::lake::Lake;
-use engine::output::hbase::Target;
+use config::{Origin, Setting};
 use ingest::postgres;
 use ingest::source::kafka::Probe;
+use jobs::outputs::hbase::Target;
+use lake::Lake;
 use url::Url;
 
 use crate::app::App;

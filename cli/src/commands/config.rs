@@ -60,7 +60,7 @@ impl Config {
 }
 
 pub(crate) fn example(out: &mut Output) -> anyhow::Result<()> {
-    out.print(engine::config::example())?;
+    out.print(::config::example())?;
     out.flush()
 }
 

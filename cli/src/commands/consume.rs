@@ -3,12 +3,14 @@
 use std::time::Instant;
 
 use ingest::consume::{BatchLimits, ConsumeCounters, Consumed, Consumption, consume};
+use service::Service;
+use service::readiness::{ReadinessState, both};
+use service::signals::Signals;
 use tracing::info;
 
-use crate::app::App;
-use crate::health::{Health, both, database_ready, service_ready, topic_ready};
+use crate::app::{App, VERSION};
 use crate::output::Output;
-use crate::signals::Signals;
+use crate::readiness::{database_ready, topic_ready};
 use crate::text;
 
 /// Copy messages from Kafka into table `weather` in PostgreSQL, each exactly once
@@ -61,22 +63,22 @@ impl Consume {
             "consuming"
         );
         let started = Instant::now();
-        let health = if self.once {
-            Health::disabled()
+        let service = if self.once {
+            Service::without_http(VERSION)
         } else {
-            Health::listen("consume.http_listen", config.http_listen).await?
+            Service::listen(VERSION, "consume.http_listen", config.http_listen).await?
         };
-        let counters = ConsumeCounters::register(&health.metrics);
-        let (service, shutdown) = (ingest::health::Health::default(), signals.token());
+        let counters = ConsumeCounters::register(&service.metrics);
+        let (state, shutdown) = (ReadinessState::default(), signals.token());
         let work = async {
-            Ok(Box::pin(consume(consumption, shutdown.clone(), &counters, &service)).await?)
+            anyhow::Ok(Box::pin(consume(consumption, shutdown.clone(), &counters, &state)).await?)
         };
         let servers = both(
             topic_ready(&app.kafka(&kafka.topic)),
             database_ready(&app.postgres()),
         );
-        let ready = both(service_ready(&service), servers);
-        let work = health.run_with(ready, shutdown.clone(), work);
+        let ready = both(state.readiness(), servers);
+        let work = service.run(ready, shutdown.clone(), work);
         let work =
             signals.run_until_deadline("consume.shutdown_deadline", config.shutdown_deadline, work);
         let done = Box::pin(work).await?;

@@ -2,14 +2,15 @@
 
 use std::time::Instant;
 
-use flight_server::http;
 use ingest::export::{Export as Exporting, ExportCounters, ExportLimits, export};
+use service::Service;
+use service::readiness::{ReadinessState, both};
+use service::signals::Signals;
 use tracing::info;
 
-use crate::app::App;
-use crate::health::{Health, both, database_ready, service_ready};
+use crate::app::{App, VERSION};
 use crate::output::Output;
-use crate::signals::Signals;
+use crate::readiness::database_ready;
 use crate::text;
 
 /// Write rows of table `weather` in PostgreSQL to files on HDFS, each once
@@ -54,22 +55,23 @@ impl Export {
         };
         info!(from = %exporting.postgres.server(), topic = exporting.topic, into = %exporting.into, "exporting");
         let started = Instant::now();
-        let health = if self.once {
-            Health::disabled()
+        let service = if self.once {
+            Service::without_http(VERSION)
         } else {
-            Health::listen("export.http_listen", config.http_listen).await?
-        }
-        .with_storage_metrics(&lake);
+            Service::listen(VERSION, "export.http_listen", config.http_listen).await?
+        };
+        lake::register(&service.metrics, lake.stores());
         let servers = both(
-            http::storage_ready(&exporting.into),
+            lake::storage_ready(&exporting.into),
             database_ready(&exporting.postgres),
         );
-        let counters = ExportCounters::register(&health.metrics);
-        let (service, shutdown) = (ingest::health::Health::default(), signals.token());
-        let ready = both(service_ready(&service), servers);
-        let work =
-            async { Ok(Box::pin(export(exporting, shutdown.clone(), &counters, &service)).await?) };
-        let work = health.run_with(ready, shutdown.clone(), work);
+        let counters = ExportCounters::register(&service.metrics);
+        let (state, shutdown) = (ReadinessState::default(), signals.token());
+        let ready = both(state.readiness(), servers);
+        let work = async {
+            anyhow::Ok(Box::pin(export(exporting, shutdown.clone(), &counters, &state)).await?)
+        };
+        let work = service.run(ready, shutdown.clone(), work);
         let work =
             signals.run_until_deadline("export.shutdown_deadline", config.shutdown_deadline, work);
         let done = Box::pin(work).await?;

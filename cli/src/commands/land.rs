@@ -6,24 +6,25 @@ use std::time::Instant;
 
 use anyhow::{Context as _, anyhow};
 use clap::ValueEnum;
-use engine::lake::{Lake, Location};
-use engine::query::Library;
-use flight_server::http::{self, Readiness};
 use ingest::declaration::Declarations;
 use ingest::land::{
     CommitLimits, Destination, FileLanding, KafkaLanding, LandingCounters, MemoryBudget,
     PostgresLanding, Progress, from_files, from_kafka, from_postgres,
 };
+use jobs::Library;
+use lake::{Lake, Location};
+use service::Service;
+use service::readiness::{Readiness, ReadinessState, both};
+use service::signals::Signals;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use url::Url;
 
-use crate::app::App;
+use crate::app::{App, VERSION};
 use crate::failure::Usage;
-use crate::health::{Health, both, database_ready, service_ready, topics_ready};
 use crate::output::Output;
 use crate::progress::Bar;
-use crate::signals::Signals;
+use crate::readiness::{database_ready, topics_ready};
 use crate::text;
 
 /// Land messages as rows of the lake's tables, each exactly once
@@ -153,30 +154,30 @@ impl Land {
                 let place = lake
                     .stores()
                     .locate(&parse_location(path, &app.directory)?)?;
-                let (health, counters) = self.listen(app, lake).await?;
+                let (service, counters) = self.listen(app, lake).await?;
                 let watch = !self.once;
                 let landing =
                     land_files(app, lake, topic, place, watch, counters, shutdown.clone());
-                let ready = http::storage_ready(lake.root());
-                Box::pin(health.run_with(ready, shutdown, landing)).await
+                let ready = lake::storage_ready(lake.root());
+                Box::pin(service.run(ready, shutdown, landing)).await
             }
         }
     }
 
     /// Opens the HTTP address of health and metrics, and registers the metrics.
-    async fn listen(&self, app: &App, lake: &Lake) -> anyhow::Result<(Health, LandingCounters)> {
-        let listening = Health::listen("land.http_listen", app.config.land.http_listen);
-        let health = match listening.await {
+    async fn listen(&self, app: &App, lake: &Lake) -> anyhow::Result<(Service, LandingCounters)> {
+        let listening = Service::listen(VERSION, "land.http_listen", app.config.land.http_listen);
+        let service = match listening.await {
             // Most likely a service listens on the address. A landing with --once works without it.
             Err(error) if self.once => {
                 warn!("{error:#}; landing without health and metrics");
-                Health::disabled()
+                Service::without_http(VERSION)
             }
             listening => listening?,
         };
-        let health = health.with_storage_metrics(lake);
-        let counters = LandingCounters::register(&health.metrics);
-        Ok((health, counters))
+        lake::register(&service.metrics, lake.stores());
+        let counters = LandingCounters::register(&service.metrics);
+        Ok((service, counters))
     }
 
     /// The topics to land from Kafka, each once: those that were named, else all that have tables.
@@ -203,29 +204,29 @@ impl Land {
         lake: &Arc<Lake>,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Progress> {
-        let (health, counters) = self.listen(app, lake).await?;
+        let (service, counters) = self.listen(app, lake).await?;
         let into = destination(app, lake, counters).await?;
         let topics = self.topics(app, &into.declarations);
         let kafka = app.kafka(&topics[0]);
-        let readiness = ingest::health::Health::default();
+        let state = ReadinessState::default();
         let servers = kafka.bootstrap_servers.join(",");
         info!(from = servers, topics = topics.join(","), into = %lake.root(), "landing");
         let landing = KafkaLanding {
             into,
             topics: topics.iter().map(|topic| app.kafka(topic)).collect(),
-            health: readiness.clone(),
+            health: state.clone(),
             once: self.once,
             accept_loss: self.accept_loss,
         };
         let servers_ready = both(
-            http::storage_ready(lake.root()),
+            lake::storage_ready(lake.root()),
             topics_ready(kafka, topics),
         );
-        let ready = both(service_ready(&readiness), servers_ready);
+        let ready = both(state.readiness(), servers_ready);
         let landing = async |shutdown, progress: &ProgressFn<'_>| {
             from_kafka(landing, shutdown, progress).await
         };
-        land_records(app, health, ready, shutdown, landing).await
+        land_records(app, service, ready, shutdown, landing).await
     }
 
     async fn land_postgres(
@@ -236,8 +237,8 @@ impl Land {
         shutdown: CancellationToken,
     ) -> anyhow::Result<Progress> {
         let postgres = app.postgres();
-        let (health, counters) = self.listen(app, lake).await?;
-        let ready = both(http::storage_ready(lake.root()), database_ready(&postgres));
+        let (service, counters) = self.listen(app, lake).await?;
+        let ready = both(lake::storage_ready(lake.root()), database_ready(&postgres));
         info!(from = postgres.server(), topic, into = %lake.root(), "landing");
         let landing = PostgresLanding {
             into: destination(app, lake, counters).await?,
@@ -249,7 +250,7 @@ impl Land {
         let landing = async |shutdown, progress: &ProgressFn<'_>| {
             from_postgres(landing, shutdown, progress).await
         };
-        land_records(app, health, ready, shutdown, landing).await
+        land_records(app, service, ready, shutdown, landing).await
     }
 }
 
@@ -259,7 +260,7 @@ type ProgressFn<'a> = dyn Fn(&Progress) + Sync + 'a;
 /// Lands records with a progress bar, and serves health and metrics meanwhile.
 async fn land_records(
     app: &App,
-    health: Health,
+    service: Service,
     ready: Readiness,
     shutdown: CancellationToken,
     landing: impl AsyncFnOnce(CancellationToken, &ProgressFn<'_>) -> Result<Progress, ingest::Error>,
@@ -271,7 +272,7 @@ async fn land_records(
     };
     let landing = landing(shutdown.clone(), &progress);
     let landing = Box::pin(async { Ok(landing.await?) });
-    health.run_with(ready, shutdown, landing).await
+    service.run(ready, shutdown, landing).await
 }
 
 /// The configured destination of messages.
@@ -341,7 +342,7 @@ pub(crate) async fn land_files(
 /// The tables that the library declares.
 pub(crate) async fn declarations(app: &App, library: &Library) -> anyhow::Result<Declarations> {
     let topic = &app.config.kafka.topic;
-    Ok(Declarations::load(library, topic, app.config.time.zone).await?)
+    Ok(Declarations::load(&library.table_files()?, topic, app.config.time.zone).await?)
 }
 
 /// Parses a location: an address if it has a scheme, else a path.

@@ -5,18 +5,18 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use flight_server::http::Readiness;
 use futures::StreamExt as _;
 use ingest::openweather::{self, ApiKey, City, Client};
 use ingest::produce::{Options, Produced, Producer, Topic};
+use service::Service;
+use service::readiness::Readiness;
+use service::signals::Signals;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::app::App;
+use crate::app::{App, VERSION};
 use crate::failure::report;
-use crate::health::Health;
 use crate::output::Output;
-use crate::signals::Signals;
 use crate::text;
 
 /// Poll OpenWeather for each city, and send a message a city to Kafka
@@ -85,11 +85,16 @@ async fn serve(
     app: &App,
     shutdown: CancellationToken,
 ) -> anyhow::Result<Produced> {
-    let health = Health::listen("produce.http_listen", app.config.produce.http_listen).await?;
-    producer.register(&health.metrics);
+    let service = Service::listen(
+        VERSION,
+        "produce.http_listen",
+        app.config.produce.http_listen,
+    )
+    .await?;
+    producer.register(&service.metrics);
     let producing = async { Ok(producer.run(shutdown.clone()).await?) };
-    health
-        .run_with(readiness(producer), shutdown.clone(), producing)
+    service
+        .run(readiness(producer), shutdown.clone(), producing)
         .await
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use anyhow::bail;
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
 use clap::Subcommand;
-use engine::query::{CheckedQuery, Library, QueryFile, QueryName, Runner};
 use ingest::declaration::Declarations;
+use jobs::{CheckedQuery, Library, QueryFile, QueryName, Runner};
 
 use crate::app::App;
 use crate::commands::land;

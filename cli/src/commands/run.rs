@@ -6,13 +6,12 @@ use anyhow::bail;
 use chrono::NaiveDate;
 use clap::CommandFactory as _;
 use clap::error::ErrorKind;
-use engine::query::{
-    PartitionRun, PartitionSelection, Published, QueryFile, Report, Runner, parse_date,
-};
+use jobs::{PartitionRun, PartitionSelection, Published, QueryFile, Report, Runner, parse_date};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::Args;
 use crate::app::App;
-use crate::args::{Args, key_value};
+use crate::global::key_value;
 use crate::limit::Limit;
 use crate::output::Output;
 use crate::progress::Bar;

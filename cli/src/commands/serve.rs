@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use engine::lake::Lake;
-use engine::metrics::Metrics;
-use flight_server::{Limits, Listeners, Server, http};
+use flight_server::{Limits, Listeners, Server};
+use lake::Lake;
+use service::http;
+use service::metrics::Metrics;
+use service::signals::Signals;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use crate::app::App;
-use crate::signals::Signals;
+use crate::app::{App, VERSION};
 
 /// Serve the tables over Arrow Flight SQL, until a signal
 ///
@@ -35,7 +36,7 @@ impl Serve {
 }
 
 /// Listens on the configured addresses.
-pub(crate) async fn listen(app: &App) -> Result<Listeners, flight_server::Error> {
+pub(crate) async fn listen(app: &App) -> anyhow::Result<Listeners> {
     let config = &app.config.serve;
     Ok(Listeners {
         flight: flight_server::listen(config.flight_listen).await?,
@@ -57,9 +58,9 @@ pub(crate) async fn serve(
         "serving"
     );
     let config = &app.config.serve;
-    let metrics = Metrics::new(env!("CARGO_PKG_VERSION"));
-    metrics.watch(lake.stores());
-    metrics.watch_columns(&app.runtime()?);
+    let metrics = Metrics::new(VERSION);
+    lake::register(&metrics, lake.stores());
+    engine::metrics::register(&metrics, &app.runtime()?);
     let queries = app.runtime()?.start_threads()?;
     let server = Server {
         session: app.session_for_statements(&lake)?,
@@ -73,7 +74,7 @@ pub(crate) async fn serve(
         },
         metrics,
         queries: queries.handles(),
-        version: env!("CARGO_PKG_VERSION"),
+        version: VERSION,
     };
     let served = Box::pin(flight_server::run(server, listeners, shutdown)).await;
     queries.shutdown_background();

@@ -7,7 +7,7 @@ use arrow::array::{ArrayRef, BooleanArray, RecordBatch, StringArray, UInt64Array
 use arrow::datatypes::DataType;
 use chrono::{DateTime, SecondsFormat};
 use clap::Subcommand;
-use engine::lake::{Lake, Snapshot, TableName};
+use lake::{Lake, Snapshot, TableName};
 
 use crate::app::App;
 use crate::format::{self, Format};
@@ -84,7 +84,7 @@ async fn sweep(lake: &Lake, name: Option<&str>, out: &mut Output) -> anyhow::Res
         let mut table = lake
             .open(&name)
             .await?
-            .ok_or_else(|| engine::Error::NoSuchTable {
+            .ok_or_else(|| lake::Error::NoSuchTable {
                 table: name.clone(),
                 lake: lake.root().to_string(),
             })?;
@@ -169,7 +169,7 @@ pub(crate) async fn describe(
     let table: TableName = name.parse()?;
     let Some(snapshot) = lake.snapshot(&table).await? else {
         let known = lake.tables().await?;
-        let missing = engine::Error::NoSuchTable {
+        let missing = lake::Error::NoSuchTable {
             table,
             lake: lake.root().to_string(),
         };

@@ -18,9 +18,9 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, ExpressionPlacement, ReturnFieldArgs, ScalarFunctionArgs,
     ScalarUDF, ScalarUDFImpl, Signature,
 };
+use settings::ByteSize;
 
 use super::output_size::{self, Argument, Measure};
-use crate::config::ByteSize;
 use crate::error::Error;
 
 /// Largest value that a function makes.

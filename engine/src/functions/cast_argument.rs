@@ -11,9 +11,9 @@ use datafusion::logical_expr::planner::{
 };
 
 #[derive(Debug)]
-pub(super) struct Planner;
+pub(super) struct CastArgumentPlanner;
 
-impl ExprPlanner for Planner {
+impl ExprPlanner for CastArgumentPlanner {
     fn plan_aggregate(
         &self,
         mut aggregate: RawAggregateExpr,

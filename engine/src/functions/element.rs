@@ -80,11 +80,11 @@ fn elements(lists: &ListArray, number: i32) -> Result<ArrayRef> {
 /// Puts [`Element`] in the place of `array_element`, whose name and answers it has: a subscript is planned as the latter,
 /// whatever function is registered under its name.
 #[derive(Debug)]
-pub(super) struct Rewrite {
+pub(super) struct ElementRewrite {
     element: Arc<ScalarUDF>,
 }
 
-impl Rewrite {
+impl ElementRewrite {
     pub(super) fn new() -> Self {
         let element = Element {
             general: array_element_udf(),
@@ -95,7 +95,7 @@ impl Rewrite {
     }
 }
 
-impl FunctionRewrite for Rewrite {
+impl FunctionRewrite for ElementRewrite {
     fn name(&self) -> &str {
         "element"
     }

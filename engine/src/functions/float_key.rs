@@ -8,8 +8,6 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray as _};
 use arrow::datatypes::{ArrowPrimitiveType, DataType, Float32Type, Float64Type};
-use arrow::error::ArrowError;
-use arrow::record_batch::RecordBatch;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
@@ -38,19 +36,6 @@ pub(crate) fn canonical(values: &ArrayRef) -> ArrayRef {
         }
         _ => Arc::clone(values),
     }
-}
-
-/// `batch` with one NaN, whatever computed it: what is stored is compared as it stands, since files are pruned by it.
-pub(crate) fn with_one_nan(batch: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let columns = batch
-        .columns()
-        .iter()
-        .map(|column| match column.data_type() {
-            DataType::Float64 => replaced::<Float64Type>(column, f64::is_nan, canonical_double),
-            DataType::Float32 => replaced::<Float32Type>(column, f32::is_nan, canonical_real),
-            _ => Arc::clone(column),
-        });
-    RecordBatch::try_new(batch.schema(), columns.collect())
 }
 
 /// The values with `new(x)` for every `x` that is odd.

@@ -225,12 +225,12 @@ fn overflow() -> ArrowError {
 
 /// Plans products and quotients of spans and numbers.
 #[derive(Debug)]
-pub(super) struct Planner {
+pub(super) struct IntervalScalePlanner {
     product: Arc<ScalarUDF>,
     quotient: Arc<ScalarUDF>,
 }
 
-impl Planner {
+impl IntervalScalePlanner {
     pub(super) fn new() -> Self {
         Self {
             product: Arc::new(Scale::new(false).into()),
@@ -239,7 +239,7 @@ impl Planner {
     }
 }
 
-impl ExprPlanner for Planner {
+impl ExprPlanner for IntervalScalePlanner {
     fn plan_binary_op(
         &self,
         operation: RawBinaryExpr,

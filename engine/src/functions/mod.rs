@@ -41,9 +41,9 @@ use self::mode::{Mode, Quantile};
 /// Planners of ours, which must stand before DataFusion's own: the first that plans an expression decides.
 pub(crate) fn planners() -> Vec<Arc<dyn ExprPlanner>> {
     vec![
-        Arc::new(cast_argument::Planner),
-        Arc::new(nameless_field::Planner::new()),
-        Arc::new(interval_scale::Planner::new()),
+        Arc::new(cast_argument::CastArgumentPlanner),
+        Arc::new(nameless_field::NamelessFieldPlanner::new()),
+        Arc::new(interval_scale::IntervalScalePlanner::new()),
     ]
 }
 
@@ -82,6 +82,6 @@ pub(crate) fn register(context: &SessionContext, zone: Tz) -> Result<()> {
     let mut state = state.write();
     bounded::register(&mut *state)?;
     rounding::register(&mut *state)?;
-    state.register_function_rewrite(Arc::new(text_concat::Rewrite::new()))?;
-    state.register_function_rewrite(Arc::new(element::Rewrite::new()))
+    state.register_function_rewrite(Arc::new(text_concat::TextConcatRewrite::new()))?;
+    state.register_function_rewrite(Arc::new(element::ElementRewrite::new()))
 }

@@ -15,7 +15,6 @@ use datafusion::logical_expr::{
 use datafusion::physical_expr::expressions::Literal;
 
 use super::float_key;
-use crate::allocations;
 
 /// `mode(x)`: the value that most rows have; of several the smallest. Nulls do not count.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -45,7 +44,7 @@ impl AggregateUDFImpl for Mode {
     }
 
     fn accumulator(&self, arguments: AccumulatorArgs) -> Result<Box<dyn Accumulator>> {
-        Ok(Box::new(Counts::new(&arguments, Pick::MostFrequent)))
+        Ok(Box::new(ValueCounts::new(&arguments, Pick::MostFrequent)))
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -101,7 +100,7 @@ impl AggregateUDFImpl for Quantile {
         } else {
             Pick::FromSmallest(share)
         };
-        Ok(Box::new(Counts::new(&arguments, pick)))
+        Ok(Box::new(ValueCounts::new(&arguments, pick)))
     }
 
     fn state_fields(&self, arguments: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -138,14 +137,14 @@ enum Pick {
 }
 
 #[derive(Debug)]
-struct Counts {
+struct ValueCounts {
     pick: Pick,
     data_type: DataType,
     counts: HashMap<ScalarValue, i64>,
     bytes: usize,
 }
 
-impl Counts {
+impl ValueCounts {
     fn new(arguments: &AccumulatorArgs, pick: Pick) -> Self {
         Self {
             pick,
@@ -178,7 +177,7 @@ impl Counts {
     }
 }
 
-impl Accumulator for Counts {
+impl Accumulator for ValueCounts {
     fn update_batch(&mut self, values: &[ArrayRef]) -> Result<()> {
         allocations::check()?;
         let values = float_key::canonical(&values[0]);

@@ -79,15 +79,15 @@ fn values(structs: &StructArray) -> Result<arrow::array::ArrayRef> {
 
 /// Plans the access to a field without a name; it must come before DataFusion's own planners.
 #[derive(Debug)]
-pub(super) struct Planner(Arc<ScalarUDF>);
+pub(super) struct NamelessFieldPlanner(Arc<ScalarUDF>);
 
-impl Planner {
+impl NamelessFieldPlanner {
     pub(super) fn new() -> Self {
         Self(Arc::new(NamelessField::new().into()))
     }
 }
 
-impl ExprPlanner for Planner {
+impl ExprPlanner for NamelessFieldPlanner {
     fn plan_field_access(
         &self,
         access: RawFieldAccessExpr,

@@ -11,20 +11,20 @@ use datafusion::logical_expr::{
 
 /// `value`, as it is.
 pub(crate) fn call(value: Expr) -> Expr {
-    ScalarUDF::from(Opaque::new()).call(vec![value])
+    ScalarUDF::from(OpaqueFunction::new()).call(vec![value])
 }
 
 /// Whether `value` is one already.
 pub(crate) fn is_opaque(value: &Expr) -> bool {
-    matches!(value, Expr::ScalarFunction(function) if function.func.inner().is::<Opaque>())
+    matches!(value, Expr::ScalarFunction(function) if function.func.inner().is::<OpaqueFunction>())
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Opaque {
+struct OpaqueFunction {
     signature: Signature,
 }
 
-impl Opaque {
+impl OpaqueFunction {
     fn new() -> Self {
         Self {
             signature: Signature::any(1, Volatility::Immutable),
@@ -32,7 +32,7 @@ impl Opaque {
     }
 }
 
-impl ScalarUDFImpl for Opaque {
+impl ScalarUDFImpl for OpaqueFunction {
     fn name(&self) -> &str {
         "opaque"
     }

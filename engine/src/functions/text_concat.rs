@@ -86,11 +86,11 @@ impl ScalarUDFImpl for TextConcat {
 
 /// Puts the function in the place of the operator.
 #[derive(Debug)]
-pub(super) struct Rewrite {
+pub(super) struct TextConcatRewrite {
     function: Arc<ScalarUDF>,
 }
 
-impl Rewrite {
+impl TextConcatRewrite {
     pub(super) fn new() -> Self {
         let function = TextConcat {
             signature: Signature::user_defined(Volatility::Immutable),
@@ -101,7 +101,7 @@ impl Rewrite {
     }
 }
 
-impl FunctionRewrite for Rewrite {
+impl FunctionRewrite for TextConcatRewrite {
     fn name(&self) -> &str {
         "text_concat"
     }

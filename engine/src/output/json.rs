@@ -158,8 +158,8 @@ impl Strict {
         field: &'a FieldRef,
         array: &'a dyn Array,
         is_text: bool,
-    ) -> Result<Values<'a>, ArrowError> {
-        Ok(Values {
+    ) -> Result<JsonValues<'a>, ArrowError> {
+        Ok(JsonValues {
             texts: Texts::of(array)?,
             form: match (array.data_type().is_floating(), is_text) {
                 (true, _) => Form::Float,
@@ -218,14 +218,14 @@ enum Form {
     Float,
 }
 
-struct Values<'a> {
+struct JsonValues<'a> {
     texts: Texts<'a>,
     form: Form,
     field: &'a str,
     fault: Fault,
 }
 
-impl Encoder for Values<'_> {
+impl Encoder for JsonValues<'_> {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
         let text = match self.texts.text(row) {
             Ok(text) => text,
@@ -247,7 +247,7 @@ impl Encoder for Values<'_> {
 /// A map whose keys are not texts, as JSON requires.
 struct Entries<'a> {
     offsets: &'a [i32],
-    keys: Values<'a>,
+    keys: JsonValues<'a>,
     values: NullableEncoder<'a>,
 }
 

@@ -3,6 +3,8 @@
 //! Arrow writes `ERROR: …` or `<invalid>` for a value that it cannot format, such as a day beyond
 //! the calendar. Here that is an error, because a script would mistake either for data.
 
+use std::fmt;
+
 use arrow::array::{Array, ArrayRef, StringArray};
 use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -13,10 +15,16 @@ use super::json;
 const INVALID: &str = "<invalid>";
 
 /// Formats the values of one column.
-pub(crate) struct Texts<'a>(ArrayFormatter<'a>);
+pub struct Texts<'a>(ArrayFormatter<'a>);
+
+impl fmt::Debug for Texts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Texts").finish_non_exhaustive()
+    }
+}
 
 impl<'a> Texts<'a> {
-    pub(crate) fn of(column: &'a dyn Array) -> Result<Self, ArrowError> {
+    pub fn of(column: &'a dyn Array) -> Result<Self, ArrowError> {
         static OPTIONS: FormatOptions<'static> = FormatOptions::new().with_display_error(false);
         ArrayFormatter::try_new(column, &OPTIONS).map(Self)
     }
@@ -25,7 +33,7 @@ impl<'a> Texts<'a> {
     ///
     /// # Errors
     /// When the value has none.
-    pub(crate) fn text(&self, row: usize) -> Result<String, ArrowError> {
+    pub fn text(&self, row: usize) -> Result<String, ArrowError> {
         let text = self.0.value(row).try_to_string()?;
         Ok(match text.as_str() {
             INVALID => {

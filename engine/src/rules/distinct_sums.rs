@@ -7,10 +7,10 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::OptimizerRule as _;
 use datafusion::optimizer::single_distinct_to_groupby::SingleDistinctToGroupBy;
 
-use super::withheld::{self, Rule};
+use super::{LogicalRule, withheld};
 
 /// DataFusion's rule, withheld from such sums.
-pub(super) fn replace(rule: Rule) -> Rule {
+pub(super) fn replace(rule: LogicalRule) -> LogicalRule {
     if rule.name() == SingleDistinctToGroupBy::new().name() {
         withheld::where_wrong(rule, has_exact_sum)
     } else {

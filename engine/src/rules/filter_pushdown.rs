@@ -15,10 +15,10 @@ use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::limit::LocalLimitExec;
 
-type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+use super::PhysicalRule;
 
 /// DataFusion's rule, or this one in its place.
-pub(super) fn replace(rule: Rule) -> Rule {
+pub(super) fn replace(rule: PhysicalRule) -> PhysicalRule {
     let replaced = [
         FilterPushdown::new(),
         FilterPushdown::new_post_optimization(),
@@ -35,7 +35,7 @@ pub(super) fn replace(rule: Rule) -> Rule {
 
 #[derive(Debug)]
 struct NamedFilterPushdown {
-    inner: Rule,
+    inner: PhysicalRule,
 }
 
 impl PhysicalOptimizerRule for NamedFilterPushdown {

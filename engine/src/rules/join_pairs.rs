@@ -45,7 +45,7 @@ impl JoinPairs {
         if pairs <= limit as f64 {
             return Ok(());
         }
-        let [left, right] = [0, 1].map(|side| Tables::below(join.children()[side]));
+        let [left, right] = [0, 1].map(|side| SideTables::below(join.children()[side]));
         Err(DataFusionError::External(Box::new(Error::JoinPairs {
             left: left.to_string(),
             right: right.to_string(),
@@ -78,9 +78,9 @@ impl PhysicalOptimizerRule for JoinPairs {
 }
 
 /// The tables that one side of a join reads.
-struct Tables(Vec<String>);
+struct SideTables(Vec<String>);
 
-impl Tables {
+impl SideTables {
     fn below(plan: &Arc<dyn ExecutionPlan>) -> Self {
         let mut names = Vec::new();
         let visited = plan.apply(|node| {
@@ -110,7 +110,7 @@ fn table_of(files: &FileScanConfig) -> Option<String> {
     Some(name.to_owned())
 }
 
-impl fmt::Display for Tables {
+impl fmt::Display for SideTables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.as_slice() {
             [] => f.write_str("a derived table"),

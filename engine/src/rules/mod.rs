@@ -52,8 +52,11 @@ pub(crate) use join_pairs::JoinPairs;
 pub(crate) use opaque::Opaque;
 use planning_budget::PlanningBudget;
 
-use crate::lake::ReadThroughCache;
+use crate::column_cache::ReadThroughCache;
 use crate::runtime::Runtime;
+
+type LogicalRule = Arc<dyn OptimizerRule + Send + Sync>;
+type PhysicalRule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 
 /// Adds our rules before and behind those of DataFusion.
 pub(crate) fn register(
@@ -75,7 +78,7 @@ pub(crate) fn register_for_rows(builder: SessionStateBuilder) -> SessionStateBui
 }
 
 /// DataFusion's rules for logical plans, but for those that have one of ours in their place.
-fn rules_of_datafusion() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+fn rules_of_datafusion() -> Vec<LogicalRule> {
     let rules = Optimizer::new().rules.into_iter();
     let rules = rules.map(distinct_sums::replace);
     rules.map(null_safe_joins::replace).collect()
@@ -132,7 +135,7 @@ fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
 }
 
 /// Run on the logical plan, after DataFusion's own.
-fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+fn optimizer_rules() -> Vec<LogicalRule> {
     vec![
         Arc::new(zero_in_lists::ZeroInLists),
         Arc::new(guards::LateGuards),
@@ -140,10 +143,7 @@ fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 }
 
 /// Run on the physical plan, after DataFusion's own.
-fn physical_rules(
-    runtime: &Runtime,
-    join_pairs: &Arc<JoinPairs>,
-) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+fn physical_rules(runtime: &Runtime, join_pairs: &Arc<JoinPairs>) -> Vec<PhysicalRule> {
     vec![
         Arc::new(float_pruning::FloatPruning),
         Arc::new(dynamic_filters::DynamicFilters),

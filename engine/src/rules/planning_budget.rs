@@ -14,6 +14,7 @@ use datafusion::common::{DataFusionError, Result};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
+use super::LogicalRule;
 use crate::error::Error;
 use crate::runtime::Runtime;
 
@@ -22,8 +23,6 @@ const PLANNING_MAX: TimeDelta = TimeDelta::seconds(30);
 
 /// Ordinary statements are planned by then, and need not look.
 const LOOK_AFTER: TimeDelta = TimeDelta::seconds(1);
-
-type Rule = Arc<dyn OptimizerRule + Send + Sync>;
 
 pub(super) struct PlanningBudget {
     runtime: Arc<Runtime>,
@@ -37,8 +36,8 @@ impl fmt::Debug for PlanningBudget {
 
 impl PlanningBudget {
     /// `rules` with this one behind each of them.
-    pub(super) fn between(rules: Vec<Rule>, runtime: &Arc<Runtime>) -> Vec<Rule> {
-        let budget: Rule = Arc::new(Self {
+    pub(super) fn between(rules: Vec<LogicalRule>, runtime: &Arc<Runtime>) -> Vec<LogicalRule> {
+        let budget: LogicalRule = Arc::new(Self {
             runtime: Arc::clone(runtime),
         });
         let pairs = rules.into_iter().map(|rule| [rule, Arc::clone(&budget)]);

@@ -21,10 +21,10 @@ use datafusion::physical_plan::projection::{
     ProjectionExec, remove_unnecessary_projections, try_embed_projection,
 };
 
-type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
+use super::PhysicalRule;
 
 /// DataFusion's rule, or this one in its place.
-pub(super) fn replace(rule: Rule) -> Rule {
+pub(super) fn replace(rule: PhysicalRule) -> PhysicalRule {
     if rule.name() == ProjectionPushdown::new().name() {
         Arc::new(CarefulProjectionPushdown { inner: rule })
     } else {
@@ -34,7 +34,7 @@ pub(super) fn replace(rule: Rule) -> Rule {
 
 #[derive(Debug)]
 struct CarefulProjectionPushdown {
-    inner: Rule,
+    inner: PhysicalRule,
 }
 
 impl PhysicalOptimizerRule for CarefulProjectionPushdown {

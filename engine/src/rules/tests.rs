@@ -8,9 +8,9 @@ use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::dataframe::DataFrame;
 use datafusion::datasource::MemTable;
+use lake::{Lake, StoreOptions, Stores};
 use url::Url;
 
-use crate::lake::{Lake, StoreOptions, Stores};
 use crate::runtime::{Runtime, RuntimeOptions};
 use crate::session::{Session, plan_messages, rows_context};
 use crate::sql;

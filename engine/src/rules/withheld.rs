@@ -9,15 +9,15 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
-pub(super) type Rule = Arc<dyn OptimizerRule + Send + Sync>;
+use super::LogicalRule;
 
 struct Withheld {
-    inner: Rule,
+    inner: LogicalRule,
     is_wrong: fn(&LogicalPlan) -> bool,
 }
 
 /// `rule`, which leaves a plan as it is where `is_wrong` says so.
-pub(super) fn where_wrong(rule: Rule, is_wrong: fn(&LogicalPlan) -> bool) -> Rule {
+pub(super) fn where_wrong(rule: LogicalRule, is_wrong: fn(&LogicalPlan) -> bool) -> LogicalRule {
     Arc::new(Withheld {
         inner: rule,
         is_wrong,

@@ -3,8 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::allocations;
-use crate::lake::ColumnCache;
+use crate::column_cache::ColumnCache;
 
 /// Taken where the system does not say how much there is.
 const UNKNOWN: u64 = 8 << 30;

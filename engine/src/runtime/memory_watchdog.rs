@@ -8,13 +8,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use allocations::{Account, Counted};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::machine;
-use crate::allocations::{Account, Counted};
+use crate::column_cache::ColumnCache;
 use crate::error::Error;
-use crate::lake::ColumnCache;
 
 /// Interval of the checks. A statement allocates one or two GiB a second at most.
 const INTERVAL: Duration = Duration::from_millis(50);
@@ -68,7 +68,7 @@ impl MemoryWatchdog {
     /// A watchdog that lets the process hold `limit` bytes, with its thread. Before it ends a
     /// statement it empties the cache.
     pub(super) fn start(limit: u64, column_cache: &Arc<ColumnCache>) -> std::io::Result<Arc<Self>> {
-        crate::allocations::follow_tasks();
+        allocations::follow_tasks();
         let watchdog = Arc::new(Self {
             limit,
             column_cache: Arc::clone(column_cache),
@@ -176,7 +176,7 @@ impl WatchedStatement {
     /// Waits until this statement has to end, and says why. Whoever waits drops its work then.
     pub async fn exceeded(&self) -> Error {
         self.exceeded.cancelled().await;
-        self.account.refusal()
+        self.account.refusal().into()
     }
 }
 
@@ -196,7 +196,7 @@ impl Drop for WatchedStatement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::allocations::charge;
+    use allocations::charge;
 
     #[tokio::test]
     async fn largest_statement_is_ended_and_others_go_on() {

@@ -18,8 +18,8 @@ use datafusion::common::{DataFusionError, Result};
 use datafusion::execution::memory_pool::{
     FairSpillPool, MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation, TrackConsumersPool,
 };
+use settings::ByteSize;
 
-use crate::config::ByteSize;
 use crate::error::Error;
 
 /// The largest consumers that a refusal names.

@@ -30,8 +30,8 @@ pub(crate) fn check(parsed: &Parsed) -> Result<(), Error> {
     let Some(statement) = statement_of(parsed) else {
         return Ok(());
     };
-    let names = Names::default();
-    let mut parts = Parts::new(&names, 0);
+    let names = CteCosts::default();
+    let mut parts = QueryParts::new(&names, 0);
     let refused = statement.visit(&mut parts);
     if let ControlFlow::Break(refusal) = refused {
         return Err(refusal);
@@ -48,9 +48,9 @@ fn within_budget(nodes: u64) -> Result<(), Error> {
 
 /// What the names of WITH that are in sight cost.
 #[derive(Clone, Default)]
-struct Names(HashMap<String, u64>);
+struct CteCosts(HashMap<String, u64>);
 
-impl Names {
+impl CteCosts {
     fn of(&self, name: &ObjectName) -> u64 {
         let [part] = name.0.as_slice() else {
             return 1;
@@ -68,13 +68,13 @@ fn folded(name: &Ident) -> String {
     }
 }
 
-fn cost_of_query(query: &Query, outer: &Names, depth: usize) -> Result<u64, Error> {
+fn cost_of_query(query: &Query, outer: &CteCosts, depth: usize) -> Result<u64, Error> {
     let mut names = outer.clone();
     if let Some(with) = &query.with {
         add_names(&mut names, with, depth)?;
     }
     let nodes = cost_of_body(&query.body, &names, depth)?;
-    let mut parts = Parts::new(&names, depth);
+    let mut parts = QueryParts::new(&names, depth);
     if let ControlFlow::Break(refusal) = query.order_by.visit(&mut parts) {
         return Err(refusal);
     }
@@ -83,7 +83,7 @@ fn cost_of_query(query: &Query, outer: &Names, depth: usize) -> Result<u64, Erro
     Ok(nodes)
 }
 
-fn add_names(names: &mut Names, with: &With, depth: usize) -> Result<(), Error> {
+fn add_names(names: &mut CteCosts, with: &With, depth: usize) -> Result<(), Error> {
     for table in &with.cte_tables {
         let name = folded(&table.alias.name);
         if with.recursive {
@@ -96,7 +96,7 @@ fn add_names(names: &mut Names, with: &With, depth: usize) -> Result<(), Error> 
     Ok(())
 }
 
-fn cost_of_body(body: &SetExpr, names: &Names, depth: usize) -> Result<u64, Error> {
+fn cost_of_body(body: &SetExpr, names: &CteCosts, depth: usize) -> Result<u64, Error> {
     match body {
         SetExpr::Select(select) => cost_of_select(select, names, depth),
         SetExpr::Query(query) => cost_of_query(query, names, depth),
@@ -105,7 +105,7 @@ fn cost_of_body(body: &SetExpr, names: &Names, depth: usize) -> Result<u64, Erro
             Ok(left.saturating_add(cost_of_body(right, names, depth)?))
         }
         other => {
-            let mut parts = Parts::new(names, depth);
+            let mut parts = QueryParts::new(names, depth);
             match other.visit(&mut parts) {
                 ControlFlow::Continue(()) => Ok(parts.nodes.saturating_add(1)),
                 ControlFlow::Break(refusal) => Err(refusal),
@@ -114,14 +114,14 @@ fn cost_of_body(body: &SetExpr, names: &Names, depth: usize) -> Result<u64, Erro
     }
 }
 
-fn cost_of_select(select: &Select, names: &Names, depth: usize) -> Result<u64, Error> {
+fn cost_of_select(select: &Select, names: &CteCosts, depth: usize) -> Result<u64, Error> {
     let sets = grouping_sets(&select.group_by);
     if sets > GROUPING_SETS_MAX {
         return Err(Error::GroupingSets {
             limit: GROUPING_SETS_MAX,
         });
     }
-    let mut parts = Parts::new(names, depth);
+    let mut parts = QueryParts::new(names, depth);
     match select.visit(&mut parts) {
         ControlFlow::Continue(()) => Ok(parts.nodes.saturating_add(1)),
         ControlFlow::Break(refusal) => Err(refusal),
@@ -159,8 +159,8 @@ fn grouping_sets(group_by: &GroupByExpr) -> u64 {
 }
 
 /// Adds up the tables and queries of one query, and has the queries inside it add up theirs.
-struct Parts<'a> {
-    names: &'a Names,
+struct QueryParts<'a> {
+    names: &'a CteCosts,
     nodes: u64,
     /// Of subqueries inside expressions around this query.
     depth: usize,
@@ -170,8 +170,8 @@ struct Parts<'a> {
     is_derived: bool,
 }
 
-impl<'a> Parts<'a> {
-    fn new(names: &'a Names, depth: usize) -> Self {
+impl<'a> QueryParts<'a> {
+    fn new(names: &'a CteCosts, depth: usize) -> Self {
         Self {
             names,
             nodes: 0,
@@ -194,7 +194,7 @@ impl<'a> Parts<'a> {
     }
 }
 
-impl Visitor for Parts<'_> {
+impl Visitor for QueryParts<'_> {
     type Break = Error;
 
     fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<Error> {

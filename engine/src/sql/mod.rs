@@ -16,7 +16,6 @@ mod windows;
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::fmt;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -28,6 +27,7 @@ use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, Tokenizer};
 
 use crate::error::Error;
+use crate::source_position::SourcePosition;
 
 /// Limit of one text in bytes. Planning recurses, so the texts of clients are bounded.
 pub const TEXT_MAX: usize = 256 << 10;
@@ -50,35 +50,6 @@ pub struct Statement {
 struct Source {
     origin: String,
     text: String,
-}
-
-/// The position of an error in a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SourcePosition {
-    /// The path of the file, or another name of the text.
-    pub origin: String,
-    /// Counts from 1.
-    pub line: usize,
-    /// Counts characters from 1.
-    pub column: usize,
-    /// The text of the line.
-    pub text: String,
-}
-
-impl fmt::Display for SourcePosition {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let before: String = self
-            .text
-            .chars()
-            .take(self.column.saturating_sub(1))
-            .map(|c| if c == '\t' { '\t' } else { ' ' })
-            .collect();
-        write!(
-            f,
-            "{}:{}:{}\n  | {}\n  | {before}^",
-            self.origin, self.line, self.column, self.text
-        )
-    }
 }
 
 impl Statement {

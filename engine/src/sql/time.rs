@@ -19,9 +19,9 @@ use crate::functions::time::{instant, local_time};
 /// Plans TIMESTAMP as microseconds. DataFusion takes nanoseconds, which do not reach `TIMESTAMP
 /// '9999-12-31'`.
 #[derive(Debug)]
-pub(crate) struct TimeTypes;
+pub(crate) struct TimeTypePlanner;
 
-impl TypePlanner for TimeTypes {
+impl TypePlanner for TimeTypePlanner {
     fn plan_type_field(&self, sql_type: &DataType) -> Result<Option<FieldRef>> {
         let DataType::Timestamp(None | Some(6), zone) = sql_type else {
             return Ok(None);

@@ -30,7 +30,7 @@ impl VisitorMut for Windows {
         let SetExpr::Select(select) = query.body.as_mut() else {
             return ControlFlow::Continue(());
         };
-        let mut named = match Named::of(select) {
+        let mut named = match NamedWindows::of(select) {
             Ok(named) => named,
             Err(refusal) => return ControlFlow::Break(refusal),
         };
@@ -39,7 +39,7 @@ impl VisitorMut for Windows {
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<Refusal> {
-        match Named::of(select) {
+        match NamedWindows::of(select) {
             Ok(mut named) => select.visit(&mut named),
             Err(refusal) => ControlFlow::Break(refusal),
         }
@@ -47,9 +47,9 @@ impl VisitorMut for Windows {
 }
 
 /// The windows of one SELECT, in its order.
-struct Named(Vec<(String, WindowSpec)>);
+struct NamedWindows(Vec<(String, WindowSpec)>);
 
-impl Named {
+impl NamedWindows {
     fn of(select: &mut Select) -> Result<Self, Refusal> {
         let mut named = Self(Vec::new());
         for NamedWindowDefinition(name, window) in &mut select.named_window {
@@ -108,7 +108,7 @@ impl Named {
     }
 }
 
-impl VisitorMut for Named {
+impl VisitorMut for NamedWindows {
     type Break = Refusal;
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Refusal> {

@@ -6,11 +6,11 @@ use arrow::array::{AsArray as _, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimestampMicrosecondType};
 use arrow::util::display::array_value_to_string;
 use chrono_tz::Europe::Paris;
-use engine::lake::{
-    AppTransaction, CommitActions, IDENTITY, Lake, PositionNames, Table, TableSchema, TopicNames,
-};
 use engine::runtime::{Runtime, RuntimeOptions};
 use engine::session::Session;
+use lake::{
+    AppTransaction, CommitActions, IDENTITY, Lake, PositionNames, Table, TableSchema, TopicNames,
+};
 use tempfile::TempDir;
 
 use crate::local::lake_in;

@@ -9,12 +9,10 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono_tz::UTC;
-use engine::Error;
-use engine::lake::{
-    CommitActions, CommitOutcome, Lake, Table, TableName, TableSchema, encode, split,
-};
 use engine::runtime::{Runtime, RuntimeOptions};
 use engine::session::Session;
+use lake::Error;
+use lake::{CommitActions, CommitOutcome, Lake, Table, TableName, TableSchema, encode, split};
 use tempfile::TempDir;
 
 use crate::local::lake_in;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::lake::{Lake, StoreOptions, Stores};
+use lake::{Lake, StoreOptions, Stores};
 use url::Url;
 
 /// The lake in `directory`.

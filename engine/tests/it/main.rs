@@ -3,5 +3,4 @@
 mod completeness;
 mod evolve;
 mod local;
-mod runs;
 mod tables;

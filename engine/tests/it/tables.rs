@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 use arrow::array::{Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::ScalarValue;
-use engine::Error;
-use engine::lake::{
+use lake::Error;
+use lake::{
     AppTransaction, CommitActions, CommitOutcome, DataFile, Encoded, Lake, PartitionKey,
     RemovedFiles, Snapshot, Table, TableName, TableSchema, encode,
 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use engine::metrics::{ByLabel, ByName, Counter, Gauge, Metrics, Unit};
+use service::metrics::{ByLabel, ByName, Counter, Gauge, Metrics, Unit};
 
 use super::Consumed;
 use crate::source::Positions;

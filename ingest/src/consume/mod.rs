@@ -15,6 +15,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use service::readiness::ReadinessState;
+use service::retry::{AttemptState, retry_transient};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
@@ -24,9 +26,8 @@ pub use self::counters::ConsumeCounters;
 use self::store::Store;
 use self::validate::{RecordValidator, Validated};
 use crate::error::Error;
-use crate::health::Health;
-use crate::postgres::{Database, PostgresOptions, is_data_error};
-use crate::retry::{AttemptState, retry_transient};
+use crate::postgres::{Database, PostgresOptions};
+use crate::postgres_error::is_data_error;
 use crate::source::Positions;
 use crate::source::kafka::{self, Connection, KafkaOptions, Reading, Watermarks};
 
@@ -101,7 +102,7 @@ pub async fn consume(
     consumption: Consumption,
     shutdown: CancellationToken,
     counters: &ConsumeCounters,
-    health: &Health,
+    health: &ReadinessState,
 ) -> Result<Consumed, Error> {
     let attempt = async |state: &AttemptState| {
         let consumer = ConsumeAttempt::open(&consumption, counters, state).await?;

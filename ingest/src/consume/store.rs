@@ -1,8 +1,8 @@
 //! The tables that `consume` writes: rows, dead letters and positions, in one transaction.
 
 use bytes::BytesMut;
-use engine::fail;
 use futures::pin_mut;
+use lake::fail;
 use tokio_postgres::Transaction;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::error::SqlState;

@@ -9,7 +9,7 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use arrow::error::ArrowError;
 use bytes::Bytes;
-use engine::lake::{TableName, TableSchema};
+use lake::{TableName, TableSchema};
 
 /// The name of the table.
 pub(crate) fn table_name() -> TableName {

@@ -1,7 +1,7 @@
 //! Metrics of an export.
 
 use chrono::{DateTime, Utc};
-use engine::metrics::{Counter, Gauge, Metrics, Unit};
+use service::metrics::{Counter, Gauge, Metrics, Unit};
 
 use super::Exported;
 

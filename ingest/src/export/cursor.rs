@@ -9,13 +9,14 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use chrono_tz::Tz;
 use futures::{TryStreamExt as _, pin_mut};
+use service::error_chain;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{IsolationLevel, Transaction};
 use tracing::warn;
 
 use super::ranges::Ranges;
 use super::{ExportLimits, line};
-use crate::error::{Error, error_chain};
+use crate::error::Error;
 use crate::postgres::{Database, PostgresOptions, lock, migrate};
 
 /// Rows of one statement.
@@ -121,6 +122,22 @@ pub(crate) struct PendingExport {
     pub(crate) zone: Tz,
 }
 
+impl PendingExport {
+    /// The export as PostgreSQL has it: the name of its files, and that of its time zone.
+    ///
+    /// # Errors
+    /// When the zone is not known. Days of another zone would repeat rows of the files that exist.
+    fn recorded(file: String, zone: &str) -> Result<Self, Error> {
+        match zone.parse() {
+            Ok(zone) => Ok(Self { file, zone }),
+            Err(_) => Err(Error::ExportZone {
+                file,
+                zone: zone.to_owned(),
+            }),
+        }
+    }
+}
+
 /// The lines of an export by day.
 #[derive(Debug, Default)]
 pub(crate) struct ExportLines {
@@ -180,13 +197,8 @@ impl Cursor {
         let asked = async { client.query_opt(BEGUN, &[&self.topic]).await };
         let row =
             Database::with_timeout(self.database.options(), "look for an export", asked).await?;
-        Ok(row.map(|row| {
-            let zone: &str = row.get(1);
-            PendingExport {
-                file: row.get(0),
-                zone: zone.parse().unwrap_or(Tz::Europe__Paris),
-            }
-        }))
+        row.map(|row| PendingExport::recorded(row.get(0), row.get(1)))
+            .transpose()
     }
 
     /// Records an export of the next rows; none when all rows are exported.
@@ -340,4 +352,23 @@ async fn select_ranges(
         }
     }
     Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono_tz::Tz;
+
+    use super::PendingExport;
+
+    #[test]
+    fn export_of_an_unknown_time_zone_is_refused() {
+        let recorded = |zone: &str| PendingExport::recorded("weather_1.json".to_owned(), zone);
+        let paris = recorded("Europe/Paris").expect("a zone");
+        assert_eq!(paris.zone, Tz::Europe__Paris);
+        let refused = recorded("Mars/Phobos").expect_err("no zone").to_string();
+        assert!(
+            refused.contains("weather_1.json") && refused.contains("Mars/Phobos"),
+            "{refused}"
+        );
+    }
 }

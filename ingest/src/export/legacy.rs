@@ -6,8 +6,8 @@
 use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::Int64Type;
 use chrono::NaiveDateTime;
-use engine::lake::Location;
 use futures::pin_mut;
+use lake::Location;
 use memchr::memchr_iter;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::Type;

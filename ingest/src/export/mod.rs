@@ -15,17 +15,18 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
-use engine::fail;
-use engine::lake::{Failure, Location};
+use lake::fail;
+use lake::{Failure, Location};
+use service::error_chain;
+use service::readiness::ReadinessState;
+use service::retry::{AttemptState, Retryable as _, retry_transient};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 pub use self::counters::ExportCounters;
 use self::cursor::{Cursor, ExportLines};
-use crate::error::{Error, error_chain};
-use crate::health::Health;
+use crate::error::Error;
 use crate::postgres::PostgresOptions;
-use crate::retry::{AttemptState, retry_transient};
 
 /// Limit of the time for which an export with `once` waits for an unavailable storage.
 const STORAGE_WAIT_MAX: Duration = Duration::from_secs(300);
@@ -88,7 +89,7 @@ pub async fn export(
     export: Export,
     shutdown: CancellationToken,
     counters: &ExportCounters,
-    health: &Health,
+    health: &ReadinessState,
 ) -> Result<Exported, Error> {
     let mut sum = Exported::default();
     if export.once {
@@ -120,7 +121,7 @@ impl Export {
         &self,
         shutdown: &CancellationToken,
         counters: &ExportCounters,
-        health: &Health,
+        health: &ReadinessState,
     ) -> Result<Exported, Error> {
         let began = Instant::now();
         loop {
@@ -146,7 +147,7 @@ impl Export {
         shutdown: &CancellationToken,
         state: &AttemptState,
         counters: &ExportCounters,
-        health: &Health,
+        health: &ReadinessState,
     ) -> Result<Exported, Error> {
         // Checked before the database records an export.
         self.into.directories().await?;

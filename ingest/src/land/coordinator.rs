@@ -18,7 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use arrow::compute::filter_record_batch;
-use engine::lake::TableName;
+use lake::TableName;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 

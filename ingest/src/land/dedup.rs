@@ -20,9 +20,9 @@ use std::collections::{HashMap, HashSet};
 
 use arrow::array::{Array as _, AsArray as _, BooleanArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
-use engine::lake::TableName;
 use engine::session::Session;
 use futures::TryStreamExt as _;
+use lake::TableName;
 use roaring::RoaringTreemap;
 
 use super::Destination;

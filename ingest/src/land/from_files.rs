@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::lake::Location;
+use lake::Location;
+use service::retry::AttemptState;
 use tokio_util::sync::CancellationToken;
 
 use super::coordinator::LandingCoordinator;
@@ -13,7 +14,6 @@ use super::workers::{Decoders, read_files};
 use super::{Destination, Progress};
 use crate::declaration::TopicDeclaration;
 use crate::error::Error;
-use crate::retry::AttemptState;
 use crate::source::files;
 use crate::source::watch::{SelectedFile, Watch};
 

@@ -6,7 +6,9 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::fail;
+use lake::fail;
+use service::readiness::ReadinessState;
+use service::retry::AttemptState;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -18,8 +20,6 @@ use super::workers::{Decoders, join_all};
 use super::{Destination, Progress};
 use crate::declaration::TopicDeclaration;
 use crate::error::Error;
-use crate::health::Health;
-use crate::retry::AttemptState;
 use crate::source::Block;
 use crate::source::kafka::{self, Connection, KafkaOptions, Reading, Watermarks};
 
@@ -34,7 +34,7 @@ pub struct KafkaLanding {
     /// Brokers and name of each topic.
     pub topics: Vec<KafkaOptions>,
     /// Not ready once a topic has stopped permanently while others go on.
-    pub health: Health,
+    pub health: ReadinessState,
     /// Whether to end when everything that the topics held at the start has landed.
     pub once: bool,
     /// Whether to skip messages that Kafka no longer holds, instead of failing.

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use service::retry::AttemptState;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -16,7 +17,6 @@ use super::{Destination, Progress};
 use crate::declaration::TopicDeclaration;
 use crate::error::Error;
 use crate::postgres::PostgresOptions;
-use crate::retry::AttemptState;
 use crate::source::postgres::{self, Table, TableReader};
 
 /// A landing from table `weather` in PostgreSQL.

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use chrono::Utc;
-use engine::lake::TableName;
-use engine::metrics::{ByName, Counter, Gauge, Metrics, Unit};
+use lake::TableName;
+use service::metrics::{ByName, Counter, Gauge, Metrics, Unit};
 
 use crate::dead_letters::NewDeadLetter;
 use crate::source::Positions;
@@ -290,7 +290,7 @@ impl Drop for Tally {
 
 #[cfg(test)]
 mod tests {
-    use engine::metrics::Metrics;
+    use service::metrics::Metrics;
 
     use super::{LandingCounters, Tally};
 

@@ -30,8 +30,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono_tz::Tz;
-use engine::lake::Lake;
 use engine::session::Session;
+use lake::Lake;
 
 pub use self::from_files::{FileLanding, from_files};
 pub use self::from_kafka::{KafkaLanding, from_kafka};

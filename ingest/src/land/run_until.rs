@@ -1,11 +1,11 @@
 //! Runs a landing until its source is exhausted, or for as long as the service runs.
 
+use service::retry::{AttemptState, retry_transient};
 use tokio_util::sync::CancellationToken;
 
 use super::Progress;
 use super::metrics::LandingCounters;
 use crate::error::Error;
-use crate::retry::{AttemptState, retry_transient};
 
 /// When a landing ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

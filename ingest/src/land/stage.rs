@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::RecordBatch;
 use arrow::error::ArrowError;
-use engine::lake::{DataFile, Encoded, PartitionKey, Table, encode, split};
 use futures::{StreamExt as _, TryStreamExt as _};
+use lake::{DataFile, Encoded, PartitionKey, Table, encode, split};
 use tokio::sync::Semaphore;
 
 use super::memory_budget::MemoryBudget;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use engine::lake::{
+use futures::{StreamExt as _, TryStreamExt as _};
+use lake::{
     AppTransaction, CommitActions, CommitOutcome, FencingToken, Lake, PositionNames, RemovedFiles,
     Snapshot, Table, TableName, TableSchema, TopicNames,
 };
-use engine::metrics::Counter;
-use futures::{StreamExt as _, TryStreamExt as _};
+use service::metrics::Counter;
 use tracing::{info, warn};
 use uuid::Uuid;
 
@@ -340,7 +340,7 @@ mod tests {
     use std::time::Duration;
 
     use arrow::array::RecordBatch;
-    use engine::lake::{Lake, RemovedFiles, StoreOptions, Stores};
+    use lake::{Lake, RemovedFiles, StoreOptions, Stores};
     use tempfile::TempDir;
     use url::Url;
     use uuid::Uuid;

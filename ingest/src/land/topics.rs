@@ -4,12 +4,13 @@ use std::sync::{Mutex, PoisonError};
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use service::error_chain;
+use service::readiness::ReadinessState;
 use tracing::error;
 
 use super::Progress;
 use super::metrics::LandingCounters;
-use crate::error::{Error, error_chain};
-use crate::health::Health;
+use crate::error::Error;
 
 /// The sum of the progress of all landings.
 pub(super) struct AggregateProgress<'a> {
@@ -47,7 +48,7 @@ pub(super) async fn land_all(
     topics: &[&str],
     landings: impl Iterator<Item = impl Future<Output = Result<Progress, Error>>>,
     counters: &LandingCounters,
-    health: &Health,
+    health: &ReadinessState,
 ) -> Result<Progress, Error> {
     let numbered = landings.enumerate();
     let mut running: FuturesUnordered<_> = numbered
@@ -91,7 +92,7 @@ pub(super) async fn land_all(
 mod tests {
     use std::future::ready;
 
-    use super::{AggregateProgress, Health, LandingCounters, Progress, land_all};
+    use super::{AggregateProgress, LandingCounters, Progress, ReadinessState, land_all};
     use crate::error::Error;
 
     fn landed(landed: u64) -> Progress {
@@ -109,7 +110,7 @@ mod tests {
 
     #[tokio::test]
     async fn failed_topics_are_returned_after_the_others_have_ended() {
-        let health = Health::default();
+        let health = ReadinessState::default();
         let landings = [Err(recreated("a")), Ok(landed(7)), Err(recreated("c"))];
         let landings = landings.into_iter().map(ready);
         let ended = land_all(
@@ -137,7 +138,7 @@ mod tests {
     #[tokio::test]
     async fn single_topic_returns_its_own_error() {
         let landings = [Err(recreated("a"))].into_iter().map(ready);
-        let health = Health::default();
+        let health = ReadinessState::default();
         let ended = land_all(&["a"], landings, &LandingCounters::default(), &health).await;
         assert!(matches!(ended, Err(Error::TopicRecreated { .. })));
     }
@@ -154,7 +155,7 @@ mod tests {
         assert_eq!(*reported.lock().expect("not poisoned"), 8);
         let landings = [Ok(landed(6)), Ok(landed(2))].into_iter().map(ready);
         let counters = LandingCounters::default();
-        let ended = land_all(&["a", "b"], landings, &counters, &Health::default()).await;
+        let ended = land_all(&["a", "b"], landings, &counters, &ReadinessState::default()).await;
         assert_eq!(ended.expect("all landed"), landed(8));
     }
 }

@@ -2,33 +2,24 @@
 //!
 //! All plans are made once, and run on each batch.
 
-use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray, RecordBatch, make_array};
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Int32Type, SchemaRef};
 use arrow::error::ArrowError;
-use chrono_tz::Tz;
-use datafusion::catalog::streaming::StreamingTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::TaskContext;
 use datafusion::physical_plan::execution_plan::reset_plan_states;
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::PartitionStream;
-use datafusion::physical_plan::{ExecutionPlan, SendableRecordBatchStream, collect};
-use datafusion::prelude::SessionContext;
-use engine::lake::TableName;
-use engine::session::{plan_messages, rows_context};
+use datafusion::physical_plan::{ExecutionPlan, collect};
+use engine::session::plan_messages;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
+use lake::TableName;
 
-use crate::declaration::{Refuse, TopicDeclaration, message_columns};
+use crate::declaration::TopicDeclaration;
 use crate::error::Error;
-use crate::message::Shape;
-
-/// Name of the relation that declarations select from.
-const MESSAGES: &str = "messages";
+use crate::select::{BatchSlot, MESSAGES, messages};
 
 /// The planned rules and SELECTs of one topic. It works on one batch at a time.
 pub(crate) struct Transform {
@@ -47,103 +38,6 @@ pub(crate) struct Transformed {
     pub(crate) rows: Vec<Vec<RecordBatch>>,
     /// Indices of refused messages in the batch, with reason and detail.
     pub(crate) refused: Vec<(usize, String, String)>,
-}
-
-/// The input table of the plans: one batch.
-#[derive(Debug)]
-struct BatchSlot {
-    schema: SchemaRef,
-    batch: Mutex<Option<RecordBatch>>,
-}
-
-impl PartitionStream for BatchSlot {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let batch = self
-            .batch
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        let batches = futures::stream::iter(batch.map(Ok));
-        Box::pin(RecordBatchStreamAdapter::new(
-            Arc::clone(&self.schema),
-            batches,
-        ))
-    }
-}
-
-/// A context with table `messages` of the given shape, and the slot that feeds it.
-fn messages(shape: &Shape, zone: Tz) -> Result<(SessionContext, Arc<BatchSlot>), DataFusionError> {
-    let schema = message_columns(shape);
-    let slot = Arc::new(BatchSlot {
-        schema: Arc::clone(&schema),
-        batch: Mutex::default(),
-    });
-    let table =
-        StreamingTable::try_new(schema, vec![Arc::clone(&slot) as Arc<dyn PartitionStream>])?;
-    let context = rows_context(zone)?;
-    context.register_table(MESSAGES, Arc::new(table))?;
-    Ok((context, slot))
-}
-
-/// Plans the SELECT `text` of the file at `path`, and `rules`. Returns the columns of the SELECT.
-///
-/// # Errors
-/// When either cannot be planned, or a rule is no condition.
-pub(crate) async fn plan(
-    text: &str,
-    rules: &[Refuse],
-    path: &Path,
-    shape: &Shape,
-    zone: Tz,
-) -> Result<SchemaRef, Error> {
-    let (context, _) = messages(shape, zone).map_err(engine::Error::plan)?;
-    let failed = |source| Error::Select {
-        path: path.to_owned(),
-        source,
-    };
-    let plan = plan_messages(&context, text, &path.display().to_string()).await;
-    let plan = plan.map_err(|error| match error {
-        // Without a place in the text it would not even name the file.
-        engine::Error::Plan(source) => failed(source),
-        error => error.into(),
-    })?;
-    let physical = context.state().create_physical_plan(&plan).await;
-    // Not the columns of `plan`: before type coercion a CASE has the type of its first branch.
-    let columns = physical.map_err(failed)?.schema();
-    for rule in rules {
-        plan_rule(&context, rule, path).await?;
-    }
-    Ok(columns)
-}
-
-async fn plan_rule(context: &SessionContext, rule: &Refuse, path: &Path) -> Result<(), Error> {
-    let alone = format!("SELECT ({}) FROM {MESSAGES}", rule.when);
-    let planned = async {
-        let alone = context.sql(&alone).await?;
-        // DataFusion may find an unknown field only while it makes the physical plan.
-        alone.clone().create_physical_plan().await?;
-        Ok(alone.schema().field(0).data_type().clone())
-    };
-    let found = planned.await.map_err(|source| Error::Rule {
-        path: path.to_owned(),
-        reason: rule.reason.clone(),
-        source,
-    })?;
-    if found != DataType::Boolean {
-        let reason = &rule.reason;
-        let message = format!(
-            "rule \"{reason}\" is {found}; it must be a condition, which is true for the messages to refuse"
-        );
-        return Err(Error::Declaration {
-            path: path.to_owned(),
-            message,
-        });
-    }
-    Ok(())
 }
 
 impl Transform {
@@ -185,7 +79,7 @@ impl Transform {
         })
     }
 
-    /// Transforms `batch`, which has the columns of [`message_columns`], into rows.
+    /// Transforms `batch`, which has the columns of `message_columns`, into rows.
     ///
     /// A message whose rows cannot be computed is refused alone: the batch is halved until that
     /// message is found, and the others become rows.

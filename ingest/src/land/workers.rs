@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::RecordBatch;
 use chrono::Utc;
-use engine::lake::Location;
+use lake::Location;
 use object_store::path::Path;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;

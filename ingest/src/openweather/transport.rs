@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use engine::metrics::Counter;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use reqwest::{Response, StatusCode, redirect};
+use service::metrics::Counter;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 use url::{Host, Url};

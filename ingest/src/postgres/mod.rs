@@ -8,7 +8,7 @@ mod tls;
 
 use std::time::Duration;
 
-use engine::config::Secret;
+use settings::Secret;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Config};
 use tracing::debug;
@@ -16,8 +16,10 @@ use tracing::debug;
 use self::catalogue::CatalogueState;
 pub(crate) use self::lock::lock;
 pub(crate) use self::migrate::migrate;
-pub use self::tls::{Protection, RootCertificateError};
+pub use self::tls::Protection;
 use crate::error::Error;
+pub use crate::postgres_error::RootCertificateError;
+use crate::postgres_error::is_transient;
 
 /// Reasons of refusals by PostgreSQL only, which tables of the lake accept: an escaped NUL, and
 /// everything else that JSONB cannot hold.
@@ -203,28 +205,4 @@ fn is_tls_error(error: &tokio_postgres::Error) -> bool {
         .and_then(|cause| cause.downcast_ref::<std::io::Error>())
         .is_some_and(|cause| cause.kind() != std::io::ErrorKind::InvalidData);
     error.to_string().contains("TLS") && !broke
-}
-
-/// Whether the same attempt may succeed later: the connection broke, the server is starting,
-/// stopping or short of a resource, or another session holds a lock.
-pub(crate) fn is_transient(error: &tokio_postgres::Error) -> bool {
-    let Some(code) = error.code() else {
-        // Not a response of the server.
-        return error.is_closed() || std::error::Error::source(error).is_some_and(is_io);
-    };
-    let class = code.code().get(..2).unwrap_or_default();
-    // Connection, resources, operator intervention, rollback, lock not available, a stand-by that
-    // is being promoted.
-    matches!(class, "08" | "53" | "57" | "40") || matches!(code.code(), "55P03" | "25006")
-}
-
-fn is_io(error: &(dyn std::error::Error + 'static)) -> bool {
-    error.is::<std::io::Error>()
-}
-
-/// Whether the server refused a value and not the statement, so that other rows may succeed.
-pub(crate) fn is_data_error(error: &tokio_postgres::Error) -> bool {
-    let class = error.code().and_then(|code| code.code().get(..2));
-    // Data exception, program limit exceeded (nesting, size of a field).
-    matches!(class, Some("22" | "54"))
 }

@@ -22,6 +22,8 @@ use tokio_rustls::rustls::{
     self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
 };
 
+use crate::postgres_error::RootCertificateError;
+
 /// How a connection is protected; the names are those of libpq's `sslmode`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Protection {
@@ -34,21 +36,6 @@ pub enum Protection {
     VerifyFull {
         roots: Option<PathBuf>,
     },
-}
-
-/// Root certificates that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum RootCertificateError {
-    #[error("{} cannot be read as certificates in PEM", path.display())]
-    Unreadable {
-        path: PathBuf,
-        #[source]
-        source: rustls::pki_types::pem::Error,
-    },
-    #[error("there is none in {place}")]
-    None { place: String },
-    #[error("TLS has no version that both sides could speak")]
-    Versions(#[source] rustls::Error),
 }
 
 impl Protection {

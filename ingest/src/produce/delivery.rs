@@ -8,6 +8,8 @@ use futures::stream::FuturesUnordered;
 use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{FutureProducer, FutureRecord};
+use service::error_chain;
+use service::retry::Retryable as _;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -15,7 +17,7 @@ use tracing::{error, info, warn};
 use super::spool::{Outgoing, Spool, SpooledMessage};
 use super::status::Status;
 use super::topic::Topic;
-use crate::error::{Error, error_chain};
+use crate::error::Error;
 use crate::source::kafka::Context;
 
 /// Messages of one batch.

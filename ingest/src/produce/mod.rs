@@ -19,8 +19,9 @@ use std::pin::pin;
 use std::time::Duration;
 
 use chrono::Utc;
-use engine::metrics::Metrics;
 use futures::StreamExt as _;
+use service::error_chain;
+use service::metrics::Metrics;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -28,7 +29,7 @@ use self::schedule::Schedule;
 use self::spool::{Outgoing, Spool};
 use self::status::Status;
 pub use self::topic::Topic;
-use crate::error::{Error, error_chain};
+use crate::error::Error;
 use crate::openweather::{self, City, Client, Observation};
 
 /// Calls of the API for one poll of a city whose location is known.

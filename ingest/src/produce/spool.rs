@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use engine::metrics::Gauge;
+use service::metrics::Gauge;
 use tokio::sync::Notify;
 use tracing::{error, warn};
 

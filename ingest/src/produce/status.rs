@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use engine::metrics::{ByLabel, Counter, Gauge, Metrics, Unit};
+use service::metrics::{ByLabel, Counter, Gauge, Metrics, Unit};
 
 use super::spool::Spool;
 use crate::openweather;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use engine::lake::Location;
 use futures::TryStreamExt as _;
+use lake::Location;
 use object_store::path::Path;
 use object_store::{ObjectMeta, ObjectStoreExt as _};
 use tracing::warn;
@@ -270,7 +270,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use engine::lake::{StoreOptions, Stores};
+    use lake::{StoreOptions, Stores};
     use object_store::path::Path;
     use url::Url;
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
-use engine::lake::Location;
+use lake::Location;
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use tracing::warn;

@@ -17,10 +17,10 @@ use std::sync::Arc;
 
 use chrono_tz::Europe::Paris;
 use datafusion::datasource::MemTable;
-use engine::lake::{CommitActions, CommitOutcome, encode, split};
-use engine::query::{PartitionRun, PartitionSelection, Published, parse_date};
 use engine::session::rows_context;
 use futures::future::join_all;
+use jobs::{PartitionRun, PartitionSelection, Published, parse_date};
+use lake::{CommitActions, CommitOutcome, encode, split};
 
 use crate::script::{Expected, Record, Script, aligned};
 use crate::world::{World, queries};

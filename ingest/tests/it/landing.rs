@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use engine::query::{PartitionSelection, Published, Report};
 use ingest::land::Progress;
+use jobs::{PartitionSelection, Published, Report};
 
 use crate::world::World;
 

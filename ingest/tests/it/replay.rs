@@ -1,10 +1,10 @@
 //! Replay of dead letters by a corrected declaration.
 
 use chrono_tz::Europe::Paris;
-use engine::query::Library;
 use ingest::dead_letters::{Address, Filter, find, list, summary};
 use ingest::declaration::Declarations;
 use ingest::land::Replayed;
+use jobs::Library;
 
 use crate::world::{World, queries};
 
@@ -56,9 +56,13 @@ async fn world() -> World {
         std::fs::write(corrected.join(file), text).expect("written");
     }
     world.library = Library::new(world.directory.path().join("queries"));
-    world.declarations = Declarations::load(&world.library, "weather-api", Paris)
-        .await
-        .expect("declarations");
+    world.declarations = Declarations::load(
+        &world.library.table_files().expect("table files"),
+        "weather-api",
+        Paris,
+    )
+    .await
+    .expect("declarations");
     world
 }
 
@@ -104,7 +108,12 @@ async fn replayed_dead_letter_becomes_rows_and_is_removed() {
     assert_eq!(counts(&again), [3, 0, 0, 3]);
     // A landing by the previous declaration skips the message: it has rows.
     let library = Library::new(queries());
-    let declarations = Declarations::load(&library, "weather-api", Paris).await;
+    let declarations = Declarations::load(
+        &library.table_files().expect("table files"),
+        "weather-api",
+        Paris,
+    )
+    .await;
     let previous = World {
         declarations: declarations.expect("declarations"),
         ..world

@@ -8,9 +8,6 @@ use std::time::Duration;
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono_tz::Europe::Paris;
-use engine::config::KafkaSecurity;
-use engine::lake::{Lake, StoreOptions, Stores};
-use engine::query::{Library, PartitionSelection, Report, Runner};
 use engine::runtime::{Runtime, RuntimeOptions};
 use engine::session::Session;
 use ingest::dead_letters::Filter;
@@ -21,6 +18,9 @@ use ingest::land::{
 };
 use ingest::postgres::{PostgresOptions, Protection};
 use ingest::source::kafka::KafkaOptions;
+use jobs::{Library, PartitionSelection, Report, Runner};
+use lake::{Lake, StoreOptions, Stores};
+use settings::KafkaSecurity;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use url::Url;
@@ -44,9 +44,13 @@ impl World {
         let url = Url::from_directory_path(directory.path().join("lake")).expect("a URL");
         let lake = Lake::new(&url, stores).expect("a lake");
         let library = Library::new(queries());
-        let declarations = Declarations::load(&library, "weather-api", Paris)
-            .await
-            .expect("declarations");
+        let declarations = Declarations::load(
+            &library.table_files().expect("table files"),
+            "weather-api",
+            Paris,
+        )
+        .await
+        .expect("declarations");
         Self {
             session: Session::new(
                 &lake,
@@ -123,7 +127,7 @@ impl World {
         name: &str,
         days: &PartitionSelection,
         parameters: &BTreeMap<String, String>,
-    ) -> Result<Report, engine::Error> {
+    ) -> Result<Report, jobs::Error> {
         let base = Url::from_directory_path(self.exports()).expect("a URL");
         let runner = Runner {
             lake: Arc::clone(&self.lake),

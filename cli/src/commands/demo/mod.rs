@@ -8,16 +8,16 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use engine::config::FILE_NAME;
-use engine::lake::{Lake, PartitionKey};
-use engine::query::{PartitionSelection, Published, Report};
+use config::FILE_NAME;
 use flight_server::Listeners;
 use ingest::land::LandingCounters;
+use jobs::{PartitionSelection, Published, Report};
+use lake::{Lake, PartitionKey};
+use service::signals::Signals;
 
 use crate::app::App;
 use crate::commands::{land, run, serve, sql};
 use crate::output::Output;
-use crate::signals::Signals;
 use crate::text;
 
 /// Show the whole pipeline on simulated weather: no Kafka, no Hadoop, no key, no network
@@ -124,7 +124,7 @@ fn step(out: &mut Output, what: &str, result: &str, started: Instant) -> anyhow:
 }
 
 fn outcome(report: &Report) -> String {
-    let published = |run: &engine::query::PartitionRun| match run.published {
+    let published = |run: &jobs::PartitionRun| match run.published {
         Published::Rows(rows) => rows as u64,
         Published::Unchanged | Published::Nothing => 0,
     };

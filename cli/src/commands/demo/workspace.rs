@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
-use engine::config::{self, FILE_NAME, Sources};
+use config::{self, FILE_NAME, Sources};
 
 use crate::app::App;
 

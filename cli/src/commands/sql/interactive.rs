@@ -9,16 +9,17 @@ use rustyline::hint::Hinter;
 use rustyline::history::FileHistory;
 use rustyline::validate::{ValidationContext, ValidationResult, Validator};
 use rustyline::{Context, Editor, Helper};
+use service::Interrupted;
+use service::signals::Signals;
 use tracing::debug;
 
 use super::SqlShell;
 use super::statement::is_complete;
 use crate::app::App;
 use crate::commands::table;
-use crate::failure::{self, Interrupted, OutputClosed};
+use crate::failure::{self, OutputClosed};
 use crate::format::Format;
 use crate::output::Output;
-use crate::signals::Signals;
 
 const PROMPT: &str = "isobar> ";
 
@@ -52,7 +53,7 @@ pub(super) async fn run(
         .map(|state| state.join("history"));
     let mut editor = LineEditor::new()?;
     let tables = signals
-        .run_until_signal(async { Ok(shell.lake.readable().await?) })
+        .run_until_signal(async { anyhow::Ok(shell.lake.readable().await?) })
         .await?;
     editor.set_helper(Some(LineHelper {
         words: tables

@@ -10,9 +10,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use engine::lake::Lake;
 use engine::session::Session;
 use engine::sql::{self, Statement};
+use lake::Lake;
+use service::signals::Signals;
 use tokio::time::Instant;
 
 use self::rows::Rows;
@@ -20,7 +21,6 @@ use crate::app::App;
 use crate::format::{Format, Printer, TABLE_ROWS, Wanted};
 use crate::limit::Limit;
 use crate::output::Output;
-use crate::signals::Signals;
 use crate::text;
 
 /// Query the lake in SQL, which only reads

@@ -7,7 +7,6 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use datafusion::physical_plan::execute_stream;
 use engine::Error;
-use engine::allocations;
 use engine::session::{self, Session};
 use engine::sql::Statement;
 use futures::StreamExt as _;

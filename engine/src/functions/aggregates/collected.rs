@@ -16,9 +16,8 @@ use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, EmitTo, GroupsAccumulator,
     ReversedUDAF, Signature,
 };
+use settings::ByteSize;
 
-use crate::allocations;
-use crate::config::ByteSize;
 use crate::error::Error;
 use crate::functions::bounded::BATCH_MAX;
 

@@ -33,7 +33,7 @@ pub(super) fn accumulator(
         };
         return Ok(Box::new(Finished::new(inner, finish)));
     }
-    Ok(Box::new(Values {
+    Ok(Box::new(PercentileValues {
         percentile,
         values: Vec::new(),
     }))
@@ -130,12 +130,12 @@ fn numbers(values: &ArrayRef) -> Result<Vec<f64>> {
 ///
 /// DataFusion's reads one list of those that it merges.
 #[derive(Debug)]
-struct Values {
+struct PercentileValues {
     percentile: Percentile,
     values: Vec<f64>,
 }
 
-impl Accumulator for Values {
+impl Accumulator for PercentileValues {
     fn update_batch(&mut self, arguments: &[ArrayRef]) -> Result<()> {
         self.values.extend(numbers(&arguments[0])?);
         Ok(())

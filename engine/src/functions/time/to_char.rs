@@ -10,7 +10,7 @@ use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-use super::pattern::{Clock, Pattern};
+use super::pattern::{ClockTime, Pattern};
 use super::zone::Zone;
 use super::{Texts, clock_of, in_micros, instant};
 
@@ -127,13 +127,13 @@ fn refuse_templates(data_type: &DataType, patterns: &ColumnarValue) -> Result<()
     }
 }
 
-fn clock(time_us: i64, zone: Option<Zone>) -> Result<Clock> {
+fn clock(time_us: i64, zone: Option<Zone>) -> Result<ClockTime> {
     let utc = clock_of(time_us)?;
     let offset_s = zone.map_or(0, |zone| zone.offset_at(utc));
     let local = utc.checked_add_signed(TimeDelta::seconds(i64::from(offset_s)));
     let local =
         local.ok_or_else(|| exec_datafusion_err!("to_char: {utc} is out of range in its zone"))?;
-    Ok(Clock {
+    Ok(ClockTime {
         local,
         zone,
         offset_s,

@@ -21,7 +21,7 @@ use datafusion::logical_expr::{
 };
 
 use super::references::is_correlated;
-use super::{Names, left_join};
+use super::{AddedNames, left_join};
 
 /// The distinct values that a subquery takes from the rows outside.
 pub(super) struct Domain {
@@ -62,7 +62,7 @@ impl Domain {
     }
 
     /// The values under new names, which no other part of the plan has.
-    fn instance(&self, names: &mut Names) -> Result<Dependent> {
+    fn instance(&self, names: &mut AddedNames) -> Result<Dependent> {
         let named = self.outer.iter().map(|column| (column, names.next()));
         let named: Vec<_> = named.collect();
         let columns = named.iter();
@@ -134,7 +134,7 @@ type Dependent = (LogicalPlan, Vec<Column>);
 pub(super) fn depend(
     plan: &LogicalPlan,
     domain: &Domain,
-    names: &mut Names,
+    names: &mut AddedNames,
 ) -> Result<Option<Dependent>> {
     if domain.is_empty() {
         return Ok(Some((plan.clone(), vec![])));
@@ -163,7 +163,7 @@ pub(super) fn depend(
 fn depend_input(
     plan: &LogicalPlan,
     domain: &Domain,
-    names: &mut Names,
+    names: &mut AddedNames,
 ) -> Result<Option<Dependent>> {
     let inputs = plan.inputs();
     let Some(input) = inputs.first() else {
@@ -215,7 +215,11 @@ fn partition_by(expr: &mut Expr, columns: &[Column]) -> bool {
 }
 
 /// The first rows by the order below, of each row of the domain.
-fn depend_limit(limit: &Limit, domain: &Domain, names: &mut Names) -> Result<Option<Dependent>> {
+fn depend_limit(
+    limit: &Limit,
+    domain: &Domain,
+    names: &mut AddedNames,
+) -> Result<Option<Dependent>> {
     let (SkipType::Literal(skip), FetchType::Literal(fetch)) =
         (limit.get_skip_type()?, limit.get_fetch_type()?)
     else {
@@ -276,7 +280,7 @@ fn depend_aggregate(
     plan: &LogicalPlan,
     aggregate: &Aggregate,
     domain: &Domain,
-    names: &mut Names,
+    names: &mut AddedNames,
 ) -> Result<Option<Dependent>> {
     if matches!(aggregate.group_expr.first(), Some(Expr::GroupingSet(_))) {
         return Ok(None);
@@ -326,7 +330,7 @@ fn default_of(expr: &Expr, input: &LogicalPlan) -> Result<ScalarValue> {
     }
 }
 
-fn depend_join(join: &Join, domain: &Domain, names: &mut Names) -> Result<Option<Dependent>> {
+fn depend_join(join: &Join, domain: &Domain, names: &mut AddedNames) -> Result<Option<Dependent>> {
     let needs_left = is_correlated(&join.left)?;
     let needs_right = is_correlated(&join.right)?;
     let (left_keeps, right_keeps) = match join.join_type {
@@ -341,7 +345,7 @@ fn depend_join(join: &Join, domain: &Domain, names: &mut Names) -> Result<Option
     };
     let needs_left = needs_left || left_keeps || !(needs_right || right_keeps);
     let needs_right = needs_right || right_keeps;
-    let side = |needs: bool, plan: &LogicalPlan, names: &mut Names| {
+    let side = |needs: bool, plan: &LogicalPlan, names: &mut AddedNames| {
         if needs {
             depend(plan, domain, names)
         } else {
@@ -394,7 +398,7 @@ fn depend_union(
     plan: &LogicalPlan,
     union: &Union,
     domain: &Domain,
-    names: &mut Names,
+    names: &mut AddedNames,
 ) -> Result<Option<Dependent>> {
     let named: Vec<_> = domain.outer.iter().map(|_| names.next()).collect();
     let mut inputs = Vec::with_capacity(union.inputs.len());

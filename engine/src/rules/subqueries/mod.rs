@@ -43,7 +43,7 @@ pub(super) struct SubqueriesToJoins;
 impl AnalyzerRule for SubqueriesToJoins {
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         plan.apply_with_subqueries(refuse_outer_aggregates)?;
-        let plan = unnest(plan, &mut Names::default())?;
+        let plan = unnest(plan, &mut AddedNames::default())?;
         if !holds_lateral(&plan)?
             && let Some((_, column)) = free_references(&plan)?.first()
         {
@@ -77,9 +77,9 @@ fn refuse_outer_aggregates(plan: &LogicalPlan) -> Result<TreeNodeRecursion> {
 
 /// Names of columns that the rule adds; each is given out once in a plan.
 #[derive(Debug, Default)]
-struct Names(usize);
+struct AddedNames(usize);
 
-impl Names {
+impl AddedNames {
     fn next(&mut self) -> String {
         self.0 += 1;
         format!("__subquery_{}", self.0)
@@ -87,11 +87,11 @@ impl Names {
 }
 
 /// Rewrites all nodes of `plan`, the deepest first.
-fn unnest(plan: LogicalPlan, names: &mut Names) -> Result<LogicalPlan> {
+fn unnest(plan: LogicalPlan, names: &mut AddedNames) -> Result<LogicalPlan> {
     plan.transform_up(|node| unnest_node(node, names)).data()
 }
 
-fn unnest_node(node: LogicalPlan, names: &mut Names) -> Result<Transformed<LogicalPlan>> {
+fn unnest_node(node: LogicalPlan, names: &mut AddedNames) -> Result<Transformed<LogicalPlan>> {
     let mut found = false;
     node.apply_expressions(|expr| {
         found |= holds_subquery(expr)?;
@@ -108,12 +108,14 @@ fn unnest_node(node: LogicalPlan, names: &mut Names) -> Result<Transformed<Logic
         return Ok(Transformed::no(node));
     }
     let place = match &node {
-        LogicalPlan::Filter(_) => Place::Filter,
-        LogicalPlan::Projection(_) => Place::Projection,
-        LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) | LogicalPlan::Sort(_) => Place::Other,
+        LogicalPlan::Filter(_) => SubqueryPosition::Filter,
+        LogicalPlan::Projection(_) => SubqueryPosition::Projection,
+        LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) | LogicalPlan::Sort(_) => {
+            SubqueryPosition::Other
+        }
         _ => return Ok(Transformed::no(node)),
     };
-    let mut rewrite = Rewrite {
+    let mut rewrite = SubqueryRewrite {
         rows: input.clone(),
         input: input.clone(),
         names,
@@ -135,7 +137,7 @@ fn holds_subquery(expr: &Expr) -> Result<bool> {
 }
 
 /// Subqueries in the condition of an inner join filter its rows.
-fn unnest_join(join: Join, names: &mut Names) -> Result<Transformed<LogicalPlan>> {
+fn unnest_join(join: Join, names: &mut AddedNames) -> Result<Transformed<LogicalPlan>> {
     let Some(condition) = join
         .filter
         .as_ref()
@@ -174,7 +176,7 @@ fn restrict(plan: LogicalPlan, schema: &DFSchemaRef) -> Result<LogicalPlan> {
 
 /// Where a subquery stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum SubqueryPosition {
     /// A conjunct of WHERE or HAVING by itself: null counts as false.
     Conjunct,
     Filter,
@@ -194,17 +196,17 @@ fn subquery_of(expr: &Expr) -> Option<&Subquery> {
 }
 
 /// The expressions of one node while their subqueries become joins.
-struct Rewrite<'a> {
+struct SubqueryRewrite<'a> {
     /// The input of the node, joined with what has been rewritten so far.
     rows: LogicalPlan,
     /// The input of the node as it was.
     input: LogicalPlan,
-    names: &'a mut Names,
+    names: &'a mut AddedNames,
 }
 
-impl Rewrite<'_> {
-    fn predicate_or_expr(&mut self, expr: Expr, place: Place) -> Result<Expr> {
-        if place != Place::Filter {
+impl SubqueryRewrite<'_> {
+    fn predicate_or_expr(&mut self, expr: Expr, place: SubqueryPosition) -> Result<Expr> {
+        if place != SubqueryPosition::Filter {
             return self.rewrite(expr, place);
         }
         let conjuncts = split_conjunction(&expr).into_iter().cloned();
@@ -219,14 +221,14 @@ impl Rewrite<'_> {
             other => other,
         };
         let place = match subquery_of(&expr) {
-            Some(_) => Place::Conjunct,
-            None => Place::Filter,
+            Some(_) => SubqueryPosition::Conjunct,
+            None => SubqueryPosition::Filter,
         };
         self.rewrite(expr, place)
     }
 
     /// `expr` with columns of joins in place of the subqueries that are ours.
-    fn rewrite(&mut self, expr: Expr, place: Place) -> Result<Expr> {
+    fn rewrite(&mut self, expr: Expr, place: SubqueryPosition) -> Result<Expr> {
         expr.transform_up(|expr| {
             if let Expr::SetComparison(comparison) = &expr {
                 let written = quantified(comparison, self.input.schema())?;
@@ -255,7 +257,7 @@ impl Rewrite<'_> {
     }
 
     /// Whether DataFusion would answer `expr`, a subquery at `place`, wrongly or not at all.
-    fn is_ours(&self, expr: &Expr, place: Place) -> Result<bool> {
+    fn is_ours(&self, expr: &Expr, place: SubqueryPosition) -> Result<bool> {
         let Some(Subquery { subquery, .. }) = subquery_of(expr) else {
             return Ok(false);
         };
@@ -273,22 +275,27 @@ impl Rewrite<'_> {
             Expr::ScalarSubquery(_) => {
                 is_correlated
                     && (is_far
-                        || place == Place::Other
+                        || place == SubqueryPosition::Other
                         || !references::is_plain_aggregate(subquery)?)
             }
             Expr::Exists(_) => {
-                matches!(place, Place::Projection | Place::Other) || (is_correlated && !is_plain)
+                matches!(
+                    place,
+                    SubqueryPosition::Projection | SubqueryPosition::Other
+                ) || (is_correlated && !is_plain)
             }
             Expr::InSubquery(within) => match place {
-                Place::Projection | Place::Other => true,
-                Place::Conjunct if is_correlated && !is_plain => true,
+                SubqueryPosition::Projection | SubqueryPosition::Other => true,
+                SubqueryPosition::Conjunct if is_correlated && !is_plain => true,
                 // A null-aware anti join compares nothing but columns of both sides.
-                Place::Conjunct if within.negated => {
+                SubqueryPosition::Conjunct if within.negated => {
                     let is_constant = within.expr.column_refs().is_empty();
                     (is_correlated || is_constant) && self.may_be_null(within)?
                 }
-                Place::Conjunct => false,
-                Place::Filter => (is_correlated && !is_plain) || self.may_be_null(within)?,
+                SubqueryPosition::Conjunct => false,
+                SubqueryPosition::Filter => {
+                    (is_correlated && !is_plain) || self.may_be_null(within)?
+                }
             },
             _ => false,
         })

@@ -10,7 +10,7 @@ use super::{Failure, ambiguous};
 
 /// Which side the column of USING is taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Side {
+enum KeySide {
     Left,
     Right,
     /// The left one, or the right one where that is null.
@@ -65,9 +65,9 @@ pub(super) fn join(left: From, right: From, operator: &mut JoinOperator) -> Resu
         merged.push(Output {
             name: normalized(key),
             expr: match side {
-                Side::Left => one,
-                Side::Right => other,
-                Side::Both => call("coalesce", vec![one, other]),
+                KeySide::Left => one,
+                KeySide::Right => other,
+                KeySide::Both => call("coalesce", vec![one, other]),
             },
         });
     }
@@ -88,22 +88,22 @@ fn kept_of(left: From, right: From, kept: Kept) -> From {
     }
 }
 
-fn taken_apart(operator: &mut JoinOperator) -> Option<(&mut JoinConstraint, Side, Kept)> {
+fn taken_apart(operator: &mut JoinOperator) -> Option<(&mut JoinConstraint, KeySide, Kept)> {
     Some(match operator {
         JoinOperator::Join(constraint)
         | JoinOperator::Inner(constraint)
         | JoinOperator::Left(constraint)
-        | JoinOperator::LeftOuter(constraint) => (constraint, Side::Left, Kept::Both),
+        | JoinOperator::LeftOuter(constraint) => (constraint, KeySide::Left, Kept::Both),
         JoinOperator::Right(constraint) | JoinOperator::RightOuter(constraint) => {
-            (constraint, Side::Right, Kept::Both)
+            (constraint, KeySide::Right, Kept::Both)
         }
-        JoinOperator::FullOuter(constraint) => (constraint, Side::Both, Kept::Both),
+        JoinOperator::FullOuter(constraint) => (constraint, KeySide::Both, Kept::Both),
         JoinOperator::Semi(constraint)
         | JoinOperator::LeftSemi(constraint)
         | JoinOperator::Anti(constraint)
-        | JoinOperator::LeftAnti(constraint) => (constraint, Side::Left, Kept::Left),
+        | JoinOperator::LeftAnti(constraint) => (constraint, KeySide::Left, Kept::Left),
         JoinOperator::RightSemi(constraint) | JoinOperator::RightAnti(constraint) => {
-            (constraint, Side::Right, Kept::Right)
+            (constraint, KeySide::Right, Kept::Right)
         }
         JoinOperator::CrossJoin(_)
         | JoinOperator::StraightJoin(_)

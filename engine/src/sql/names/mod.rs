@@ -467,7 +467,7 @@ impl Resolver<'_> {
         // Subqueries have scopes of their own, so that they are taken out while names are looked up
         // in this one.
         let mut taken = Subqueries::take(expr);
-        let mut names = Names {
+        let mut names = NameRewriter {
             scopes: &self.scopes,
         };
         let found = expr.visit(&mut names);
@@ -593,11 +593,11 @@ impl VisitorMut for Subqueries {
 }
 
 /// Rewrites the names of columns in an expression that has no subqueries.
-struct Names<'a> {
+struct NameRewriter<'a> {
     scopes: &'a [From],
 }
 
-impl VisitorMut for Names<'_> {
+impl VisitorMut for NameRewriter<'_> {
     type Break = Failure;
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Failure> {
@@ -621,7 +621,7 @@ impl VisitorMut for Names<'_> {
     }
 }
 
-impl Names<'_> {
+impl NameRewriter<'_> {
     fn find(&self, qualifier: &[String], name: &str) -> Meaning {
         for scope in self.scopes.iter().rev() {
             let meaning = match qualifier {

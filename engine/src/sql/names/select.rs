@@ -10,7 +10,7 @@ use super::scope::{From, Named, normalized, parts};
 use super::{Failure, Resolver, ambiguous};
 
 /// A column of the select list.
-struct Item {
+struct SelectColumn {
     /// Its name, unless the planner makes one of the expression.
     name: Option<String>,
     /// Whether the name has to be written as an alias.
@@ -66,7 +66,7 @@ impl Resolver<'_> {
         Ok(columns)
     }
 
-    fn item(&mut self, item: SelectItem, items: &mut Vec<Item>) -> Result<(), Failure> {
+    fn item(&mut self, item: SelectItem, items: &mut Vec<SelectColumn>) -> Result<(), Failure> {
         match item {
             SelectItem::UnnamedExpr(mut expr) => {
                 let name = match &expr {
@@ -80,7 +80,7 @@ impl Resolver<'_> {
                     Expr::CompoundIdentifier(found) => name != found.last().map(normalized),
                     _ => name.is_some(),
                 };
-                items.push(Item {
+                items.push(SelectColumn {
                     name,
                     is_aliased,
                     expr,
@@ -88,7 +88,7 @@ impl Resolver<'_> {
             }
             SelectItem::ExprWithAlias { mut expr, alias } => {
                 self.expr(&mut expr)?;
-                items.push(Item {
+                items.push(SelectColumn {
                     name: Some(normalized(&alias)),
                     is_aliased: true,
                     expr,
@@ -127,7 +127,7 @@ impl Resolver<'_> {
         &mut self,
         columns: Vec<(String, Expr)>,
         options: WildcardAdditionalOptions,
-        items: &mut Vec<Item>,
+        items: &mut Vec<SelectColumn>,
     ) -> Result<(), Failure> {
         let left_out = left_out(&options)?;
         let mut replaced = options.opt_replace.map_or(vec![], |replace| replace.items);
@@ -149,7 +149,7 @@ impl Resolver<'_> {
                 }
                 _ => true,
             };
-            items.push(Item {
+            items.push(SelectColumn {
                 name: Some(name),
                 is_aliased,
                 expr,
@@ -160,7 +160,7 @@ impl Resolver<'_> {
 
     /// The columns of `items`, with distinct names. Where ORDER BY has expressions, an alias that
     /// is the name of a column of the FROM as well would stand between them and that column.
-    fn columns(&mut self, items: &[Item], hides: bool) -> Vec<Named> {
+    fn columns(&mut self, items: &[SelectColumn], hides: bool) -> Vec<Named> {
         let columns = items.iter().map(|item| {
             let Some(name) = &item.name else {
                 // The planner may make one name of two expressions, of a column and its cast for
@@ -196,7 +196,7 @@ impl Resolver<'_> {
     fn order_by(
         &mut self,
         order_by: &mut OrderBy,
-        items: &[Item],
+        items: &[SelectColumn],
         columns: &[Named],
     ) -> Result<(), Failure> {
         let OrderByKind::Expressions(exprs) = &mut order_by.kind else {
@@ -218,7 +218,7 @@ impl Resolver<'_> {
                 if let Some((first, item)) = found {
                     // Columns that are one expression are in the same order.
                     let mut others = columns.iter().zip(items);
-                    let is_other = |(column, other): (&Named, &Item)| {
+                    let is_other = |(column, other): (&Named, &SelectColumn)| {
                         column.visible == visible && other.expr != item.expr
                     };
                     if others.any(is_other) {
@@ -285,12 +285,12 @@ fn left_out(options: &WildcardAdditionalOptions) -> Result<Vec<String>, Failure>
 }
 
 /// Whether the column has its name by an alias.
-fn is_written_alias(item: &Item, column: &Named) -> bool {
+fn is_written_alias(item: &SelectColumn, column: &Named) -> bool {
     item.is_aliased || item.name.as_ref() != Some(&column.internal)
 }
 
 /// `items` with the names that the planner is to know them by.
-fn written(items: Vec<Item>, columns: &[Named]) -> Vec<SelectItem> {
+fn written(items: Vec<SelectColumn>, columns: &[Named]) -> Vec<SelectItem> {
     let items = items.into_iter().zip(columns).map(|(item, column)| {
         if is_written_alias(&item, column) {
             SelectItem::ExprWithAlias {

@@ -18,7 +18,8 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
 
 use crate::dead_letters::NewDeadLetter;
-use crate::declaration::{IDENTITY, TopicDeclaration, message_columns};
+use crate::declaration::{IDENTITY, TopicDeclaration};
+use crate::select::message_columns;
 use crate::source::Positions;
 
 /// Limit of clock skew: an event time further ahead of our clock is refused.

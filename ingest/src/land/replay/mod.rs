@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
-use engine::lake::{DataFile, PartitionKey, Table, TableName};
+use lake::{DataFile, PartitionKey, Table, TableName};
 use roaring::RoaringTreemap;
 use tracing::{info, warn};
 

@@ -3,7 +3,7 @@
 
 use arrow::array::{BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
-use engine::lake::{
+use lake::{
     AppTransaction, CommitActions, CommitOutcome, DataFile, FencingToken, PartitionKey, Table,
     encode,
 };

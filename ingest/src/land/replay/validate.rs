@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use bytes::{BufMut as _, BytesMut};
 use chrono::Utc;
-use engine::lake::Table;
+use lake::Table;
 use tokio_util::sync::CancellationToken;
 
 use super::super::decode::{self, Decoded};

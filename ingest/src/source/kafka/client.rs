@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use engine::config::{KafkaSecurity, KafkaTls, KafkaUser};
 use rdkafka::ClientConfig;
 use rdkafka::client::{Client, ClientContext};
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::metadata::Metadata;
+use settings::{KafkaSecurity, KafkaTls, KafkaUser};
 
 use super::connection_failure::ConnectionFailure;
 use crate::error::Error;
@@ -126,7 +126,7 @@ pub(crate) fn metadata<C: ClientContext>(
 mod tests {
     use std::path::PathBuf;
 
-    use engine::config::{KafkaClient, KafkaSecurity, KafkaTls, KafkaUser, SaslMechanism, Secret};
+    use settings::{KafkaClient, KafkaSecurity, KafkaTls, KafkaUser, SaslMechanism, Secret};
 
     use super::KafkaOptions;
 

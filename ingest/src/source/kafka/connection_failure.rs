@@ -6,7 +6,7 @@
 use rdkafka::error::RDKafkaErrorCode;
 
 use super::client::KafkaOptions;
-use crate::error::Error;
+use crate::error::{Error, LibrdkafkaMessage};
 
 /// A broker that requires SASL closes a connection without it at the first request; a broker that
 /// shuts down closes it later than this.
@@ -21,11 +21,6 @@ pub(crate) struct ConnectionFailure {
     kind: Option<RefusalKind>,
     message: LibrdkafkaMessage,
 }
-
-/// The text of librdkafka, without advice about its own settings, which users cannot set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct LibrdkafkaMessage(String);
 
 /// Why a broker refuses the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

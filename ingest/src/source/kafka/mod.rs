@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use engine::fail;
+use lake::fail;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -28,7 +28,6 @@ use uuid::Uuid;
 
 pub use self::client::KafkaOptions;
 pub(crate) use self::client::{REQUEST_TIMEOUT, metadata};
-pub use self::connection_failure::LibrdkafkaMessage;
 use self::context::Consumer;
 pub(crate) use self::context::Context;
 pub use self::probe::Probe;

@@ -26,7 +26,7 @@ enum Language {
 
 /// A clock to be printed, with the zone it stands for when it is that of an instant.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Clock {
+pub(super) struct ClockTime {
     pub(super) local: NaiveDateTime,
     pub(super) zone: Option<Zone>,
     /// Of the clock against UTC.
@@ -58,7 +58,7 @@ impl Pattern {
     }
 
     /// Appends `clock` to `out`.
-    pub(super) fn print(&self, clock: Clock, out: &mut String) -> Result<()> {
+    pub(super) fn print(&self, clock: ClockTime, out: &mut String) -> Result<()> {
         match &self.0 {
             Language::Strftime(pattern) => strftime::print(pattern, clock, out),
             Language::PostgreSql(items) => print::print(items, clock, out),
@@ -78,11 +78,11 @@ impl Pattern {
 mod tests {
     use chrono::NaiveDate;
 
-    use super::{Clock, Pattern};
+    use super::{ClockTime, Pattern};
 
-    fn clock() -> Clock {
+    fn clock() -> ClockTime {
         let day = NaiveDate::from_ymd_opt(2026, 1, 5).expect("a day");
-        Clock {
+        ClockTime {
             local: day.and_hms_micro_opt(9, 7, 3, 4_005).expect("a time"),
             zone: None,
             offset_s: 0,

@@ -11,7 +11,7 @@ const DIGITS_MAX: usize = 9;
 
 /// What the fields of a pattern have found in a text.
 #[derive(Default)]
-struct Found {
+struct ParsedFields {
     year: Option<i32>,
     iso_year: Option<i32>,
     before_christ: bool,
@@ -35,7 +35,7 @@ struct Found {
 /// The time in UTC that `text` stands for. As in PostgreSQL, what follows the last field is left alone, and a text may
 /// end before the pattern does.
 pub(super) fn parse(items: &[Item], text: &str) -> Result<NaiveDateTime> {
-    let mut found = Found::default();
+    let mut found = ParsedFields::default();
     let mut rest = text;
     for (at, item) in items.iter().enumerate() {
         rest = rest.trim_start();
@@ -78,7 +78,7 @@ fn skip_separators<'a>(text: &str, rest: &'a str, next: Option<&Item>) -> &'a st
     }
 }
 
-impl Found {
+impl ParsedFields {
     /// Reads one field off the beginning of `rest`, and returns what follows.
     fn read<'a>(
         &mut self,

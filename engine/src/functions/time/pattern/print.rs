@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use chrono::{Datelike as _, Timelike as _};
 use datafusion::common::{Result, exec_datafusion_err};
 
-use super::Clock;
+use super::ClockTime;
 use super::template::{Case, Field, Item};
 
 pub(super) const MONTHS: [&str; 12] = [
@@ -37,7 +37,7 @@ const ROMAN: [&str; 12] = [
 /// Days from the beginning of the Julian calendar to 1970-01-01.
 pub(super) const JULIAN_EPOCH: i32 = 2_440_588;
 
-pub(super) fn print(items: &[Item], clock: Clock, out: &mut String) -> Result<()> {
+pub(super) fn print(items: &[Item], clock: ClockTime, out: &mut String) -> Result<()> {
     for item in items {
         match item {
             Item::Text { text, .. } => out.push_str(text),
@@ -68,7 +68,7 @@ pub(super) fn print(items: &[Item], clock: Clock, out: &mut String) -> Result<()
 }
 
 /// The value of a field that is a number, and how many digits it is filled up to.
-fn number(field: Field, clock: Clock) -> Option<(i64, usize)> {
+fn number(field: Field, clock: ClockTime) -> Option<(i64, usize)> {
     let local = clock.local;
     let (year, iso) = (era_year(local.year()), local.iso_week());
     let last_digits = |year: i32, digits: usize| {
@@ -118,7 +118,7 @@ fn number(field: Field, clock: Clock) -> Option<(i64, usize)> {
 }
 
 /// Writes a field that is no plain number.
-fn word(field: Field, plain: bool, clock: Clock, out: &mut String) -> std::fmt::Result {
+fn word(field: Field, plain: bool, clock: ClockTime, out: &mut String) -> std::fmt::Result {
     let local = clock.local;
     let micros = local.nanosecond() / 1_000;
     let month = local.month0() as usize;

@@ -6,7 +6,7 @@ use chrono::format::{Parsed, StrftimeItems, parse as parse_items};
 use chrono::{FixedOffset, NaiveDateTime, TimeZone as _};
 use datafusion::common::{Result, exec_datafusion_err, exec_err};
 
-use super::Clock;
+use super::ClockTime;
 use crate::functions::time::zone::Zone;
 
 /// The runs of letters of `pattern` that no `%` begins.
@@ -35,7 +35,7 @@ pub(super) fn words(pattern: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-pub(super) fn print(pattern: &str, clock: Clock, out: &mut String) -> Result<()> {
+pub(super) fn print(pattern: &str, clock: ClockTime, out: &mut String) -> Result<()> {
     let items = StrftimeItems::new(pattern);
     let written = match (clock.zone, FixedOffset::east_opt(clock.offset_s)) {
         (Some(Zone::Named(zone)), Some(offset)) => {

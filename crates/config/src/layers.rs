@@ -1,0 +1,40 @@
+//! What the layers say together: of each key the value of the strongest layer that sets it.
+
+use super::error::Problem;
+use super::keys::Key;
+use super::origin::Origin;
+use super::value::Raw;
+use super::values::{Entry, Values};
+
+/// What all layers together say, and what is wrong with it.
+#[derive(Default)]
+pub(crate) struct Layers {
+    pub(crate) values: Values,
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl Layers {
+    /// Checks and keeps the value unless a stronger layer has set the key: a wrong value that does not
+    /// count is no reason to stop, and often how somebody works around it.
+    pub(crate) fn offer(&mut self, key: &'static Key, raw: Raw<'_>, origin: Origin) {
+        if self.values.is_set(key) {
+            return;
+        }
+        let value = key.kind.check(raw).map_err(|mismatch| {
+            self.problems.push(Problem::WrongValue {
+                origin: origin.clone(),
+                key: key.name,
+                written: raw.shown(key.kind),
+                expected: key.expected().describe(raw),
+                nearest: mismatch.nearest,
+            });
+        });
+        self.values.set(
+            key,
+            Entry {
+                value: value.ok(),
+                origin,
+            },
+        );
+    }
+}
