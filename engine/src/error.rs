@@ -159,8 +159,8 @@ fn ours(
     ours.map(|ours| Error::StatementMemory(*ours))
 }
 
-/// What went wrong itself. DataFusion wraps it in the names of planner rules ("type_coercion caused by"), and Parquet and
-/// Arrow carry DataFusion's errors and each other's as external ones.
+/// What went wrong itself. DataFusion wraps it in the names of planner rules ("type_coercion caused
+/// by"), and Parquet and Arrow carry DataFusion's errors and each other's as external ones.
 fn unwrapped(error: DataFusionError) -> DataFusionError {
     match error {
         DataFusionError::Context(_, inner) => unwrapped(*inner),

@@ -1,7 +1,8 @@
 //! What a plan costs, by estimate.
 //!
-//! Estimates are rather too low than too high: what is not known counts as unknown and not as large, filters count as
-//! selective, and the keys of a join are taken to differ as much as their smallest and largest value allow.
+//! Estimates are rather too low than too high: what is not known counts as unknown and not as
+//! large, filters count as selective, and the keys of a join are taken to differ as much as their
+//! smallest and largest value allow.
 
 use std::sync::Arc;
 

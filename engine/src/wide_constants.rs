@@ -1,7 +1,8 @@
 //! Constants that operators write out for each row of a batch.
 //!
-//! `SELECT unnest(range(0, 1000000)) FROM t` has one list of 8 MB, and DataFusion copies it for each of the 8,192 rows of
-//! a batch: 64 GiB in one step that nothing can stop. With smaller batches it copies as much, and holds little at a time.
+//! `SELECT unnest(range(0, 1000000)) FROM t` has one list of 8 MB, and DataFusion copies it for
+//! each of the 8,192 rows of a batch: 64 GiB in one step that nothing can stop. With smaller
+//! batches it copies as much, and holds little at a time.
 
 use std::sync::Arc;
 
@@ -19,7 +20,8 @@ const BATCH_BYTES: usize = 64 << 20;
 /// Constants of fewer bytes do not count: a statement may have hundreds.
 const SHORT_BYTES: usize = 4 << 10;
 
-/// The context to run `plan` in: as `context`, with batches of so few rows that the constants of `plan` fit into them.
+/// The context to run `plan` in: as `context`, with batches of so few rows that the constants of
+/// `plan` fit into them.
 pub(crate) fn context_of(
     plan: &Arc<dyn ExecutionPlan>,
     context: TaskContext,

@@ -12,7 +12,7 @@
 --! [check]
 --! not_null    = ["temp_avg"]
 
--- The API knows no id of a point at sea, or says 0: such points are told apart by their coordinates.
+-- The API knows no id of a point at sea, or says 0: their coordinates tell such points apart.
 --
 -- The _sum columns add up one-hour and three-hour amounts of messages that overlap: polled every ten
 -- minutes they count rain about six times. The _total columns are for true amounts and are null so far.

@@ -62,3 +62,14 @@ def test_circle_is_found_through_other_modules():
 def test_use_tree_is_expanded():
     paths = expanded("crate::{a::{self, B as C}, d::E}")
     assert list(paths) == [("crate", "a", "self"), ("crate", "a", "B"), ("crate", "d", "E")]
+
+
+def test_comments_wrap_at_100_columns():
+    wide = []
+    for src in CRATES:
+        for file in src.parent.rglob("*.rs"):
+            for number, line in enumerate(file.read_text().splitlines(), 1):
+                # A table or an address cannot be wrapped.
+                if len(line) > 100 and line.lstrip().startswith("//") and "| " not in line and "://" not in line:
+                    wide.append(f"{file.relative_to(REPOSITORY)}:{number}")
+    assert wide == []

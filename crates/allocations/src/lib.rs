@@ -1,11 +1,14 @@
-//! What each statement has allocated and not freed, by the counters that jemalloc keeps for each thread.
+//! What each statement has allocated and not freed, by the counters that jemalloc keeps for each
+//! thread.
 //!
-//! DataFusion's memory pool counts what its operators report. Windows over lists, `unnest` and values of a running
-//! function are not reported, and views of texts are reported without their texts. Here a statement's tasks read the
-//! counters of their thread before and after each poll, and the difference is the statement's.
+//! DataFusion's memory pool counts what its operators report. Windows over lists, `unnest` and
+//! values of a running function are not reported, and views of texts are reported without their
+//! texts. Here a statement's tasks read the counters of their thread before and after each poll,
+//! and the difference is the statement's.
 //!
-//! Blocks that another task allocates for a statement are added by [`charge`] (bytes that a store has read). Blocks that
-//! another task frees are wrapped by [`accounted`] (messages that leave for a client), or subtracted by [`discharge`].
+//! Blocks that another task allocates for a statement are added by [`charge`] (bytes that a store
+//! has read). Blocks that another task frees are wrapped by [`accounted`] (messages that leave for
+//! a client), or subtracted by [`discharge`].
 //!
 //! A process with another allocator than jemalloc, as the tests of a library are, counts nothing.
 
@@ -208,17 +211,20 @@ pub fn check() -> Result<(), DataFusionError> {
     })
 }
 
-/// Counts bytes that another task has allocated for the statement that this thread works for, if there is one.
+/// Counts bytes that another task has allocated for the statement that this thread works for, if
+/// there is one.
 pub fn charge(bytes: u64) {
     add(i64::try_from(bytes).unwrap_or(i64::MAX));
 }
 
-/// Subtracts bytes that another task will free from the statement that this thread works for, if there is one.
+/// Subtracts bytes that another task will free from the statement that this thread works for, if
+/// there is one.
 pub fn discharge(bytes: u64) {
     add(-i64::try_from(bytes).unwrap_or(i64::MAX));
 }
 
-/// `bytes`, which count as the statement's that this thread works for until another task frees them.
+/// `bytes`, which count as the statement's that this thread works for until another task frees
+/// them.
 pub fn accounted(bytes: Bytes) -> Bytes {
     match current_account() {
         Some(account) => Bytes::from_owner(Accounted { account, bytes }),
@@ -322,7 +328,8 @@ impl Counters {
     }
 }
 
-/// Bytes that this thread has allocated and not freed; negative where it frees what others have allocated.
+/// Bytes that this thread has allocated and not freed; negative where it frees what others have
+/// allocated.
 fn held_by_thread() -> i64 {
     COUNTERS.with(|counters| match counters {
         Some(counters) => counters

@@ -1,7 +1,7 @@
-//! The checked configuration: what the rest of the house is given.
+//! The checked configuration, as commands pass it to libraries.
 //!
-//! Every field holds a value that passed its key's check; `Option` is left only where a key without a
-//! value means something. There is no `Default`: defaults stand in the table of keys.
+//! Every field holds a value that passed its key's check; `Option` is left only where a key without
+//! a value means something. There is no `Default`: defaults stand in the table of keys.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ pub struct Export {
 pub struct OpenWeather {
     /// Only a real server asks for it.
     pub api_key: Option<Secret>,
-    /// At least one, as written; whoever polls reads them.
+    /// At least one, as written. The poller parses them.
     pub cities: Vec<String>,
     /// Scheme, host and port only, so that `Url::join` is safe.
     pub base_url: Url,

@@ -3,9 +3,9 @@
 //! Written here because the usual crate repeats the broken line in its error, secret and all, and
 //! replaces `$NAME` by variables of the process behind everyone's back.
 //!
-//! A line is `NAME=value`, `export NAME=value`, blank, or a `#` comment. A value in single quotes is
-//! literal; in double quotes `\n`, `\"`, `\\` and `\$` are escapes; a quoted value may span lines. A
-//! value without quotes ends at the line or at a ` #`. Nothing is substituted.
+//! A line is `NAME=value`, `export NAME=value`, blank, or a `#` comment. A value in single quotes
+//! is literal; in double quotes `\n`, `\"`, `\\` and `\$` are escapes; a quoted value may span
+//! lines. A value without quotes ends at the line or at a ` #`. Nothing is substituted.
 
 use super::error::DotenvFault;
 
@@ -86,7 +86,8 @@ fn unquoted(value: &str) -> Result<String, DotenvFault> {
         .find(is_comment)
         .map_or(value.len(), |(at, _)| at);
     let value = value[..end].trim_end();
-    // Other readers of the file would substitute this; taking it as it stands would differ silently.
+    // Other readers of the file would substitute this; taking it as it stands would differ
+    // silently.
     if value.contains("${") {
         return Err(DotenvFault::Substitution);
     }

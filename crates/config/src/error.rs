@@ -59,7 +59,8 @@ pub(crate) enum Problem {
         #[source]
         source: io::Error,
     },
-    /// Holds the parser's words instead of its error, which would print the line and a secret in it.
+    /// Holds the parser's words instead of its error, which would print the line and a secret in
+    /// it.
     #[error("{}:{line}:{column}: not TOML: {message}", path.display())]
     Syntax {
         path: PathBuf,
@@ -186,7 +187,7 @@ fn did_you_mean(nearest: Option<&'static str>) -> String {
 pub(crate) enum NamedBy {
     Flag,
     Variable(Origin),
-    /// Nobody: it is where a configuration file usually is.
+    /// Its name: it is where a configuration file usually is.
     Convention,
 }
 

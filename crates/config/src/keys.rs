@@ -7,7 +7,7 @@ use settings::SaslMechanism;
 
 use super::value::{Expected, Kind};
 
-/// What a key is when nobody sets it.
+/// What a key is when no layer sets it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Fallback {
     /// A value, written as a variable would hold it.

@@ -14,8 +14,8 @@ pub(crate) struct Layers {
 }
 
 impl Layers {
-    /// Checks and keeps the value unless a stronger layer has set the key: a wrong value that does not
-    /// count is no reason to stop, and often how somebody works around it.
+    /// Checks and keeps the value unless a stronger layer has set the key: a wrong value that does
+    /// not count is no reason to stop, and often a workaround.
     pub(crate) fn offer(&mut self, key: &'static Key, raw: Raw<'_>, origin: Origin) {
         if self.values.is_set(key) {
             return;

@@ -1,11 +1,13 @@
 //! The layered configuration: one file `isobar.toml`, variables, flags.
 //!
 //! This is the only module that reads the environment. [`load`] turns what was written in any layer
-//! into a [`Config`] in which everything is checked, and remembers for every key where its value came
-//! from. It opens no connection and looks at no place: whether HDFS is there is not known here.
+//! into a [`Config`] in which everything is checked, and remembers for every key where its value
+//! came from. It opens no connection and looks at no place: whether HDFS is there is not known
+//! here.
 //!
-//! `keys` is the table that all else follows: `layers` collects values by it (`dotenv` and `file` read the files),
-//! `value` checks each by its kind, `places` and `kafka` check those that belong together, `checked` hands them on.
+//! `keys` is the table that all else follows: `layers` collects values by it (`dotenv` and `file`
+//! read the files), `value` checks each by its kind, `places` and `kafka` check those that belong
+//! together, `checked` hands them on.
 
 mod checked;
 mod dotenv;
@@ -40,7 +42,7 @@ use layers::Layers;
 use value::Value;
 use values::Values;
 
-/// The configuration file that is read when nobody names another.
+/// The configuration file that is read unless a flag or a variable names another.
 pub const FILE_NAME: &str = "isobar.toml";
 
 /// A configuration, and where each value of it came from.
@@ -68,7 +70,7 @@ pub fn load(sources: &Sources) -> Result<Loaded, Error> {
         mut problems,
     } = Layers::read(sources);
     values.fill();
-    // These are compared with each other, so only values that are what somebody wanted.
+    // These are compared with each other, so only when each of them is right.
     if problems.is_empty() {
         problems.extend(places::resolve(&mut values, &sources.directory).err());
         problems.extend(kafka::check(&values, &sources.directory));

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 /// Where a value came from, as errors and `config show` name it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody set it.
+    /// No layer set it.
     Default,
     /// A line of a TOML file.
     File { path: PathBuf, line: usize },

@@ -138,7 +138,8 @@ struct Place {
 #[derive(Debug, Clone)]
 enum Store {
     Local,
-    /// `host[:port]` as it was written; a name without a port may be one that Hadoop's files explain.
+    /// `host[:port]` as it was written; a name without a port may be one that Hadoop's files
+    /// explain.
     Hdfs {
         authority: String,
     },
@@ -216,7 +217,8 @@ impl Place {
 }
 
 impl Store {
-    /// The same for two ways to write one store: host names know no case, and the port has a default.
+    /// The same for two ways to write one store: host names know no case, and the port has a
+    /// default.
     fn identity(&self) -> Option<String> {
         match self {
             Self::Local => None,
@@ -253,7 +255,8 @@ fn decoded(path: &str) -> Option<PathBuf> {
         .ok()
 }
 
-/// The path from the root without `.`, `..` and empty parts. Links are not followed: a place may not exist yet.
+/// The path from the root without `.`, `..` and empty parts. Links are not followed: a place may
+/// not exist yet.
 fn normal(path: &Path) -> PathBuf {
     let mut normal = PathBuf::from("/");
     for component in path.components() {

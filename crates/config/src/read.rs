@@ -1,8 +1,8 @@
 //! The layers a configuration is written in, and which of them wins.
 //!
-//! Flags beat `ISOBAR__SECTION__KEY` variables, which beat the legacy pipeline's, which beat the `.env`
-//! file with either kind of name, which beats the TOML file. Layers are read from the strongest down,
-//! so that a key keeps what it was given first.
+//! Flags beat `ISOBAR__SECTION__KEY` variables, which beat the legacy pipeline's, which beat the
+//! `.env` file with either kind of name, which beats the TOML file. Layers are read from the
+//! strongest down, so that a key keeps what it was given first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -166,7 +166,8 @@ struct Variables {
 }
 
 impl Variables {
-    /// A variable that is set. Compose files pass on an unset variable as an empty one, so empty is unset.
+    /// A variable that is set. Compose files pass on an unset variable as an empty one, so empty is
+    /// unset.
     fn get(&self, name: &str) -> Option<(&str, Origin)> {
         let value = self.values.get(name).filter(|value| !value.is_empty())?;
         Some((value, (self.origin)(name.to_owned())))
@@ -219,7 +220,8 @@ fn config_file(sources: &Sources, variables: &[&Variables]) -> Option<(PathBuf, 
         return Some((PathBuf::from(path), NamedBy::Variable(origin)));
     }
     let usual = PathBuf::from(FILE_NAME);
-    // Whatever is there counts: a file that cannot be read is an error, not a file that is not there.
+    // Whatever is there counts: a file that cannot be read is an error, not a file that is not
+    // there.
     let exists = fs::symlink_metadata(sources.directory.join(&usual)).is_ok();
     exists.then_some((usual, NamedBy::Convention))
 }

@@ -21,7 +21,8 @@ impl fmt::Display for Hint {
     }
 }
 
-/// The key that `section.leaf` was perhaps meant to be, else those of its section, else the sections.
+/// The key that `section.leaf` was perhaps meant to be, else those of its section, else the
+/// sections.
 pub(crate) fn key(name: &str) -> Hint {
     let (section, leaf) = name.split_once('.').unwrap_or(("", name));
     let of_section = || Key::of_section(section);

@@ -37,7 +37,7 @@ pub(crate) enum Kind {
     Secret,
 }
 
-/// What somebody wrote for a key, before it is checked.
+/// What a layer says of a key, before it is checked.
 #[derive(Clone, Copy)]
 pub(crate) enum Raw<'a> {
     /// In a variable, a `.env` file or a flag: always text.
@@ -323,7 +323,7 @@ impl fmt::Display for Value {
             Self::Zone(zone) => write!(f, "\"{zone}\""),
             Self::Choice(name) => write!(f, "\"{name}\""),
             Self::Address(address) => write!(f, "\"{address}\""),
-            // A server's address ends in a slash that nobody writes.
+            // A server's address ends in a slash that users leave out.
             Self::Url(url) => write!(f, "\"{}\"", url.as_str().trim_end_matches('/')),
             Self::Secret(secret) => write!(f, "\"{secret}\""),
         }

@@ -26,7 +26,7 @@ impl Values {
         self.0.insert(key.name, entry);
     }
 
-    /// Gives every key that nobody set its default.
+    /// Gives every key that no layer set its default.
     pub(crate) fn fill(&mut self) {
         for key in KEYS {
             self.0.entry(key.name).or_insert_with(|| {

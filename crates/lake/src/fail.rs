@@ -1,8 +1,10 @@
-//! Fail points: named steps between two changes of what is durable, at which a test kills or stops the process.
+//! Fail points: named steps between two changes of what is durable, at which a test kills or stops
+//! the process.
 //!
-//! They do something only with the feature `fail-points`, which `make test` builds the binary with that it judges. Then
-//! `arm` chooses one; the binary does so from the variable `ISOBAR_FAIL_POINT`, as `NAME:N` for the N-th time that the
-//! step is reached, to be killed there, or from `ISOBAR_STOP_POINT`, to be stopped there until it is told to go on.
+//! They do something only with the feature `fail-points`, which `make test` builds the binary with
+//! that it judges. Then `arm` chooses one; the binary does so from the variable
+//! `ISOBAR_FAIL_POINT`, as `NAME:N` for the N-th time that the step is reached, to be killed there,
+//! or from `ISOBAR_STOP_POINT`, to be stopped there until SIGCONT.
 
 #[cfg(feature = "fail-points")]
 mod armed {
@@ -18,7 +20,8 @@ mod armed {
         strike: fn(),
     }
 
-    /// Calls `strike` when the step of `choice` (`NAME:N`) is reached for the N-th time. The first call counts.
+    /// Calls `strike` when the step of `choice` (`NAME:N`) is reached for the N-th time. The first
+    /// call counts.
     ///
     /// # Panics
     /// When `choice` is not of this form.

@@ -1,7 +1,7 @@
 //! The metrics of a process: one registry, to which every crate adds what it counts.
 //!
-//! Only this module knows the library behind it and the text that Prometheus reads. It counts nothing
-//! itself.
+//! Only this module knows the library behind it and the text that Prometheus reads. It counts
+//! nothing itself.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -25,12 +25,12 @@ const PREFIX: &str = "isobar";
 /// The type of what [`Metrics::text`] returns, for the header of an answer.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// One metric for each value of one label. Values are constants: a label that follows the input would
-/// grow without end.
+/// One metric for each value of one label. Values are constants: a label that follows the input
+/// would grow without end.
 pub type ByLabel<M> = Family<[(&'static str, &'static str); 1], M>;
 
-/// One metric for each combination of values of `N` labels. Values are names of which configuration and
-/// declarations have so many: tables, topic partitions.
+/// One metric for each combination of values of `N` labels. Values are names of which configuration
+/// and declarations have so many: tables, topic partitions.
 pub type ByName<M, const N: usize = 1> = Family<[(&'static str, String); N], M>;
 
 /// The registry of a process.

@@ -9,15 +9,16 @@ use crate::Secret;
 pub struct KafkaSecurity {
     /// Without it the connection is not encrypted.
     pub tls: Option<KafkaTls>,
-    /// The SASL user of the client. Without it brokers see an anonymous client, or that of its certificate.
+    /// The SASL user of the client. Without it brokers see an anonymous client, or that of its
+    /// certificate.
     pub user: Option<KafkaUser>,
 }
 
 /// TLS with the brokers.
 #[derive(Debug, Clone)]
 pub struct KafkaTls {
-    /// Absolute path of the authorities that a broker's certificate must come from. Without it, those of
-    /// the system.
+    /// Absolute path of the authorities that a broker's certificate must come from. Without it,
+    /// those of the system.
     pub root_certificate: Option<PathBuf>,
     /// For brokers that ask for a certificate of the client.
     pub client: Option<KafkaClient>,

@@ -7,7 +7,8 @@ use arrow::array::{Array as _, ArrayData, ArrayRef};
 /// What an array takes beside its buffers, about: small files have small ones.
 const ARRAY_BYTES: u64 = 512;
 
-/// The rows of one row group of one column, in order, as arrays of [`ROWS`](super::fill::ROWS) rows.
+/// The rows of one row group of one column, in order, as arrays of [`ROWS`](super::fill::ROWS)
+/// rows.
 #[derive(Debug)]
 pub(super) struct DecodedColumn {
     pub(super) arrays: Vec<ArrayRef>,

@@ -27,8 +27,8 @@ pub(super) const ROWS: usize = 8_192;
 /// Of a text, beside its characters.
 const VIEW_BYTES: usize = 16;
 
-/// Plans a file whose columns are worth keeping: row group after row group, and the rest without the cache when there is no
-/// more room.
+/// Plans a file whose columns are worth keeping: row group after row group, and the rest without
+/// the cache when there is no more room.
 pub(super) struct Fill {
     inner: Arc<dyn Morselizer>,
     scan: Arc<CachedScan>,
@@ -183,7 +183,8 @@ impl CachedScan {
         Ok(reader)
     }
 
-    /// The footer of `file` with the types that the scan reads; none when a column is not there in its type.
+    /// The footer of `file` with the types that the scan reads; none when a column is not there in
+    /// its type.
     async fn metadata(&self, file: &PartitionedFile) -> Result<Option<ArrowReaderMetadata>> {
         let mut reader = self.reader(file)?;
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
@@ -245,7 +246,8 @@ impl CachedScan {
                 let index = batch.schema_ref().index_of(&column.name)?;
                 decoded.push(Arc::clone(batch.column(index)));
             }
-            // Values that a file stores once and rows have many times may be far larger than it says.
+            // Values that a file stores once and rows have many times may be far larger than it
+            // says.
             let bytes = decoded.iter().map(ColumnBuilder::bytes).sum();
             if bytes > expected.saturating_mul(2) {
                 expected = bytes;
@@ -277,8 +279,8 @@ fn offset(group: &RowGroupMetaData) -> i64 {
         .unwrap_or_else(|| first.data_page_offset())
 }
 
-/// Whether pages are not compressed. Views of texts then point into all that was read at once, other columns included, and
-/// would keep it in memory.
+/// Whether pages are not compressed. Views of texts then point into all that was read at once,
+/// other columns included, and would keep it in memory.
 fn is_uncompressed(group: &RowGroupMetaData, mask: &ProjectionMask) -> bool {
     let mut read = chunks(group, mask);
     read.any(|chunk| chunk.compression() == Compression::UNCOMPRESSED)
@@ -304,7 +306,8 @@ fn is_cut_evenly(arrays: &[ArrayRef], rows: i64) -> bool {
     is_even && i64::try_from(sum) == Ok(rows)
 }
 
-/// Bytes of `columns` of `group` when they are decoded, about: values that are many times there are stored once.
+/// Bytes of `columns` of `group` when they are decoded, about: values that are many times there are
+/// stored once.
 fn decoded_bytes(
     group: &RowGroupMetaData,
     columns: &[&NeededColumn],

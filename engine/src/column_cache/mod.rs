@@ -1,12 +1,14 @@
-//! Columns of data files as decoded, in memory: a statement that reads what an earlier one has read decodes nothing.
+//! Columns of data files as decoded, in memory: a statement that reads what an earlier one has read
+//! decodes nothing.
 //!
-//! The unit is one column of one row group. Data files never change, so a cached column is never stale. A column is kept
-//! when a second statement asks for it: the first one reads it as without a cache, with all pruning of pages and rows.
-//! A column is known by its name: in a later version of the table it may stand at another place.
+//! The unit is one column of one row group. Data files never change, so a cached column is never
+//! stale. A column is kept when a second statement asks for it: the first one reads it as without a
+//! cache, with all pruning of pages and rows. A column is known by its name: in a later version of
+//! the table it may stand at another place.
 //!
-//! A column that a statement has just used is not evicted, and others are evicted in the order of their hashes. Evicted by
-//! their last use, the columns of a scan that is larger than the cache would each go just before the next such scan reads
-//! them; so the same part of them stays.
+//! A column that a statement has just used is not evicted, and others are evicted in the order of
+//! their hashes. Evicted by their last use, the columns of a scan that is larger than the cache
+//! would each go just before the next such scan reads them; so the same part of them stays.
 
 mod decoded;
 mod fill;
@@ -90,7 +92,8 @@ struct ColumnId {
     column: NeededColumn,
 }
 
-/// Where row groups begin in their file, in bytes. A scan of a range of the file reads those that begin in it.
+/// Where row groups begin in their file, in bytes. A scan of a range of the file reads those that
+/// begin in it.
 type RowGroupOffsets = Arc<[i64]>;
 
 /// The decoded columns that the statements of a process share.
@@ -125,7 +128,8 @@ enum Asked {
     Refused,
 }
 
-/// Tells statements apart: one may scan a file several times, for ranges of it or in a join with itself.
+/// Tells statements apart: one may scan a file several times, for ranges of it or in a join with
+/// itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct StatementNumber(u64);
 
@@ -235,7 +239,8 @@ impl ColumnCache {
         Some(Arc::clone(&column.decoded))
     }
 
-    /// Whether there is room for `bytes` more, after the eviction of columns that no statement has just used.
+    /// Whether there is room for `bytes` more, after the eviction of columns that no statement has
+    /// just used.
     fn make_room(&self, bytes: u64) -> bool {
         let mut evicted = Vec::new();
         let mut state = self.lock();
@@ -253,8 +258,8 @@ impl ColumnCache {
         has_room
     }
 
-    /// Keeps `columns` of `file` out from now on: the file has none of that type, or they take more memory than they are worth.
-    /// So the next statement does not try again.
+    /// Keeps `columns` of `file` out from now on: the file has none of that type, or they take more
+    /// memory than they are worth. So the next statement does not try again.
     fn refuse<'a>(&self, file: &FileId, columns: impl IntoIterator<Item = &'a NeededColumn>) {
         let mut state = self.lock();
         for column in columns {
@@ -263,7 +268,8 @@ impl ColumnCache {
         }
     }
 
-    /// Keeps `decoded` if there is room, and returns the column to read: another statement may have been faster.
+    /// Keeps `decoded` if there is room, and returns the column to read: another statement may have
+    /// been faster.
     fn insert(
         &self,
         file: &FileId,
@@ -304,7 +310,8 @@ impl ColumnCache {
     }
 }
 
-/// Frees columns on another thread: there may be GiB of them, and no statement is to be counted as the one that frees them.
+/// Frees columns on another thread: there may be GiB of them, and no statement is to be counted as
+/// the one that frees them.
 fn free(columns: Vec<CachedColumn>) {
     if columns.is_empty() {
         return;
@@ -358,7 +365,8 @@ impl State {
         full_since.is_none_or(|elapsed| elapsed > EVICTION_INTERVAL)
     }
 
-    /// Removes columns that no scan reads, and that none has used since `since`, until `target` bytes are left.
+    /// Removes columns that no scan reads, and that none has used since `since`, until `target`
+    /// bytes are left.
     fn evict(&mut self, target: u64, since: Option<Instant>) -> Vec<CachedColumn> {
         let mut evicted = Vec::new();
         for cached in self.files.values_mut() {

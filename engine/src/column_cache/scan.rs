@@ -37,7 +37,8 @@ const OF_THE_READER: [&str; 2] = ["input_file_name", "file_row_index"];
 pub(super) struct CachedScan {
     pub(super) cache: Arc<ColumnCache>,
     pub(super) columns: Vec<NeededColumn>,
-    /// `columns` as rows. All may be null: what the table says of that holds for its rows, and these are not filtered yet.
+    /// `columns` as rows. All may be null: what the table says of that holds for its rows, and
+    /// these are not filtered yet.
     pub(super) schema: SchemaRef,
     pub(super) readers: Arc<dyn ParquetFileReaderFactory>,
     pub(super) metrics: ExecutionPlanMetricsSet,
@@ -47,8 +48,8 @@ pub(super) struct CachedScan {
     of_files: SchemaRef,
     partitioned_by: Vec<FieldRef>,
     projection: ProjectionExprs,
-    /// A predicate that other operators tighten while they run, of a join or of ORDER BY with LIMIT. It rules files out; what
-    /// it holds from the start has done so in planning.
+    /// A predicate that other operators tighten while they run, of a join or of ORDER BY with
+    /// LIMIT. It rules files out; what it holds from the start has done so in planning.
     dynamic: Option<Arc<dyn PhysicalExpr>>,
     /// Each is evaluated on the rows that the ones before it keep.
     filters: Vec<Arc<dyn PhysicalExpr>>,
@@ -72,7 +73,8 @@ impl CachedScan {
         else {
             return Ok(None);
         };
-        // DataFusion leaves the rows to the plan above unless the source filters them, see `scan::late`.
+        // DataFusion leaves the rows to the plan above unless the source filters them, see
+        // `scan::late`.
         let filters_rows = source.table_parquet_options().global.pushdown_filters;
         let predicate = source.filter();
         let filters = predicate.iter().filter(|_| filters_rows);

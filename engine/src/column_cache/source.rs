@@ -26,7 +26,8 @@ use super::fill::ROWS;
 use super::scan::{CachedMorselizer, CachedScan};
 use super::{ColumnCache, StatementNumber};
 
-/// Lets the scans of a plan read through the cache. It runs when no other rule looks for a [`ParquetSource`] any more.
+/// Lets the scans of a plan read through the cache. It runs when no other rule looks for a
+/// [`ParquetSource`] any more.
 #[derive(Debug)]
 pub(crate) struct ReadThroughCache {
     pub(crate) cache: Arc<ColumnCache>,
@@ -106,7 +107,8 @@ impl FileSource for CachedSource {
         partition: usize,
     ) -> Result<Box<dyn Morselizer>> {
         let inner = self.inner.create_morselizer(store, config, partition)?;
-        // Arrays are handed out whole: a plan with smaller batches has large constants for each row.
+        // Arrays are handed out whole: a plan with smaller batches has large constants for each
+        // row.
         let takes_whole_arrays = self.batch_size.is_some_and(|rows| rows >= ROWS);
         let source = self.inner.downcast_ref::<ParquetSource>();
         let scan = match source.filter(|_| takes_whole_arrays) {

@@ -1,4 +1,5 @@
-//! Whether a value equals one of others: `x IN (a, b)` in a form that DataFusion does not look into.
+//! Whether a value equals one of others: `x IN (a, b)` in a form that DataFusion does not look
+//! into.
 
 use std::sync::Arc;
 

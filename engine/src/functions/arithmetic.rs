@@ -1,10 +1,11 @@
 //! `+ - * / %` and unary minus on whole numbers, decimals and spans of time: exact, or an error.
 //!
-//! DataFusion's operators wrap: `9223372036854775807 + 1` is negative, in constants that the optimizer folds, in
-//! projections, join filters and window frames alike. Its physical operator can be told to fail, but only where each
-//! plan node that holds one is rebuilt, and not where constants are folded. So the analyzer puts these functions in
-//! place of the operators once, and everything behind it computes with them. Decimals are checked against their
-//! precision, which Arrow's kernels leave out, and quotients of decimals are rounded.
+//! DataFusion's operators wrap: `9223372036854775807 + 1` is negative, in constants that the
+//! optimizer folds, in projections, join filters and window frames alike. Its physical operator can
+//! be set to fail, but only where each plan node that holds one is rebuilt, and not where constants
+//! are folded. So the analyzer puts these functions in place of the operators once, and everything
+//! behind it computes with them. Decimals are checked against their precision, which Arrow's
+//! kernels leave out, and quotients of decimals are rounded.
 
 use std::fmt;
 use std::sync::Arc;
@@ -168,7 +169,8 @@ impl Arithmetic {
     }
 }
 
-/// The type of a quotient: four more fraction digits than the dividend, and up to 16 where 38 digits have room.
+/// The type of a quotient: four more fraction digits than the dividend, and up to 16 where 38
+/// digits have room.
 fn quotient_type(digits: u8, scale: i8, divisor_scale: i8) -> DataType {
     let whole = i16::from(digits) - i16::from(scale) + i16::from(divisor_scale);
     let room = i16::from(DIGITS_MAX) - whole;
@@ -328,9 +330,11 @@ fn whole(op: Operator, left: &dyn Datum, right: &dyn Datum) -> Result<ArrayRef, 
     }
 }
 
-/// Computes a whole batch before it looks whether a value overflowed, which the compiler makes vector instructions of.
+/// Computes a whole batch before it looks whether a value overflowed, which the compiler makes
+/// vector instructions of.
 ///
-/// The slots of nulls hold any value: if one overflows, Arrow's kernel, which leaves them out, decides.
+/// The slots of nulls hold any value: if one overflows, Arrow's kernel, which leaves them out,
+/// decides.
 fn typed_whole<T>(op: Operator, left: &dyn Datum, right: &dyn Datum) -> Result<ArrayRef, ArrowError>
 where
     T: ArrowPrimitiveType,

@@ -1,8 +1,9 @@
 //! Functions whose result can be far larger than their arguments, with a limit.
 //!
-//! A function computes a whole batch before anything can stop it or count its memory: `range(0, 10000000000)` takes the
-//! machine's memory in one call, `levenshtein` of two texts of a megabyte takes hours. What a call would make is worked
-//! out from its arguments first, and refused when it is too much.
+//! A function computes a whole batch before anything can stop it or count its memory: `range(0,
+//! 10000000000)` takes the machine's memory in one call, `levenshtein` of two texts of a megabyte
+//! takes hours. What a call would make is worked out from its arguments first, and refused when it
+//! is too much.
 
 use std::sync::Arc;
 
@@ -27,8 +28,8 @@ use crate::error::Error;
 pub(super) const VALUE_MAX: u64 = 64 << 20;
 /// Most bytes that one call makes: the values of a batch of rows.
 pub(super) const BATCH_MAX: u64 = 512 << 20;
-/// Most steps of a call of a function that compares each part of one argument with each of another: some seconds. A batch of
-/// 8,192 rows may have texts of 780 characters.
+/// Most steps of a call of a function that compares each part of one argument with each of another:
+/// some seconds. A batch of 8,192 rows may have texts of 780 characters.
 const STEPS_MAX: u64 = 5_000_000_000;
 
 /// A function of DataFusion behind a limit.
@@ -148,7 +149,8 @@ impl ScalarUDFImpl for Bounded {
         self.inner.invoke_with_args(args)
     }
 
-    /// What a function becomes may hold the function as DataFusion has it, without a limit, and so none becomes anything.
+    /// What a function becomes may hold the function as DataFusion has it, without a limit, and so
+    /// none becomes anything.
     fn simplify(&self, args: Vec<Expr>, _info: &SimplifyContext) -> Result<ExprSimplifyResult> {
         Ok(ExprSimplifyResult::Original(args))
     }

@@ -1,7 +1,7 @@
 //! Casts of arguments are part of the names of aggregates and windows.
 //!
-//! DataFusion leaves them out, and the columns of one plan may not share a name: `min(e), min(CAST(e AS DATE))` would not be
-//! planned.
+//! DataFusion leaves them out, and the columns of one plan may not share a name: `min(e),
+//! min(CAST(e AS DATE))` would not be planned.
 
 use datafusion::common::Result;
 use datafusion::common::tree_node::TreeNode as _;

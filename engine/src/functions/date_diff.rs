@@ -16,8 +16,9 @@ const DAY: i64 = 86_400 * SECOND;
 
 const INSTANT: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 
-/// `date_diff(unit, start, end)`: how many borders of `unit` lie between `start` and `end`, as DuckDB counts: the border of
-/// days is midnight. A week is seven of those, whatever day it begins on.
+/// `date_diff(unit, start, end)`: how many borders of `unit` lie between `start` and `end`, as
+/// DuckDB counts: the border of days is midnight. A week is seven of those, whatever day it begins
+/// on.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct DateDiff {
     signature: Signature,

@@ -15,8 +15,9 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 
-/// DataFusion's `array_element`, with a way of its own to the answer where the number of the element is a literal: messages hold lists
-/// of structs, most of one element, and that function copies them field by field and row by row.
+/// DataFusion's `array_element`, with a way of its own to the answer where the number of the
+/// element is a literal: messages hold lists of structs, most of one element, and that function
+/// copies them field by field and row by row.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Element {
     general: Arc<ScalarUDF>,
@@ -57,7 +58,8 @@ impl ScalarUDFImpl for Element {
     }
 }
 
-/// The element of each list with this number: counted from 1, or from the end if negative. What is not there is null.
+/// The element of each list with this number: counted from 1, or from the end if negative. What is
+/// not there is null.
 fn elements(lists: &ListArray, number: i32) -> Result<ArrayRef> {
     let (offsets, values) = (lists.offsets(), lists.values());
     let is_single = |pair: &[i32]| pair[1] - pair[0] == 1;
@@ -77,8 +79,8 @@ fn elements(lists: &ListArray, number: i32) -> Result<ArrayRef> {
     Ok(take(values, &places.collect::<UInt32Array>(), None)?)
 }
 
-/// Puts [`Element`] in the place of `array_element`, whose name and answers it has: a subscript is planned as the latter,
-/// whatever function is registered under its name.
+/// Puts [`Element`] in the place of `array_element`, whose name and answers it has: a subscript is
+/// planned as the latter, whatever function is registered under its name.
 #[derive(Debug)]
 pub(super) struct ElementRewrite {
     element: Arc<ScalarUDF>,

@@ -1,8 +1,9 @@
 //! DOUBLE and REAL in the form in which equal values have equal bits.
 //!
-//! The order of floating numbers is that of PostgreSQL: -0.0 equals 0.0, NaN equals NaN and is larger than all else.
-//! DataFusion orders and groups by bits: there -0.0 comes before 0.0, and a NaN of negative sign, which is what `ln(-1)`
-//! and `0.0 / 0.0` give on x86, comes before -Infinity.
+//! The order of floating numbers is that of PostgreSQL: -0.0 equals 0.0, NaN equals NaN and is
+//! larger than all else. DataFusion orders and groups by bits: there -0.0 comes before 0.0, and a
+//! NaN of negative sign, which is what `ln(-1)` and `0.0 / 0.0` give on x86, comes before
+//! -Infinity.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! A cast to REAL or DOUBLE of a number beyond its range fails, as in PostgreSQL, and `try_cast` gives null; DataFusion makes
-//! both infinite.
+//! A cast to REAL or DOUBLE of a number beyond its range fails, as in PostgreSQL, and `try_cast`
+//! gives null; DataFusion makes both infinite.
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, BooleanArray};
 use arrow::compute::{CastOptions, cast, nullif};
@@ -11,7 +11,8 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
 };
 
-/// `value` as a number of type `to`: REAL or DOUBLE. Fails, or gives null, where `value` is finite and its cast is infinite.
+/// `value` as a number of type `to`: REAL or DOUBLE. Fails, or gives null, where `value` is finite
+/// and its cast is infinite.
 pub(crate) fn call(value: Expr, to: DataType, beyond: Beyond) -> Expr {
     ScalarUDF::from(InRange::new(to, beyond)).call(vec![value])
 }

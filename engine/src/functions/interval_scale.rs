@@ -1,7 +1,8 @@
 //! `INTERVAL '1 day' * 3`, `2 * span` and `span / 4`, as PostgreSQL computes them.
 //!
-//! DataFusion has no product of an interval or a duration and a number. A whole number multiplies months, days and
-//! nanoseconds apart. With any other, what is left of a month becomes days, 30 to a month, and what is left of a day becomes time.
+//! DataFusion has no product of an interval or a duration and a number. A whole number multiplies
+//! months, days and nanoseconds apart. With any other, what is left of a month becomes days, 30 to
+//! a month, and what is left of a day becomes time.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,8 +1,9 @@
-//! JSON in a text, such as `value`: `json -> 'key'`, `json ->> 'key'`, and functions of the same names as those of the
-//! crate `datafusion-functions-json`.
+//! JSON in a text, such as `value`: `json -> 'key'`, `json ->> 'key'`, and functions of the same
+//! names as those of the crate `datafusion-functions-json`.
 //!
-//! That crate returns a union of types, which clients over Flight and the formats of the shell cannot read. Here what `->`
-//! finds is JSON again, as a text. A text that is not JSON, and a path that leads nowhere, give null.
+//! That crate returns a union of types, which clients over Flight and the formats of the shell
+//! cannot read. Here what `->` finds is JSON again, as a text. A text that is not JSON, and a path
+//! that leads nowhere, give null.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! SQL functions that every process of the house knows.
+//! SQL functions that every process of Isobar has.
 
 pub(crate) mod aggregates;
 pub(crate) mod any_equal;
@@ -38,7 +38,8 @@ pub use self::event_day::event_day;
 use self::list_field::ListField;
 use self::mode::{Mode, Quantile};
 
-/// Planners of ours, which must stand before DataFusion's own: the first that plans an expression decides.
+/// Planners of ours, which must stand before DataFusion's own: the first that plans an expression
+/// decides.
 pub(crate) fn planners() -> Vec<Arc<dyn ExprPlanner>> {
     vec![
         Arc::new(cast_argument::CastArgumentPlanner),

@@ -1,4 +1,5 @@
-//! Aggregates that count how often each value of a group occurs: the most frequent one, and the one at a share of the rows.
+//! Aggregates that count how often each value of a group occurs: the most frequent one, and the one
+//! at a share of the rows.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
@@ -52,8 +53,9 @@ impl AggregateUDFImpl for Mode {
     }
 }
 
-/// `quantile_disc(x, share)`: the smallest value that at least `share` of the rows do not exceed, as `percentile_disc` of
-/// PostgreSQL; with `'desc'` the largest one that as many do not fall below. Nulls do not count.
+/// `quantile_disc(x, share)`: the smallest value that at least `share` of the rows do not exceed,
+/// as `percentile_disc` of PostgreSQL; with `'desc'` the largest one that as many do not fall
+/// below. Nulls do not count.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Quantile {
     signature: Signature,

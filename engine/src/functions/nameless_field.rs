@@ -1,5 +1,6 @@
-//! `message['']`: the field of a struct whose name is the empty text. JSON has such keys, and DataFusion's `get_field` refuses to
-//! be planned for them ("Field name must be a non-empty string").
+//! `message['']`: the field of a struct whose name is the empty text. JSON has such keys, and
+//! DataFusion's `get_field` refuses to be planned for them ("Field name must be a non-empty
+//! string").
 
 use std::sync::Arc;
 

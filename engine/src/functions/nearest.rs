@@ -1,7 +1,7 @@
 //! The nearest number of another type: what PostgreSQL's casts give.
 //!
-//! DataFusion cuts a fraction off where a whole number is asked for, and rounds twice on the way from a long decimal to a
-//! DOUBLE.
+//! DataFusion cuts a fraction off where a whole number is asked for, and rounds twice on the way
+//! from a long decimal to a DOUBLE.
 
 use std::fmt::Display;
 use std::sync::Arc;

@@ -160,7 +160,8 @@ impl Argument {
         Some(i128::from(value) * unit)
     }
 
-    /// The step of a series: a number, or the shortest time that an interval can take, in nanoseconds.
+    /// The step of a series: a number, or the shortest time that an interval can take, in
+    /// nanoseconds.
     fn step(&self, row: usize) -> Option<i128> {
         let (array, at) = self.at(row)?;
         if !matches!(array.data_type(), DataType::Interval(_)) {
@@ -187,7 +188,8 @@ impl Measure {
         whole.fold(0, u64::saturating_add) < VALUE_MAX
     }
 
-    /// Bytes that the result of `row` has at most, or steps that it takes; nothing when it is null or not known.
+    /// Bytes that the result of `row` has at most, or steps that it takes; nothing when it is null
+    /// or not known.
     pub(super) fn of_row(self, arguments: &[Argument], row: usize) -> Option<u64> {
         let length = |at: usize| arguments.get(at)?.length(row);
         let lengths = |from: usize| {

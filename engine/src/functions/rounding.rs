@@ -1,7 +1,8 @@
-//! `round` and `trunc` of DOUBLE and REAL to so many digits that they change nothing, or leave nothing.
+//! `round` and `trunc` of DOUBLE and REAL to so many digits that they change nothing, or leave
+//! nothing.
 //!
-//! DataFusion multiplies by a power of ten and divides by it again: `round(1e300, 10)` is Infinity there,
-//! `round(1.5, 400)` is NaN, and whole numbers beyond 2^52 may become their neighbours.
+//! DataFusion multiplies by a power of ten and divides by it again: `round(1e300, 10)` is Infinity
+//! there, `round(1.5, 400)` is NaN, and whole numbers beyond 2^52 may become their neighbours.
 
 use std::sync::Arc;
 
@@ -104,8 +105,8 @@ impl ScalarUDFImpl for Rounding {
     }
 }
 
-/// What was `rounded` for `values` and `places`, with the value itself where no digit is beyond the last place, and zero
-/// where none is before it.
+/// What was `rounded` for `values` and `places`, with the value itself where no digit is beyond the
+/// last place, and zero where none is before it.
 fn repaired<T: ArrowPrimitiveType>(
     values: &ColumnarValue,
     places: &ColumnarValue,

@@ -1,7 +1,8 @@
 //! `lead` and `lag` that ignore nulls.
 //!
-//! DataFusion 55 counts nulls as well (apache/datafusion#25471): `lead(v, 2) IGNORE NULLS` gives a row too near or too far.
-//! `lead(v, n, d) IGNORE NULLS` is planned as `lead_ignoring_nulls(v, n, d)`, see `sql::calls`.
+//! DataFusion 55 counts nulls as well (apache/datafusion#25471): `lead(v, 2) IGNORE NULLS` gives a
+//! row too near or too far. `lead(v, n, d) IGNORE NULLS` is planned as `lead_ignoring_nulls(v, n,
+//! d)`, see `sql::calls`.
 
 use std::sync::Arc;
 
@@ -111,7 +112,8 @@ impl PartitionEvaluator for Evaluator {
 }
 
 impl Evaluator {
-    /// The row whose value is `distance` values away from `row`; `known` are the rows that have one, in order.
+    /// The row whose value is `distance` values away from `row`; `known` are the rows that have
+    /// one, in order.
     fn find(&self, known: &[usize], row: usize, distance: i64) -> Option<usize> {
         let ahead = if self.is_forward {
             distance

@@ -1,8 +1,9 @@
-//! The length of an interval or a duration in nanoseconds, by which PostgreSQL and DuckDB compare them: a month is 30 days, and a
-//! day 24 hours.
+//! The length of an interval or a duration in nanoseconds, by which PostgreSQL and DuckDB compare
+//! them: a month is 30 days, and a day 24 hours.
 //!
-//! DataFusion compares months, days and nanoseconds one after another: `INTERVAL '1 day' > INTERVAL '25 hours'` there, and a
-//! difference of two instants, which has no days, is less than any interval of days.
+//! DataFusion compares months, days and nanoseconds one after another: `INTERVAL '1 day' > INTERVAL
+//! '25 hours'` there, and a difference of two instants, which has no days, is less than any
+//! interval of days.
 
 use std::sync::Arc;
 

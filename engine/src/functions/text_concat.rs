@@ -1,8 +1,8 @@
 //! `a || b` of texts with a limit.
 //!
-//! DataFusion computes the operator without any: 40 common table expressions that each double a text, or a recursive one,
-//! take all memory, and a text over 2 GiB makes the process panic. Here it is a function like `concat`, but null when one
-//! side is.
+//! DataFusion computes the operator without any: 40 common table expressions that each double a
+//! text, or a recursive one, take all memory, and a text over 2 GiB makes the process panic. Here
+//! it is a function like `concat`, but null when one side is.
 
 use arrow::array::{Array as _, ArrayRef};
 use arrow::compute::kernels::concat_elements::concat_elements_dyn;

@@ -1,11 +1,13 @@
 //! Casts between numbers give the nearest number, and comparisons see what they give.
 //!
-//! - DataFusion cuts the fraction off where a whole number is asked for (`2.5::int` is 3 in PostgreSQL), and rounds a long
-//!   decimal twice on its way to a DOUBLE. It makes a number beyond the range of REAL or DOUBLE infinite; PostgreSQL refuses it.
-//! - It moves a cast from one side of a comparison to the constant on the other: `x::int = 1` becomes `x = 1.0`, which is
-//!   another question where the cast rounds or fails. A cast that always keeps the number stays in its sight, and prunes.
-//! - It estimates how many rows a comparison of two columns keeps from their ends, and fails where the cast of an instant to
-//!   its day makes these wider. Beside a constant such a cast prunes.
+//! - DataFusion cuts the fraction off where a whole number is asked for (`2.5::int` is 3 in
+//!   PostgreSQL), and rounds a long decimal twice on its way to a DOUBLE. It makes a number beyond
+//!   the range of REAL or DOUBLE infinite; PostgreSQL refuses it.
+//! - It moves a cast from one side of a comparison to the constant on the other: `x::int = 1`
+//!   becomes `x = 1.0`, which is another question where the cast rounds or fails. A cast that
+//!   always keeps the number stays in its sight, and prunes.
+//! - It estimates how many rows a comparison of two columns keeps from their ends, and fails where
+//!   the cast of an instant to its day makes these wider. Beside a constant such a cast prunes.
 
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;

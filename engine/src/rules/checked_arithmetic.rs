@@ -1,7 +1,7 @@
 //! Puts checked arithmetic in place of DataFusion's operators, which wrap.
 //!
-//! See [`crate::functions::arithmetic`]. DOUBLE and REAL follow IEEE 754 and stay as they are, as do days and instants.
-//! Comparisons, and with them everything that prunes, are not touched.
+//! See [`crate::functions::arithmetic`]. DOUBLE and REAL follow IEEE 754 and stay as they are, as
+//! do days and instants. Comparisons, and with them everything that prunes, are not touched.
 
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
@@ -24,8 +24,8 @@ impl AnalyzerRule for CheckedArithmetic {
     }
 
     fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
-        // From above: the type of an operator takes a look at each operand, that of a function one at each operand's
-        // whole text as well, which takes seconds for a sum of hundreds.
+        // From above: the type of an operator takes a look at each operand, that of a function one
+        // at each operand's whole text as well, which takes seconds for a sum of hundreds.
         rewrite_expressions(plan, |expression, columns| {
             expression.transform_down(|part| check(part, columns))
         })

@@ -1,8 +1,9 @@
-//! A window that is partitioned by what a condition makes constant (`WHERE y = 1 … OVER (PARTITION BY y)`) runs.
+//! A window that is partitioned by what a condition makes constant (`WHERE y = 1 … OVER (PARTITION
+//! BY y)`) runs.
 //!
-//! DataFusion 55.2 leaves a constant key out of the sort below the window. Once a later rule has moved the condition, the
-//! key is no longer known to be constant, and the window fails when it runs: "Expects PARTITION BY expression to be
-//! ordered". Here its input is sorted by that key too.
+//! DataFusion 55.2 leaves a constant key out of the sort below the window. Once a later rule has
+//! moved the condition, the key is no longer known to be constant, and the window fails when it
+//! runs: "Expects PARTITION BY expression to be ordered". Here its input is sorted by that key too.
 
 use std::sync::Arc;
 
@@ -42,7 +43,8 @@ impl PhysicalOptimizerRule for ConstantPartitions {
     }
 }
 
-/// The window over an input sorted by all of its keys, if it would not find the order of its partitions.
+/// The window over an input sorted by all of its keys, if it would not find the order of its
+/// partitions.
 fn sorted(node: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let (expressions, keys) = if let Some(window) = node.downcast_ref::<BoundedWindowAggExec>() {
         if window.input_order_mode != InputOrderMode::Sorted {

@@ -1,7 +1,8 @@
 //! Sums of whole numbers and decimals beside an aggregate of distinct values stay whole.
 //!
-//! DataFusion computes `sum(x), count(DISTINCT y)` as the sum of the sums of each `y`. A sum of sums has another type where
-//! `x` is a decimal, and one of them may leave BIGINT where the whole does not.
+//! DataFusion computes `sum(x), count(DISTINCT y)` as the sum of the sums of each `y`. A sum of
+//! sums has another type where `x` is a decimal, and one of them may leave BIGINT where the whole
+//! does not.
 
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::OptimizerRule as _;

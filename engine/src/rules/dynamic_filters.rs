@@ -1,9 +1,11 @@
-//! A hash join has no dynamic filter where it would wait for a partition that the operator above does not read.
+//! A hash join has no dynamic filter where it would wait for a partition that the operator above
+//! does not read.
 //!
-//! A hash join holds its probe side back until each of its partitions has reported what the build side is, since the
-//! dynamic filter for the scans below is made of all reports. Above it, a partitioned hash join ends without a look at its
-//! probe side where its own partition of the build side is empty. DataFusion counts a partition that is dropped before its
-//! report only if the lower join is partitioned as well (apache/datafusion#21625); one with `CollectLeft` waits for ever.
+//! A hash join holds its probe side back until each of its partitions has reported what the build
+//! side is, since the dynamic filter for the scans below is made of all reports. Above it, a
+//! partitioned hash join ends without a look at its probe side where its own partition of the build
+//! side is empty. DataFusion counts a partition that is dropped before its report only if the lower
+//! join is partitioned as well (apache/datafusion#21625); one with `CollectLeft` waits for ever.
 
 use std::sync::Arc;
 

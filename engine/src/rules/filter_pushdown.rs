@@ -1,8 +1,9 @@
 //! Filters go below an operator only where the names of its columns tell them apart.
 //!
-//! DataFusion moves the filters of a physical plan down by the names of columns, and takes the first column of a name:
-//! `l RIGHT JOIN r USING (id) WHERE l.k IS NULL` asks for `r.k IS NULL` where both have a column `k`. A limit is where
-//! filters stop, so one without a bound stands above each operator whose columns share a name while DataFusion's rule runs.
+//! DataFusion moves the filters of a physical plan down by the names of columns, and takes the
+//! first column of a name: `l RIGHT JOIN r USING (id) WHERE l.k IS NULL` asks for `r.k IS NULL`
+//! where both have a column `k`. A limit is where filters stop, so one without a bound stands above
+//! each operator whose columns share a name while DataFusion's rule runs.
 
 use std::collections::HashSet;
 use std::sync::Arc;

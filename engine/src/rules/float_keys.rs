@@ -1,8 +1,10 @@
-//! Lets DOUBLE and REAL be grouped, joined, sorted and compared by the one order that they have everywhere.
+//! Lets DOUBLE and REAL be grouped, joined, sorted and compared by the one order that they have
+//! everywhere.
 //!
-//! See [`crate::functions::float_key`]: DataFusion orders by bits, so that -0.0 and 0.0, or two NaNs, are told apart by a
-//! sort, a join, DISTINCT and window partitions. What is compared with a constant stays as it is where it is a column,
-//! since files are pruned by such comparisons. Intervals are sorted by their length.
+//! See [`crate::functions::float_key`]: DataFusion orders by bits, so that -0.0 and 0.0, or two
+//! NaNs, differ for a sort, a join, DISTINCT and window partitions. What is compared with a
+//! constant stays as it is where it is a column, since files are pruned by such comparisons.
+//! Intervals are sorted by their length.
 
 use std::sync::Arc;
 
@@ -168,7 +170,8 @@ fn compare(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     }
 }
 
-/// Sides that are no column may hold a NaN of either sign, and so may constants; equal columns may be the keys of a join.
+/// Sides that are no column may hold a NaN of either sign, and so may constants; equal columns may
+/// be the keys of a join.
 fn comparison(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let BinaryExpr { left, op, right } = binary;
     let equality = matches!(
@@ -204,7 +207,8 @@ fn comparison(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>
     })))
 }
 
-/// A column prunes by a list of constants, which gets its second zero from [`super::zero_in_lists`].
+/// A column prunes by a list of constants, which gets its second zero from
+/// [`super::zero_in_lists`].
 fn in_list(mut list: InList, schema: &DFSchema) -> Result<Transformed<Expr>> {
     if is_column(&list.expr) {
         return Ok(Transformed::no(Expr::InList(list)));
@@ -259,7 +263,8 @@ fn nullif(function: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Exp
         return Ok(Transformed::no(Expr::ScalarFunction(function)));
     };
     let data_type = value.get_type(schema)?;
-    // Zeros and NaN of a volatile value are compared by their bits: a second copy of it would be another value.
+    // Zeros and NaN of a volatile value are compared by their bits: a second copy of it would be
+    // another value.
     if !data_type.is_floating() || value.is_volatile() {
         return Ok(Transformed::no(Expr::ScalarFunction(function)));
     }

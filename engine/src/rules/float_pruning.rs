@@ -1,9 +1,10 @@
 //! Keeps what Parquet says of floats from leaving out rows with NaN.
 //!
-//! Statistics of Parquet leave NaN out, and in DataFusion's order NaN is larger than any number: without this rule
-//! `x > 100` finds nothing in a row group of 1.0 and NaN, and a descending sort with a limit, whose threshold prunes as
-//! well, loses the NaN that comes first (apache/datafusion#15812, #24804). A float column whose files do not all have
-//! ends that hold for NaN too becomes opaque to pruning; rows are filtered as before.
+//! Statistics of Parquet leave NaN out, and in DataFusion's order NaN is larger than any number:
+//! without this rule `x > 100` finds nothing in a row group of 1.0 and NaN, and a descending sort
+//! with a limit, whose threshold prunes as well, loses the NaN that comes first
+//! (apache/datafusion#15812, #24804). A float column whose files do not all have ends that hold for
+//! NaN too becomes opaque to pruning; rows are filtered as before.
 
 use std::sync::Arc;
 
@@ -51,7 +52,8 @@ impl PhysicalOptimizerRule for FloatPruning {
     }
 }
 
-/// The scan that `node` is, with the floats of its predicate opaque; `None` when there is nothing to do.
+/// The scan that `node` is, with the floats of its predicate opaque; `None` when there is nothing
+/// to do.
 fn guarded(node: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan>>> {
     let Some(scan) = node.downcast_ref::<DataSourceExec>() else {
         return Ok(None);
@@ -85,7 +87,8 @@ fn guarded(node: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn ExecutionPlan
     Ok(Some(DataSourceExec::from_data_source(config)))
 }
 
-/// Whether the column of this name is of floats, and a file may hold NaN that its ends do not tell of.
+/// Whether the column of this name is of floats, and a file may hold NaN that its ends do not tell
+/// of.
 fn may_hide_nan(name: &str, columns: &Schema, config: &FileScanConfig) -> bool {
     let Some((index, field)) = columns.column_with_name(name) else {
         return false;

@@ -1,11 +1,13 @@
 //! Keeps conditions from failing on rows that an earlier condition excludes.
 //!
-//! DataFusion computes both sides of AND for a whole batch, orders conditions anew as it pushes them down, makes an AND
-//! of `CASE WHEN b <> 0 THEN a / b > 1 ELSE false END`, and computes the arguments of an aggregate for rows that its
-//! FILTER leaves out. Each lets `a / b` fail on `b = 0`. Only a CASE whose values are no conditions is computed row by
-//! row, so such a CASE is put around what may fail: `CASE WHEN (b <> 0) IS NOT TRUE THEN 0 ELSE CAST(a / b > 1 AS TINYINT)
-//! END = 1`, with a WHEN for each condition: one CASE inside another makes DataFusion's texts of a plan twice as long with
-//! each. What cannot fail stays beside it as it was, and prunes. A volatile condition is computed once, or left alone.
+//! DataFusion computes both sides of AND for a whole batch, orders conditions anew as it pushes
+//! them down, makes an AND of `CASE WHEN b <> 0 THEN a / b > 1 ELSE false END`, and computes the
+//! arguments of an aggregate for rows that its FILTER leaves out. Each lets `a / b` fail on `b =
+//! 0`. Only a CASE whose values are no conditions is computed row by row, so such a CASE is put
+//! around what may fail: `CASE WHEN (b <> 0) IS NOT TRUE THEN 0 ELSE CAST(a / b > 1 AS TINYINT) END
+//! = 1`, with a WHEN for each condition: one CASE inside another makes DataFusion's texts of a plan
+//! twice as long with each. What cannot fail stays beside it as it was, and prunes. A volatile
+//! condition is computed once, or left alone.
 
 use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::config::ConfigOptions;
@@ -117,7 +119,8 @@ impl AnalyzerRule for Guards {
     }
 }
 
-/// Guards conditions that the optimizer has brought together, such as those of a subquery and of what reads it.
+/// Guards conditions that the optimizer has brought together, such as those of a subquery and of
+/// what reads it.
 #[derive(Debug)]
 pub(crate) struct LateGuards;
 
@@ -173,7 +176,8 @@ fn refuse_outer_columns(plan: &LogicalPlan) -> Result<()> {
     Ok(())
 }
 
-/// The conditions with those that may fail behind all that cannot, or none if nothing is to be done.
+/// The conditions with those that may fail behind all that cannot, or none if nothing is to be
+/// done.
 fn guarded_set(conditions: Vec<Expr>, schema: &DFSchema) -> Result<Option<Vec<Expr>>> {
     let (mut fallible, mut beside) = (Vec::new(), Vec::new());
     for condition in conditions {
@@ -247,8 +251,8 @@ fn guard_condition(expression: Expr, schema: &DFSchema) -> Result<Transformed<Ex
     ))
 }
 
-/// A condition whose parts are computed in their order, each for the rows that those before it have not decided; none
-/// where there is no part. Its null is false.
+/// A condition whose parts are computed in their order, each for the rows that those before it have
+/// not decided; none where there is no part. Its null is false.
 fn one_after_another(op: Operator, mut parts: Vec<Expr>) -> Option<Expr> {
     let last = parts.pop()?;
     let branches = parts.into_iter().map(|part| match op {
@@ -299,8 +303,8 @@ fn guard(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
 
 /// `left op right` with `right` computed for the rows that `left` does not decide alone.
 ///
-/// Null is told apart from false, so one of the two stands there twice: the smaller, which keeps the plan of conditions
-/// inside others from doubling with each.
+/// Null differs from false, so one of the two stands there twice: the smaller, which keeps the plan
+/// of conditions inside others from doubling with each.
 fn short_circuited(left: Expr, op: Operator, right: Expr) -> Result<Expr> {
     let decisive = op == Operator::Or;
     let binary = |left: Expr, right: Expr| {
@@ -350,7 +354,8 @@ fn is_one(case: Case) -> Expr {
     ))
 }
 
-/// Whether a condition is one that these rules have made: no part of it is computed for a row that it excludes.
+/// Whether a condition is one that these rules have made: no part of it is computed for a row that
+/// it excludes.
 fn is_guarded(condition: &Expr) -> bool {
     let Expr::BinaryExpr(BinaryExpr {
         left,

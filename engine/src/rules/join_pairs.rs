@@ -1,7 +1,9 @@
-//! Joins that would compare more pairs of rows than anybody can wait for are refused before they run.
+//! Joins that would compare more pairs of rows than anybody can wait for are refused before they
+//! run.
 //!
-//! A forgotten join condition over two tables of a million rows is 10^12 pairs, hours of all cores. The estimate is low on
-//! purpose, see [`crate::estimate`], so that what is refused is really too large.
+//! A forgotten join condition over two tables of a million rows is 10^12 pairs, hours of all cores.
+//! The estimate is low on purpose, see [`crate::estimate`], so that what is refused is really too
+//! large.
 
 use std::fmt;
 use std::sync::Arc;

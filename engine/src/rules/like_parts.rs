@@ -1,7 +1,8 @@
 //! Looks for the longest part of a pattern before the whole of it is matched.
 //!
-//! `text LIKE '%"id":501,%gust%'` is matched by a regular expression, byte by byte. Most texts lack the part `"id":501,`, and a
-//! search for that alone takes a fraction of the time: `text LIKE '%"id":501,%' AND text LIKE '%"id":501,%gust%'`.
+//! `text LIKE '%"id":501,%gust%'` is matched by a regular expression, byte by byte. Most texts lack
+//! the part `"id":501,`, and a search for that alone takes a fraction of the time: `text LIKE
+//! '%"id":501,%' AND text LIKE '%"id":501,%gust%'`.
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
@@ -58,7 +59,8 @@ fn search_first(condition: Expr) -> Result<Transformed<Expr>> {
     Ok(Transformed::yes(search.and(condition)))
 }
 
-/// The longest of several parts that each text has which matches; none where the pattern is searched for as a whole already.
+/// The longest of several parts that each text has which matches; none where the pattern is
+/// searched for as a whole already.
 fn longest_part(like: &Like) -> Option<&str> {
     let pattern = match like.pattern.as_ref() {
         Expr::Cast(cast) => cast.expr.as_ref(),

@@ -1,10 +1,14 @@
 //! Keeps DataFusion from what it does wrongly to lists behind IN.
 //!
-//! - It takes an item for a constant if it gives one value for a batch without rows. Each CASE does, and the value is null:
-//!   `trim(x) IN ('a', CASE …)` finds nothing but `a` then, and NOT IN no row at all.
-//! - It intersects the lists of `x IN (a, b) AND x IN (c, d)` as if items with other names had other values.
-//! - It makes a constant of two lists without a common item, also for a null: `x NOT IN (1) OR x NOT IN (2)` is true there.
-//! - It takes the items of the second list from the first in `x IN (1, 2) AND x NOT IN (3, NULL)`, which is never true.
+//! - It takes an item for a constant if it gives one value for a batch without rows. Each CASE
+//!   does, and the value is null: `trim(x) IN ('a', CASE …)` finds nothing but `a` then, and NOT IN
+//!   no row at all.
+//! - It intersects the lists of `x IN (a, b) AND x IN (c, d)` as if items with other names had
+//!   other values.
+//! - It makes a constant of two lists without a common item, also for a null: `x NOT IN (1) OR x
+//!   NOT IN (2)` is true there.
+//! - It takes the items of the second list from the first in `x IN (1, 2) AND x NOT IN (3, NULL)`,
+//!   which is never true.
 
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
@@ -103,7 +107,8 @@ fn is_null(item: &Expr) -> bool {
     }
 }
 
-/// Whether the two sides are lists for one value that DataFusion makes one list of, with another answer where it is null.
+/// Whether the two sides are lists for one value that DataFusion makes one list of, with another
+/// answer where it is null.
 fn is_merged_wrongly(pair: &BinaryExpr) -> bool {
     let (Expr::InList(left), Expr::InList(right)) = (pair.left.as_ref(), pair.right.as_ref())
     else {

@@ -1,7 +1,8 @@
 //! A constant stands on the right side of a comparison.
 //!
-//! DataFusion puts it there in most conditions, and expects it there when it looks for the narrowest of them: of `x = 35` and
-//! `35 = x` it makes false, and of `x >= 5` and `5 < x` the first.
+//! DataFusion puts it there in most conditions, and expects it there when it looks for the
+//! narrowest of them: of `x = 35` and `35 = x` it makes false, and of `x >= 5` and `5 < x` the
+//! first.
 
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;

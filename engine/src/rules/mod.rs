@@ -1,7 +1,7 @@
 //! Rules that repair, check or refuse what DataFusion would plan.
 //!
-//! Each rule is a file. Its head says what DataFusion does without it, with the upstream issue, so that the rule can be
-//! deleted once a release of DataFusion has the fix.
+//! Each rule is a file. Its head says what DataFusion does without it, with the upstream issue, so
+//! that the rule can be deleted once a release of DataFusion has the fix.
 
 mod any_text;
 mod casts;
@@ -116,7 +116,8 @@ fn coercion_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     ]
 }
 
-/// Run on the plan of a statement before it is optimised, after DataFusion's own (type coercion among them).
+/// Run on the plan of a statement before it is optimised, after DataFusion's own (type coercion
+/// among them).
 fn analyzer_rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(recursion::RefuseChangingRecursion),
@@ -157,8 +158,9 @@ fn physical_rules(runtime: &Runtime, join_pairs: &Arc<JoinPairs>) -> Vec<Physica
     ]
 }
 
-/// `plan` with what `rewrite` makes of the expressions of each of its nodes and of those of its subqueries, the deepest
-/// first. It is given the columns that an expression may name. Columns that are made keep their names.
+/// `plan` with what `rewrite` makes of the expressions of each of its nodes and of those of its
+/// subqueries, the deepest first. It is given the columns that an expression may name. Columns that
+/// are made keep their names.
 fn rewrite_expressions(
     plan: LogicalPlan,
     rewrite: impl Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
@@ -176,7 +178,8 @@ fn rewrite_expressions(
     Ok(plan.data)
 }
 
-/// The columns that the expressions of `plan` may name: those of its inputs, and of a scan those of its table.
+/// The columns that the expressions of `plan` may name: those of its inputs, and of a scan those of
+/// its table.
 fn schema_below(plan: &LogicalPlan) -> Result<DFSchema> {
     let mut schema = merge_schema(&plan.inputs());
     if let LogicalPlan::TableScan(scan) = plan {

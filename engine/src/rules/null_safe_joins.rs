@@ -1,7 +1,8 @@
 //! The keys of a join compare nulls in one way, and other keys do not join them.
 //!
-//! `a.k IS NOT DISTINCT FROM b.k` becomes the key of a join whose nulls are equal. DataFusion then adds `a.x = b.y` of a WHERE
-//! to the keys, where it is true for two nulls as well, and unites joins whose nulls are equal with others.
+//! `a.k IS NOT DISTINCT FROM b.k` becomes the key of a join whose nulls are equal. DataFusion then
+//! adds `a.x = b.y` of a WHERE to the keys, where it is true for two nulls as well, and unites
+//! joins whose nulls are equal with others.
 
 use datafusion::common::NullEquality;
 use datafusion::common::tree_node::TreeNode as _;

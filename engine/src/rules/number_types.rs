@@ -1,13 +1,14 @@
 //! Coerces types as DataFusion does, but lets a DECIMAL take the type of a DOUBLE beside it.
 //!
-//! DataFusion compares and unites DOUBLE and DECIMAL as `DECIMAL(30,15)`: it casts the DOUBLE column, which loses
-//! pruning, digits and everything beyond 10^15. As literals with a point are decimals here, that would be so for every
-//! `temp > 20.5`. PostgreSQL casts the decimal instead, and so does this rule. It runs DataFusion's own coercion on each
-//! expression right after its repair, so that what stands above sees final types, and must be the first rule:
-//! DataFusion's has nothing left to do.
+//! DataFusion compares and unites DOUBLE and DECIMAL as `DECIMAL(30,15)`: it casts the DOUBLE
+//! column, which loses pruning, digits and everything beyond 10^15. As literals with a point are
+//! decimals here, that would be so for every `temp > 20.5`. PostgreSQL casts the decimal instead,
+//! and so does this rule. It runs DataFusion's own coercion on each expression right after its
+//! repair, so that what stands above sees final types, and must be the first rule: DataFusion's has
+//! nothing left to do.
 //!
-//! Two decimals whose common type needs more than 38 digits are compared as `Decimal256`, where DataFusion cuts the
-//! type to 38 digits and then fails on values that do not fit.
+//! Two decimals whose common type needs more than 38 digits are compared as `Decimal256`, where
+//! DataFusion cuts the type to 38 digits and then fails on values that do not fit.
 
 use std::sync::Arc;
 
@@ -90,9 +91,11 @@ fn coerce_node(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     .map_data(LogicalPlan::recompute_schema)
 }
 
-/// Gives the key of a RANGE between numbers a type that holds every bound, for all functions of the window: they share it.
+/// Gives the key of a RANGE between numbers a type that holds every bound, for all functions of the
+/// window: they share it.
 ///
-/// A bound that leaves the type of the key is where the rows without a value stand, and DataFusion counts these in.
+/// A bound that leaves the type of the key is where the rows without a value stand, and DataFusion
+/// counts these in.
 fn widen_range_key(window: Window) -> Result<LogicalPlan> {
     let is_range = |expression: &Expr| match expression {
         Expr::WindowFunction(function) => Ok(has_range_offset(&function.params.window_frame)),
@@ -177,7 +180,8 @@ fn unite_values(values: Values) -> Result<LogicalPlan> {
 
 /// Inputs of UNION whose column is a DOUBLE in one of them give a DOUBLE in all.
 ///
-/// The schema of the union was made before its inputs were coerced, and may say DECIMAL where none has it any more.
+/// The schema of the union was made before its inputs were coerced, and may say DECIMAL where none
+/// has it any more.
 fn unite_inputs(union: Union) -> Result<LogicalPlan> {
     let columns = union.schema.fields().len();
     let types = |column: usize| {
@@ -315,8 +319,8 @@ impl Coercion<'_> {
         )))
     }
 
-    /// Operands of arithmetic: a decimal beside a DOUBLE is a DOUBLE, and so is one beside an interval, which can only be
-    /// multiplied by such.
+    /// Operands of arithmetic: a decimal beside a DOUBLE is a DOUBLE, and so is one beside an
+    /// interval, which can only be multiplied by such.
     fn operands(&self, left: Expr, op: Operator, right: Expr) -> Result<(Expr, Expr)> {
         let types = [left.get_type(self.schema)?, right.get_type(self.schema)?];
         let [one, other] = &types;
@@ -347,7 +351,8 @@ impl Coercion<'_> {
         Ok((left, right))
     }
 
-    /// Gives expressions that are compared, or of which one is taken, a common type where DataFusion's would be wrong.
+    /// Gives expressions that are compared, or of which one is taken, a common type where
+    /// DataFusion's would be wrong.
     fn unite(&self, expressions: &mut [Expr]) -> Result<()> {
         let decimals = types_of(expressions, self.schema)?;
         if decimals.iter().any(DataType::is_decimal) {
@@ -575,8 +580,8 @@ fn numeric(expression: Expr, to: &DataType, schema: &DFSchema) -> Result<Expr> {
     Ok(expression)
 }
 
-/// The value of a literal whole number. `round` has one result type for a decimal beside a literal, and another beside the
-/// cast that DataFusion puts around it until it folds constants.
+/// The value of a literal whole number. `round` has one result type for a decimal beside a literal,
+/// and another beside the cast that DataFusion puts around it until it folds constants.
 fn small_literal(expression: &Expr) -> Option<i32> {
     match expression {
         Expr::Literal(ScalarValue::Int64(Some(value)), _) => i32::try_from(*value).ok(),
@@ -585,7 +590,8 @@ fn small_literal(expression: &Expr) -> Option<i32> {
     }
 }
 
-/// A whole number beside a decimal as a decimal of its own digits, not of the 20 that its type may have.
+/// A whole number beside a decimal as a decimal of its own digits, not of the 20 that its type may
+/// have.
 fn whole(expression: Expr) -> Expr {
     match expression {
         Expr::Literal(ScalarValue::Int64(Some(value)), metadata) => {

@@ -1,4 +1,5 @@
-//! An expression that DataFusion evaluates and does not look into: nothing is pruned by it, and nothing is moved across it.
+//! An expression that DataFusion evaluates and does not look into: nothing is pruned by it, and
+//! nothing is moved across it.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};

@@ -1,9 +1,11 @@
-//! Refuses a plan between two rules of the optimizer after 30 seconds, or when the process holds too much memory.
+//! Refuses a plan between two rules of the optimizer after 30 seconds, or when the process holds
+//! too much memory.
 //!
-//! The planner of DataFusion computes without a pause, so that no time limit around it can end it: a client that has its
-//! answer leaves a thread that goes on. This rule changes no plan. It stands between all rules of the optimizer and looks
-//! at the clock and at memory; what it refuses has really ended. What comes before and behind these rules, and one long
-//! rule, are not cut short: `sql::budget` bounds what they are given.
+//! The planner of DataFusion computes without a pause, so that no time limit around it can end it:
+//! a client that has its answer leaves a thread that goes on. This rule changes no plan. It stands
+//! between all rules of the optimizer and looks at the clock and at memory; what it refuses has
+//! really ended. What comes before and behind these rules, and one long rule, are not cut short:
+//! `sql::budget` bounds what they are given.
 
 use std::fmt;
 use std::sync::Arc;

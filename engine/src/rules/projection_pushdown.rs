@@ -1,9 +1,11 @@
 //! Computes expressions for the rows that are left, and not for those that a condition excludes.
 //!
-//! DataFusion moves a projection below a filter where that makes rows narrower: `SELECT a, a / b … WHERE b <> 0` divides by
-//! zero. And it computes parts of a nested loop join's filter that read one side alone below the join, for all rows of that
-//! side, also where a CASE of the filter excludes some: `ON p.b <> 0 AND p.a / p.b > u.x`. Here a projection that computes
-//! stays above a filter, and in a plan with such a projection or such a filter all joins keep their filters whole.
+//! DataFusion moves a projection below a filter where that makes rows narrower: `SELECT a, a / b …
+//! WHERE b <> 0` divides by zero. And it computes parts of a nested loop join's filter that read
+//! one side alone below the join, for all rows of that side, also where a CASE of the filter
+//! excludes some: `ON p.b <> 0 AND p.a / p.b > u.x`. Here a projection that computes stays above a
+//! filter, and in a plan with such a projection or such a filter all joins keep their filters
+//! whole.
 
 use std::sync::Arc;
 
@@ -65,7 +67,8 @@ impl PhysicalOptimizerRule for CarefulProjectionPushdown {
     }
 }
 
-/// DataFusion's step, but for a projection that computes and stands on a filter: the filter then has its columns alone.
+/// DataFusion's step, but for a projection that computes and stands on a filter: the filter then
+/// has its columns alone.
 fn push_down(plan: Arc<dyn ExecutionPlan>) -> Result<Transformed<Arc<dyn ExecutionPlan>>> {
     let projection = plan.downcast_ref::<ProjectionExec>();
     if let Some(projection) = projection.filter(|projection| computes(projection))

@@ -1,8 +1,8 @@
 //! Refuses recursive queries whose steps do not have the types that the recursion begins with.
 //!
-//! DataFusion casts each step to the first types: in `SELECT 1 AS n UNION ALL SELECT n + 0.5 FROM r WHERE n < 3`
-//! 1.5 becomes 1 again, and the recursion never ends. PostgreSQL refuses such a query as well. Casts that keep every
-//! value, or fail where they do not, are left.
+//! DataFusion casts each step to the first types: in `SELECT 1 AS n UNION ALL SELECT n + 0.5 FROM r
+//! WHERE n < 3` 1.5 becomes 1 again, and the recursion never ends. PostgreSQL refuses such a query
+//! as well. Casts that keep every value, or fail where they do not, are left.
 
 use datafusion::arrow::datatypes::DataType;
 use datafusion::common::ExprSchema as _;

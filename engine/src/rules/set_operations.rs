@@ -1,7 +1,7 @@
 //! The columns of INTERSECT and EXCEPT have the types that those of UNION have.
 //!
-//! DataFusion compares the two sides in a common type and returns the values of the left side as they are: a BIGINT beside a
-//! DOUBLE stays a BIGINT.
+//! DataFusion compares the two sides in a common type and returns the values of the left side as
+//! they are: a BIGINT beside a DOUBLE stays a BIGINT.
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! Numbers and counts of rows are BIGINT, as in PostgreSQL.
 //!
-//! DataFusion's `row_number`, `rank`, `array_length` and others give unsigned numbers: the difference of two may be negative
-//! and overflows then, and their quotient with a whole number is not whole.
+//! DataFusion's `row_number`, `rank`, `array_length` and others give unsigned numbers: the
+//! difference of two may be negative and overflows then, and their quotient with a whole number is
+//! not whole.
 
 use std::sync::Arc;
 

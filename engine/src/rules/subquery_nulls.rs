@@ -1,7 +1,7 @@
 //! A scalar subquery without a row is null, whatever its column is.
 //!
-//! DataFusion takes it for never null where the column is not: `(SELECT 1 WHERE false) IS NULL` is false there, and
-//! `coalesce((SELECT 1 WHERE false), 5)` fails.
+//! DataFusion takes it for never null where the column is not: `(SELECT 1 WHERE false) IS NULL` is
+//! false there, and `coalesce((SELECT 1 WHERE false), 5)` fails.
 
 use std::sync::Arc;
 

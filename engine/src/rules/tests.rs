@@ -1,4 +1,5 @@
-//! Numbers, as statements give them. Right answers are those of PostgreSQL 15 unless a case says otherwise.
+//! Numbers, as statements give them. Right answers are those of PostgreSQL 15 unless a case says
+//! otherwise.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ fn session() -> Session {
     let lake = Lake::new(
         &url,
         Stores::new(StoreOptions {
-            user: "nobody".to_owned(),
+            user: "hadoop".to_owned(),
             limit: std::time::Duration::from_secs(5),
         }),
     )
@@ -69,7 +70,8 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// Asks each statement as it stands, with renamed columns in a CTE, in a subquery, and as a UNION's second part.
+/// Asks each statement as it stands, with renamed columns in a CTE, in a subquery, and as a UNION's
+/// second part.
 async fn check(cases: &[(&str, Result<&[&str], &str>)]) {
     let session = session();
     let mut wrong = Vec::new();

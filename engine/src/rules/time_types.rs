@@ -1,9 +1,10 @@
 //! Types of instants and days where they meet one another, texts and intervals.
 //!
-//! DataFusion compares an instant with a text or a day in nanoseconds, which reach from 1677 to 2262: against a literal such
-//! as `'9999-12-31'` a statement cannot be planned, and with a day of that year it fails at the first row. A DATE plus
-//! an interval stays a DATE there, so that hours are lost (`DATE '2026-01-31' + INTERVAL '36 hours'`). This rule runs before its type
-//! coercion and gives both sides the type that they should have, microseconds.
+//! DataFusion compares an instant with a text or a day in nanoseconds, which reach from 1677 to
+//! 2262: against a literal such as `'9999-12-31'` a statement cannot be planned, and with a day of
+//! that year it fails at the first row. A DATE plus an interval stays a DATE there, so that hours
+//! are lost (`DATE '2026-01-31' + INTERVAL '36 hours'`). This rule runs before its type coercion
+//! and gives both sides the type that they should have, microseconds.
 
 use std::sync::Arc;
 
@@ -88,7 +89,8 @@ fn rewrite(expression: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     }
 }
 
-/// That a RANGE over days or instants is given by intervals. DataFusion takes a number for one of months.
+/// That a RANGE over days or instants is given by intervals. DataFusion takes a number for one of
+/// months.
 fn verify_frame(window: &WindowFunctionParams, schema: &DFSchema) -> Result<()> {
     let WindowFrame {
         units: WindowFrameUnits::Range,
@@ -125,7 +127,8 @@ fn rewrite_binary(mut binary: BinaryExpr, schema: &DFSchema) -> Result<Transform
     );
     let mut changed = false;
     if binary.op == Operator::Minus && left == DataType::Date32 && right == DataType::Date32 {
-        // DataFusion's analysis of ranges takes the difference for a duration, and fails where it is compared.
+        // DataFusion's analysis of ranges takes the difference for a duration, and fails where it
+        // is compared.
         return Ok(Transformed::yes(days_between(*binary.right, *binary.left)));
     }
     if is_comparison(binary.op) {
@@ -145,10 +148,12 @@ fn rewrite_binary(mut binary: BinaryExpr, schema: &DFSchema) -> Result<Transform
     Ok(marked(Expr::BinaryExpr(binary), changed))
 }
 
-/// What a DATE must be before `other` is added to or subtracted from it; `None` where it stays a DATE.
+/// What a DATE must be before `other` is added to or subtracted from it; `None` where it stays a
+/// DATE.
 ///
-/// An interval that is written out in whole days, months or years leaves a DATE one, so that `dt - INTERVAL '1 day'` is a day
-/// and still chooses partitions. Any other may have hours, and makes a time of it.
+/// An interval that is written out in whole days, months or years leaves a DATE one, so that `dt -
+/// INTERVAL '1 day'` is a day and still chooses partitions. Any other may have hours, and makes a
+/// time of it.
 fn type_of_day(day: &DataType, other: &DataType, written: &Expr) -> Option<DataType> {
     if !matches!(day, DataType::Date32 | DataType::Date64) {
         return None;
@@ -246,7 +251,8 @@ fn rewrite_subquery(mut one: InSubquery, schema: &DFSchema) -> Result<Transforme
     Ok(marked(Expr::InSubquery(one), changed))
 }
 
-/// Spans of time that are compared, one of them an interval, are compared by their lengths; says whether they are.
+/// Spans of time that are compared, one of them an interval, are compared by their lengths; says
+/// whether they are.
 fn lengths_of<'a>(sides: impl IntoIterator<Item = &'a mut Expr>, schema: &DFSchema) -> bool {
     let mut sides: Vec<_> = sides.into_iter().collect();
     let types: Vec<_> = sides.iter().map(|side| type_of(side, schema)).collect();
@@ -262,7 +268,8 @@ fn lengths_of<'a>(sides: impl IntoIterator<Item = &'a mut Expr>, schema: &DFSche
     true
 }
 
-/// A number that is cast to a time counts whole seconds, as DataFusion has it for whole numbers and its own type of nanoseconds.
+/// A number that is cast to a time counts whole seconds, as DataFusion has it for whole numbers and
+/// its own type of nanoseconds.
 fn rewrite_cast(mut cast: Cast, schema: &DFSchema) -> Result<Transformed<Expr>> {
     if matches!(cast.field.data_type(), DataType::Timestamp(..)) && complete(&mut cast.expr) {
         return Ok(Transformed::yes(Expr::Cast(cast)));
@@ -422,7 +429,8 @@ fn cast_columns(plan: Arc<LogicalPlan>, wanted: &[Option<DataType>]) -> Result<A
     Ok(Arc::new(plan.build()?))
 }
 
-/// The type in which two values are compared, where at least one is a time and DataFusion would take nanoseconds.
+/// The type in which two values are compared, where at least one is a time and DataFusion would
+/// take nanoseconds.
 fn common(left: &DataType, right: &DataType) -> Option<DataType> {
     common_of(&[left.clone(), right.clone()])
 }
@@ -448,8 +456,8 @@ fn common_of(types: &[DataType]) -> Option<DataType> {
     wanted
 }
 
-/// The type that holds all of some days and times; `None` where there is no time among them, where they agree, or where
-/// something else is among them.
+/// The type that holds all of some days and times; `None` where there is no time among them, where
+/// they agree, or where something else is among them.
 fn common_of_values(types: Vec<DataType>) -> Option<DataType> {
     let mut unit = None;
     let mut zone = None;
@@ -475,7 +483,8 @@ fn common_of_values(types: Vec<DataType>) -> Option<DataType> {
     Some(DataType::Timestamp(at_least_micros(unit), zone))
 }
 
-/// The type that `expression` brings to values of one type: a literal takes that of the others, a column of texts stays one.
+/// The type that `expression` brings to values of one type: a literal takes that of the others, a
+/// column of texts stays one.
 fn type_of_value(expression: &Expr, schema: &DFSchema) -> DataType {
     let data_type = type_of(expression, schema);
     if data_type.is_string() && matches!(expression, Expr::Literal(..)) {
@@ -518,7 +527,8 @@ fn complete(literal: &mut Expr) -> bool {
     }
 }
 
-/// The type of `expression`; null where DataFusion does not know it yet, as in the body of a lambda.
+/// The type of `expression`; null where DataFusion does not know it yet, as in the body of a
+/// lambda.
 fn type_of(expression: &Expr, schema: &DFSchema) -> DataType {
     expression.get_type(schema).unwrap_or(DataType::Null)
 }

@@ -1,7 +1,8 @@
 //! Lists and texts that a window collects have a limit.
 //!
-//! `array_agg(x) OVER ()` makes a list of all rows for each row, in one step that nothing can stop: 10^6 rows are 10^12
-//! values. Here the functions over windows are those that refuse it, see [`collected`].
+//! `array_agg(x) OVER ()` makes a list of all rows for each row, in one step that nothing can stop:
+//! 10^6 rows are 10^12 values. Here the functions over windows are those that refuse it, see
+//! [`collected`].
 
 use std::sync::Arc;
 

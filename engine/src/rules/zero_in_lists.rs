@@ -1,7 +1,8 @@
 //! Finds -0.0 in lists that hold 0.0.
 //!
-//! DataFusion makes one list of `z = 0.0 OR z = 7.0 OR z = 8.0 OR z = 9.0`, and looks values up in lists of four and more
-//! by their bits, of which -0.0 has others than 0.0. So a list that holds one zero gets the other.
+//! DataFusion makes one list of `z = 0.0 OR z = 7.0 OR z = 8.0 OR z = 9.0`, and looks values up in
+//! lists of four and more by their bits, of which -0.0 has others than 0.0. So a list that holds
+//! one zero gets the other.
 
 use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::common::{Result, ScalarValue};

@@ -173,7 +173,8 @@ impl WatchedStatement {
         self.account.end();
     }
 
-    /// Waits until this statement has to end, and says why. Whoever waits drops its work then.
+    /// Waits until this statement has to end, and returns the reason. The caller then drops its
+    /// work.
     pub async fn exceeded(&self) -> Error {
         self.exceeded.cancelled().await;
         self.account.refusal().into()

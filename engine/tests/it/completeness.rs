@@ -66,7 +66,8 @@ impl World {
         arrow::compute::concat_batches(&schema, &rows).expect("one batch")
     }
 
-    /// A line for each topic partition and table: topic, topic partition, table, offset, seconds, version.
+    /// A line for each topic partition and table: topic, topic partition, table, offset, seconds,
+    /// version.
     async fn completeness(&self) -> Vec<String> {
         let found = self
             .ask("SELECT kafka_topic, kafka_partition, table_name, next_offset, to_unixtime(complete_until), table_version FROM system.completeness")

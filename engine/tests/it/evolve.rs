@@ -1,4 +1,5 @@
-//! A table and its declaration: what it gains, what is refused, and how older data files are read then.
+//! A table and its declaration: what it gains, what is refused, and how older data files are read
+//! then.
 
 use std::sync::Arc;
 

@@ -65,7 +65,8 @@ impl World {
         self.lake.snapshot(&Self::name()).await.expect("read")
     }
 
-    /// As if the last commit had been made an hour ago: file systems round times, and tests are fast.
+    /// As if the last commit had been made an hour ago: file systems round times, and tests are
+    /// fast.
     fn age(&self, version: u64) {
         let entry = self.path(&format!("_delta_log/{version:020}.json"));
         let entry = fs::File::options().write(true).open(entry).expect("open");

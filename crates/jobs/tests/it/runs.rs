@@ -239,7 +239,8 @@ async fn nan_and_infinity_are_null_in_every_output() {
         lines.expect("a file"),
         "{\"dt\":\"2026-01-15\",\"nan\":null,\"inf\":null,\"x\":1.0}\n"
     );
-    // A NaN is larger than any number: rows with it must not come and go with the files that are pruned.
+    // A NaN is larger than any number: rows with it must not come and go with the files that are
+    // pruned.
     for (filter, found) in [("nan > 100", "0"), ("nan IS NULL", "2"), ("x > 100", "1")] {
         let counted = format!("SELECT count(*) FROM odd WHERE {filter}");
         assert_eq!(world.rows(&counted).await, found, "{filter}");

@@ -1,7 +1,7 @@
 //! Column statistics of a data file in three forms: Parquet footer, Delta log (JSON,
 //! <https://github.com/delta-io/delta/blob/master/PROTOCOL.md#per-file-statistics>) and DataFusion.
 //!
-//! Statistics serve two purposes with different requirements. Answers without a scan (`min(id)`,
+//! Statistics serve two purposes with different requirements. Results without a scan (`min(id)`,
 //! `count(*)`, a constant in place of a column) need exact statistics. Pruning of files needs
 //! bounds that no value exceeds. A bound that is present therefore holds for all values, NaN
 //! included; it is exact when it is also a value of the column; a bound that proves neither is

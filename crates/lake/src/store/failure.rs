@@ -235,7 +235,7 @@ mod tests {
     fn failed(error: HdfsError) -> object_store::Error {
         let attempt = Attempt {
             server: "HDFS at namenode:8020".to_owned(),
-            user: "somebody".to_owned(),
+            user: "hadoop".to_owned(),
             operation: "write",
             path: "/lake/weather".to_owned(),
         };

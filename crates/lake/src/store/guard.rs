@@ -409,7 +409,7 @@ mod tests {
     fn guard(limit: Duration) -> Guard<OneLock> {
         let context = Context {
             server: "a store".to_owned(),
-            user: "somebody".to_owned(),
+            user: "hadoop".to_owned(),
             limit,
             counters: Arc::default(),
             is_local: false,

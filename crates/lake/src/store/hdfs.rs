@@ -69,8 +69,8 @@ impl Hdfs {
         renamed
     }
 
-    /// Distinguishes a NameNode failure from a DataNode failure during the write of `temporary`. The
-    /// client has one error for both; when the NameNode answers, a DataNode failed.
+    /// Distinguishes a NameNode failure from a DataNode failure during the write of `temporary`.
+    /// The client has one error for both; when the NameNode answers, a DataNode failed.
     async fn distinguish(&self, temporary: &str, error: HdfsError) -> HdfsError {
         let HdfsError::IOError(cause) = error else {
             return error;

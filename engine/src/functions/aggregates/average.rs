@@ -1,7 +1,7 @@
 //! Averages of decimals, rounded to their last digit.
 //!
-//! DataFusion cuts them: the average of 0.01, 0.02 and 0.02 is 0.016666 there, and 0.016667 in PostgreSQL. DataFusion's
-//! accumulators are asked for one digit more, which is then rounded.
+//! DataFusion cuts them: the average of 0.01, 0.02 and 0.02 is 0.016666 there, and 0.016667 in
+//! PostgreSQL. DataFusion's accumulators are asked for one digit more, which is then rounded.
 
 use std::sync::Arc;
 

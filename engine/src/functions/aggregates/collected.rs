@@ -1,7 +1,8 @@
 //! `array_agg` and `string_agg`, whose results are as large as all values that they are given.
 //!
-//! DataFusion counts the memory of a view of a text without the text, so its pool lets `array_agg` over long texts take
-//! what the machine has. A window writes the result once for each row of a partition, all of them in one step.
+//! DataFusion counts the memory of a view of a text without the text, so its pool lets `array_agg`
+//! over long texts take what the machine has. A window writes the result once for each row of a
+//! partition, all of them in one step.
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,7 +32,8 @@ pub(super) fn functions() -> [AggregateUDF; 2] {
     })
 }
 
-/// `function` with a limit to what it makes for the rows of one partition; `None` for a function that makes little.
+/// `function` with a limit to what it makes for the rows of one partition; `None` for a function
+/// that makes little.
 pub(crate) fn over_window(function: &AggregateUDF) -> Option<AggregateUDF> {
     let collected = function.inner().downcast_ref::<Collected>()?;
     Some(AggregateUDF::from(Collected {
@@ -58,7 +60,8 @@ impl Collected {
         })
     }
 
-    /// Whether the accumulator for `args` holds the arrays that it is given; others copy values, and count them.
+    /// Whether the accumulator for `args` holds the arrays that it is given; others copy values,
+    /// and count them.
     fn holds_views(&self, args: &AccumulatorArgs) -> bool {
         self.inner.name() == "array_agg" && !args.is_distinct && args.order_bys.is_empty()
     }
@@ -310,7 +313,8 @@ impl GroupedValues {
         }
     }
 
-    /// Keeps the share of the texts that the inner accumulator, of `before` bytes until now, keeps of its views.
+    /// Keeps the share of the texts that the inner accumulator, of `before` bytes until now, keeps
+    /// of its views.
     fn emitted(&mut self, before: usize) {
         let kept = self.inner.size() as u128 * self.text_bytes as u128;
         let kept = kept / (before as u128).max(1);
@@ -318,8 +322,8 @@ impl GroupedValues {
     }
 }
 
-/// Bytes that a list or a text has when it is written out once more. [`ScalarValue::size`] counts all of a buffer that other
-/// values share.
+/// Bytes that a list or a text has when it is written out once more. [`ScalarValue::size`] counts
+/// all of a buffer that other values share.
 fn bytes_of(value: &ScalarValue) -> usize {
     match value {
         ScalarValue::List(list) => {

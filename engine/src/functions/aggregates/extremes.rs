@@ -1,7 +1,10 @@
-//! `min` and `max` of floating numbers and of intervals by the one order that these have everywhere.
+//! `min` and `max` of floating numbers and of intervals by the one order that these have
+//! everywhere.
 //!
-//! Intervals are ordered by [`length`], and not by months first. For floating numbers see [`float_key`]. DataFusion's
-//! accumulators by group begin with the largest finite number, so that a group of infinities alone has the minimum 1.8e308, and take or leave a NaN by where it stands among the rows.
+//! Intervals are ordered by [`length`], and not by months first. For floating numbers see
+//! [`float_key`]. DataFusion's accumulators by group begin with the largest finite number, so that
+//! a group of infinities alone has the minimum 1.8e308, and take or leave a NaN by where it stands
+//! among the rows.
 
 use std::cmp::Ordering;
 

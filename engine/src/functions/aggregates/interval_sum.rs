@@ -1,4 +1,5 @@
-//! Sums of intervals: months, days and nanoseconds apart, each exact, or an error. DataFusion's wrap.
+//! Sums of intervals: months, days and nanoseconds apart, each exact, or an error. DataFusion's
+//! wrap.
 
 use arrow::array::{ArrayRef, AsArray as _};
 use arrow::datatypes::{DataType, IntervalMonthDayNano, IntervalMonthDayNanoType, IntervalUnit};

@@ -1,6 +1,7 @@
 //! DataFusion's aggregate functions with other accumulators where theirs answer wrongly.
 //!
-//! Names, signatures and result types stay DataFusion's, and so does every accumulator that is right.
+//! Names, signatures and result types stay DataFusion's, and so does every accumulator that is
+//! right.
 
 mod average;
 pub(crate) mod collected;

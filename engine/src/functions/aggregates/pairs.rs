@@ -1,5 +1,5 @@
-//! Correlation, covariance and regression over a sliding window, and the coefficient of determination; over groups the
-//! others are DataFusion's.
+//! Correlation, covariance and regression over a sliding window, and the coefficient of
+//! determination; over groups the others are DataFusion's.
 
 use arrow::array::{ArrayRef, AsArray as _};
 use arrow::datatypes::Float64Type;
@@ -25,7 +25,8 @@ pub(super) enum PairStatistic {
     Products,
 }
 
-/// Number and means of pairs, and the sums of the squares and products of their distances from these.
+/// Number and means of pairs, and the sums of the squares and products of their distances from
+/// these.
 #[derive(Clone, Copy, Debug)]
 struct PairMoments {
     count: f64,
@@ -122,7 +123,8 @@ impl PairStatistic {
     }
 }
 
-/// Whether y is the same for all of several x, by the state of DataFusion's accumulator of a regression.
+/// Whether y is the same for all of several x, by the state of DataFusion's accumulator of a
+/// regression.
 fn is_constant_y(state: &[ScalarValue]) -> bool {
     let [_count, _mean_x, _mean_y, squares_x, squares_y, _products] = state else {
         return false;

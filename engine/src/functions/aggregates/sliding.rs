@@ -1,8 +1,9 @@
 //! Statistics of DOUBLE over a window whose rows leave as well as come.
 //!
-//! DataFusion subtracts what leaves: an infinity leaves NaN behind for ever, 1e20 takes the digits of its neighbours
-//! with it, and a variance becomes negative. Here the window is kept as two stacks, of which each holds summaries that
-//! are only ever merged: what has left has no trace, and each row costs a constant number of merges.
+//! DataFusion subtracts what leaves: an infinity leaves NaN behind for ever, 1e20 takes the digits
+//! of its neighbours with it, and a variance becomes negative. Here the window is kept as two
+//! stacks, of which each holds summaries that are only ever merged: what has left has no trace, and
+//! each row costs a constant number of merges.
 
 use std::fmt::Debug;
 
@@ -118,7 +119,8 @@ impl Spread {
 
 /// A window as two stacks.
 pub(super) struct Sliding<S: Summary> {
-    /// Summaries of the older rows, each from one row to the last of them; the oldest row is on top.
+    /// Summaries of the older rows, each from one row to the last of them; the oldest row is on
+    /// top.
     older: Vec<S>,
     /// The newer rows, and their summary.
     newer: Vec<S::Row>,
@@ -206,7 +208,8 @@ impl<S: Summary> Accumulator for Sliding<S> {
     }
 }
 
-/// What a sliding accumulator says when it is to be merged with others, as grouping does: a window has one.
+/// What a sliding accumulator says when it is to be merged with others, as grouping does: a window
+/// has one.
 pub(super) fn not_in_parts<T>() -> Result<T> {
     exec_err!("a sliding window is not computed in parts")
 }

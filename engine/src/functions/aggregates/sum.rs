@@ -1,8 +1,9 @@
 //! Sums of whole numbers, decimals and durations: exact, or an error.
 //!
-//! DataFusion's `sum` wraps: two large values of BIGINT give a negative one. PostgreSQL sums in a wider type. So do these
-//! accumulators, in 128 bits: only the sum of all rows has to fit into the type of the result, whatever the sums of parts
-//! are, so an answer does not depend on how rows were spread over threads.
+//! DataFusion's `sum` wraps: two large values of BIGINT give a negative one. PostgreSQL sums in a
+//! wider type. So do these accumulators, in 128 bits: only the sum of all rows has to fit into the
+//! type of the result, whatever the sums of parts are, so an answer does not depend on how rows
+//! were spread over threads.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -171,7 +172,8 @@ fn valid(nulls: Option<&NullBuffer>, rows: usize) -> Vec<(usize, usize)> {
     }
 }
 
-/// Sums the upper and the lower half of each value apart, which needs no wide additions in the loop.
+/// Sums the upper and the lower half of each value apart, which needs no wide additions in the
+/// loop.
 fn int64_total(values: &Int64Array) -> i128 {
     let runs = valid(values.nulls(), values.len()).into_iter();
     let run = |(from, to): (usize, usize)| {

@@ -16,9 +16,9 @@ use super::{Texts, clock_of, instant, local_time};
 
 /// `timezone(zone, time)`, which `time AT TIME ZONE zone` stands for.
 ///
-/// As in PostgreSQL an instant becomes what the clocks there show, of no zone any more, and a time of no zone becomes the
-/// instant at which they show it. DataFusion makes a cast of it instead, to nanoseconds, which refuses local times that
-/// clocks show twice or never.
+/// As in PostgreSQL an instant becomes what the clocks there show, of no zone any more, and a time
+/// of no zone becomes the instant at which they show it. DataFusion makes a cast of it instead, to
+/// nanoseconds, which refuses local times that clocks show twice or never.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct AtTimeZone {
     signature: Signature,

@@ -16,8 +16,8 @@ use datafusion::logical_expr::{
 
 use super::{clock_of, in_micros};
 
-/// `date_bin(length, time [, origin])`. DataFusion's counts in nanoseconds, and answers null, without a word, where a time
-/// lies before 1677 or after 2262.
+/// `date_bin(length, time [, origin])`. DataFusion's counts in nanoseconds, and answers null,
+/// without a word, where a time lies before 1677 or after 2262.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct DateBin {
     signature: Signature,
@@ -203,7 +203,7 @@ mod tests {
 
     use super::{Length, clock_of};
 
-    /// Answers of PostgreSQL 15.18; months, which it does not have, worked out by hand.
+    /// Results of PostgreSQL 15.18; months, which it does not have, worked out by hand.
     #[test]
     fn bins_begin_where_postgresql_begins_them() {
         let minutes = |minutes: i64| Length::of(0, 0, minutes * 60_000_000_000).expect("a length");

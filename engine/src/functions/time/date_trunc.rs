@@ -15,8 +15,8 @@ use datafusion::logical_expr::{
 use super::zone::Zone;
 use super::{clock_of, in_micros};
 
-/// `date_trunc(span, time)`. DataFusion's goes through nanoseconds for anything that is longer than a minute, and fails on
-/// what lies before 1677 or after 2262.
+/// `date_trunc(span, time)`. DataFusion's goes through nanoseconds for anything that is longer than
+/// a minute, and fails on what lies before 1677 or after 2262.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct DateTrunc {
     signature: Signature,
@@ -104,7 +104,8 @@ impl Span {
         let offset_us = i64::from(zone.offset_at(clock_of(instant_us)?)) * SECOND_US;
         let local_us = instant_us.checked_add(offset_us).ok_or_else(out_of_range)?;
         let begin_us = self.begin(local_us).ok_or_else(out_of_range)?;
-        // What ends within the hour keeps its side of a change of the clocks, so that the two hours of autumn stay apart.
+        // What ends within the hour keeps its side of a change of the clocks, so that the two hours
+        // of autumn stay apart.
         if matches!(self, Self::Even(length_us) if length_us <= HOUR_US) {
             return Ok(begin_us - offset_us);
         }
@@ -229,7 +230,7 @@ mod tests {
 
     use super::{Span, Zone, clock_of};
 
-    /// Answers of PostgreSQL 15.18.
+    /// Results of PostgreSQL 15.18.
     #[test]
     fn spans_begin_where_postgresql_begins_them() {
         for (span, time, expected) in [
@@ -280,7 +281,8 @@ mod tests {
                 "Europe/Paris",
                 "2026-10-25 01:00:00",
             ),
-            // Midnight was skipped: the day began at 01:00, three hours behind UTC before, two after.
+            // Midnight was skipped: the day began at 01:00, three hours behind UTC before, two
+            // after.
             (
                 "day",
                 "2018-11-04T12:00:00",

@@ -1,4 +1,5 @@
-//! A duration as an interval of days and time, which is what PostgreSQL's difference of two instants is.
+//! A duration as an interval of days and time, which is what PostgreSQL's difference of two
+//! instants is.
 //!
 //! DataFusion extracts the minutes of a duration as its whole length in minutes.
 

@@ -1,8 +1,8 @@
 //! Functions of instants, days and local times.
 //!
-//! Instants have microseconds here, as the tables of the lake have. DataFusion's functions of the same names have
-//! nanoseconds, which reach from 1677 to 2262 only: with them `9999-12-31`, the usual end of what is still valid, is an
-//! error, and `date_bin` makes null of it.
+//! Instants have microseconds here, as the tables of the lake have. DataFusion's functions of the
+//! same names have nanoseconds, which reach from 1677 to 2262 only: with them `9999-12-31`, the
+//! usual end of what is still valid, is an error, and `date_bin` makes null of it.
 
 mod at_time_zone;
 mod date_bin;
@@ -63,7 +63,8 @@ fn in_micros(data_type: &DataType) -> Option<DataType> {
     }
 }
 
-/// `text` with seconds where it ends after minutes, `2026-01-15 10:00`, which arrow does not read; `None` where it has them.
+/// `text` with seconds where it ends after minutes, `2026-01-15 10:00`, which arrow does not read;
+/// `None` where it has them.
 pub(crate) fn with_seconds(text: &str) -> Option<String> {
     let is_like = |part: &[u8], pattern: &[u8]| {
         let fits = |(byte, like): (&u8, &u8)| {

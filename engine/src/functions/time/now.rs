@@ -11,8 +11,8 @@ use datafusion::logical_expr::{
 
 use super::instant;
 
-/// `now()`. DataFusion's has nanoseconds, and to compare it with a column makes nanoseconds of that column, which fails at
-/// the first row that says 9999-12-31.
+/// `now()`. DataFusion's has nanoseconds, and to compare it with a column makes nanoseconds of that
+/// column, which fails at the first row that says 9999-12-31.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct Now {
     signature: Signature,

@@ -15,8 +15,8 @@ use datafusion::logical_expr::Expr;
 /// Most rows of one series of times; half a year of seconds is 15 million.
 const ROWS_MAX: usize = 20_000_000;
 
-/// DataFusion's function where it is given numbers, and a series of microseconds where it is given times: its own takes
-/// literals of nanoseconds alone, which TIMESTAMP is not here.
+/// DataFusion's function where it is given numbers, and a series of microseconds where it is given
+/// times: its own takes literals of nanoseconds alone, which TIMESTAMP is not here.
 #[derive(Debug)]
 pub(crate) struct Series {
     pub(crate) name: &'static str,

@@ -1,4 +1,5 @@
-//! Statements about times with their answers. Those of the first two tables are PostgreSQL 15.18's in a session whose zone is UTC.
+//! Statements about times with their answers. Those of the first two tables are PostgreSQL 15.18's
+//! in a session whose zone is UTC.
 
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono_tz::Europe::Paris;

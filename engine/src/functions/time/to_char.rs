@@ -14,8 +14,8 @@ use super::pattern::{ClockTime, Pattern};
 use super::zone::Zone;
 use super::{Texts, clock_of, in_micros, instant};
 
-/// `to_char(time, pattern)`. DataFusion's knows strftime's patterns alone, and prints one of PostgreSQL as it stands:
-/// `to_char(event_time, 'YYYY-MM-DD')` is the text `YYYY-MM-DD`.
+/// `to_char(time, pattern)`. DataFusion's knows strftime's patterns alone, and prints one of
+/// PostgreSQL as it stands: `to_char(event_time, 'YYYY-MM-DD')` is the text `YYYY-MM-DD`.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(super) struct ToChar {
     signature: Signature,
@@ -104,7 +104,8 @@ impl ScalarUDFImpl for ToChar {
     }
 }
 
-/// DataFusion prints a duration in its own way whatever the pattern, and a time of day by strftime's patterns.
+/// DataFusion prints a duration in its own way whatever the pattern, and a time of day by
+/// strftime's patterns.
 fn refuse_templates(data_type: &DataType, patterns: &ColumnarValue) -> Result<()> {
     let ColumnarValue::Scalar(pattern) = patterns else {
         return Ok(());

@@ -1,4 +1,5 @@
-//! Instants and days out of texts and numbers: `to_timestamp`, its relatives of other units, and `to_date`.
+//! Instants and days out of texts and numbers: `to_timestamp`, its relatives of other units, and
+//! `to_date`.
 
 use std::sync::Arc;
 
@@ -27,8 +28,8 @@ use super::{Texts, with_seconds};
 
 /// `to_timestamp` and those that are named after a unit.
 ///
-/// With a zone in the session DataFusion's announce one type for a column of texts and return another; `to_timestamp` has
-/// nanoseconds, and patterns are strftime's alone.
+/// With a zone in the session DataFusion's declare one type for a column of texts and return
+/// another; `to_timestamp` has nanoseconds, and patterns are strftime's alone.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ToTimestamp {
     name: &'static str,
@@ -125,7 +126,8 @@ impl ScalarUDFImpl for ToTimestamp {
     }
 }
 
-/// Instants of the numbers that `value` consists of. A cast would ask for the offset of UTC row by row.
+/// Instants of the numbers that `value` consists of. A cast would ask for the offset of UTC row by
+/// row.
 fn stamped(value: &ColumnarValue, unit: TimeUnit) -> Result<ColumnarValue> {
     let numbers = value.to_array(1)?;
     let numbers = cast(&numbers, &DataType::Int64)?;

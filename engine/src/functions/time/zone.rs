@@ -13,7 +13,8 @@ pub(crate) enum Zone {
 }
 
 impl Zone {
-    /// Reads a name such as `Europe/Paris`, in upper or lower case, or an offset such as `+02:00`, which lies east of UTC.
+    /// Reads a name such as `Europe/Paris`, in upper or lower case, or an offset such as `+02:00`,
+    /// which lies east of UTC.
     ///
     /// # Errors
     /// When there is no such zone.
@@ -47,8 +48,8 @@ impl Zone {
 
     /// Seconds that its clocks are ahead of UTC when they show `local`.
     ///
-    /// PostgreSQL's rule: a time that clocks show twice is the second of both, and one that they skip is counted on from
-    /// before the change, so that it comes out later by what was skipped.
+    /// PostgreSQL's rule: a time that clocks show twice is the second of both, and one that they
+    /// skip is counted on from before the change, so that it comes out later by what was skipped.
     pub(crate) fn offset_of_local(self, local: NaiveDateTime) -> i32 {
         let zone = match self {
             Self::Named(zone) => zone,
@@ -68,7 +69,8 @@ impl Zone {
         }
     }
 
-    /// What people call the time that its clocks show: `CEST`, `UTC`, or the offset where it has no other name.
+    /// What people call the time that its clocks show: `CEST`, `UTC`, or the offset where it has no
+    /// other name.
     pub(crate) fn abbreviation(self, local: NaiveDateTime, offset_s: i32) -> String {
         let utc = local.checked_sub_signed(TimeDelta::seconds(i64::from(offset_s)));
         match self {
@@ -107,7 +109,7 @@ mod tests {
 
     use super::Zone;
 
-    /// Answers of PostgreSQL 15.18.
+    /// Results of PostgreSQL 15.18.
     #[test]
     fn a_local_time_that_is_shown_twice_or_never_means_what_it_means_in_postgresql() {
         for (local, zone, expected) in [

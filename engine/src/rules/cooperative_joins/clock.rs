@@ -1,4 +1,5 @@
-//! When the polls of a join began, so that time in which a join waits for others is not taken for its own.
+//! When the polls of a join began, so that time in which a join waits for others is not taken for
+//! its own.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

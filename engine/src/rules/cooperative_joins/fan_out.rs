@@ -1,8 +1,9 @@
 //! How many rows of the build side one row of the probe side meets, at most.
 //!
-//! For a join by equal columns it is counted in a table of buckets, one for each of 65,536 ranges of hashes: the rows of
-//! a bucket are an upper bound for each key in it, and the table costs a few nanoseconds a row of the smaller side. A
-//! bound by all rows of the build side alone would cut ordinary joins into slices of single rows.
+//! For a join by equal columns it is counted in a table of buckets, one for each of 65,536 ranges
+//! of hashes: the rows of a bucket are an upper bound for each key in it, and the table costs a few
+//! nanoseconds a row of the smaller side. A bound by all rows of the build side alone would cut
+//! ordinary joins into slices of single rows.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -49,7 +50,8 @@ impl FanOut {
         })
     }
 
-    /// What the rows of `partition` of the probe side meet; a build side of one partition is met by all.
+    /// What the rows of `partition` of the probe side meet; a build side of one partition is met by
+    /// all.
     pub(super) fn get(&self, partition: usize) -> Arc<Counts> {
         Arc::clone(&self.lock(partition))
     }

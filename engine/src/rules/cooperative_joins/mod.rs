@@ -1,14 +1,16 @@
 //! Joins let others have the thread.
 //!
-//! Without this rule a join of DataFusion compares a whole batch of its probe side with the whole build side before it
-//! returns to the scheduler (apache/datafusion#19358), unless rows come out of it. A forgotten join condition over two
-//! tables of a million rows keeps a thread for minutes a batch: no other statement runs there, and a cancelled one goes
-//! on. Hash joins do the same where a key repeats on both sides and a filter, or a semi or anti join, lets nothing out.
+//! Without this rule a join of DataFusion compares a whole batch of its probe side with the whole
+//! build side before it returns to the scheduler (apache/datafusion#19358), unless rows come out of
+//! it. A forgotten join condition over two tables of a million rows keeps a thread for minutes a
+//! batch: no other statement runs there, and a cancelled one goes on. Hash joins do the same where
+//! a key repeats on both sides and a filter, or a semi or anti join, lets nothing out.
 //!
-//! The rule puts an operator below each side of a join. That of the build side counts what a row of the probe side will
-//! meet, that of the probe side cuts its batches so that one poll compares a bounded number of pairs, and yields in
-//! between. Two more above the join take its time, and make it yield as well while it only produces rows. An aggregate over many
-//! grouping sets computes all of them for each row that it takes, and gets its input in slices too.
+//! The rule puts an operator below each side of a join. That of the build side counts what a row of
+//! the probe side will meet, that of the probe side cuts its batches so that one poll compares a
+//! bounded number of pairs, and yields in between. Two more above the join take its time, and make
+//! it yield as well while it only produces rows. An aggregate over many grouping sets computes all
+//! of them for each row that it takes, and gets its input in slices too.
 
 mod clock;
 mod fan_out;
@@ -33,7 +35,8 @@ use clock::Clock;
 use fan_out::FanOut;
 use side::JoinSideExec;
 
-/// Grouping sets from which on an aggregate gets slices: those of a cube over four columns are computed at once.
+/// Grouping sets from which on an aggregate gets slices: those of a cube over four columns are
+/// computed at once.
 const GROUPING_SETS_MIN: usize = 17;
 
 #[derive(Debug)]
@@ -82,7 +85,8 @@ fn cooperative(node: &Arc<dyn ExecutionPlan>) -> Result<Option<Arc<dyn Execution
     Ok(None)
 }
 
-/// `join` with its two inputs counted and sliced. Without keys each row of one side meets all of the other.
+/// `join` with its two inputs counted and sliced. Without keys each row of one side meets all of
+/// the other.
 fn with_sides(
     join: &Arc<dyn ExecutionPlan>,
     build_keys: Vec<PhysicalExprRef>,

@@ -1,4 +1,5 @@
-//! The operator below each side of a join and above it: it passes on what it gets, counted, in slices or timed.
+//! The operator below each side of a join and above it: it passes on what it gets, counted, in
+//! slices or timed.
 
 use std::fmt;
 use std::pin::Pin;

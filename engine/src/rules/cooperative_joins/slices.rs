@@ -22,7 +22,8 @@ const PAIRS_MAX: usize = 10_000_000;
 const PAIRS_MIN: usize = 10_000;
 /// Before the join has shown how fast it is.
 const PAIRS_FIRST: usize = 200_000;
-/// How long a join may compute between two pauses. Sixteen joins on two threads then come round in a fifth of a second.
+/// How long a join may compute between two pauses. Sixteen joins on two threads then come round in
+/// a fifth of a second.
 const TURN: Duration = Duration::from_millis(20);
 
 /// A stream that hands on its input in slices.
@@ -144,8 +145,8 @@ impl Uncut {
 }
 
 impl Turn {
-    /// The join has come back for more: in the same poll, it has computed since. In another one it may have waited for
-    /// whoever takes its rows.
+    /// The join has come back for more: in the same poll, it has computed since. In another one it
+    /// may have waited for the operator that takes its rows.
     fn returned(&mut self, poll: u64) {
         if let Some((handed, at)) = self.handed.take()
             && at == poll

@@ -20,8 +20,8 @@ fn context() -> SessionContext {
     SessionContext::new_with_state(state)
 }
 
-/// Whether `SELECT 1` is answered on the one thread that `statement` runs on, which then ends when it is told to. A join
-/// that keeps the thread makes this test last for ever.
+/// Whether `SELECT 1` is answered on the one thread that `statement` runs on, which then ends when
+/// it is cancelled. A join that keeps the thread makes this test last for ever.
 async fn check(statement: String) {
     let context = context();
     let stuck = context.sql(&statement).await.expect(&statement);

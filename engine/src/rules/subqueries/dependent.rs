@@ -1,9 +1,10 @@
 //! A correlated subquery for every combination of values that it takes from outside.
 //!
-//! [`depend`] gives the plan of a subquery the columns of its domain: the result has the rows that the subquery has for
-//! each row of the domain, with that row beside them. The domain enters by a cross join where the plan refers to nothing
-//! outside any more; every operator above keeps its columns apart (as grouping, partition or join keys). The scheme is that
-//! of Neumann and Kemper, "Unnesting Arbitrary Queries" (2015).
+//! [`depend`] gives the plan of a subquery the columns of its domain: the result has the rows that
+//! the subquery has for each row of the domain, with that row beside them. The domain enters by a
+//! cross join where the plan refers to nothing outside any more; every operator above keeps its
+//! columns apart (as grouping, partition or join keys). The scheme is that of Neumann and Kemper,
+//! "Unnesting Arbitrary Queries" (2015).
 
 use std::sync::Arc;
 
@@ -95,8 +96,8 @@ impl Domain {
     }
 }
 
-/// `rows` without LIMITs and volatile conditions, which may choose other rows each time they are computed: more values than
-/// are needed do no harm.
+/// `rows` without LIMITs and volatile conditions, which may choose other rows each time they are
+/// computed: more values than are needed do no harm.
 fn unlimited(rows: &LogicalPlan) -> Result<LogicalPlan> {
     match rows {
         LogicalPlan::Limit(limit) => unlimited(&limit.input),
@@ -114,7 +115,8 @@ fn unlimited(rows: &LogicalPlan) -> Result<LogicalPlan> {
     }
 }
 
-/// That `rows` are the same when they are computed again: a subquery is joined to them by their values.
+/// That `rows` are the same when they are computed again: a subquery is joined to them by their
+/// values.
 fn verify_repeatable(rows: &LogicalPlan) -> Result<()> {
     rows.apply(|node| {
         let Some(volatile) = node.expressions().into_iter().find(Expr::is_volatile) else {

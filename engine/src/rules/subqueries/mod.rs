@@ -1,14 +1,15 @@
 //! Subqueries that DataFusion answers wrongly or refuses, as joins.
 //!
-//! DataFusion 55 turns a subquery into a join in two optimizer rules. Outside a plain AND of WHERE they use mark joins,
-//! whose mark is never null: `x NOT IN (SELECT k …) OR …` keeps rows whose answer is null (apache/datafusion#21309,
-//! #25340, #25473). They find IN and EXISTS in filters alone, so both fail in a select list, in an aggregate and in CASE.
-//! A correlated subquery loses rows when it is an aggregate below EXISTS, and is refused when it compares by anything but
+//! DataFusion 55 turns a subquery into a join in two optimizer rules. Outside a plain AND of WHERE
+//! they use mark joins, whose mark is never null: `x NOT IN (SELECT k …) OR …` keeps rows whose
+//! answer is null (apache/datafusion#21309, #25340, #25473). They find IN and EXISTS in filters
+//! alone, so both fail in a select list, in an aggregate and in CASE. A correlated subquery loses
+//! rows when it is an aggregate below EXISTS, and is refused when it compares by anything but
 //! equality or has a LIMIT.
 //!
-//! This rule takes those subqueries, and leaves the others to DataFusion. A correlated one is computed once for each
-//! distinct combination of the values that it takes from outside (its *domain*, see [`dependent`]), and joined to the rows
-//! by them, null meeting null.
+//! This rule takes those subqueries, and leaves the others to DataFusion. A correlated one is
+//! computed once for each distinct combination of the values that it takes from outside (its
+//! *domain*, see [`dependent`]), and joined to the rows by them, null meeting null.
 
 mod dependent;
 mod references;
@@ -340,8 +341,8 @@ impl SubqueryRewrite<'_> {
         Ok(if exists.negated { !found } else { found })
     }
 
-    /// IN: true where an element equals the operand, else null where the operand or an element is null, else false. No
-    /// element at all is false.
+    /// IN: true where an element equals the operand, else null where the operand or an element is
+    /// null, else false. No element at all is false.
     fn within(&mut self, within: &InSubquery) -> Result<Expr> {
         let inner = within.subquery.subquery.as_ref();
         let operand = within.expr.as_ref();
@@ -467,8 +468,8 @@ fn left_join(left: LogicalPlan, right: LogicalPlan, on: Vec<(Expr, Expr)>) -> Re
     )?))
 }
 
-/// `x > ANY (SELECT …)` and `x > ALL (SELECT …)` by EXISTS: decided where an element decides it, else null where a comparison
-/// is null.
+/// `x > ANY (SELECT …)` and `x > ALL (SELECT …)` by EXISTS: decided where an element decides it,
+/// else null where a comparison is null.
 fn quantified(comparison: &SetComparison, schema: &DFSchema) -> Result<Expr> {
     let inner = comparison.subquery.subquery.as_ref();
     let outer = comparison

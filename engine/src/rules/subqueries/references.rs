@@ -1,4 +1,5 @@
-//! What a subquery takes from the rows outside, and which forms of that DataFusion decorrelates rightly itself.
+//! What a subquery takes from the rows outside, and which forms of that DataFusion decorrelates
+//! rightly itself.
 
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, Result};
@@ -52,7 +53,8 @@ pub(super) fn holds_lateral(plan: &LogicalPlan) -> Result<bool> {
     plan.exists(|node| Ok(matches!(node, LogicalPlan::Subquery(_))))
 }
 
-/// Whether references stand in conditions alone, with nothing above them but what keeps rows as they are.
+/// Whether references stand in conditions alone, with nothing above them but what keeps rows as
+/// they are.
 pub(super) fn is_plainly_correlated(plan: &LogicalPlan) -> Result<bool> {
     if !is_correlated(plan)? {
         return Ok(true);
@@ -88,8 +90,8 @@ pub(super) fn is_plainly_correlated(plan: &LogicalPlan) -> Result<bool> {
     }
 }
 
-/// Whether `plan` is an aggregate without groups over rows that are chosen by the equality of a column and a value from
-/// outside.
+/// Whether `plan` is an aggregate without groups over rows that are chosen by the equality of a
+/// column and a value from outside.
 pub(super) fn is_plain_aggregate(plan: &LogicalPlan) -> Result<bool> {
     let free = |expr: &Expr| expr.exists(|expr| Ok(is_reference(expr)));
     match plan {
@@ -123,8 +125,8 @@ fn compares_by_equality(plan: &LogicalPlan) -> Result<bool> {
     Ok(plain)
 }
 
-/// A column on one side, and only values from outside on the other. Not of doubles: [`FloatKeys`] wraps both sides, and
-/// DataFusion sees no equality then.
+/// A column on one side, and only values from outside on the other. Not of doubles: [`FloatKeys`]
+/// wraps both sides, and DataFusion sees no equality then.
 ///
 /// [`FloatKeys`]: crate::rules::float_keys::FloatKeys
 fn is_equality(expr: &Expr, schema: &DFSchema) -> Result<bool> {

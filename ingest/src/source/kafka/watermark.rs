@@ -2,7 +2,7 @@
 //! that asks the brokers.
 #![allow(
     unsafe_code,
-    reason = "the only way to librdkafka's get_watermark_offsets; what it is given outlives the call"
+    reason = "the only way to librdkafka's get_watermark_offsets; its arguments live longer than the call"
 )]
 
 use std::ffi::CString;

@@ -1,7 +1,7 @@
 //! Patterns of times: which language one is written in, and the two ways to use it.
 //!
-//! A pattern with `%` is one of strftime, any other is one of PostgreSQL. What is neither is refused by name, for a
-//! pattern that is printed as it stands looks like an answer.
+//! A pattern with `%` is one of strftime, any other is one of PostgreSQL. What is neither is
+//! refused by name, for a pattern that is printed as it stands looks like an answer.
 
 mod parse;
 mod print;
@@ -96,7 +96,7 @@ mod tests {
         out
     }
 
-    /// Answers of PostgreSQL 15.18 for 2026-01-05 09:07:03.004005.
+    /// Results of PostgreSQL 15.18 for 2026-01-05 09:07:03.004005.
     #[test]
     fn a_pattern_without_percent_prints_what_postgresql_prints() {
         for (pattern, expected) in [
@@ -151,7 +151,7 @@ mod tests {
         }
     }
 
-    /// Answers of PostgreSQL 15.18; the last ones of Python's `strptime`.
+    /// Results of PostgreSQL 15.18; the last ones of Python's `strptime`.
     #[test]
     fn texts_are_read_as_postgresql_reads_them() {
         for (text, pattern, expected) in [

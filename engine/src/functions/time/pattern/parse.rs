@@ -32,8 +32,8 @@ struct ParsedFields {
     offset_minutes: i32,
 }
 
-/// The time in UTC that `text` stands for. As in PostgreSQL, what follows the last field is left alone, and a text may
-/// end before the pattern does.
+/// The time in UTC that `text` stands for. As in PostgreSQL, what follows the last field is left
+/// alone, and a text may end before the pattern does.
 pub(super) fn parse(items: &[Item], text: &str) -> Result<NaiveDateTime> {
     let mut found = ParsedFields::default();
     let mut rest = text;

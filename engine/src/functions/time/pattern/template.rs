@@ -70,7 +70,8 @@ pub(super) enum Field {
 
 use Case::{Capital, Lower, Upper};
 
-/// What the letters mean, those that begin like others first. Numbers may also be written in lower case.
+/// What the letters mean, those that begin like others first. Numbers may also be written in lower
+/// case.
 const NUMBERS: &[(&str, Field)] = &[
     ("Y,YYY", Field::YearWithComma),
     ("YYYY", Field::Year(4)),
@@ -286,7 +287,8 @@ pub(super) fn is_template(word: &str) -> bool {
     word.len() > 1 && read("", word).is_ok()
 }
 
-/// The field at the beginning of `rest` and what follows; none where `FX` alone stands, which changes nothing here.
+/// The field at the beginning of `rest` and what follows; none where `FX` alone stands, which
+/// changes nothing here.
 fn field(rest: &str) -> Option<(Option<Item>, &str)> {
     let strip = |text: &'_ str, upper: &str| {
         let lower = upper.to_ascii_lowercase();
