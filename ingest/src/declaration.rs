@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use chrono::{DateTime, NaiveDate, NaiveTime, Utc};
 use chrono_tz::Tz;
 use engine::described;
 use engine::session::storable;
@@ -47,6 +48,7 @@ pub struct Declaration {
     pub(crate) text: String,
     shape: Shape,
     observed_at: Option<String>,
+    event_time_min: Option<DateTime<Utc>>,
 }
 
 /// A topic: the type of its messages, and its tables.
@@ -61,6 +63,8 @@ pub(crate) struct TopicDeclaration {
     /// Path to the field of a message that has its own time in epoch seconds, which resolves the
     /// repeated hour in autumn.
     pub(crate) observed_at: Option<Vec<String>>,
+    /// The earliest plausible event time; an earlier one comes from a wrong clock.
+    pub(crate) event_time_min: Option<DateTime<Utc>>,
     /// Time zone of the days.
     pub(crate) zone: Tz,
 }
@@ -72,6 +76,7 @@ struct Header {
     topic: String,
     partition: String,
     observed_at: Option<String>,
+    event_time_min: Option<String>,
     message: toml::Table,
     #[serde(default)]
     refuse: Vec<Refuse>,
@@ -136,11 +141,14 @@ impl Declarations {
             .iter()
             .find_map(|table| table.observed_at.as_ref())
             .map(|path| path.split('.').map(str::to_owned).collect());
+        // A message is validated once for all tables, so the strictest of them decides.
+        let event_time_min = tables.iter().filter_map(|table| table.event_time_min).max();
         Ok(Some(TopicDeclaration {
             name: name.to_owned(),
             shape,
             tables,
             observed_at,
+            event_time_min,
             zone,
         }))
     }
@@ -281,7 +289,24 @@ fn declare(
         text: text.to_owned(),
         shape,
         observed_at: header.observed_at.clone(),
+        event_time_min: event_time_min(header, path)?,
     })
+}
+
+/// The earliest plausible event time that the header gives.
+fn event_time_min(header: &Header, path: &Path) -> Result<Option<DateTime<Utc>>, Error> {
+    let Some(day) = &header.event_time_min else {
+        return Ok(None);
+    };
+    match day.parse::<NaiveDate>() {
+        Ok(day) => Ok(Some(day.and_time(NaiveTime::MIN).and_utc())),
+        Err(_) => Err(Error::Declaration {
+            path: path.to_owned(),
+            message: format!(
+                "event_time_min = \"{day}\" is no day; write it as \"2000-01-01\", which begins at midnight in UTC"
+            ),
+        }),
+    }
 }
 
 #[cfg(test)]
@@ -356,6 +381,12 @@ SELECT event_day(kafka_timestamp) AS dt, message['x'] AS x, kafka_topic, kafka_p
             let line = format!(r#"--! observed_at = "{path}""#);
             let error = said(&line).await.expect_err(path);
             assert!(error.contains("names no bigint"), "{error}");
+        }
+        assert_eq!(said(r#"--! event_time_min = "2000-01-01""#).await, Ok(1));
+        for day in ["2000", "2000-02-30", "yesterday", ""] {
+            let line = format!(r#"--! event_time_min = "{day}""#);
+            let error = said(&line).await.expect_err(day);
+            assert!(error.contains("is no day"), "{error}");
         }
     }
 

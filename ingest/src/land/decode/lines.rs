@@ -87,7 +87,7 @@ pub(crate) fn decode(
         }
     }
     let envelopes = Envelopes::new(&decoder.finish(), topic);
-    let checked = envelopes.check(now);
+    let checked = envelopes.check(topic, now);
     let mut keep = Vec::with_capacity(taken.len());
     let mut seen = HashSet::with_capacity(taken.len());
     let mut repeated = 0;
@@ -216,7 +216,7 @@ impl Envelopes {
     }
 
     /// Validates the envelope of each message.
-    fn check(&self, now: DateTime<Utc>) -> Vec<Checked> {
+    fn check(&self, topic: &TopicDeclaration, now: DateTime<Utc>) -> Vec<Checked> {
         (0..self.offsets.len())
             .map(|index| {
                 let (partition, offset) = (self.partitions.value(index), self.offsets.value(index));
@@ -239,7 +239,7 @@ impl Envelopes {
                 let observed = observed.map(|observed| observed.value(index));
                 let instant = event_time::resolve(self.event_times.value(index), observed)
                     .map_err(|detail| ("unreadable_event_time", detail))?;
-                check_event_time(instant, now)
+                check_event_time(instant, topic.event_time_min, now)
             })
             .collect()
     }

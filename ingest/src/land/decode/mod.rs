@@ -15,7 +15,7 @@ use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use bytes::Bytes;
-use chrono::{DateTime, TimeDelta, TimeZone as _, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::dead_letters::NewDeadLetter;
 use crate::declaration::{IDENTITY, TopicDeclaration};
@@ -129,15 +129,22 @@ impl DeadLetterContext {
 /// The event time of a message, or reason and detail of its refusal.
 type Checked = Result<DateTime<Utc>, (&'static str, String)>;
 
-/// Validates an event time.
-fn check_event_time(instant: DateTime<Utc>, now: DateTime<Utc>) -> Checked {
-    // The pipeline is younger than this: an earlier time is a wrong clock.
-    let earliest = Utc.with_ymd_and_hms(2000, 1, 1, 0, 0, 0).single();
-    if earliest.is_some_and(|earliest| instant < earliest) || instant > now + AHEAD_MAX {
-        let detail = format!("event time {instant} is before 2000 or more than a day ahead");
-        return Err(("implausible_event_time", detail));
-    }
-    Ok(instant)
+/// Validates an event time: not before `min`, which the declaration gives, and at most a day ahead.
+fn check_event_time(
+    instant: DateTime<Utc>,
+    min: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Checked {
+    let detail = match min {
+        Some(min) if instant < min => {
+            format!("event time {instant} is before {}", min.date_naive())
+        }
+        _ if instant > now + AHEAD_MAX => {
+            format!("event time {instant} is more than a day ahead")
+        }
+        _ => return Ok(instant),
+    };
+    Err(("implausible_event_time", detail))
 }
 
 /// The columns of messages, the same for every source.
@@ -182,4 +189,38 @@ fn texts(text: &Bytes, ranges: &[Range<usize>]) -> Result<StringArray, ArrowErro
         Buffer::from(parts.concat())
     };
     StringArray::try_new(OffsetBuffer::from_lengths(lengths), bytes, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, Utc};
+
+    use super::check_event_time;
+
+    #[test]
+    fn event_time_is_plausible_from_the_declared_minimum_to_a_day_ahead() {
+        let at = |text: &str| -> DateTime<Utc> { text.parse().expect("an instant") };
+        let now = at("2026-01-15T12:00:00Z");
+        let refused = |instant: &str, min: Option<&str>| {
+            let checked = check_event_time(at(instant), min.map(at), now);
+            checked.err().map(|(reason, detail)| {
+                assert_eq!(reason, "implausible_event_time");
+                detail
+            })
+        };
+        let min = Some("2000-01-01T00:00:00Z");
+        assert_eq!(refused("2000-01-01T00:00:00Z", min), None);
+        assert_eq!(
+            refused("1999-12-31T23:59:59Z", min).as_deref(),
+            Some("event time 1999-12-31 23:59:59 UTC is before 2000-01-01")
+        );
+        assert_eq!(refused("1903-01-01T00:00:00Z", None), None);
+        assert_eq!(refused("2026-01-16T12:00:00Z", None), None);
+        for min in [None, min] {
+            assert_eq!(
+                refused("2026-01-16T12:00:01Z", min).as_deref(),
+                Some("event time 2026-01-16 12:00:01 UTC is more than a day ahead")
+            );
+        }
+    }
 }

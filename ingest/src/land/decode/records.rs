@@ -32,7 +32,7 @@ pub(crate) fn decode(
     let mut refused: Vec<_> = already.collect();
     let mut taken: Vec<(&Record, DateTime<Utc>)> = Vec::with_capacity(records.list.len());
     for record in &records.list {
-        let validated = event_time(record, now).and_then(|instant| {
+        let validated = event_time(record, topic, now).and_then(|instant| {
             let text = record.value.clone().map(|range| &records.bytes[range]);
             let text = text.ok_or_else(|| ("empty", "the record has no value".to_owned()))?;
             decoder
@@ -58,7 +58,7 @@ pub(crate) fn decode(
     })
 }
 
-fn event_time(record: &Record, now: DateTime<Utc>) -> Checked {
+fn event_time(record: &Record, topic: &TopicDeclaration, now: DateTime<Utc>) -> Checked {
     let instant = record
         .timestamp_ms
         .and_then(DateTime::from_timestamp_millis);
@@ -66,7 +66,7 @@ fn event_time(record: &Record, now: DateTime<Utc>) -> Checked {
         let detail = "the record has no timestamp".to_owned();
         ("unreadable_event_time", detail)
     })?;
-    check_event_time(instant, now)
+    check_event_time(instant, topic.event_time_min, now)
 }
 
 fn origin(records: &Records, record: &Record) -> Origin {
