@@ -16,7 +16,6 @@ SHARED = {"Error", "Result", "Metrics", "Options"}
 FILES_MAX = 12
 # Folders that are not divided by idea yet; a number only falls.
 LARGE_FOLDERS = {
-    "crates/config/src": 17,
     "engine/src/functions": 21,
     "engine/src/rules": 28,
     "flight-server/src": 24,

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono_tz::Tz;
-use settings::{ByteSize, SaslMechanism, Secret};
+use settings::{ByteSize, SaslMechanism, Secret, SecurityProtocol};
 use tracing::Level;
 use url::Url;
 
-use super::kafka::{Kafka, SecurityProtocol};
+use super::choices::{Compression, LogFormat, SslMode, Units};
+use super::kafka::Kafka;
 use super::value::Value;
 use super::values::Values;
 
@@ -209,76 +210,6 @@ pub struct Serve {
 pub struct Log {
     pub level: Level,
     pub format: LogFormat,
-}
-
-/// Units of measurement, as the OpenWeather API names them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Units {
-    Standard,
-    Metric,
-    Imperial,
-}
-
-impl Units {
-    pub(crate) const NAMES: &'static [&'static str] = &["standard", "metric", "imperial"];
-
-    /// The value of the API's parameter `units`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Standard => "standard",
-            Self::Metric => "metric",
-            Self::Imperial => "imperial",
-        }
-    }
-}
-
-/// How messages are compressed, as Kafka names it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    Gzip,
-    Zstd,
-    Lz4,
-    None,
-}
-
-impl Compression {
-    pub(crate) const NAMES: &'static [&'static str] = &["gzip", "zstd", "lz4", "none"];
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Gzip => "gzip",
-            Self::Zstd => "zstd",
-            Self::Lz4 => "lz4",
-            Self::None => "none",
-        }
-    }
-}
-
-/// How connections to PostgreSQL are protected, in the words of its own clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SslMode {
-    Disable,
-    Prefer,
-    Require,
-    VerifyFull,
-}
-
-impl SslMode {
-    pub(crate) const NAMES: &'static [&'static str] =
-        &["disable", "prefer", "require", "verify-full"];
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LogFormat {
-    /// Text on a terminal, JSON lines elsewhere.
-    Auto,
-    Text,
-    Json,
-}
-
-impl LogFormat {
-    pub(crate) const NAMES: &'static [&'static str] = &["auto", "text", "json"];
 }
 
 impl Config {

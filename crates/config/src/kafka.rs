@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use settings::{KafkaClient, KafkaSecurity, KafkaTls, KafkaUser};
+use settings::{KafkaClient, KafkaSecurity, KafkaTls, KafkaUser, SecurityProtocol};
 
 use super::error::Problem;
 use super::keys::Key;
@@ -34,28 +34,6 @@ pub struct Kafka {
     pub topic: String,
     pub group_id: String,
     pub security: KafkaSecurity,
-}
-
-/// What the security of a connection is made of, in the words of Kafka's own clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SecurityProtocol {
-    Plaintext,
-    Ssl,
-    SaslPlaintext,
-    SaslSsl,
-}
-
-impl SecurityProtocol {
-    pub(crate) const NAMES: &'static [&'static str] =
-        &["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
-
-    fn has_tls(self) -> bool {
-        matches!(self, Self::Ssl | Self::SaslSsl)
-    }
-
-    fn has_user(self) -> bool {
-        matches!(self, Self::SaslPlaintext | Self::SaslSsl)
-    }
 }
 
 impl Kafka {

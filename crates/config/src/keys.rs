@@ -3,8 +3,9 @@
 //! Parsing, variables, suggestions, `config show` and the example file all follow this table. A new
 //! key is one row here and one field in `checked`.
 
-use settings::SaslMechanism;
+use settings::{SaslMechanism, SecurityProtocol};
 
+use super::choices::{Compression, LogFormat, SslMode, Units};
 use super::value::{Expected, Kind};
 
 /// What a key is when no layer sets it.
@@ -218,7 +219,7 @@ pub(crate) const KEYS: &[Key] = &[
     Key::new("openweather.interval", Kind::Duration, Value("10m"), "Time from one poll to the next; polls are made at its multiples, at :00, :10 and so on."),
     Key::new(
         "openweather.units",
-        Kind::Choice(super::Units::NAMES),
+        Kind::Choice(Units::NAMES),
         Value("metric"),
         "Units of the messages: standard (K, m/s), metric (°C, m/s) or imperial (°F, mph).\n\
          The tables of this repository expect metric.",
@@ -244,7 +245,7 @@ pub(crate) const KEYS: &[Key] = &[
         .older("GROUP_ID"),
     Key::new(
         "kafka.security_protocol",
-        Kind::Choice(super::kafka::SecurityProtocol::NAMES),
+        Kind::Choice(SecurityProtocol::NAMES),
         Value("plaintext"),
         "How brokers are spoken to: plaintext, ssl (TLS), sasl_ssl (TLS, and a user with a password) or sasl_plaintext\n\
          (a user without TLS, whose password others may read with the mechanism plain).",
@@ -301,7 +302,7 @@ pub(crate) const KEYS: &[Key] = &[
     .older("POSTGRES_PASSWORD"),
     Key::new(
         "postgres.sslmode",
-        Kind::Choice(super::SslMode::NAMES),
+        Kind::Choice(SslMode::NAMES),
         Value("prefer"),
         "disable, prefer or require TLS; only verify-full makes sure who the server is.",
     ),
@@ -430,7 +431,7 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     Key::new(
         "produce.compression",
-        Kind::Choice(super::Compression::NAMES),
+        Kind::Choice(Compression::NAMES),
         Value("gzip"),
         "How messages are compressed on their way and in Kafka: gzip, which every consumer reads, zstd, lz4 or none.",
     ),
@@ -526,7 +527,7 @@ pub(crate) const KEYS: &[Key] = &[
     ),
     Key::new(
         "log.format",
-        Kind::Choice(super::LogFormat::NAMES),
+        Kind::Choice(LogFormat::NAMES),
         Value("auto"),
         "text, json, or auto: text on a terminal and JSON lines elsewhere.",
     ),

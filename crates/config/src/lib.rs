@@ -10,35 +10,32 @@
 //! together, `checked` hands them on.
 
 mod checked;
-mod dotenv;
+mod choices;
 mod error;
 mod example;
-mod file;
 mod kafka;
 mod keys;
 mod layers;
 mod nearest;
 mod origin;
 mod places;
-mod read;
-mod sources;
 mod suggest;
 mod value;
 mod values;
-mod variables;
 
 pub use checked::{
-    Compression, Config, Consume, Export, HBase, Hdfs, Lake, Land, Log, LogFormat, OpenWeather,
-    Postgres, Produce, Queries, Query, Run, Schedule, Serve, Sql, SslMode, Time, Units,
+    Config, Consume, Export, HBase, Hdfs, Lake, Land, Log, OpenWeather, Postgres, Produce, Queries,
+    Query, Run, Schedule, Serve, Sql, Time,
 };
+pub use choices::{Compression, LogFormat, SslMode, Units};
 pub use error::{Error, Problems};
 pub use example::example;
 pub use kafka::Kafka;
 pub use origin::Origin;
-pub use sources::Sources;
 
 use keys::KEYS;
 use layers::Layers;
+pub use layers::Sources;
 use value::Value;
 use values::Values;
 

@@ -8,5 +8,5 @@ mod kafka;
 mod secret;
 
 pub use byte_size::{ByteSize, NotASize};
-pub use kafka::{KafkaClient, KafkaSecurity, KafkaTls, KafkaUser, SaslMechanism};
+pub use kafka::{KafkaClient, KafkaSecurity, KafkaTls, KafkaUser, SaslMechanism, SecurityProtocol};
 pub use secret::{MASK, Secret};

@@ -41,7 +41,7 @@ def imports(src: Path) -> dict[str, set[str]]:
         if not path:
             continue
         named = [absolute(used, path) for used in used_paths(text)]
-        named += [("crate", name) for name in re.findall(r"\bcrate::(\w+)", text)]
+        named += [absolute(tuple(found.split("::")), path) for found in re.findall(r"\b(?:crate|super)(?:::\w+)+", text)]
         for target in named:
             if target[:1] == ("crate",) and len(target) > 1:
                 module = target[1] if target[1] in modules else exported.get(target[1])

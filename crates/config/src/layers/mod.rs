@@ -1,10 +1,17 @@
 //! What the layers say together: of each key the value of the strongest layer that sets it.
 
-use super::error::Problem;
-use super::keys::Key;
-use super::origin::Origin;
-use super::value::Raw;
-use super::values::{Entry, Values};
+mod dotenv;
+mod file;
+mod read;
+mod sources;
+mod variables;
+
+use crate::error::Problem;
+use crate::keys::Key;
+use crate::origin::Origin;
+use crate::value::Raw;
+use crate::values::{Entry, Values};
+pub use sources::Sources;
 
 /// What all layers together say, and what is wrong with it.
 #[derive(Default)]

@@ -9,17 +9,17 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::FILE_NAME;
+use super::Layers;
 use super::dotenv;
-use super::error::{NamedBy, Problem};
 use super::file;
-use super::keys::{KEYS, Key, VARIABLE_PREFIX};
-use super::layers::Layers;
-use super::origin::Origin;
 use super::sources::Sources;
-use super::suggest::{self, Hint};
-use super::value::Raw;
 use super::variables::{CONFIG_VARIABLE, FILE_SUFFIX, is_ours};
+use crate::FILE_NAME;
+use crate::error::{NamedBy, Problem};
+use crate::keys::{KEYS, Key, VARIABLE_PREFIX};
+use crate::origin::Origin;
+use crate::suggest::{self, Hint};
+use crate::value::Raw;
 
 impl Layers {
     pub(crate) fn read(sources: &Sources) -> Self {

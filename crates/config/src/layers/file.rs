@@ -5,12 +5,12 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-use super::error::Problem;
-use super::keys::{Key, SECTIONS};
-use super::layers::Layers;
-use super::origin::Origin;
-use super::suggest;
-use super::value::Raw;
+use super::Layers;
+use crate::error::Problem;
+use crate::keys::{Key, SECTIONS};
+use crate::origin::Origin;
+use crate::suggest;
+use crate::value::Raw;
 
 /// Offers every value of a TOML file to the layers, and names what cannot be one.
 pub(crate) fn read(path: &Path, text: &str, layers: &mut Layers) {

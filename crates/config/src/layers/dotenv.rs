@@ -7,7 +7,7 @@
 //! is literal; in double quotes `\n`, `\"`, `\\` and `\$` are escapes; a quoted value may span
 //! lines. A value without quotes ends at the line or at a ` #`. Nothing is substituted.
 
-use super::error::DotenvFault;
+use crate::error::DotenvFault;
 
 /// One `NAME=value`.
 #[derive(Debug, PartialEq, Eq)]

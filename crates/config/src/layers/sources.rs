@@ -5,8 +5,8 @@ use std::env;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::error::{Error, Problem, Problems};
 use super::variables::is_ours;
+use crate::error::{Error, Problem, Problems};
 
 /// What a configuration is read from; a plain value, so that tests bring their own environment.
 #[derive(Debug, Clone)]

@@ -1,6 +1,6 @@
 //! The names of the variables that mean something here.
 
-use super::keys::{KEYS, Key, VARIABLE_PREFIX};
+use crate::keys::{KEYS, Key, VARIABLE_PREFIX};
 
 /// The variable that names the configuration file.
 pub(crate) const CONFIG_VARIABLE: &str = "ISOBAR_CONFIG";
