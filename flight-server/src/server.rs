@@ -18,15 +18,15 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
 
-use crate::admission::RunningStatements;
 use crate::connections::Connections;
 use crate::error::Error;
-use crate::metadata_service::MetadataService;
+use crate::execution::admission::RunningStatements;
+use crate::metadata::MetadataService;
+use crate::metadata::sql_info::ServerInfo;
 use crate::metrics::Counters;
-use crate::prepared::PreparedStatements;
 use crate::probe::Probe;
-use crate::service::Service;
-use crate::sql_info::ServerInfo;
+use crate::requests::service::Service;
+use crate::statements::prepared::PreparedStatements;
 
 /// Limit of a message from a client in bytes: a statement, or values of its parameters.
 const REQUEST_BYTES_MAX: usize = 2 << 20;

@@ -20,13 +20,13 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::actions;
-use crate::command::decode_command;
-use crate::prepared::PreparedStatement;
-use crate::service::Service;
+use crate::execution::stream::{self as rows, Messages};
+use crate::requests::actions;
+use crate::requests::command::decode_command;
+use crate::requests::service::Service;
+use crate::requests::ticket::StatementTicket;
+use crate::statements::prepared::PreparedStatement;
 use crate::status::{internal, unsupported};
-use crate::stream::{self as rows, Messages};
-use crate::ticket::StatementTicket;
 
 #[async_trait]
 impl FlightService for Service {

@@ -1,6 +1,11 @@
 //! Plans the statements of clients by the engine's session, which only reads, and binds the values
 //! of their parameters.
 
+pub(crate) mod client_types;
+pub(crate) mod parameters;
+pub(crate) mod plan_cache;
+pub(crate) mod prepared;
+
 use std::sync::Arc;
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -12,8 +17,8 @@ use engine::session::{self, Session};
 use engine::sql;
 use tonic::Status;
 
-use crate::client_types::ClientTypes;
-use crate::{parameters, status};
+use crate::statements::client_types::ClientTypes;
+use crate::status;
 
 /// Names the text in the position of an error.
 const ORIGIN: &str = "statement";

@@ -25,10 +25,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
-use crate::admission::RunningStatement;
-use crate::budget::Budget;
-use crate::client_types::ClientTypes;
+use crate::execution::admission::RunningStatement;
+use crate::execution::budget::Budget;
 use crate::metrics::{Counters, Outcome};
+use crate::statements::client_types::ClientTypes;
 use crate::status;
 
 /// The messages of one `DoGet`.

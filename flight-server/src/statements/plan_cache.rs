@@ -14,7 +14,7 @@ use datafusion::logical_expr::LogicalPlan;
 use engine::session::Session;
 use tonic::Status;
 
-use crate::client_types::ClientTypes;
+use crate::statements::client_types::ClientTypes;
 use crate::statements::{self, PlannedStatement};
 use crate::status;
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use tonic::Status;
 use uuid::Uuid;
 
-use crate::parameters;
+use crate::statements::parameters;
 
 /// Idle time after which a prepared statement is dropped.
 const AGE_MAX: Duration = Duration::from_secs(60 * 60);
@@ -22,7 +22,7 @@ pub(crate) struct PreparedStatement {
     pub(crate) text: String,
     /// The encoded values of its parameters; empty when none are bound.
     pub(crate) parameters: Bytes,
-    /// Time that its preparation took, see [`crate::budget`].
+    /// Time that its preparation took, see [`crate::execution::budget`].
     pub(crate) spent: Duration,
 }
 

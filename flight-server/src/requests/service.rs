@@ -16,16 +16,17 @@ use prost::Message as _;
 use tokio::runtime::Handle;
 use tonic::Status;
 
-use crate::admission::{RunningStatements, StatementPermit};
-use crate::budget::Budget;
-use crate::metadata_service::MetadataService;
+use crate::execution::admission::{RunningStatements, StatementPermit};
+use crate::execution::budget::Budget;
+use crate::execution::stream::{self as rows, ExecutablePlan, Messages};
+use crate::metadata::MetadataService;
 use crate::metrics::Outcome;
-use crate::plan_cache::PlanCache;
-use crate::prepared::{PreparedStatement, PreparedStatements};
+use crate::requests::ticket::StatementTicket;
 use crate::statements::PlannedStatement;
-use crate::stream::{self as rows, ExecutablePlan, Messages};
-use crate::ticket::StatementTicket;
-use crate::{parameters, status};
+use crate::statements::parameters;
+use crate::statements::plan_cache::PlanCache;
+use crate::statements::prepared::{PreparedStatement, PreparedStatements};
+use crate::status;
 
 /// Flight SQL over one lake.
 pub(crate) struct Service {
@@ -34,9 +35,9 @@ pub(crate) struct Service {
     pub(crate) running: Arc<RunningStatements>,
     pub(crate) prepared: PreparedStatements,
     pub(crate) plans: Arc<PlanCache>,
-    /// Longest time of one statement, see [`crate::budget`].
+    /// Longest time of one statement, see [`crate::execution::budget`].
     pub(crate) query_timeout: Duration,
-    /// The runtimes that statements run on, see [`crate::stream`].
+    /// The runtimes that statements run on, see [`crate::execution::stream`].
     pub(crate) queries: QueryHandles,
 }
 

@@ -22,7 +22,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use prost::Message;
 use tonic::Status;
 
-use crate::client_types::{ClientTypes, to_client_array};
+use crate::statements::client_types::{ClientTypes, to_client_array};
 
 /// Limit of the values of one statement in bytes.
 pub(crate) const BYTES_MAX: usize = 1 << 20;

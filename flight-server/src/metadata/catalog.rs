@@ -13,9 +13,9 @@ use engine::system::{self, SYSTEM};
 use lake::Lake;
 use tonic::Status;
 
-use crate::client_types::ClientTypes;
+use crate::metadata::type_info;
+use crate::statements::client_types::ClientTypes;
 use crate::status;
-use crate::type_info;
 
 /// Table type of the tables in the lake.
 const TABLE: &str = "TABLE";

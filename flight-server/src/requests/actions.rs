@@ -18,12 +18,12 @@ use bytes::Bytes;
 use prost::Message;
 use tonic::Status;
 
-use crate::command::decode_command;
-use crate::prepared::PreparedStatement;
-use crate::service::Service;
-use crate::session_options;
+use crate::requests::command::decode_command;
+use crate::requests::service::Service;
+use crate::requests::session_options;
+use crate::requests::ticket::StatementTicket;
+use crate::statements::prepared::PreparedStatement;
 use crate::status::internal;
-use crate::ticket::StatementTicket;
 
 /// The actions that the server executes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

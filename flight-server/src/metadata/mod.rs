@@ -1,5 +1,9 @@
 //! The metadata commands of Flight SQL: the columns and the rows of each answer.
 
+mod catalog;
+pub(crate) mod sql_info;
+pub(crate) mod type_info;
+
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -11,9 +15,9 @@ use engine::session::Session;
 use lake::Lake;
 use tonic::Status;
 
+use self::sql_info::ServerInfo;
 use crate::error::Error;
-use crate::sql_info::{self, ServerInfo};
-use crate::{metadata, status, type_info};
+use crate::status;
 
 /// Executes metadata commands. The lists of properties and types are built once.
 pub(crate) struct MetadataService {
@@ -39,7 +43,7 @@ impl MetadataService {
     pub(crate) fn schema(&self, command: &Command) -> Result<SchemaRef, Status> {
         match command {
             // Its columns do not depend on the lake, so that no storage is read.
-            Command::CommandGetTables(request) => Ok(metadata::tables_schema(request)),
+            Command::CommandGetTables(request) => Ok(catalog::tables_schema(request)),
             other => Ok(self.rows_without_storage(other.clone())?.schema()),
         }
     }
@@ -47,20 +51,20 @@ impl MetadataService {
     /// The answer to `command`.
     pub(crate) async fn rows(&self, command: Command) -> Result<RecordBatch, Status> {
         match command {
-            Command::CommandGetTables(request) => metadata::tables(&self.lake, request).await,
+            Command::CommandGetTables(request) => catalog::tables(&self.lake, request).await,
             other => self.rows_without_storage(other),
         }
     }
 
     fn rows_without_storage(&self, command: Command) -> Result<RecordBatch, Status> {
         let rows: Result<RecordBatch, FlightError> = match command {
-            Command::CommandGetCatalogs(_) => metadata::catalogs(),
-            Command::CommandGetDbSchemas(request) => metadata::schemas(request),
-            Command::CommandGetTableTypes(_) => metadata::table_types(),
-            Command::CommandGetPrimaryKeys(_) => Ok(metadata::primary_keys()),
+            Command::CommandGetCatalogs(_) => catalog::catalogs(),
+            Command::CommandGetDbSchemas(request) => catalog::schemas(request),
+            Command::CommandGetTableTypes(_) => catalog::table_types(),
+            Command::CommandGetPrimaryKeys(_) => Ok(catalog::primary_keys()),
             Command::CommandGetExportedKeys(_)
             | Command::CommandGetImportedKeys(_)
-            | Command::CommandGetCrossReference(_) => Ok(metadata::foreign_keys()),
+            | Command::CommandGetCrossReference(_) => Ok(catalog::foreign_keys()),
             Command::CommandGetSqlInfo(request) => request.into_builder(&self.sql_info).build(),
             Command::CommandGetXdbcTypeInfo(request) => {
                 self.type_info.record_batch(request.data_type)

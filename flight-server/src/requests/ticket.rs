@@ -21,14 +21,15 @@ pub(crate) struct StatementTicket {
     /// The text, with numbered placeholders.
     #[prost(string, tag = "2")]
     pub(crate) text: String,
-    /// Values of its parameters, see [`crate::parameters::encode_values`]; empty when none are
-    /// bound.
+    /// Values of its parameters, see [`crate::statements::parameters::encode_values`]; empty when
+    /// none are bound.
     #[prost(bytes = "bytes", tag = "3")]
     pub(crate) parameters: Bytes,
     /// Fingerprint of the columns that were described to the client.
     #[prost(fixed64, tag = "4")]
     pub(crate) fingerprint: u64,
-    /// Time in milliseconds that earlier requests for this statement took, see [`crate::budget`].
+    /// Time in milliseconds that earlier requests for this statement took, see
+    /// [`crate::execution::budget`].
     #[prost(uint64, tag = "5")]
     pub(crate) spent_ms: u64,
 }

@@ -1,0 +1,9 @@
+//! Requests of Flight: `rpc` decodes each to a `command`, and `service` executes it, `actions`
+//! those that have a name. A `ticket` carries a statement from one request to the next.
+
+mod actions;
+mod command;
+mod rpc;
+pub(crate) mod service;
+mod session_options;
+mod ticket;
