@@ -18,7 +18,6 @@ FILES_MAX = 12
 LARGE_FOLDERS = {
     "engine/src/functions": 21,
     "engine/src/rules": 28,
-    "ingest/src/land": 18,
 }
 
 

@@ -25,10 +25,10 @@ use futures::TryStreamExt as _;
 use lake::TableName;
 use roaring::RoaringTreemap;
 
-use super::Destination;
 use crate::dead_letters::{self, NewDeadLetter};
 use crate::declaration::{IDENTITY, TopicDeclaration};
 use crate::error::Error;
+use crate::land::Destination;
 use crate::source::Positions;
 
 /// What the tables of a topic hold, and what this landing has added.
@@ -99,7 +99,7 @@ impl DedupState {
 
 /// Which of `rows` belong to messages that are new to their table. `decided` holds the answers for
 /// messages of the same block: a message may be many rows, and its first row decides for all.
-pub(super) fn dedup_mask(
+pub(crate) fn dedup_mask(
     rows: &RecordBatch,
     table: &mut OffsetSet,
     decided: &mut HashMap<(i32, i64), bool>,

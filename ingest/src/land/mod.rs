@@ -4,24 +4,14 @@
 //! rows in order: it skips those that a table already holds, stages the others as data files in
 //! flush batches, and commits them by size or by age.
 
-mod buffer;
-mod committer;
+mod commit;
 mod coordinator;
 mod decode;
 mod dedup;
-mod event_time;
-mod from_files;
-mod from_kafka;
-mod from_postgres;
-mod landing_source;
-mod memory_budget;
 mod metrics;
 mod replay;
-mod run_until;
 mod source_progress;
-mod stage;
-mod tables;
-mod topics;
+mod sources;
 pub(crate) mod transform;
 mod workers;
 
@@ -33,12 +23,12 @@ use chrono_tz::Tz;
 use engine::session::Session;
 use lake::Lake;
 
-pub use self::from_files::{FileLanding, from_files};
-pub use self::from_kafka::{KafkaLanding, from_kafka};
-pub use self::from_postgres::{PostgresLanding, from_postgres};
-pub use self::memory_budget::MemoryBudget;
+pub use self::commit::memory_budget::MemoryBudget;
 pub use self::metrics::LandingCounters;
 pub use self::replay::{Replay, ReplaySources, Replayed, replay};
+pub use self::sources::from_files::{FileLanding, from_files};
+pub use self::sources::from_kafka::{KafkaLanding, from_kafka};
+pub use self::sources::from_postgres::{PostgresLanding, from_postgres};
 use crate::declaration::{Declarations, TopicDeclaration};
 use crate::error::Error;
 

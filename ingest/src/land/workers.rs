@@ -11,12 +11,12 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::decode;
-use super::source_progress::SourceProgress;
-use super::transform::{Transform, Transformed};
 use crate::dead_letters::{self, NewDeadLetter};
 use crate::declaration::TopicDeclaration;
 use crate::error::Error;
+use crate::land::decode;
+use crate::land::source_progress::SourceProgress;
+use crate::land::transform::{Transform, Transformed};
 use crate::source::files::{self, Content, FileOutcome};
 use crate::source::watch::SelectedFile;
 use crate::source::{Block, Blocks, InFlight, Permit, bounded_channel};

@@ -14,7 +14,7 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 
-use super::super::event_time;
+use super::event_time;
 use super::{Checked, Columns, DeadLetterContext, Decoded, Origin, check_event_time, texts};
 use crate::dead_letters::NewDeadLetter;
 use crate::declaration::TopicDeclaration;

@@ -1,5 +1,6 @@
 //! Decodes a block of a source into a batch of messages. A malformed message becomes a dead letter.
 
+mod event_time;
 pub(crate) mod lines;
 pub(crate) mod records;
 

@@ -13,12 +13,12 @@ use chrono::Utc;
 use lake::Table;
 use tokio_util::sync::CancellationToken;
 
-use super::super::decode::{self, Decoded};
-use super::super::tables::{halves, recorded_id};
-use super::super::transform::Transform;
 use crate::dead_letters::{self, DeadLetter, NewDeadLetter};
 use crate::declaration::TopicDeclaration;
 use crate::error::Error;
+use crate::land::commit::tables::{halves, recorded_id};
+use crate::land::decode::{self, Decoded};
+use crate::land::transform::Transform;
 use crate::message::Decoder;
 use crate::postgres::PostgresOptions;
 use crate::source::files::{Content, LineBlock};

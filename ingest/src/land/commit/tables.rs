@@ -12,13 +12,13 @@ use service::metrics::Counter;
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::buffer::Sealed;
-use super::memory_budget::MemoryBudget;
-use super::metrics::LandingCounters;
-use super::source_progress::SourceProgress;
-use super::stage::{Stage, StagedFile, StagedTable};
 use crate::dead_letters;
 use crate::error::Error;
+use crate::land::commit::buffer::Sealed;
+use crate::land::commit::memory_budget::MemoryBudget;
+use crate::land::commit::stage::{Stage, StagedFile, StagedTable};
+use crate::land::metrics::LandingCounters;
+use crate::land::source_progress::SourceProgress;
 
 /// Tables that are opened at the same time.
 const OPEN_CONCURRENCY: usize = 8;
@@ -316,7 +316,7 @@ impl TableWriter {
 }
 
 /// Id of the Kafka topic called `topic` that the positions of a table belong to, if it has any.
-pub(super) async fn recorded_id(
+pub(crate) async fn recorded_id(
     snapshot: &Snapshot,
     topic: &str,
 ) -> Result<Option<[i64; 2]>, Error> {
@@ -329,7 +329,7 @@ pub(super) async fn recorded_id(
 }
 
 /// An id as two numbers, since a log records only numbers.
-pub(super) fn halves(id: Uuid) -> [i64; 2] {
+pub(crate) fn halves(id: Uuid) -> [i64; 2] {
     let (high, low) = id.as_u64_pair();
     [high, low].map(|half| i64::from_ne_bytes(half.to_ne_bytes()))
 }
@@ -345,9 +345,9 @@ mod tests {
     use url::Url;
     use uuid::Uuid;
 
-    use super::super::stage::StagedFile;
     use super::{LandingCounters, MemoryBudget, Recording, SourceProgress, Tables, dead_letters};
     use crate::error::Error;
+    use crate::land::commit::stage::StagedFile;
 
     fn lake(directory: &TempDir) -> Arc<Lake> {
         let stores = Stores::new(StoreOptions {

@@ -12,8 +12,8 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use lake::{DataFile, Encoded, PartitionKey, Table, encode, split};
 use tokio::sync::Semaphore;
 
-use super::memory_budget::MemoryBudget;
 use crate::error::Error;
+use crate::land::commit::memory_budget::MemoryBudget;
 
 /// Files of one table and flush batch that are encoded, and then stored, at the same time.
 const FILES_CONCURRENCY: usize = 8;

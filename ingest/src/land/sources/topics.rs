@@ -8,12 +8,12 @@ use service::error_chain;
 use service::readiness::ReadinessState;
 use tracing::error;
 
-use super::Progress;
-use super::metrics::LandingCounters;
 use crate::error::Error;
+use crate::land::Progress;
+use crate::land::metrics::LandingCounters;
 
 /// The sum of the progress of all landings.
-pub(super) struct AggregateProgress<'a> {
+pub(crate) struct AggregateProgress<'a> {
     /// By number of the landing.
     each: Mutex<Vec<Progress>>,
     /// Called with the sum after each report.
@@ -21,7 +21,7 @@ pub(super) struct AggregateProgress<'a> {
 }
 
 impl<'a> AggregateProgress<'a> {
-    pub(super) fn new(landings: usize, report: &'a (dyn Fn(&Progress) + Sync)) -> Self {
+    pub(crate) fn new(landings: usize, report: &'a (dyn Fn(&Progress) + Sync)) -> Self {
         Self {
             each: Mutex::new(vec![Progress::default(); landings]),
             report,
@@ -29,7 +29,7 @@ impl<'a> AggregateProgress<'a> {
     }
 
     /// Reports the progress of the landing with this number.
-    pub(super) fn report(&self, number: usize, progress: &Progress) {
+    pub(crate) fn report(&self, number: usize, progress: &Progress) {
         let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
         each[number] = *progress;
         let sum = each
@@ -44,7 +44,7 @@ impl<'a> AggregateProgress<'a> {
 ///
 /// # Errors
 /// When any landing has failed: [`Error::Topics`] if there are several, else its own error.
-pub(super) async fn land_all(
+pub(crate) async fn land_all(
     topics: &[&str],
     landings: impl Iterator<Item = impl Future<Output = Result<Progress, Error>>>,
     counters: &LandingCounters,

@@ -14,9 +14,9 @@
 
 use std::collections::BTreeMap;
 
-use super::metrics::LandingCounters;
-use super::tables::Recording;
 use crate::error::Error;
+use crate::land::commit::tables::Recording;
+use crate::land::metrics::LandingCounters;
 use crate::source::kafka::{Connection, Watermarks};
 use crate::source::{Positions, postgres};
 

@@ -3,9 +3,9 @@
 use service::retry::{AttemptState, retry_transient};
 use tokio_util::sync::CancellationToken;
 
-use super::Progress;
-use super::metrics::LandingCounters;
 use crate::error::Error;
+use crate::land::Progress;
+use crate::land::metrics::LandingCounters;
 
 /// When a landing ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

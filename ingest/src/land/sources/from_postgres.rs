@@ -8,14 +8,14 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::coordinator::LandingCoordinator;
-use super::landing_source::LandingSource;
-use super::run_until::{AttemptOutcome, StopCondition, run_until};
-use super::tables::Recording;
-use super::workers::{Decoders, join_all};
-use super::{Destination, Progress};
 use crate::declaration::TopicDeclaration;
 use crate::error::Error;
+use crate::land::commit::tables::Recording;
+use crate::land::coordinator::LandingCoordinator;
+use crate::land::sources::landing_source::LandingSource;
+use crate::land::sources::run_until::{AttemptOutcome, StopCondition, run_until};
+use crate::land::workers::{Decoders, join_all};
+use crate::land::{Destination, Progress};
 use crate::postgres::PostgresOptions;
 use crate::source::postgres::{self, Table, TableReader};
 

@@ -7,13 +7,13 @@ use lake::Location;
 use service::retry::AttemptState;
 use tokio_util::sync::CancellationToken;
 
-use super::coordinator::LandingCoordinator;
-use super::landing_source::LandingSource;
-use super::run_until::{AttemptOutcome, StopCondition, run_until};
-use super::workers::{Decoders, read_files};
-use super::{Destination, Progress};
 use crate::declaration::TopicDeclaration;
 use crate::error::Error;
+use crate::land::coordinator::LandingCoordinator;
+use crate::land::sources::landing_source::LandingSource;
+use crate::land::sources::run_until::{AttemptOutcome, StopCondition, run_until};
+use crate::land::workers::{Decoders, read_files};
+use crate::land::{Destination, Progress};
 use crate::source::files;
 use crate::source::watch::{SelectedFile, Watch};
 

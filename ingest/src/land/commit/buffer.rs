@@ -5,11 +5,11 @@ use std::time::Instant;
 use arrow::array::RecordBatch;
 use tokio::task::JoinSet;
 
-use super::CommitLimits;
-use super::memory_budget::Reservation;
-use super::source_progress::SourceProgress;
-use super::stage::{Stage, StagedFile};
 use crate::error::Error;
+use crate::land::CommitLimits;
+use crate::land::commit::memory_budget::Reservation;
+use crate::land::commit::stage::{Stage, StagedFile};
+use crate::land::source_progress::SourceProgress;
 
 /// Bytes of messages whose rows make one flush batch: enough for data files of a fair size, and a
 /// small part of what one commit may hold.

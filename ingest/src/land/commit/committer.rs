@@ -2,10 +2,10 @@
 
 use tokio::task::JoinSet;
 
-use super::buffer::Sealed;
-use super::source_progress::SourceProgress;
-use super::tables::Tables;
 use crate::error::Error;
+use crate::land::commit::buffer::Sealed;
+use crate::land::commit::tables::Tables;
+use crate::land::source_progress::SourceProgress;
 
 /// Commits one sealed buffer at a time in the background, while the next buffer fills.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::Semaphore;
 
-use super::CommitLimits;
+use crate::land::CommitLimits;
 
 /// Flush batches that are encoded at the same time. More would only take memory.
 const ENCODE_CONCURRENCY: usize = 3;
@@ -19,10 +19,10 @@ const ENCODE_CONCURRENCY: usize = 3;
 pub struct MemoryBudget {
     used: Arc<Used>,
     /// One permit for each flush batch that may be encoded at the same time.
-    pub(super) encoders: Arc<Semaphore>,
+    pub(crate) encoders: Arc<Semaphore>,
     /// The permit to commit to `dead_letters`, the one table that all topics share. Landings take
     /// turns, so that none has to retry a commit because of another.
-    pub(super) dead_letters_commit: Arc<Semaphore>,
+    pub(crate) dead_letters_commit: Arc<Semaphore>,
 }
 
 /// What all landings together hold for commits that are not finished.
@@ -45,7 +45,7 @@ impl Default for MemoryBudget {
 
 impl MemoryBudget {
     /// Registers one more landing, until the returned share is dropped.
-    pub(super) fn register(&self) -> BudgetShare {
+    pub(crate) fn register(&self) -> BudgetShare {
         self.used.landings.fetch_add(1, Ordering::Relaxed);
         BudgetShare(self.clone())
     }
@@ -54,11 +54,11 @@ impl MemoryBudget {
 /// The registration of one landing, until it is dropped. Each landing's share of the budget is the
 /// limit divided by the number of registrations.
 #[derive(Debug)]
-pub(super) struct BudgetShare(MemoryBudget);
+pub(crate) struct BudgetShare(MemoryBudget);
 
 impl BudgetShare {
     /// An empty reservation, for the first commit.
-    pub(super) fn reservation(&self) -> Reservation {
+    pub(crate) fn reservation(&self) -> Reservation {
         Reservation {
             used: Arc::clone(&self.0.used),
             rows: 0,
@@ -76,30 +76,30 @@ impl Drop for BudgetShare {
 /// What one landing holds for one commit. Dropping it returns it to the budget: by then the rows
 /// are committed, or the attempt has failed and the source is read again.
 #[derive(Debug)]
-pub(super) struct Reservation {
+pub(crate) struct Reservation {
     used: Arc<Used>,
     rows: usize,
     bytes: u64,
 }
 
 impl Reservation {
-    pub(super) fn add_rows(&mut self, rows: usize) {
+    pub(crate) fn add_rows(&mut self, rows: usize) {
         self.rows += rows;
         self.used.rows.fetch_add(rows, Ordering::Relaxed);
     }
 
     /// Adds bytes of messages.
-    pub(super) fn add_bytes(&mut self, bytes: u64) {
+    pub(crate) fn add_bytes(&mut self, bytes: u64) {
         self.bytes += bytes;
         self.used.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.rows
     }
 
     /// An empty reservation of the same budget, for the commit after this one.
-    pub(super) fn next(&self) -> Self {
+    pub(crate) fn next(&self) -> Self {
         Self {
             used: Arc::clone(&self.used),
             rows: 0,
@@ -111,7 +111,7 @@ impl Reservation {
     /// landings). One busy landing may use the whole budget. Rows stay charged until their commit
     /// ends while the next buffer fills: the charge peaks at twice the limit for one landing, and
     /// below three times the limit for several.
-    pub(super) fn should_commit(&self, limits: &CommitLimits) -> bool {
+    pub(crate) fn should_commit(&self, limits: &CommitLimits) -> bool {
         let landings = self.used.landings.load(Ordering::Relaxed).max(1);
         let (rows, bytes) = (
             self.used.rows.load(Ordering::Relaxed),

@@ -12,14 +12,14 @@ use service::retry::AttemptState;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::coordinator::LandingCoordinator;
-use super::landing_source::LandingSource;
-use super::run_until::{AttemptOutcome, StopCondition, run_until};
-use super::topics::{self, AggregateProgress};
-use super::workers::{Decoders, join_all};
-use super::{Destination, Progress};
 use crate::declaration::TopicDeclaration;
 use crate::error::Error;
+use crate::land::coordinator::LandingCoordinator;
+use crate::land::sources::landing_source::LandingSource;
+use crate::land::sources::run_until::{AttemptOutcome, StopCondition, run_until};
+use crate::land::sources::topics::{self, AggregateProgress};
+use crate::land::workers::{Decoders, join_all};
+use crate::land::{Destination, Progress};
 use crate::source::Block;
 use crate::source::kafka::{self, Connection, KafkaOptions, Reading, Watermarks};
 
