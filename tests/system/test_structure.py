@@ -17,7 +17,6 @@ FILES_MAX = 12
 # Folders that are not divided by idea yet; a number only falls.
 LARGE_FOLDERS = {
     "engine/src/functions": 21,
-    "engine/src/rules": 28,
 }
 
 

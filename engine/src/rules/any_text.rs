@@ -8,7 +8,7 @@ use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
-use super::guards::is_regex;
+use super::conditions::guards::is_regex;
 use super::rewrite_expressions;
 
 #[derive(Debug)]

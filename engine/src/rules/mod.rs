@@ -1,39 +1,26 @@
 //! Rules that repair, check or refuse what DataFusion would plan.
 //!
-//! Each rule is a file. Its head says what DataFusion does without it, with the upstream issue, so
-//! that the rule can be deleted once a release of DataFusion has the fix.
+//! Each rule is a file, and rules about one thing share a folder. The head of a file says what
+//! DataFusion does without it, with the upstream issue, so that the rule can be deleted once a
+//! release of DataFusion has the fix.
 
 mod any_text;
-mod casts;
 mod checked_arithmetic;
+pub(crate) mod conditions;
 mod constant_partitions;
-mod cooperative_joins;
 mod distinct_sums;
-mod dynamic_filters;
-mod filter_pushdown;
-mod float_keys;
-mod float_pruning;
-pub(crate) mod guards;
-mod join_pairs;
+mod floats;
+mod joins;
 mod like_parts;
-mod list_items;
-mod literal_sides;
-mod null_safe_joins;
-mod number_types;
 mod opaque;
 mod planning_budget;
-mod projection_pushdown;
 mod recursion;
-mod set_operations;
-mod signed_counts;
 mod subqueries;
-mod subquery_nulls;
 #[cfg(test)]
 mod tests;
-mod time_types;
+mod types;
 mod window_lists;
 mod withheld;
-mod zero_in_lists;
 
 use std::sync::Arc;
 
@@ -47,10 +34,17 @@ use datafusion::optimizer::{Analyzer, AnalyzerRule, Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
-use cooperative_joins::CooperativeJoins;
-pub(crate) use join_pairs::JoinPairs;
+use conditions::{filter_pushdown, guards, projection_pushdown};
+use floats::{float_keys, float_pruning, zero_in_lists};
+use joins::cooperative_joins::CooperativeJoins;
+pub(crate) use joins::join_pairs::JoinPairs;
+use joins::{dynamic_filters, null_safe_joins};
 pub(crate) use opaque::Opaque;
 use planning_budget::PlanningBudget;
+use subqueries::subquery_nulls;
+use types::{
+    casts, list_items, literal_sides, number_types, set_operations, signed_counts, time_types,
+};
 
 use crate::column_cache::ReadThroughCache;
 use crate::runtime::Runtime;

@@ -34,7 +34,7 @@ use super::adapter::Adapters;
 use super::late;
 use super::pruning::prune;
 use super::readers::Readers;
-use crate::rules::guards;
+use crate::rules::conditions::guards;
 
 /// One version of a table for queries.
 #[derive(Debug)]

@@ -13,6 +13,7 @@
 
 mod dependent;
 mod references;
+pub(in crate::rules) mod subquery_nulls;
 
 use std::sync::Arc;
 

@@ -9,7 +9,7 @@ use datafusion::logical_expr::{
 };
 
 use super::subquery_of;
-use crate::rules::guards::may_fail;
+use crate::rules::conditions::guards::may_fail;
 use arrow::datatypes::FieldRef;
 
 /// Columns from outside of `plan` that it or a subquery in it refers to, each once.

@@ -13,7 +13,7 @@ use datafusion::logical_expr::type_coercion::binary::type_union_coercion;
 use datafusion::logical_expr::{Cast, Expr, Join, LogicalPlan, Projection};
 use datafusion::optimizer::AnalyzerRule;
 
-use super::number_types::meet;
+use crate::rules::types::number_types::meet;
 
 #[derive(Debug)]
 pub(crate) struct SetOperations;

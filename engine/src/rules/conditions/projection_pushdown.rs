@@ -23,10 +23,10 @@ use datafusion::physical_plan::projection::{
     ProjectionExec, remove_unnecessary_projections, try_embed_projection,
 };
 
-use super::PhysicalRule;
+use crate::rules::PhysicalRule;
 
 /// DataFusion's rule, or this one in its place.
-pub(super) fn replace(rule: PhysicalRule) -> PhysicalRule {
+pub(in crate::rules) fn replace(rule: PhysicalRule) -> PhysicalRule {
     if rule.name() == ProjectionPushdown::new().name() {
         Arc::new(CarefulProjectionPushdown { inner: rule })
     } else {

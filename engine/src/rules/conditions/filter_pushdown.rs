@@ -16,10 +16,10 @@ use datafusion::physical_optimizer::filter_pushdown::FilterPushdown;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::limit::LocalLimitExec;
 
-use super::PhysicalRule;
+use crate::rules::PhysicalRule;
 
 /// DataFusion's rule, or this one in its place.
-pub(super) fn replace(rule: PhysicalRule) -> PhysicalRule {
+pub(in crate::rules) fn replace(rule: PhysicalRule) -> PhysicalRule {
     let replaced = [
         FilterPushdown::new(),
         FilterPushdown::new_post_optimization(),

@@ -10,7 +10,7 @@ use datafusion::common::tree_node::{Transformed, TreeNode as _};
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 use datafusion::optimizer::AnalyzerRule;
 
-use super::{is_variable, rewrite_expressions};
+use crate::rules::{is_variable, rewrite_expressions};
 
 #[derive(Debug)]
 pub(crate) struct LiteralSides;
@@ -41,7 +41,7 @@ fn turn(expression: Expr) -> Transformed<Expr> {
     }
 }
 
-pub(super) fn is_comparison(op: Operator) -> bool {
+pub(in crate::rules) fn is_comparison(op: Operator) -> bool {
     use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
     matches!(
         op,

@@ -20,7 +20,7 @@ use datafusion::optimizer::optimizer::ApplyOrder;
 use datafusion::optimizer::utils::NamePreserver;
 use datafusion::optimizer::{AnalyzerRule, OptimizerConfig, OptimizerRule};
 
-use super::schema_below;
+use crate::rules::schema_below;
 
 /// Functions that no value of their arguments' types makes fail; of any other it is not known.
 const INFALLIBLE: [&str; 79] = [
@@ -451,7 +451,7 @@ pub(crate) fn may_fail(expression: &Expr, schema: &DFSchema) -> Result<bool> {
     Ok(fails)
 }
 
-pub(super) fn is_regex(op: Operator) -> bool {
+pub(in crate::rules) fn is_regex(op: Operator) -> bool {
     matches!(
         op,
         Operator::RegexMatch
@@ -462,7 +462,7 @@ pub(super) fn is_regex(op: Operator) -> bool {
 }
 
 /// Whether every value of `from` has one of `to`.
-pub(super) fn always_casts(from: &DataType, to: &DataType) -> bool {
+pub(in crate::rules) fn always_casts(from: &DataType, to: &DataType) -> bool {
     use DataType::{
         Boolean, Date32, Decimal128, Decimal256, Dictionary, Float32, Float64, Int8, Int16, Int32,
         Int64, Null, Timestamp, UInt8, UInt16, UInt32, UInt64,

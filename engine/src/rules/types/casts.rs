@@ -17,11 +17,11 @@ use datafusion::functions::math::expr_fn::round;
 use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
-use super::guards::always_casts;
-use super::literal_sides::is_comparison;
-use super::{is_variable, rewrite_expressions};
 use crate::functions::in_range::{self, Beyond};
 use crate::functions::{nearest, opaque};
+use crate::rules::conditions::guards::always_casts;
+use crate::rules::types::literal_sides::is_comparison;
+use crate::rules::{is_variable, rewrite_expressions};
 
 /// Decimals of so many digits become the nearest DOUBLE by a single division.
 const SHORT_DIGITS: u8 = 15;

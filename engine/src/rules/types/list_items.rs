@@ -17,8 +17,8 @@ use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, binary_expr, lit};
 use datafusion::optimizer::AnalyzerRule;
 
-use super::{is_variable, rewrite_expressions};
 use crate::functions::any_equal;
+use crate::rules::{is_variable, rewrite_expressions};
 
 #[derive(Debug)]
 pub(crate) struct ListItems;

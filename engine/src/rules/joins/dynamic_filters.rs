@@ -24,7 +24,7 @@ use datafusion::physical_plan::{
 };
 
 #[derive(Debug)]
-pub(super) struct DynamicFilters;
+pub(in crate::rules) struct DynamicFilters;
 
 impl PhysicalOptimizerRule for DynamicFilters {
     fn optimize(

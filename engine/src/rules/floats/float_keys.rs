@@ -24,9 +24,9 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::utils::NamePreserver;
 
-use super::is_variable;
 use crate::functions::span_length::span_length;
 use crate::functions::{any_equal, float_key};
+use crate::rules::is_variable;
 
 #[derive(Debug)]
 pub(crate) struct FloatKeys;
@@ -208,7 +208,7 @@ fn comparison(binary: BinaryExpr, schema: &DFSchema) -> Result<Transformed<Expr>
 }
 
 /// A column prunes by a list of constants, which gets its second zero from
-/// [`super::zero_in_lists`].
+/// [`crate::rules::floats::zero_in_lists`].
 fn in_list(mut list: InList, schema: &DFSchema) -> Result<Transformed<Expr>> {
     if is_column(&list.expr) {
         return Ok(Transformed::no(Expr::InList(list)));

@@ -23,14 +23,14 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use super::schema_below;
 use crate::functions::date_diff::days_between;
 use crate::functions::interval_scale::is_span;
 use crate::functions::span_length::span_length;
 use crate::functions::time::{day_time, local_time, with_seconds};
+use crate::rules::schema_below;
 
 #[derive(Debug)]
-pub(super) struct TimeTypes;
+pub(in crate::rules) struct TimeTypes;
 
 impl AnalyzerRule for TimeTypes {
     fn name(&self) -> &str {

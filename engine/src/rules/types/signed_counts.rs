@@ -14,7 +14,7 @@ use datafusion::logical_expr::{Cast, Expr, ExprSchemable as _, LogicalPlan, Proj
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::utils::NamePreserver;
 
-use super::schema_below;
+use crate::rules::schema_below;
 
 #[derive(Debug)]
 pub(crate) struct SignedCounts;

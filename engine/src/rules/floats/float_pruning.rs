@@ -22,11 +22,11 @@ use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 
-use super::opaque::Opaque;
+use crate::rules::opaque::Opaque;
 
 /// The rule; it has no state.
 #[derive(Debug)]
-pub(super) struct FloatPruning;
+pub(in crate::rules) struct FloatPruning;
 
 impl PhysicalOptimizerRule for FloatPruning {
     fn optimize(

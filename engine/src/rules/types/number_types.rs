@@ -31,8 +31,8 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 use datafusion::optimizer::utils::NamePreserver;
 
-use super::schema_below;
 use crate::functions::arithmetic;
+use crate::rules::schema_below;
 
 /// Most digits of a decimal of 128 bits, the widest that columns have.
 const DIGITS_MAX: i16 = 38;
@@ -536,7 +536,7 @@ fn types_of(expressions: &[Expr], schema: &DFSchema) -> Result<Vec<DataType>> {
 }
 
 /// Whether a decimal stands beside a DOUBLE or REAL.
-pub(super) fn meet(types: impl IntoIterator<Item = DataType>) -> bool {
+pub(in crate::rules) fn meet(types: impl IntoIterator<Item = DataType>) -> bool {
     let (mut decimal, mut floating) = (false, false);
     for data_type in types {
         decimal |= data_type.is_decimal();

@@ -11,10 +11,10 @@ use datafusion::optimizer::OptimizerRule as _;
 use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 
-use super::{LogicalRule, withheld};
+use crate::rules::{LogicalRule, withheld};
 
 /// DataFusion's rules, withheld from such joins.
-pub(super) fn replace(rule: LogicalRule) -> LogicalRule {
+pub(in crate::rules) fn replace(rule: LogicalRule) -> LogicalRule {
     if rule.name() == ExtractEquijoinPredicate::new().name() {
         withheld::where_wrong(rule, is_null_safe)
     } else if rule.name() == EliminateCrossJoin::new().name() {

@@ -1,0 +1,5 @@
+//! Where conditions are evaluated.
+
+pub(in crate::rules) mod filter_pushdown;
+pub(crate) mod guards;
+pub(in crate::rules) mod projection_pushdown;

@@ -1,0 +1,5 @@
+//! The order of DOUBLE and REAL.
+
+pub(in crate::rules) mod float_keys;
+pub(in crate::rules) mod float_pruning;
+pub(in crate::rules) mod zero_in_lists;
