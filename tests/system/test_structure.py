@@ -14,10 +14,6 @@ NAMES = [src.parent.name for src in CRATES]
 SHARED = {"Error", "Result", "Metrics", "Options"}
 
 FILES_MAX = 12
-# Folders that are not divided by idea yet; a number only falls.
-LARGE_FOLDERS = {
-    "engine/src/functions": 21,
-}
 
 
 def test_all_crates_are_found():
@@ -42,7 +38,7 @@ def test_folder_holds_few_files():
     folders = {folder for src in CRATES for folder in [src, *src.rglob("*")] if folder.is_dir()}
     counts = {folder.relative_to(REPOSITORY).as_posix(): count(folder) for folder in folders}
     large = {folder: files for folder, files in counts.items() if files > FILES_MAX}
-    assert large == LARGE_FOLDERS
+    assert large == {}
 
 
 def count(folder) -> int:

@@ -1,27 +1,16 @@
 //! SQL functions that every process of Isobar has.
 
 pub(crate) mod aggregates;
-pub(crate) mod any_equal;
-pub(crate) mod arithmetic;
-mod bounded;
 mod cast_argument;
-pub(crate) mod date_diff;
-mod element;
 mod event_day;
-pub(crate) mod float_key;
-pub(crate) mod in_range;
-pub(crate) mod interval_scale;
+pub(crate) mod intervals;
 mod json;
-mod list_field;
+pub(crate) mod lists;
 mod mode;
-mod nameless_field;
-pub(crate) mod nearest;
+pub(crate) mod numbers;
 pub(crate) mod opaque;
-mod output_size;
-mod rounding;
 pub(crate) mod shift;
-pub(crate) mod span_length;
-mod text_concat;
+pub(crate) mod texts;
 pub(crate) mod time;
 
 use std::sync::Arc;
@@ -32,11 +21,15 @@ use datafusion::execution::FunctionRegistry as _;
 use datafusion::logical_expr::planner::ExprPlanner;
 use datafusion::prelude::SessionContext;
 
-use self::date_diff::{AddDays, DateDiff};
 use self::event_day::EventDay;
 pub use self::event_day::event_day;
-use self::list_field::ListField;
+use self::intervals::date_diff::{AddDays, DateDiff};
+use self::intervals::interval_scale;
+use self::lists::list_field::ListField;
+use self::lists::{element, nameless_field};
 use self::mode::{Mode, Quantile};
+use self::numbers::rounding;
+use self::texts::{bounded, text_concat};
 
 /// Planners of ours, which must stand before DataFusion's own: the first that plans an expression
 /// decides.

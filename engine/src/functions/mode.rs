@@ -15,7 +15,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::expressions::Literal;
 
-use super::float_key;
+use super::numbers::float_key;
 
 /// `mode(x)`: the value that most rows have; of several the smallest. Nulls do not count.
 #[derive(Debug, PartialEq, Eq, Hash)]

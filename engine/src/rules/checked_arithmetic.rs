@@ -1,7 +1,8 @@
 //! Puts checked arithmetic in place of DataFusion's operators, which wrap.
 //!
-//! See [`crate::functions::arithmetic`]. DOUBLE and REAL follow IEEE 754 and stay as they are, as
-//! do days and instants. Comparisons, and with them everything that prunes, are not touched.
+//! See [`crate::functions::numbers::arithmetic`]. DOUBLE and REAL follow IEEE 754 and stay as they
+//! are, as do days and instants. Comparisons, and with them everything that prunes, are not
+//! touched.
 
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
@@ -12,8 +13,8 @@ use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan, Operator};
 use datafusion::optimizer::AnalyzerRule;
 
 use super::rewrite_expressions;
-use crate::functions::arithmetic;
-use crate::functions::interval_scale::is_span;
+use crate::functions::intervals::interval_scale::is_span;
+use crate::functions::numbers::arithmetic;
 
 #[derive(Debug)]
 pub(crate) struct CheckedArithmetic;

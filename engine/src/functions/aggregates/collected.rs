@@ -20,7 +20,7 @@ use datafusion::logical_expr::{
 use settings::ByteSize;
 
 use crate::error::Error;
-use crate::functions::bounded::BATCH_MAX;
+use crate::functions::texts::bounded::BATCH_MAX;
 
 /// The functions to register in place of DataFusion's.
 pub(super) fn functions() -> [AggregateUDF; 2] {

@@ -18,8 +18,8 @@ use datafusion::logical_expr::{Accumulator, AggregateUDF, EmitTo, GroupsAccumula
 use datafusion_functions_aggregate_common::aggregate::groups_accumulator::prim_op::PrimitiveGroupsAccumulator;
 
 use super::interval_sum::INTERVAL;
-use crate::functions::float_key;
-use crate::functions::span_length::length;
+use crate::functions::intervals::span_length::length;
+use crate::functions::numbers::float_key;
 
 /// DataFusion's accumulator, which gets keys in place of values, or one of intervals.
 pub(super) fn canonical(

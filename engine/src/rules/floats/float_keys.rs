@@ -1,8 +1,8 @@
 //! Lets DOUBLE and REAL be grouped, joined, sorted and compared by the one order that they have
 //! everywhere.
 //!
-//! See [`crate::functions::float_key`]: DataFusion orders by bits, so that -0.0 and 0.0, or two
-//! NaNs, differ for a sort, a join, DISTINCT and window partitions. What is compared with a
+//! See [`crate::functions::numbers::float_key`]: DataFusion orders by bits, so that -0.0 and 0.0,
+//! or two NaNs, differ for a sort, a join, DISTINCT and window partitions. What is compared with a
 //! constant stays as it is where it is a column, since files are pruned by such comparisons.
 //! Intervals are sorted by their length.
 
@@ -24,8 +24,8 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::utils::NamePreserver;
 
-use crate::functions::span_length::span_length;
-use crate::functions::{any_equal, float_key};
+use crate::functions::intervals::span_length::span_length;
+use crate::functions::{lists::any_equal, numbers::float_key};
 use crate::rules::is_variable;
 
 #[derive(Debug)]

@@ -17,8 +17,8 @@ use datafusion::functions::math::expr_fn::round;
 use datafusion::logical_expr::{Expr, ExprSchemable as _, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
-use crate::functions::in_range::{self, Beyond};
-use crate::functions::{nearest, opaque};
+use crate::functions::numbers::in_range::{self, Beyond};
+use crate::functions::{numbers::nearest, opaque};
 use crate::rules::conditions::guards::always_casts;
 use crate::rules::types::literal_sides::is_comparison;
 use crate::rules::{is_variable, rewrite_expressions};

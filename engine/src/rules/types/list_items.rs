@@ -17,7 +17,7 @@ use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator, binary_expr, lit};
 use datafusion::optimizer::AnalyzerRule;
 
-use crate::functions::any_equal;
+use crate::functions::lists::any_equal;
 use crate::rules::{is_variable, rewrite_expressions};
 
 #[derive(Debug)]

@@ -31,7 +31,7 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 use datafusion::optimizer::utils::NamePreserver;
 
-use crate::functions::arithmetic;
+use crate::functions::numbers::arithmetic;
 use crate::rules::schema_below;
 
 /// Most digits of a decimal of 128 bits, the widest that columns have.

@@ -23,9 +23,9 @@ use datafusion::logical_expr::{
 };
 use datafusion::optimizer::AnalyzerRule;
 
-use crate::functions::date_diff::days_between;
-use crate::functions::interval_scale::is_span;
-use crate::functions::span_length::span_length;
+use crate::functions::intervals::date_diff::days_between;
+use crate::functions::intervals::interval_scale::is_span;
+use crate::functions::intervals::span_length::span_length;
 use crate::functions::time::{day_time, local_time, with_seconds};
 use crate::rules::schema_below;
 

@@ -82,12 +82,12 @@ fn elements(lists: &ListArray, number: i32) -> Result<ArrayRef> {
 /// Puts [`Element`] in the place of `array_element`, whose name and answers it has: a subscript is
 /// planned as the latter, whatever function is registered under its name.
 #[derive(Debug)]
-pub(super) struct ElementRewrite {
+pub(in crate::functions) struct ElementRewrite {
     element: Arc<ScalarUDF>,
 }
 
 impl ElementRewrite {
-    pub(super) fn new() -> Self {
+    pub(in crate::functions) fn new() -> Self {
         let element = Element {
             general: array_element_udf(),
         };

@@ -80,10 +80,10 @@ fn values(structs: &StructArray) -> Result<arrow::array::ArrayRef> {
 
 /// Plans the access to a field without a name; it must come before DataFusion's own planners.
 #[derive(Debug)]
-pub(super) struct NamelessFieldPlanner(Arc<ScalarUDF>);
+pub(in crate::functions) struct NamelessFieldPlanner(Arc<ScalarUDF>);
 
 impl NamelessFieldPlanner {
-    pub(super) fn new() -> Self {
+    pub(in crate::functions) fn new() -> Self {
         Self(Arc::new(NamelessField::new().into()))
     }
 }

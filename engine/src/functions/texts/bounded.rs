@@ -21,13 +21,13 @@ use datafusion::logical_expr::{
 };
 use settings::ByteSize;
 
-use super::output_size::{self, Argument, Measure};
 use crate::error::Error;
+use crate::functions::texts::output_size::{self, Argument, Measure};
 
 /// Largest value that a function makes.
-pub(super) const VALUE_MAX: u64 = 64 << 20;
+pub(in crate::functions) const VALUE_MAX: u64 = 64 << 20;
 /// Most bytes that one call makes: the values of a batch of rows.
-pub(super) const BATCH_MAX: u64 = 512 << 20;
+pub(in crate::functions) const BATCH_MAX: u64 = 512 << 20;
 /// Most steps of a call of a function that compares each part of one argument with each of another:
 /// some seconds. A batch of 8,192 rows may have texts of 780 characters.
 const STEPS_MAX: u64 = 5_000_000_000;
@@ -40,7 +40,7 @@ struct Bounded {
 }
 
 /// Puts each function that needs it behind its limit.
-pub(super) fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
+pub(in crate::functions) fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     for (name, measure) in output_size::MEASURES {
         let Ok(inner) = registry.udf(name) else {
             continue;
@@ -55,7 +55,7 @@ pub(super) fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
 }
 
 /// That a call of `function` with `arguments` makes no more than it may.
-pub(super) fn check(
+pub(in crate::functions) fn check(
     function: &str,
     measure: Measure,
     arguments: &ScalarFunctionArgs,
@@ -177,6 +177,6 @@ impl ScalarUDFImpl for Bounded {
 }
 
 /// Bytes that an array holds, whatever part of them its rows use.
-pub(super) fn bytes_of(array: &ArrayRef) -> u64 {
+pub(in crate::functions) fn bytes_of(array: &ArrayRef) -> u64 {
     array.get_array_memory_size() as u64
 }

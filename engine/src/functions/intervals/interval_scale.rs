@@ -226,13 +226,13 @@ fn overflow() -> ArrowError {
 
 /// Plans products and quotients of spans and numbers.
 #[derive(Debug)]
-pub(super) struct IntervalScalePlanner {
+pub(in crate::functions) struct IntervalScalePlanner {
     product: Arc<ScalarUDF>,
     quotient: Arc<ScalarUDF>,
 }
 
 impl IntervalScalePlanner {
-    pub(super) fn new() -> Self {
+    pub(in crate::functions) fn new() -> Self {
         Self {
             product: Arc::new(Scale::new(false).into()),
             quotient: Arc::new(Scale::new(true).into()),

@@ -12,12 +12,12 @@ use datafusion::logical_expr::{
 
 /// `list_field(list, 'a', 'b')`: the list of what the elements of `list` have at `a.b`.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct ListField {
+pub(in crate::functions) struct ListField {
     signature: Signature,
 }
 
 impl ListField {
-    pub(super) fn new() -> Self {
+    pub(in crate::functions) fn new() -> Self {
         Self {
             signature: Signature::variadic_any(Volatility::Immutable),
         }

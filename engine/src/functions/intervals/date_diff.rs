@@ -20,7 +20,7 @@ const INSTANT: DataType = DataType::Timestamp(TimeUnit::Microsecond, None);
 /// DuckDB counts: the border of days is midnight. A week is seven of those, whatever day it begins
 /// on.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct DateDiff {
+pub(in crate::functions) struct DateDiff {
     signature: Signature,
 }
 
@@ -30,7 +30,7 @@ pub(crate) fn days_between(start: Expr, end: Expr) -> Expr {
 }
 
 impl DateDiff {
-    pub(super) fn new() -> Self {
+    pub(in crate::functions) fn new() -> Self {
         Self {
             signature: Signature::user_defined(Volatility::Immutable),
         }
@@ -135,18 +135,18 @@ impl Unit {
 
 /// `date_add(day, n)` and `date_sub(day, n)`: the day `n` days later or earlier, as in Spark.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct AddDays {
+pub(in crate::functions) struct AddDays {
     name: &'static str,
     sign: i64,
     signature: Signature,
 }
 
 impl AddDays {
-    pub(super) fn add() -> Self {
+    pub(in crate::functions) fn add() -> Self {
         Self::new("date_add", 1)
     }
 
-    pub(super) fn sub() -> Self {
+    pub(in crate::functions) fn sub() -> Self {
         Self::new("date_sub", -1)
     }
 

@@ -9,11 +9,11 @@ use arrow::datatypes::{
 use datafusion::common::Result;
 use datafusion::logical_expr::ColumnarValue;
 
-use super::bounded::{VALUE_MAX, bytes_of};
+use crate::functions::texts::bounded::{VALUE_MAX, bytes_of};
 
 /// How the result of a function grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Measure {
+pub(in crate::functions) enum Measure {
     /// The first argument, as often as the second one says.
     Repeat,
     /// As many characters as the second argument says.
@@ -37,7 +37,7 @@ pub(super) enum Measure {
 }
 
 /// The functions that have a limit.
-pub(super) const MEASURES: &[(&str, Measure)] = &[
+pub(in crate::functions) const MEASURES: &[(&str, Measure)] = &[
     ("repeat", Measure::Repeat),
     ("array_repeat", Measure::Repeat),
     ("lpad", Measure::Pad),
@@ -61,20 +61,20 @@ const CHARACTER_BYTES: u64 = 4;
 const DAY_NS: i128 = 86_400_000_000_000;
 
 /// An argument of a call: the same for all rows, or a column.
-pub(super) enum Argument {
+pub(in crate::functions) enum Argument {
     Constant(ArrayRef),
     Column(ArrayRef),
 }
 
 impl Argument {
-    pub(super) fn new(value: &ColumnarValue) -> Result<Self> {
+    pub(in crate::functions) fn new(value: &ColumnarValue) -> Result<Self> {
         Ok(match value {
             ColumnarValue::Array(array) => Self::Column(ArrayRef::clone(array)),
             ColumnarValue::Scalar(scalar) => Self::Constant(scalar.to_array()?),
         })
     }
 
-    pub(super) fn is_constant(&self) -> bool {
+    pub(in crate::functions) fn is_constant(&self) -> bool {
         matches!(self, Self::Constant(_))
     }
 
@@ -177,7 +177,7 @@ impl Argument {
 
 impl Measure {
     /// Whether a look at the arguments as a whole is enough to see that all results are small.
-    pub(super) fn is_small(self, arguments: &[Argument], rows: usize) -> bool {
+    pub(in crate::functions) fn is_small(self, arguments: &[Argument], rows: usize) -> bool {
         if !matches!(self, Self::Concat) {
             return false;
         }
@@ -190,7 +190,7 @@ impl Measure {
 
     /// Bytes that the result of `row` has at most, or steps that it takes; nothing when it is null
     /// or not known.
-    pub(super) fn of_row(self, arguments: &[Argument], row: usize) -> Option<u64> {
+    pub(in crate::functions) fn of_row(self, arguments: &[Argument], row: usize) -> Option<u64> {
         let length = |at: usize| arguments.get(at)?.length(row);
         let lengths = |from: usize| {
             let rest = arguments.iter().skip(from);

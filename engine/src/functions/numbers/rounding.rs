@@ -31,7 +31,7 @@ struct Rounding {
 }
 
 /// Puts ours in the place of DataFusion's.
-pub(super) fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
+pub(in crate::functions) fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
     for name in ["round", "trunc"] {
         let inner = registry.udf(name)?;
         registry.register_udf(Arc::new(ScalarUDF::new_from_impl(Rounding { inner })))?;

@@ -19,8 +19,8 @@ use datafusion::logical_expr::{
 };
 use std::sync::Arc;
 
-use super::bounded;
-use super::output_size::Measure;
+use crate::functions::texts::bounded;
+use crate::functions::texts::output_size::Measure;
 
 const NAME: &str = "||";
 
@@ -86,12 +86,12 @@ impl ScalarUDFImpl for TextConcat {
 
 /// Puts the function in the place of the operator.
 #[derive(Debug)]
-pub(super) struct TextConcatRewrite {
+pub(in crate::functions) struct TextConcatRewrite {
     function: Arc<ScalarUDF>,
 }
 
 impl TextConcatRewrite {
-    pub(super) fn new() -> Self {
+    pub(in crate::functions) fn new() -> Self {
         let function = TextConcat {
             signature: Signature::user_defined(Volatility::Immutable),
         };

@@ -1,0 +1,5 @@
+//! Texts, and bounds on what functions make.
+
+pub(crate) mod bounded;
+pub(crate) mod output_size;
+pub(crate) mod text_concat;
