@@ -1,9 +1,9 @@
 //! Isobar's engine: SQL over the lake.
 //!
-//! Read it along the way of a query: [`runtime`] is what statements share, [`session`] plans and
-//! runs SQL over the tables that [`scan`] reads and over what [`system`] knows of them, by
-//! [`functions`] and rules of ours beside those of DataFusion, [`output`] makes texts of its rows.
-//! [`described`] reads SQL files with a header.
+//! Read it along the way of a query: [`sql`] parses a statement; [`session`] plans it over the
+//! tables that [`scan`] reads and over what [`system`] knows of them, with our [`functions`], and
+//! with rules of ours beside those of DataFusion; [`runtime`] is what statements share while they
+//! run, and [`output`] makes texts of their rows. [`described`] reads SQL files with a header.
 
 mod column_cache;
 pub mod described;

@@ -1,4 +1,4 @@
-//! The only module that builds a DataFusion session over the lake.
+//! Plans statements over the lake. Only this module builds a session of DataFusion.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -221,7 +221,7 @@ fn builder_of(mut config: SessionConfig) -> SessionStateBuilder {
     // literal differ.
     options.execution.time_zone = Some(UTC.to_owned());
     options.sql_parser.map_string_types_to_utf8view = false;
-    // A literal with a point is exact; `rules::number_types` makes it a DOUBLE beside one.
+    // A literal with a point is exact; `rules::types::number_types` makes it a DOUBLE beside one.
     options.sql_parser.parse_float_as_decimal = true;
     // Errors of the planner have a position.
     options.sql_parser.collect_spans = true;

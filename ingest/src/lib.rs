@@ -2,7 +2,8 @@
 //!
 //! The modules in the order of a message: [`openweather`] makes it, [`produce`] sends it to Kafka,
 //! `source` reads it from there, [`message`] validates and decodes it, [`declaration`] names the
-//! tables whose rows it becomes, and [`land`] commits those rows. Besides, [`consume`] copies
+//! tables whose rows it becomes, and [`land`] commits those rows. [`dead_letters`] has what was
+//! refused. Besides, [`consume`] copies
 //! messages to PostgreSQL, and [`export`] writes them from there into files, which `source` reads
 //! as well.
 

@@ -1,5 +1,5 @@
-//! Kafka: where the brokers are and how they are spoken to. Its keys of security make sense only
-//! together, so that they are checked together; what comes out cannot contradict itself.
+//! Kafka: where the brokers are and how to connect to them. Its security keys only make sense
+//! together, so they are checked together; the result cannot contradict itself.
 
 use std::fs;
 use std::path::{Path, PathBuf};

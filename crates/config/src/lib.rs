@@ -1,6 +1,6 @@
 //! The layered configuration: one file `isobar.toml`, variables, flags.
 //!
-//! This is the only module that reads the environment. [`load`] turns what was written in any layer
+//! This is the only crate that reads the environment. [`load`] turns what was written in any layer
 //! into a [`Config`] in which everything is checked, and remembers for every key where its value
 //! came from. It opens no connection and looks at no place: whether HDFS is there is not known
 //! here.

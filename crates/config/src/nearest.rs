@@ -1,4 +1,4 @@
-//! The name that was meant by a misspelt one.
+//! The nearest of several names, by edit distance.
 
 /// The candidate that a slip of the finger turns into `name`, whatever the case.
 pub(crate) fn nearest<'a>(

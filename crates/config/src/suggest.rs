@@ -1,4 +1,4 @@
-//! Guesses at what was meant.
+//! What an error offers instead of a wrong name.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What a commit does and how it ends. `table.rs` executes it.
+//! What a commit does and how it ends. `Table::commit` executes it.
 
 use arrow::datatypes::SchemaRef;
 use uuid::Uuid;

@@ -1,8 +1,8 @@
 //! The lifecycle of a long-running part of the process: its metrics, its readiness over HTTP, its
 //! restarts after transient failures, and its end.
 //!
-//! A command assembles a [`Service`], registers metrics, and runs its work with it. Nothing here
-//! knows what the work is.
+//! A command assembles a [`Service`], registers metrics, and runs its work with it. Its parts are
+//! public for a service with listeners of its own.
 
 mod error;
 mod error_chain;

@@ -33,14 +33,14 @@ impl AttemptState {
         self.made_progress.store(true, Ordering::Relaxed);
     }
 
-    /// Records that the brokers have accepted our login, so that the configured one is not wrong.
+    /// Records that a server has accepted our login, so that the configured one is not wrong.
     pub fn authenticated(&self) {
         self.authenticated.store(true, Ordering::Relaxed);
     }
 }
 
 /// Repeats `attempt` until it succeeds, fails permanently, or `shutdown` is cancelled. Each attempt
-/// resumes from what is committed, so none loses or doubles messages. `failed` is called with the
+/// resumes from what is committed, so that repeating it is safe. `failed` is called with the
 /// text of each transient failure.
 ///
 /// Authentication errors are permanent until the first successful login, transient afterwards: a

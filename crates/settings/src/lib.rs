@@ -1,7 +1,7 @@
 //! Types of settings: values that are checked once, where they enter the process, and then passed
 //! down to the libraries.
 //!
-//! They are apart from the configuration that reads them, so that a new key rebuilds no library.
+//! They are separate from `config`, so that a new key rebuilds no library.
 
 mod byte_size;
 mod kafka;

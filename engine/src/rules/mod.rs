@@ -1,4 +1,4 @@
-//! Rules that repair, check or refuse what DataFusion would plan.
+//! Rules that correct, check or refuse DataFusion's plans.
 //!
 //! Each rule is a file, and rules about one thing share a folder. The head of a file says what
 //! DataFusion does without it, with the upstream issue, so that the rule can be deleted once a

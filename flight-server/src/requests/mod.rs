@@ -1,5 +1,6 @@
 //! Requests of Flight: `rpc` decodes each to a `command`, and `service` executes it, `actions`
-//! those that have a name. A `ticket` carries a statement from one request to the next.
+//! those that have a name. A `ticket` carries a statement from one request to the next, and
+//! `session_options` answers the actions about options.
 
 mod actions;
 mod command;

@@ -1,5 +1,5 @@
-//! PostgreSQL: connections with time limits, migrations of our tables, and the classification of
-//! errors. The statements of the services are in their own modules.
+//! PostgreSQL: connections with time limits, and migrations of our tables. The statements of the
+//! services are in their own modules, and `crate::postgres_error` classifies errors.
 
 mod catalogue;
 mod lock;

@@ -1,4 +1,4 @@
-//! The layers a configuration is written in, and which of them wins.
+//! Reads each layer, from the strongest down.
 //!
 //! Flags beat `ISOBAR__SECTION__KEY` variables, which beat the legacy pipeline's, which beat the
 //! `.env` file with either kind of name, which beats the TOML file. Layers are read from the

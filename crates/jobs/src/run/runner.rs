@@ -1,4 +1,4 @@
-//! What runs of queries work with, and what they report. The steps of a run are in `run.rs`.
+//! What runs of queries work with, and what they report. The steps of a run are in `mod.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The order of DOUBLE and REAL.
+//! Rules that give DOUBLE and REAL the order of PostgreSQL.
 
 pub(in crate::rules) mod float_keys;
 pub(in crate::rules) mod float_pruning;
