@@ -65,6 +65,10 @@ impl Session {
         // Each scan decides by itself, see `scan::late`.
         options.execution.parquet.pushdown_filters = false;
         options.execution.parquet.reorder_filters = true;
+        // Older writers store instants as INT96, which holds any year. Read as nanoseconds, an
+        // instant before 1677 or after 2262 would be another one.
+        options.execution.parquet.coerce_int96 = Some("us".to_owned());
+        options.execution.parquet.coerce_int96_tz = Some("UTC".to_owned());
         options.execution.collect_statistics = true;
         // Tables have string views, which each output casts by itself: the planner would plan large
         // strings.

@@ -1,7 +1,7 @@
 """Tables of other writers with unsupported features: each is named with the reason, and hides no other table."""
 
 import json
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pyarrow
 import pytest
@@ -104,6 +104,21 @@ def test_wrong_checkpoint_hint_is_ignored(lakes, hint):
     lake.place.write("lake/hinted/_delta_log/_last_checkpoint", hint)
     assert lake.isobar.query("SELECT count(*) AS n FROM hinted") == [{"n": 4}]
     assert lake.isobar.query("SELECT sum(id) AS n FROM hinted") == [{"n": 6}]
+
+
+def test_int96_instant_of_any_year_is_read_as_it_is(lakes):
+    """As nanoseconds, INT96 beyond the years 1677 to 2262 would be other instants."""
+    years = [datetime(1, 1, 1, tzinfo=UTC), datetime(1600, 2, 29, tzinfo=UTC), datetime(2026, 3, 29, 0, 30, 0, 123456, tzinfo=UTC)]
+    years += [datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC), None]
+    rows = pyarrow.table({"id": range(len(years)), "at": pyarrow.array(years, pyarrow.timestamp("us", "UTC"))})
+    lake = lakes.new("local")
+    handmade.write(lake.place, "old", [File(rows, int96=True)])
+    with Server(lake.isobar) as server:
+        for _ in range(3):
+            assert server.rows("SELECT id, at FROM old ORDER BY id") == rows.to_pylist()
+        assert server.rows("SELECT min(at) AS a, max(at) AS b FROM old") == [{"a": years[0], "b": years[3]}]
+        assert server.rows("SELECT id FROM old WHERE at > TIMESTAMP '9000-01-01'") == [{"id": 3}]
+        assert server.rows("SELECT id FROM old WHERE at < TIMESTAMP '1601-01-01' ORDER BY id") == [{"id": 0}, {"id": 1}]
 
 
 def test_removed_data_file_is_named(lakes):

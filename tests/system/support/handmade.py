@@ -28,6 +28,8 @@ class File:
     statistics: dict | str | None = None
     values: dict[str, str | None] = field(default_factory=dict)
     path: str | None = None
+    # Instants as INT96, as Spark stores them by default.
+    int96: bool = False
 
 
 def field_of(name: str, kind: pyarrow.DataType | str, metadata: dict | None = None) -> dict:
@@ -73,7 +75,7 @@ def metadata_of(
 def add(place: LocalPlace, name: str, path: str, file: File) -> dict:
     """Stores the file, and returns its add action."""
     buffer = io.BytesIO()
-    pyarrow.parquet.write_table(file.rows, buffer)
+    pyarrow.parquet.write_table(file.rows, buffer, use_deprecated_int96_timestamps=file.int96)
     place.write(f"lake/{name}/{path}", buffer.getvalue())
     action = {
         "path": file.path or path,
