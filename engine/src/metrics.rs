@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use service::metrics::{Collector, DescriptorEncoder, Metrics, Unit, encode_counter, encode_gauge};
+use service::metrics::{
+    Collector, ConstCounter, ConstGauge, DescriptorEncoder, Metrics, Unit, encode,
+};
 
 use crate::runtime::Runtime;
 
@@ -19,12 +21,12 @@ struct Columns(Arc<Runtime>);
 impl Collector for Columns {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let columns = self.0.column_cache().usage();
-        encode_gauge(
+        encode(
             &mut encoder,
             "column_cache",
             "Memory of the decoded columns that are kept for the next statement",
             Some(&Unit::Bytes),
-            columns.bytes,
+            &ConstGauge::new(columns.bytes),
         )?;
         for (name, help, value) in [
             (
@@ -38,7 +40,7 @@ impl Collector for Columns {
                 columns.misses,
             ),
         ] {
-            encode_counter(&mut encoder, name, help, None, value)?;
+            encode(&mut encoder, name, help, None, &ConstCounter::new(value))?;
         }
         Ok(())
     }

@@ -9,7 +9,6 @@ use arrow_flight::sql::Command;
 use datafusion::error::DataFusionError;
 use engine::Error;
 use lake::Failure;
-use service::error_chain_led_by;
 use tonic::{Code, Status};
 use tracing::error;
 
@@ -20,7 +19,7 @@ const MESSAGE_BYTES_MAX: usize = 2 << 10;
 /// The status of an error of the engine.
 pub(crate) fn of(failure: &Error) -> Status {
     let code = code_of(failure);
-    let message = error_chain(failure);
+    let message = Failure::chain(failure);
     if code == Code::Internal {
         error!("{message}");
     }
@@ -34,7 +33,7 @@ pub(crate) fn of_rows(failure: DataFusionError) -> Status {
 
 /// The status of an error that is a bug.
 pub(crate) fn internal(failure: &(dyn StdError + 'static)) -> Status {
-    let message = error_chain(failure);
+    let message = Failure::chain(failure);
     error!("{message}");
     Status::internal(shortened(message))
 }
@@ -138,15 +137,6 @@ fn code_of_plan(failure: &DataFusionError) -> Code {
             _ => Code::Internal,
         },
         _ => Code::Internal,
-    }
-}
-
-/// An error and its causes on one line. A storage failure comes first, because it names the server
-/// and the remedy.
-fn error_chain(failure: &(dyn StdError + 'static)) -> String {
-    match Failure::find(failure) {
-        Some(lead) => error_chain_led_by(lead, failure),
-        None => service::error_chain(failure),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use service::metrics::{Collector, DescriptorEncoder, Metrics, Unit, encode_counter};
+use service::metrics::{Collector, ConstCounter, DescriptorEncoder, Metrics, Unit, encode};
 
 use crate::store::Stores;
 
@@ -45,7 +45,8 @@ impl Collector for Storage {
                 &counters.bytes_written,
             ),
         ] {
-            encode_counter(&mut encoder, name, help, unit, value.get())?;
+            let counter = ConstCounter::new(value.get());
+            encode(&mut encoder, name, help, unit, &counter)?;
         }
         Ok(())
     }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use service::readiness::Readiness;
-use service::{error_chain, error_chain_led_by};
 
 use crate::store::{Failure, Location};
 
@@ -14,12 +13,7 @@ pub fn storage_ready(location: &Location) -> Readiness {
         let location = location.clone();
         Box::pin(async move {
             let listed = location.directories().await;
-            listed
-                .map(drop)
-                .map_err(|error| match Failure::find(&error) {
-                    Some(failure) => error_chain_led_by(failure, &error),
-                    None => error_chain(&error),
-                })
+            listed.map(drop).map_err(|error| Failure::chain(&error))
         })
     })
 }

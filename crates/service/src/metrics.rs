@@ -8,13 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 pub use prometheus_client::collector::Collector;
 pub use prometheus_client::encoding::DescriptorEncoder;
-use prometheus_client::encoding::EncodeMetric as _;
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::ConstCounter;
-pub use prometheus_client::metrics::counter::Counter;
+use prometheus_client::encoding::EncodeMetric;
+pub use prometheus_client::metrics::counter::{ConstCounter, Counter};
 pub use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
-pub use prometheus_client::metrics::gauge::Gauge;
+pub use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 pub use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 pub use prometheus_client::registry::{Metric, Unit};
@@ -74,34 +71,18 @@ impl Metrics {
     }
 }
 
-/// Encodes a gauge of a [`Collector`].
+/// Encodes one `metric` of a [`Collector`].
 ///
 /// # Errors
 /// When the text cannot be written.
-pub fn encode_gauge(
+pub fn encode(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
     unit: Option<&Unit>,
-    value: u64,
+    metric: &impl EncodeMetric,
 ) -> Result<(), fmt::Error> {
-    let metric = encoder.encode_descriptor(name, help, unit, MetricType::Gauge)?;
-    ConstGauge::new(value).encode(metric)
-}
-
-/// Encodes a counter of a [`Collector`].
-///
-/// # Errors
-/// When the text cannot be written.
-pub fn encode_counter(
-    encoder: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    unit: Option<&Unit>,
-    value: u64,
-) -> Result<(), fmt::Error> {
-    let metric = encoder.encode_descriptor(name, help, unit, MetricType::Counter)?;
-    ConstCounter::new(value).encode(metric)
+    metric.encode(encoder.encode_descriptor(name, help, unit, metric.metric_type())?)
 }
 
 #[cfg(test)]

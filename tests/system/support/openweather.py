@@ -108,7 +108,7 @@ class OpenWeather:
             self._server = None
 
     def runs(self, server: ThreadingHTTPServer) -> bool:
-        """Whether this server is the current one: connections outlive the server that accepted them."""
+        """Whether this server is the current one: a connection may still belong to a stopped one."""
         return server is self._server
 
     def start(self) -> None:

@@ -6,6 +6,7 @@ use std::time::Duration;
 use buoyant_kernel::Error as KernelError;
 use hdfs_native::HdfsError;
 use object_store::path::Path;
+use service::{error_chain, error_chain_led_by};
 
 /// A failed call of the storage. The layers above carry it as the source of an
 /// [`object_store::Error`]; [`Failure::find`] finds it there.
@@ -104,6 +105,15 @@ impl Failure {
             };
         }
         None
+    }
+
+    /// `error` and its causes on one line. A storage failure comes first, because it names the
+    /// server and the remedy.
+    pub fn chain(error: &(dyn StdError + 'static)) -> String {
+        match Self::find(error) {
+            Some(failure) => error_chain_led_by(failure, error),
+            None => error_chain(error),
+        }
     }
 }
 
