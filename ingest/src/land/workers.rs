@@ -10,6 +10,7 @@ use object_store::path::Path;
 use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use crate::dead_letters::{self, NewDeadLetter};
 use crate::declaration::TopicDeclaration;
@@ -87,7 +88,7 @@ impl Decoders {
             let guard = blocks.consumer_guard();
             let (topic, blocks, processed) =
                 (Arc::clone(topic), Arc::clone(&receiver), processed.clone());
-            tasks.spawn(async move {
+            let decoding = async move {
                 let _guard = guard;
                 while let Some(InFlight { block, permit }) = next_block(&blocks).await {
                     let mut outcome = process(&topic, &transform, block).await;
@@ -98,7 +99,8 @@ impl Decoders {
                         break;
                     }
                 }
-            });
+            };
+            tasks.spawn(decoding.in_current_span());
         }
         let decoders = Self {
             tasks,
@@ -138,7 +140,7 @@ pub(crate) fn read_files(
             blocks: blocks.clone(),
         };
         let (processed, shutdown) = (processed.clone(), shutdown.clone());
-        readers.spawn(async move {
+        let reading = async move {
             let mut left = UnfinishedFiles::default();
             let read = tokio::select! {
                 () = shutdown.cancelled() => Ok(()),
@@ -149,7 +151,8 @@ pub(crate) fn read_files(
                 let _ = processed.send(Err(error)).await;
             }
             left
-        });
+        };
+        readers.spawn(reading.in_current_span());
     }
     Readers { readers, decoders }
 }

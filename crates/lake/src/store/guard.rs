@@ -38,6 +38,7 @@ use object_store::{
     UploadPart,
 };
 use tokio_util::task::AbortOnDropHandle;
+use tracing::Instrument as _;
 
 use super::Context;
 use super::failure::absolute;
@@ -225,7 +226,8 @@ impl<S: ObjectStore> ObjectStore for Guard<S> {
 pub(crate) fn in_task<T: Send + 'static>(
     call: impl Future<Output = T> + Send + 'static,
 ) -> AbortOnDropHandle<T> {
-    AbortOnDropHandle::new(tokio::spawn(call))
+    // In the span of the caller: the call may warn.
+    AbortOnDropHandle::new(tokio::spawn(call.in_current_span()))
 }
 
 /// Applies the limit of one call to every item of `stream`. The stream ends after the first

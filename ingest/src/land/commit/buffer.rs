@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use arrow::array::RecordBatch;
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use crate::error::Error;
 use crate::land::CommitLimits;
@@ -103,7 +104,8 @@ impl Buffer {
         }
         let tables = self.rows.len();
         let rows = std::mem::replace(&mut self.rows, vec![Vec::new(); tables]);
-        self.batches.spawn(stage.begin(rows).await);
+        let staging = stage.begin(rows).await;
+        self.batches.spawn(staging.in_current_span());
     }
 
     /// Flushes the remaining rows and empties the buffer; none if it was empty. The commit

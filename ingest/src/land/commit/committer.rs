@@ -1,6 +1,7 @@
 //! Commits in the background.
 
 use tokio::task::JoinSet;
+use tracing::Instrument as _;
 
 use crate::error::Error;
 use crate::land::commit::buffer::Sealed;
@@ -38,11 +39,12 @@ impl Committer {
     pub(crate) async fn start(&mut self, sealed: Sealed) -> Result<(), Error> {
         self.finish().await?;
         let mut tables = self.tables.take().expect("nothing is being committed");
-        self.running.spawn(async move {
+        let committing = async move {
             let progress = sealed.progress.clone();
             tables.commit(sealed).await?;
             Ok((tables, progress))
-        });
+        };
+        self.running.spawn(committing.in_current_span());
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use lake::fail;
 use service::readiness::ReadinessState;
 use service::retry::AttemptState;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{Span, info};
 
 use crate::declaration::TopicDeclaration;
 use crate::error::Error;
@@ -88,37 +88,10 @@ async fn land_topic(
         StopCondition::Shutdown
     };
     let attempt = async |state: &AttemptState, progress: &(dyn Fn(&Progress) + Sync)| {
-        confirm_data_loss(async || land(landing, options, topic, shutdown, state, progress).await)
-            .await
+        land(landing, options, topic, shutdown, state, progress).await
     };
     let counters = &landing.into.counters;
     run_until(stop, &topic.name, counters, shutdown, progress, attempt).await
-}
-
-/// Repeats an attempt that reports data loss, until two attempts in a row report the same gap.
-///
-/// Another process may commit these offsets between our read of the tables and our read of Kafka's
-/// low watermark. Only a gap seen twice in a row is reported as data loss.
-async fn confirm_data_loss<T>(attempt: impl AsyncFn() -> Result<T, Error>) -> Result<T, Error> {
-    let mut missed = None;
-    loop {
-        let ended = attempt().await;
-        let misses = match &ended {
-            Err(
-                Error::OffsetsLost {
-                    partition, next, ..
-                }
-                | Error::OffsetsBeyond {
-                    partition, next, ..
-                },
-            ) => Some((*partition, *next)),
-            _ => None,
-        };
-        if misses.is_none() || misses == missed {
-            return ended;
-        }
-        missed = misses;
-    }
 }
 
 /// Lands from the recorded positions until the end, or the first error.
@@ -165,7 +138,9 @@ async fn land(
     let (tasks, blocks) = decoders.into_parts();
     let reader = {
         let (connection, stop) = (connection.clone(), stop.clone());
+        let span = Span::current();
         tokio::task::spawn_blocking(move || {
+            let _entered = span.entered();
             let send = |records| blocks.send_blocking(Block::Records(records)).is_ok();
             kafka::read(&connection, &reading, send, &stop)
         })
@@ -215,57 +190,5 @@ async fn partitions_added(connection: &Connection, known: &BTreeMap<i32, Waterma
             );
             return;
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::cell::RefCell;
-
-    use super::confirm_data_loss;
-    use crate::error::Error;
-
-    fn lost(next: i64) -> Result<(), Error> {
-        Err(Error::OffsetsLost {
-            topic: "t".to_owned(),
-            partition: 0,
-            next,
-            low: 100,
-        })
-    }
-
-    fn beyond(next: i64) -> Result<(), Error> {
-        Err(Error::OffsetsBeyond {
-            topic: "t".to_owned(),
-            partition: 0,
-            next,
-            high: 1,
-        })
-    }
-
-    #[tokio::test]
-    async fn data_loss_is_reported_when_two_attempts_see_the_same_gap() {
-        let check = async |attempts: Vec<Result<(), Error>>, expected: Result<(), i64>| {
-            let attempts = RefCell::new(attempts.into_iter());
-            let next = async || attempts.borrow_mut().next().expect("no more attempts");
-            let ended = confirm_data_loss(next).await.map_err(|error| match error {
-                Error::OffsetsLost { next, .. } | Error::OffsetsBeyond { next, .. } => next,
-                _ => 0,
-            });
-            assert_eq!(ended, expected);
-            assert!(attempts.into_inner().next().is_none(), "one too few");
-        };
-        check(vec![Ok(())], Ok(())).await;
-        check(vec![lost(5), Ok(())], Ok(())).await;
-        check(vec![lost(5), lost(9), beyond(200), Ok(())], Ok(())).await;
-        check(vec![lost(5), lost(5)], Err(5)).await;
-        check(vec![beyond(5), lost(7), lost(7)], Err(7)).await;
-        check(
-            vec![Err(Error::OffsetsOutOfRange {
-                topic: "t".to_owned(),
-            })],
-            Err(0),
-        )
-        .await;
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use service::retry::AttemptState;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{Instrument as _, info};
 
 use crate::declaration::TopicDeclaration;
 use crate::error::Error;
@@ -84,12 +84,13 @@ async fn land(
     // Dropping the set, on an error of the landing, ends the reading.
     let mut reading = JoinSet::new();
     let (once, stop) = (landing.once, shutdown.clone());
-    reading.spawn(async move {
+    let read = async move {
         tokio::select! {
             () = stop.cancelled() => Ok(postgres::ReadOutcome::Read),
             ended = reader.read(once) => ended,
         }
-    });
+    };
+    reading.spawn(read.in_current_span());
     coordinator.run(processed, progress).await?;
     join_all(tasks).await?;
     // Also when reading failed: rows may be deleted before the next attempt.
