@@ -83,6 +83,7 @@ fn code_of_lake(failure: &lake::Error) -> Code {
     match failure {
         E::TableName(_)
         | E::NoSuchTable { .. }
+        | E::NoSuchVersion { .. }
         | E::DirectoryName { .. }
         | E::UnsupportedTable { .. } => Code::InvalidArgument,
         E::UnreadableTable { .. } | E::UnusableFile { .. } => Code::FailedPrecondition,

@@ -28,6 +28,17 @@ pub enum Error {
     TableName(#[from] NotATableName),
     #[error("there is no table \"{table}\" in the lake at {lake}")]
     NoSuchTable { table: TableName, lake: String },
+    #[error(
+        "table \"{table}\" has no {asked}: its log has versions {oldest} to {newest}; ask for one of these"
+    )]
+    NoSuchVersion {
+        table: TableName,
+        /// What was asked for, in words.
+        asked: String,
+        /// The oldest version that the log still has.
+        oldest: u64,
+        newest: u64,
+    },
     #[error("could not open table \"{table}\" at {location}")]
     OpenTable {
         table: TableName,

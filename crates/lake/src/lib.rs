@@ -37,7 +37,8 @@ pub use crate::name::{DEAD_LETTERS, NotATableName, TableName};
 pub use crate::partition::{PartitionKey, split};
 pub use crate::readiness::storage_ready;
 pub use crate::snapshot::{
-    Files, History, IDENTITY, PositionNames, Snapshot, SnapshotFile, SourceProgress, TopicNames,
+    AsOf, Files, History, IDENTITY, PositionNames, Snapshot, SnapshotFile, SourceProgress,
+    TopicNames,
 };
 pub use crate::store::{Counters, Failure, Location, RemovedFiles, StoreOptions, Stores};
 pub use crate::table::{FencingToken, Rows, Table, TableSchema};
@@ -184,6 +185,22 @@ impl Lake {
             }
         }
         Ok(newest)
+    }
+
+    /// An older version of a table, or `None` when there is no such table.
+    ///
+    /// The version has the columns that the table had then. Its data files may have been deleted
+    /// since, in which case a scan of it fails.
+    ///
+    /// # Errors
+    /// When the log does not have the version (any more).
+    pub async fn snapshot_at(
+        &self,
+        name: &TableName,
+        as_of: AsOf,
+    ) -> Result<Option<Arc<Snapshot>>, Error> {
+        let snapshot = Snapshot::open_as_of(name, &self.location(name), as_of).await?;
+        Ok(snapshot.map(Arc::new))
     }
 
     /// A table to write to, created from `schema` when it is absent. Columns that the table lacks

@@ -27,8 +27,9 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 use datafusion_datasource::compute_all_files_statistics;
-use lake::{FOOTER_BYTES, Snapshot, SnapshotFile};
+use lake::{FOOTER_BYTES, Snapshot, SnapshotFile, Stores};
 use object_store::ObjectMeta;
+use url::Url;
 
 use super::adapter::Adapters;
 use super::late;
@@ -101,6 +102,16 @@ impl LakeTable {
             scanned,
             columns,
         }
+    }
+
+    /// The table at `url` in its version `version`: what one process sends to another one, instead
+    /// of the snapshot itself, so that both scan the same rows.
+    ///
+    /// # Errors
+    /// When there is no such table or version.
+    pub async fn at_url(stores: &Stores, url: &Url, version: u64) -> Result<Self, lake::Error> {
+        let snapshot = Snapshot::at_url(stores, url, version).await?;
+        Ok(Self::new(Arc::new(snapshot)))
     }
 
     /// Splits `filters` into those on partition columns and those on rows, and drops the files that

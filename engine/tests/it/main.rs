@@ -2,5 +2,6 @@
 
 mod completeness;
 mod evolve;
+#[path = "../../../crates/lake/tests/it/local.rs"]
 mod local;
-mod tables;
+mod table_by_url;

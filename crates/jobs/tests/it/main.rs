@@ -1,5 +1,5 @@
 //! Runs of queries over a lake in a local directory.
 
-#[path = "../../../../engine/tests/it/local.rs"]
+#[path = "../../../lake/tests/it/local.rs"]
 mod local;
 mod runs;

@@ -13,6 +13,7 @@ use deltalake_core::table::state::DeltaTableState;
 use crate::commit::CommitActions;
 use crate::error::Error;
 use crate::name::TableName;
+use crate::snapshot::time_travel::IN_COMMIT_TIMESTAMPS;
 
 /// From this writer version on a table lists its features; a lower version implies a set of them.
 const VERSION_OF_FEATURES: i32 = 7;
@@ -43,7 +44,7 @@ const REFUSED_IN_USE: [&str; 6] = [
 
 /// Properties that require of every writer what Isobar does not do.
 const PROPERTIES: [(&str, &str); 5] = [
-    ("delta.enableInCommitTimestamps", "in-commit timestamps"),
+    (IN_COMMIT_TIMESTAMPS, "in-commit timestamps"),
     ("delta.enableRowTracking", "row tracking"),
     ("delta.enableIcebergCompatV1", "compatibility with Iceberg"),
     ("delta.enableIcebergCompatV2", "compatibility with Iceberg"),

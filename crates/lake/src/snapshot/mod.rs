@@ -7,6 +7,7 @@ mod history;
 mod log_replay;
 mod log_text;
 mod positions;
+mod time_travel;
 mod transactions;
 
 use std::collections::HashSet;
@@ -23,6 +24,7 @@ use object_store::DynObjectStore;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use tokio::sync::OnceCell;
+use url::Url;
 
 use self::file::Layout;
 pub use self::file::SnapshotFile;
@@ -31,13 +33,14 @@ pub use self::history::History;
 use self::log_replay::{LogDelta, log_entry, replay_log};
 use self::log_text::LogText;
 pub use self::positions::{IDENTITY, PositionNames, SourceProgress, TopicNames};
+pub use self::time_travel::AsOf;
+use self::time_travel::{IN_COMMIT_TIMESTAMPS, LogListing};
 use self::transactions::Transactions;
 use crate::data_file::DataFile;
 use crate::error::Error;
 use crate::name::TableName;
 use crate::partition::{NULL_PARTITION, PartitionKey, below};
-use crate::store::Failure;
-use crate::store::Location;
+use crate::store::{Failure, Location, Stores};
 
 /// One version of a table. Immutable: a newer version is another snapshot.
 #[derive(Debug)]
@@ -88,6 +91,59 @@ impl Snapshot {
         Self::new(name.clone(), location.clone(), log, state)
             .await
             .map(Some)
+    }
+
+    /// An older version, or `None` when there is no table at `location`.
+    ///
+    /// # Errors
+    /// When the log does not have the version, or the table dates its commits in a way that instants
+    /// cannot be compared with.
+    pub(crate) async fn open_as_of(
+        name: &TableName,
+        location: &Location,
+        as_of: AsOf,
+    ) -> Result<Option<Self>, Error> {
+        let Some(newest) = Self::open(name, location).await? else {
+            return Ok(None);
+        };
+        if let AsOf::Timestamp(_) = as_of
+            && newest.has_in_commit_timestamps()
+        {
+            return Err(Error::UnsupportedTable {
+                table: name.clone(),
+                feature: "in-commit timestamps",
+                remedy: "ask for a version by its number",
+            });
+        }
+        let version = LogListing::read(location).await?.resolve(name, as_of)?;
+        if version == newest.version {
+            return Ok(Some(newest));
+        }
+        let state = DeltaTableState::try_new(newest.log.as_ref(), Some(version)).await;
+        let state = state.map_err(|source| open_failed(name, location, source))?;
+        Self::new(name.clone(), location.clone(), newest.log, state)
+            .await
+            .map(Some)
+    }
+
+    /// The version of the table at `url`, as another process names it that reads the same table.
+    ///
+    /// # Errors
+    /// When `url` names no table, or its log does not have the version.
+    pub async fn at_url(stores: &Stores, url: &Url, version: u64) -> Result<Self, Error> {
+        let location = stores.locate(url)?;
+        let name: TableName = location.path().filename().unwrap_or_default().parse()?;
+        let snapshot = Self::open_as_of(&name, &location, AsOf::Version(version)).await?;
+        snapshot.ok_or_else(|| Error::NoSuchTable {
+            table: name,
+            lake: location.parent().to_string(),
+        })
+    }
+
+    fn has_in_commit_timestamps(&self) -> bool {
+        let configuration = self.metadata().configuration();
+        let enabled = configuration.get(IN_COMMIT_TIMESTAMPS);
+        enabled.is_some_and(|enabled| enabled == "true")
     }
 
     async fn new(

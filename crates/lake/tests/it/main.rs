@@ -1,0 +1,5 @@
+//! Tables in a local directory.
+
+mod local;
+mod tables;
+mod time_travel;
