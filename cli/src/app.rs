@@ -9,8 +9,8 @@ use engine::runtime::{JOIN_PAIRS_MAX, Runtime, RuntimeOptions, SpillPath};
 use engine::session::Session;
 use ingest::postgres::{PostgresOptions, Protection};
 use ingest::source::kafka::KafkaOptions;
+use jobs::HbaseTarget;
 use jobs::Library;
-use jobs::outputs::hbase::Target;
 use lake::{Lake, Location, StoreOptions, Stores};
 #[cfg(feature = "fail-points")]
 use signal_hook::consts::{SIGKILL, SIGSTOP};
@@ -166,9 +166,9 @@ impl App {
     }
 
     /// The HBase target, if it is enabled.
-    pub(crate) fn hbase(&self) -> Option<Target> {
+    pub(crate) fn hbase(&self) -> Option<HbaseTarget> {
         let hbase = &self.config.hbase;
-        hbase.enabled.then(|| Target {
+        hbase.enabled.then(|| HbaseTarget {
             host: hbase.host.clone(),
             port: hbase.port,
             table: hbase.table.clone(),

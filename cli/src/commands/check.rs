@@ -9,7 +9,7 @@ use anyhow::{Context as _, anyhow, bail};
 use config::{Origin, Setting};
 use ingest::postgres;
 use ingest::source::kafka::Probe;
-use jobs::outputs::hbase::Target;
+use jobs::HbaseTarget;
 use lake::Lake;
 use url::Url;
 
@@ -183,7 +183,7 @@ async fn hbase(app: &App) -> Option<CheckResult> {
 
 /// The configured table, and those that query files name. The check of the query files reports
 /// broken ones.
-fn hbase_tables(app: &App, target: &Target) -> BTreeSet<String> {
+fn hbase_tables(app: &App, target: &HbaseTarget) -> BTreeSet<String> {
     let mut tables = BTreeSet::from([target.table.clone()]);
     let Ok(library) = app.library() else {
         return tables;

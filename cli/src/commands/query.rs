@@ -83,22 +83,13 @@ impl ListedQuery {
             };
         };
         let header = query.header;
-        let outputs = [
-            header
-                .output
-                .table
-                .map(|table| format!("table {}", table.name)),
-            header.output.jsonl.map(|jsonl| jsonl.file),
-            header
-                .output
-                .hbase
-                .map(|hbase| format!("hbase {}", hbase.table)),
-        ];
+        let outputs = header.output.iter().map(|output| output.to_string());
+        let outputs = outputs.collect::<Vec<_>>().join(", ");
         Self {
             name,
             parameters: header.params.keys().cloned().collect::<Vec<_>>().join(", "),
             partition: header.partition.unwrap_or_default(),
-            outputs: outputs.into_iter().flatten().collect::<Vec<_>>().join(", "),
+            outputs,
             description: header.description,
         }
     }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use super::schedule::Schedule;
 use crate::error::Error;
-use crate::outputs::hbase::CONFIGURED_TABLE;
+use crate::outputs::Outputs;
 
 /// The name of a query: its path below the queries directory without `.sql`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -76,44 +76,6 @@ pub enum ParameterType {
     Double,
     Text,
     Boolean,
-}
-
-/// Where the rows of a run go.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Outputs {
-    /// `output.table`, a Delta table.
-    pub table: Option<TableOutput>,
-    /// `output.jsonl`, one file for each partition.
-    pub jsonl: Option<JsonlOutput>,
-    /// `output.hbase`, a copy of the table.
-    pub hbase: Option<HbaseOutput>,
-}
-
-/// A Delta table in the lake.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TableOutput {
-    /// Name of the table.
-    pub name: String,
-}
-
-/// A file of JSON Lines in the partition's directory below `export.base_path`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct JsonlOutput {
-    /// Plain file name, the same in each directory.
-    pub file: String,
-}
-
-/// A table of HBase; `@hbase.table` is the configured one.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HbaseOutput {
-    /// `namespace:table`, `table` or `@hbase.table`.
-    pub table: String,
-    /// Columns whose values, joined by `#`, are the key of a row.
-    pub row_key: Vec<String>,
 }
 
 /// What must hold of the rows before they are published.
@@ -184,55 +146,12 @@ impl QueryFile {
     }
 
     fn check_outputs(&self) -> Result<(), Error> {
-        if let Some(JsonlOutput { file }) = &self.header.output.jsonl {
-            if self.header.partition.is_none() {
-                let message = "output.jsonl needs a partition to know its directory";
-                return Err(self.wrong("[output.jsonl]", message.to_owned()));
-            }
-            if file.is_empty() || file.contains(['/', ':']) || file.starts_with('.') {
-                let message =
-                    format!("output.jsonl.file is \"{file}\"; expected a plain file name");
-                return Err(self.wrong("file", message));
-            }
+        let outputs = &self.header.output;
+        if let Some(table) = &outputs.table {
+            table.table_name()?;
         }
-        if let Some(table) = &self.header.output.table {
-            let name = table.name.parse::<lake::TableName>();
-            name.map_err(lake::Error::from)?;
-        }
-        let message = match &self.header.output.hbase {
-            Some(hbase) => self.hbase_fault(hbase),
-            None => None,
-        };
-        message.map_or(Ok(()), |message| Err(self.wrong("[output.hbase]", message)))
-    }
-
-    fn hbase_fault(&self, hbase: &HbaseOutput) -> Option<String> {
-        let Outputs { table, .. } = &self.header.output;
-        let part = |part: &str| {
-            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-            !part.is_empty() && part.chars().all(fits)
-        };
-        let named = hbase.table.as_str();
-        if table.is_none() {
-            Some("output.hbase needs output.table, whose rows it copies".to_owned())
-        } else if named != CONFIGURED_TABLE
-            && !named
-                .split_once(':')
-                .map_or(part(named), |(a, b)| part(a) && part(b))
-        {
-            Some(format!(
-                "output.hbase.table is \"{named}\"; expected namespace:table, or {CONFIGURED_TABLE} for the configured one"
-            ))
-        } else if hbase.row_key.is_empty() {
-            Some("output.hbase.row_key names no column".to_owned())
-        } else {
-            // Partitions with the same row keys would overwrite each other.
-            let partition = self.header.partition.as_ref();
-            let partition = partition.filter(|partition| !hbase.row_key.contains(partition))?;
-            Some(format!(
-                "output.hbase.row_key lacks the partition \"{partition}\"; add it, or days overwrite each other's rows"
-            ))
-        }
+        let fault = outputs.fault(self.header.partition.as_deref());
+        fault.map_or(Ok(()), |(key, message)| Err(self.wrong(key, message)))
     }
 
     /// The partition with this value of the partition parameter.
@@ -250,8 +169,18 @@ impl QueryFile {
     pub(crate) fn jsonl_file(&self, base_path: &Location, key: &PartitionKey) -> Option<Location> {
         let output = self.header.output.jsonl.as_ref()?;
         let column = self.header.partition.as_ref()?;
-        let directory = format!("{column}={}", key.first());
-        Some(base_path.join(&directory).join(&output.file))
+        Some(output.location(base_path, column, key))
+    }
+
+    /// The error for rows of this query that an output cannot encode.
+    pub(crate) fn encode_failed(
+        &self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Error {
+        Error::Encode {
+            query: self.name.to_string(),
+            source: source.into(),
+        }
     }
 
     /// The error for what the header has under `key`.

@@ -6,7 +6,8 @@ mod owners;
 mod parameters;
 mod schedule;
 
-pub use file::{HbaseOutput, Header, Outputs, ParameterType, QueryFile, QueryName};
+pub use file::{Checks, Header, ParameterType, QueryFile, QueryName};
 pub use library::{CheckedQuery, Library};
 pub use parameters::parse_date;
 pub(crate) use parameters::{bind, data_type, parameters};
+pub use schedule::Schedule;

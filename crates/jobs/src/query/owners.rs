@@ -49,23 +49,9 @@ pub(crate) fn check(
 
 /// An output that both queries have: the key that names it in the header, and its description.
 fn shared(one: &QueryFile, other: &QueryFile) -> Option<(&'static str, String)> {
-    let (a, b) = (&one.header.output, &other.header.output);
-    if let (Some(a), Some(b)) = (&a.table, &b.table)
-        && a.name == b.name
-    {
-        return Some(("name", format!("table \"{}\"", a.name)));
-    }
-    // The directory is named after the partition column.
-    if let (Some(a), Some(b)) = (&a.jsonl, &b.jsonl)
-        && a.file == b.file
-        && one.header.partition == other.header.partition
-    {
-        return Some(("file", format!("file \"{}\"", a.file)));
-    }
-    if let (Some(a), Some(b)) = (&a.hbase, &b.hbase)
-        && a.table == b.table
-    {
-        return Some(("[output.hbase]", format!("HBase table \"{}\"", a.table)));
-    }
-    None
+    let same_partition = one.header.partition == other.header.partition;
+    one.header.output.iter().find_map(|output| {
+        let mut others = other.header.output.iter();
+        others.find_map(|other| output.shared_with(&other, same_partition))
+    })
 }

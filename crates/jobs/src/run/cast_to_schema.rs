@@ -11,22 +11,19 @@ use arrow::record_batch::RecordBatch;
 use lake::PartitionKey;
 
 use crate::error::Error;
+use crate::outputs::HbaseOutput;
 use crate::outputs::hbase::{KeyFault, check_keys};
 use crate::query::QueryFile;
 
 /// Refuses rows whose keys in HBase are null or not unique.
 pub(crate) fn check_row_keys(
     query: &QueryFile,
+    output: &HbaseOutput,
     key: &PartitionKey,
     batches: &[RecordBatch],
 ) -> Result<(), Error> {
-    let Some(output) = &query.header.output.hbase else {
-        return Ok(());
-    };
-    let fault = check_keys(batches, &output.row_key).map_err(|source| Error::Encode {
-        query: query.name.to_string(),
-        source: source.into(),
-    })?;
+    let fault = check_keys(batches, &output.row_key);
+    let fault = fault.map_err(|source| query.encode_failed(source))?;
     let (query, partition) = (query.name.to_string(), key.first().to_owned());
     match fault {
         None => Ok(()),
@@ -104,10 +101,7 @@ pub(crate) fn cast_to_schema(
             .map(|(column, field)| cast_column(column, field.data_type()))
             .collect::<Result<_, _>>()
             .and_then(|columns| RecordBatch::try_new(Arc::clone(schema), columns))
-            .map_err(|source| Error::Encode {
-                query: query.name.to_string(),
-                source: source.into(),
-            })?;
+            .map_err(|source| query.encode_failed(source))?;
         for column in &query.header.check.not_null {
             let nulls = batch
                 .column_by_name(column)

@@ -4,6 +4,7 @@ mod cast_to_schema;
 mod partition_selection;
 mod publish;
 mod runner;
+mod stage;
 mod staleness;
 mod sync_hbase;
 
@@ -12,24 +13,23 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
-use arrow::record_batch::RecordBatch;
 use datafusion::common::ScalarValue;
 use engine::session::{columns_of, storable};
 use futures::{StreamExt as _, TryStreamExt as _};
-use lake::{
-    CommitOutcome, DataFile, History, PartitionKey, Table, TableSchema, encode, misnamed, split,
-};
+use lake::{CommitOutcome, History, PartitionKey, Table, TableSchema, misnamed};
+use tracing::{Instrument as _, info_span};
 
-use self::cast_to_schema::{cast_to_schema, check_row_keys, is_scalar};
+use self::cast_to_schema::{cast_to_schema, is_scalar};
 pub use self::partition_selection::PartitionSelection;
-use self::partition_selection::{has_lines, partitions};
+use self::partition_selection::partitions;
 use self::publish::publish;
-use self::runner::{Computed, TRIES};
+use self::runner::{Computed, RunId, TRIES};
 pub use self::runner::{PartitionRun, Published, Report, Runner};
+use self::stage::PartitionRows;
 use self::staleness::{Freshness, Input};
 use self::sync_hbase::{input_time, sync_hbase};
 use crate::error::Error;
-use crate::outputs::jsonl;
+use crate::outputs::Output;
 use crate::query::{ParameterType, QueryFile};
 use crate::query::{bind, data_type, parameters};
 
@@ -49,7 +49,8 @@ struct Attempt<'a> {
 
 impl Runner {
     /// Runs `query` for the partitions of `selection` with the parameter values `arguments`, and
-    /// calls `progress` after each computed partition.
+    /// calls `progress` after each computed partition. Log lines of the run have the query and an id
+    /// in their span.
     ///
     /// Outputs of a partition whose input has not changed are not touched. All changed partitions
     /// of the output table become visible in one commit, after their files of JSON Lines. A killed
@@ -65,12 +66,22 @@ impl Runner {
         arguments: &BTreeMap<String, String>,
         progress: &(dyn Fn(&PartitionRun) + Sync),
     ) -> Result<Report, Error> {
+        let run = self.run_to_commit(query, selection, arguments, progress);
+        let span = info_span!("run", query = %query.name, id = %RunId::next());
+        run.instrument(span).await
+    }
+
+    /// Repeats the run until no other writer commits to its output table meanwhile.
+    async fn run_to_commit(
+        &self,
+        query: &QueryFile,
+        selection: &PartitionSelection,
+        arguments: &BTreeMap<String, String>,
+        progress: &(dyn Fn(&PartitionRun) + Sync),
+    ) -> Result<Report, Error> {
         let arguments = parameters(query, arguments)?;
         if let Some(output) = &query.header.output.table
-            && let Some(mut table) = self
-                .lake
-                .open(&output.name.parse().map_err(lake::Error::from)?)
-                .await?
+            && let Some(mut table) = self.lake.open(&output.table_name()?).await?
         {
             // Before this run uploads anything. The fence makes a concurrent run compute again.
             table.remove_orphan_files().await?;
@@ -136,17 +147,21 @@ impl Runner {
             .try_collect()
             .await?;
         let mut version = None;
-        if let Some(table) = &mut table {
-            match publish(query, table, &computed, input_ms).await? {
-                Some(CommitOutcome::Conflict) => return Ok(None),
-                Some(CommitOutcome::Committed(committed)) => version = Some(committed),
-                None => {}
+        for output in query.header.output.iter() {
+            let Some(table) = &mut table else { continue };
+            match output {
+                // Replaced with the computation of each partition.
+                Output::JsonLines(_) => {}
+                Output::Table(_) => match publish(self, query, table, &computed, input_ms).await? {
+                    Some(CommitOutcome::Conflict) => return Ok(None),
+                    Some(CommitOutcome::Committed(committed)) => version = Some(committed),
+                    None => {}
+                },
+                Output::Hbase(hbase) => {
+                    let keys = computed.iter().map(|computed| computed.key.clone());
+                    sync_hbase(self, query, hbase, table, &keys.collect::<Vec<_>>()).await?;
+                }
             }
-            let keys: Vec<_> = computed
-                .iter()
-                .map(|computed| computed.key.clone())
-                .collect();
-            sync_hbase(self, query, table, &keys).await?;
         }
         let files = computed
             .iter()
@@ -206,24 +221,15 @@ impl Runner {
                 fault,
             });
         }
-        for column in query
-            .header
-            .partition
-            .iter()
-            .chain(&query.header.check.not_null)
-            .chain(
-                query
-                    .header
-                    .output
-                    .hbase
-                    .iter()
-                    .flat_map(|hbase| &hbase.row_key),
-            )
-        {
-            if schema.index_of(column).is_err() {
+        let outputs = query.header.output.iter();
+        let named = outputs.flat_map(|output| output.columns().to_vec());
+        let partition = query.header.partition.iter().cloned();
+        let checked = query.header.check.not_null.iter().cloned();
+        for column in partition.chain(checked).chain(named) {
+            if schema.index_of(&column).is_err() {
                 return Err(Error::QueryColumn {
                     query: query.name.to_string(),
-                    column: column.clone(),
+                    column,
                 });
             }
         }
@@ -235,21 +241,18 @@ impl Runner {
         query: &QueryFile,
         schema: &SchemaRef,
     ) -> Result<Option<Table>, Error> {
+        if query.header.output.iter().next().is_none() {
+            return Err(Error::NoOutput {
+                query: query.name.to_string(),
+                path: query.path.clone(),
+            });
+        }
         let Some(output) = &query.header.output.table else {
-            if query.header.output.jsonl.is_none() {
-                return Err(Error::NoOutput {
-                    query: query.name.to_string(),
-                    path: query.path.clone(),
-                });
-            }
             return Ok(None);
         };
         let table = self
             .lake
-            .open_or_create(
-                &output.name.parse().map_err(lake::Error::from)?,
-                &table_schema(query, schema),
-            )
+            .open_or_create(&output.table_name()?, &table_schema(query, schema))
             .await?;
         Ok(Some(table))
     }
@@ -302,34 +305,18 @@ impl Runner {
         }
         let batches = self.session.collect(state, plan).await?;
         let batches = cast_to_schema(query, schema, &key, batches)?;
-        let rows = batches.iter().map(RecordBatch::num_rows).sum();
-        if rows == 0
-            && !is_fresh
-            && !has_rows(table, &key)
-            && !has_lines(query.jsonl_file(&self.base_path, &key)).await?
-        {
+        // Checked before any output is written.
+        let rows = PartitionRows::check(query, &key, batches)?;
+        let count = rows.count();
+        if count == 0 && !is_fresh && !self.holds_rows(query, table, &key).await? {
             return Ok(done(Published::Nothing, None));
         }
-        // Checked before any output is written: rows of another partition or with a faulty key are
-        // refused.
-        check_row_keys(query, &key, &batches)?;
-        let file = match table {
-            Some(table) if rows > 0 && !is_fresh => {
-                Some(store(query, table, &key, &batches).await?)
-            }
-            _ => None,
-        };
-        if let Some(location) = query.jsonl_file(&self.base_path, &key) {
-            let content = jsonl::encode(&batches).map_err(|source| Error::Encode {
-                query: query.name.to_string(),
-                source: source.into(),
-            })?;
-            location.replace_if_changed(content).await?;
-        }
+        let stale_table = table.filter(|_| !is_fresh);
+        let file = self.stage(query, stale_table, &key, rows).await?;
         let published = if is_fresh {
             Published::Unchanged
         } else {
-            Published::Rows(rows)
+            Published::Rows(count)
         };
         Ok(done(published, file))
     }
@@ -346,10 +333,7 @@ impl Runner {
         let Some(table) = table else {
             return Ok(Freshness::Stale);
         };
-        // A file that was deleted by hand is written again.
-        if let Some(location) = query.jsonl_file(&self.base_path, key)
-            && location.head().await?.is_none()
-        {
+        if self.is_output_deleted(query, key).await? {
             return Ok(Freshness::Stale);
         }
         let output = table.snapshot();
@@ -363,36 +347,4 @@ fn table_schema(query: &QueryFile, columns: &SchemaRef) -> TableSchema {
         partition: query.header.partition.iter().cloned().collect(),
         description: query.header.description.clone(),
     }
-}
-
-fn has_rows(table: Option<&Table>, key: &PartitionKey) -> bool {
-    table.is_some_and(|table| table.snapshot().data_files(key).next().is_some())
-}
-
-async fn store(
-    query: &QueryFile,
-    table: &Table,
-    key: &PartitionKey,
-    batches: &[RecordBatch],
-) -> Result<DataFile, Error> {
-    let partition: Vec<_> = query.header.partition.iter().cloned().collect();
-    let failed = |source: parquet::errors::ParquetError| Error::Encode {
-        query: query.name.to_string(),
-        source: source.into(),
-    };
-    let mut parts = split(batches, &partition).map_err(|source| failed(source.into()))?;
-    let rows = parts.remove(key).unwrap_or_default();
-    if let Some(other) = parts.keys().next() {
-        return Err(Error::OtherPartition {
-            query: query.name.to_string(),
-            asked: key.first().to_owned(),
-            found: other.first().to_owned(),
-        });
-    }
-    let schema = table.snapshot().file_schema();
-    let encoded = tokio::task::spawn_blocking(move || encode(&schema, &rows))
-        .await
-        .map_err(|source| failed(parquet::errors::ParquetError::External(source.into())))?
-        .map_err(failed)?;
-    Ok(table.store(key, encoded).await?)
 }

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use chrono::{NaiveDate, Utc};
-use datafusion::common::ScalarValue;
-use lake::Location;
-
 use super::runner::Runner;
 use crate::error::Error;
-use crate::query::QueryFile;
-use crate::query::parse_date;
+use crate::outputs::Output;
+use crate::outputs::jsonl::has_lines;
+use crate::query::{QueryFile, parse_date};
+use chrono::{NaiveDate, Utc};
+use datafusion::common::ScalarValue;
 
 /// Which partitions a run computes. Partitions are calendar days.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,8 +59,14 @@ async fn every_day(
     column: &str,
 ) -> Result<BTreeSet<NaiveDate>, Error> {
     let mut tables = runner.session.tables_of(&query.statement).await?;
-    if let Some(output) = &query.header.output.table {
-        tables.push(output.name.parse().map_err(lake::Error::from)?);
+    let mut has_files = false;
+    for output in query.header.output.iter() {
+        match output {
+            Output::Table(table) => tables.push(table.table_name()?),
+            Output::JsonLines(_) => has_files = true,
+            // A copy of the table, which has its days.
+            Output::Hbase(_) => {}
+        }
     }
     let mut days = BTreeSet::new();
     for table in tables {
@@ -75,7 +80,7 @@ async fn every_day(
             }));
         }
     }
-    if query.header.output.jsonl.is_some() {
+    if has_files {
         // The query may have no output table, or an earlier run was killed between its JSON Lines
         // and its commit.
         for directory in runner.base_path.directories().await? {
@@ -106,16 +111,9 @@ async fn may_be_published(
         Some(file) if runner.hbase.is_some() && query.header.output.hbase.is_some() => {
             Ok(file.head().await?.is_some())
         }
-        file => has_lines(file).await,
+        Some(file) => has_lines(&file).await,
+        None => Ok(false),
     }
-}
-
-/// Whether the file of JSON Lines exists and is not empty.
-pub(crate) async fn has_lines(file: Option<Location>) -> Result<bool, Error> {
-    let Some(file) = file else {
-        return Ok(false);
-    };
-    Ok(file.head().await?.is_some_and(|file| file.size > 0))
 }
 
 fn date32(day: NaiveDate) -> ScalarValue {

@@ -3,14 +3,15 @@
 use lake::{AppTransaction, CommitActions, CommitOutcome, Table};
 use tracing::info;
 
-use super::runner::{Computed, Published};
+use super::runner::{Computed, Published, Runner};
 use super::staleness::Freshness;
-use super::sync_hbase::cell_time_id;
+use super::sync_hbase::{cell_time_id, record_of_current_copy};
 use crate::error::Error;
 use crate::query::QueryFile;
 
 /// Makes all recomputed partitions visible in one commit; `None` when there is none.
 pub(crate) async fn publish(
+    runner: &Runner,
     query: &QueryFile,
     table: &mut Table,
     computed: &[Computed],
@@ -32,6 +33,8 @@ pub(crate) async fn publish(
     for computed in computed {
         if computed.freshness == Freshness::Rewritten {
             transactions.extend(computed.input.records(&query.app_id(&computed.key)));
+            let copy = record_of_current_copy(runner, query, table, computed).await?;
+            transactions.extend(copy);
         }
     }
     let actions = CommitActions {

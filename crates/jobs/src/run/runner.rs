@@ -1,6 +1,8 @@
 //! What runs of queries work with, and what they report. The steps of a run are in `mod.rs`.
 
+use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use chrono_tz::Tz;
@@ -8,7 +10,7 @@ use engine::session::Session;
 use lake::{DataFile, Lake, Location, PartitionKey};
 
 use super::staleness::{Freshness, Input};
-use crate::outputs::hbase::Target;
+use crate::outputs::HbaseTarget;
 
 /// How often a run, or its copy to HBase, is repeated after commit conflicts on its output table.
 pub(crate) const TRIES: usize = 5;
@@ -25,7 +27,30 @@ pub struct Runner {
     /// The zone whose calendar days are partitions.
     pub zone: Tz,
     /// Where the rows of `output.hbase` are written; `None` skips that output.
-    pub hbase: Option<Target>,
+    pub hbase: Option<HbaseTarget>,
+}
+
+/// Tells the runs of a process apart in its log: the process, and how many runs it began before.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RunId {
+    process: u32,
+    number: u64,
+}
+
+impl RunId {
+    pub(crate) fn next() -> Self {
+        static BEGUN: AtomicU64 = AtomicU64::new(0);
+        Self {
+            process: std::process::id(),
+            number: BEGUN.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.process, self.number)
+    }
 }
 
 /// The result of one partition.

@@ -95,6 +95,11 @@ impl Input {
         })
     }
 
+    /// What is recorded under the application id of a partition that was computed from this input.
+    pub(crate) fn fingerprint(&self) -> i64 {
+        self.fingerprint
+    }
+
     /// Compares this input with the one that `output` records under `app_id`.
     pub(crate) async fn compare(
         &self,

@@ -14,10 +14,11 @@ use lake::{AppTransaction, CommitActions, CommitOutcome, PartitionKey, Table};
 use sha2::{Digest as _, Sha256};
 use tracing::info;
 
-use super::runner::{Runner, TRIES};
+use super::runner::{Computed, Runner, TRIES};
 use crate::error::Error;
-use crate::outputs::hbase::{PartitionRows, Row, Target, Writer, rows};
-use crate::query::{HbaseOutput, QueryFile};
+use crate::outputs::hbase::{HbaseRows, Row, Writer, rows};
+use crate::outputs::{HbaseOutput, HbaseTarget};
+use crate::query::QueryFile;
 
 /// A partition whose state in the table differs from the one in HBase.
 struct StalePartition {
@@ -33,18 +34,18 @@ struct StalePartition {
 struct HbaseCopy<'a> {
     query: &'a QueryFile,
     output: &'a HbaseOutput,
-    target: &'a Target,
+    target: &'a HbaseTarget,
 }
 
-/// Brings HBase up to the state of the partitions `keys` in `table`, if `query` has an HBase output
-/// and HBase is enabled.
+/// Brings HBase up to the state of the partitions `keys` in `table`, if HBase is enabled.
 pub(crate) async fn sync_hbase(
     runner: &Runner,
     query: &QueryFile,
+    output: &HbaseOutput,
     table: &mut Table,
     keys: &[PartitionKey],
 ) -> Result<(), Error> {
-    let (Some(output), Some(target)) = (&query.header.output.hbase, &runner.hbase) else {
+    let Some(target) = &runner.hbase else {
         return Ok(());
     };
     let copy = HbaseCopy {
@@ -90,6 +91,31 @@ pub(crate) async fn sync_hbase(
         query: query.name.to_string(),
         tries: TRIES,
     })
+}
+
+/// The record by which HBase's copy of a partition stays current after its input was rewritten: the
+/// rows are the same, but the fingerprint that [`sync_fingerprint`] hashes is another one. `None`
+/// when HBase does not have the present state, or the query has no such output.
+pub(crate) async fn record_of_current_copy(
+    runner: &Runner,
+    query: &QueryFile,
+    table: &Table,
+    computed: &Computed,
+) -> Result<Option<AppTransaction>, Error> {
+    let (Some(output), Some(target)) = (&query.header.output.hbase, &runner.hbase) else {
+        return Ok(None);
+    };
+    let app_id = query.app_id(&computed.key);
+    let snapshot = table.snapshot();
+    let Some(published) = snapshot.transaction(&app_id).await? else {
+        return Ok(None);
+    };
+    let recorded = snapshot.transaction(&sync_id(&app_id)).await?;
+    let is_current = recorded == Some(sync_fingerprint(published, output, target));
+    Ok(is_current.then(|| AppTransaction {
+        app_id: sync_id(&app_id),
+        version: sync_fingerprint(computed.input.fingerprint(), output, target),
+    }))
 }
 
 /// The partitions among `keys` that have to be written to HBase.
@@ -144,7 +170,7 @@ async fn write(
         .existing_keys(query.header.partition.as_deref(), &values)
         .await?;
     for stale in stale {
-        let partition = PartitionRows {
+        let partition = HbaseRows {
             timestamp_ms: stale.timestamp_ms,
             rows: rows_of(runner, query, output, table, &stale.key).await?,
             existing_keys: existing.remove(stale.key.first()).unwrap_or_default(),
@@ -207,7 +233,7 @@ fn sync_id(app_id: &str) -> String {
 ///
 /// `published` is the fingerprint that the run recorded. The number changes with it and with the
 /// server, the table and the row key, so that each of these changes leads to a new copy.
-fn sync_fingerprint(published: i64, output: &HbaseOutput, target: &Target) -> i64 {
+fn sync_fingerprint(published: i64, output: &HbaseOutput, target: &HbaseTarget) -> i64 {
     let mut hash = Sha256::new();
     hash.update(published.to_le_bytes());
     hash.update(target.server());

@@ -17,7 +17,7 @@ use thrift::transport::{
     WriteHalf,
 };
 
-use super::{FAMILY, Row, Target};
+use super::{FAMILY, HbaseTarget, Row};
 use crate::error::Error;
 
 /// Time limit for a connection.
@@ -38,12 +38,12 @@ type Connection = HbaseSyncClient<
 
 /// A client that connects on its first call.
 pub(crate) struct Client {
-    target: Target,
+    target: HbaseTarget,
     connection: Option<Connection>,
 }
 
 impl Client {
-    pub(crate) fn new(target: Target) -> Self {
+    pub(crate) fn new(target: HbaseTarget) -> Self {
         Self {
             target,
             connection: None,
@@ -268,7 +268,7 @@ impl Client {
     }
 }
 
-fn connect(target: &Target) -> Result<Connection, Error> {
+fn connect(target: &HbaseTarget) -> Result<Connection, Error> {
     let unreachable = |source: io::Error| Error::HbaseUnreachable {
         server: target.server(),
         source,

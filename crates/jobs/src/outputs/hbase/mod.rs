@@ -13,6 +13,8 @@ mod rows;
 
 use std::collections::{BTreeSet, HashMap};
 
+use serde::Deserialize;
+
 use self::client::Client;
 pub(crate) use self::rows::{KeyFault, Row, check_keys, rows};
 use crate::error::Error;
@@ -23,9 +25,53 @@ pub(crate) const FAMILY: &str = "agg";
 /// The name by which a header refers to the configured table.
 pub(crate) const CONFIGURED_TABLE: &str = "@hbase.table";
 
+/// A table of HBase; `@hbase.table` is the configured one.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HbaseOutput {
+    /// `namespace:table`, `table` or `@hbase.table`.
+    pub table: String,
+    /// Columns whose values, joined by `#`, are the key of a row.
+    pub row_key: Vec<String>,
+}
+
+impl HbaseOutput {
+    /// The key of the header that declares it.
+    pub(crate) const KEY: &str = "[output.hbase]";
+
+    /// What is wrong with the declaration, for a query with this partition column.
+    pub(crate) fn fault(&self, has_table: bool, partition: Option<&str>) -> Option<String> {
+        let Self { table, row_key } = self;
+        let is_name = |part: &str| {
+            let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+            !part.is_empty() && part.chars().all(fits)
+        };
+        if !has_table {
+            Some("output.hbase needs output.table, whose rows it copies".to_owned())
+        } else if table != CONFIGURED_TABLE
+            && !table
+                .split_once(':')
+                .map_or(is_name(table), |(a, b)| is_name(a) && is_name(b))
+        {
+            Some(format!(
+                "output.hbase.table is \"{table}\"; expected namespace:table, or {CONFIGURED_TABLE} for the configured one"
+            ))
+        } else if row_key.is_empty() {
+            Some("output.hbase.row_key names no column".to_owned())
+        } else {
+            // Partitions with the same row keys would overwrite each other.
+            let is_in_key = |column: &str| row_key.iter().any(|named| named == column);
+            let partition = partition.filter(|partition| !is_in_key(partition))?;
+            Some(format!(
+                "output.hbase.row_key lacks the partition \"{partition}\"; add it, or days overwrite each other's rows"
+            ))
+        }
+    }
+}
+
 /// A Thrift server of HBase, and the table that a header may leave to the configuration.
 #[derive(Clone, Debug)]
-pub struct Target {
+pub struct HbaseTarget {
     /// Host of the Thrift server.
     pub host: String,
     /// Port of the Thrift server.
@@ -34,7 +80,7 @@ pub struct Target {
     pub table: String,
 }
 
-impl Target {
+impl HbaseTarget {
     /// `host:port`, for messages.
     pub fn server(&self) -> String {
         format!("{}:{}", self.host, self.port)
@@ -63,7 +109,7 @@ impl Target {
 
 /// The rows of one partition, as HBase is to have them.
 #[derive(Debug)]
-pub(crate) struct PartitionRows {
+pub(crate) struct HbaseRows {
     /// Timestamp of every cell, milliseconds since the epoch.
     pub(crate) timestamp_ms: i64,
     pub(crate) rows: Vec<Row>,
@@ -73,7 +119,7 @@ pub(crate) struct PartitionRows {
 
 /// Writes partitions to one table.
 pub(crate) struct Writer {
-    target: Target,
+    target: HbaseTarget,
     table: String,
     /// `None` while a call uses it, and after a call whose thread panicked.
     client: Option<Client>,
@@ -81,7 +127,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// The table and its family are created when absent.
-    pub(crate) async fn open(target: &Target, table: &str) -> Result<Self, Error> {
+    pub(crate) async fn open(target: &HbaseTarget, table: &str) -> Result<Self, Error> {
         let mut writer = Self {
             target: target.clone(),
             table: table.to_owned(),
@@ -121,7 +167,7 @@ impl Writer {
     }
 
     /// Replaces the rows of one partition in the table.
-    pub(crate) async fn publish(&mut self, partition: PartitionRows) -> Result<(), Error> {
+    pub(crate) async fn publish(&mut self, partition: HbaseRows) -> Result<(), Error> {
         self.with_client(move |client, table| {
             client.put(table, &partition.rows, partition.timestamp_ms)?;
             // Older cells are deleted after the write, so that readers always find the rows that
@@ -148,7 +194,7 @@ impl Writer {
 
 /// Runs the blocking `work` on a dedicated thread.
 async fn on_a_thread<T: Send + 'static>(
-    target: &Target,
+    target: &HbaseTarget,
     mut client: Client,
     work: impl FnOnce(&mut Client) -> Result<T, Error> + Send + 'static,
 ) -> Result<(Client, Result<T, Error>), Error> {
