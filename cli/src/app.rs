@@ -77,9 +77,9 @@ impl App {
         // As if killed from outside: no destructor runs.
         #[cfg(feature = "fail-points")]
         if let Some(choice) = variable("ISOBAR_FAIL_POINT") {
-            lake::fail::arm(choice, || _ = signal_hook::low_level::raise(SIGKILL));
+            service::fail::arm(choice, || _ = signal_hook::low_level::raise(SIGKILL));
         } else if let Some(choice) = variable("ISOBAR_STOP_POINT") {
-            lake::fail::arm(choice, || _ = signal_hook::low_level::raise(SIGSTOP));
+            service::fail::arm(choice, || _ = signal_hook::low_level::raise(SIGSTOP));
         }
         let state_directory = variable("XDG_STATE_HOME")
             .map(PathBuf::from)

@@ -10,7 +10,6 @@ mod columns;
 mod commit;
 mod data_file;
 mod error;
-pub mod fail;
 mod metrics;
 mod name;
 mod partition;

@@ -2,10 +2,12 @@
 //! restarts after transient failures, and its end.
 //!
 //! A command assembles a [`Service`], registers metrics, and runs its work with it. Its parts are
-//! public for a service with listeners of its own.
+//! public for a service with listeners of its own. [`fail`] names the steps at which tests kill the
+//! process.
 
 mod error;
 mod error_chain;
+pub mod fail;
 pub mod http;
 pub mod metrics;
 pub mod readiness;

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 use futures::pin_mut;
-use lake::fail;
+use service::fail;
 use tokio_postgres::Transaction;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::error::SqlState;

@@ -42,8 +42,8 @@ use tracing::Instrument as _;
 
 use super::Context;
 use super::failure::absolute;
+use super::file_point::file_point;
 use super::unnamed::{Unnamed, of_directory};
-use crate::fail;
 
 /// Slowest transfer that the guard accepts: a call that moves `n` bytes may take
 /// `n / BYTES_PER_SECOND_MIN` seconds longer than the limit of a call.
@@ -96,10 +96,10 @@ impl<S: ObjectStore> ObjectStore for Guard<S> {
         self.context.counters.bytes_written.add(size);
         let limit = limit_of(self.context.limit, size);
         let (inner, path) = (Arc::clone(&self.inner), location.clone());
-        fail::file_point("begun", location.as_ref());
+        file_point("begun", location.as_ref());
         let call = async move { inner.put_opts(&path, payload, options).await };
         let stored = self.context.call("write", location, limit, call).await?;
-        fail::file_point("stored", location.as_ref());
+        file_point("stored", location.as_ref());
         Ok(stored)
     }
 

@@ -26,7 +26,7 @@ use object_store::{
 };
 
 use super::failure::absolute;
-use crate::fail;
+use super::file_point::file_point;
 
 /// An upper estimate of the time that a DataNode needs to report a block to the NameNode.
 const REPORT_DELAY: Duration = Duration::from_millis(5);
@@ -60,7 +60,7 @@ impl Hdfs {
         if let Err(error) = write(&mut writer, payload).await {
             return Err(self.distinguish(&temporary, error).await);
         }
-        fail::file_point("closed", path);
+        file_point("closed", path);
         let renamed = self.client.rename(&temporary, path, overwrite).await;
         if renamed.is_err() {
             // Best effort: a temporary file that stays is removed as an orphan later.

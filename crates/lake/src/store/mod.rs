@@ -2,6 +2,7 @@
 //! and counters around every call. Only this module opens stores.
 
 mod failure;
+mod file_point;
 mod guard;
 mod hdfs;
 mod location;

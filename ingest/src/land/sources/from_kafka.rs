@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lake::fail;
+use service::fail;
 use service::readiness::ReadinessState;
 use service::retry::AttemptState;
 use tokio_util::sync::CancellationToken;

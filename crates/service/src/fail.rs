@@ -6,6 +6,9 @@
 //! `ISOBAR_FAIL_POINT`, as `NAME:N` for the N-th time that the step is reached, to be killed there,
 //! or from `ISOBAR_STOP_POINT`, to be stopped there until SIGCONT.
 
+/// Whether this build has fail points.
+pub const IS_ENABLED: bool = cfg!(feature = "fail-points");
+
 #[cfg(feature = "fail-points")]
 mod armed {
     use std::sync::OnceLock;
@@ -52,20 +55,3 @@ pub use armed::{arm, point};
 #[cfg(not(feature = "fail-points"))]
 #[inline]
 pub fn point(_name: &str) {}
-
-/// A step of storing the file at `path` is reached: `step`, a dot, and what kind of file it is.
-#[inline]
-pub(crate) fn file_point(step: &str, path: &str) {
-    if cfg!(feature = "fail-points") {
-        let kind = if path.ends_with("_last_checkpoint") {
-            "last_checkpoint"
-        } else if path.contains(".checkpoint.") {
-            "checkpoint"
-        } else if path.contains("_delta_log/") {
-            "log_entry"
-        } else {
-            "data_file"
-        };
-        point(&format!("{kind}.{step}"));
-    }
-}
