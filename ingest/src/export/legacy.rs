@@ -5,6 +5,7 @@
 
 use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::Int64Type;
+use bytes::Bytes;
 use chrono::NaiveDateTime;
 use futures::pin_mut;
 use lake::Location;
@@ -17,9 +18,7 @@ use super::cursor::Cursor;
 use crate::error::Error;
 use crate::message::{Decoder, envelope};
 use crate::postgres::Database;
-use crate::source::files::{self, Content};
-use crate::source::watch::SelectedFile;
-use crate::source::{Block, InFlight, bounded_channel};
+use crate::source::read_export_lines;
 
 const HAS_EXPORTS: &str = "SELECT FROM isobar.export_topics WHERE topic = $1";
 
@@ -60,14 +59,13 @@ impl Cursor {
         let staging = self.database.client.batch_execute(STAGING);
         Database::with_timeout(&options, "prepare to take over exports", staging).await?;
         let files = match place.exists().await? {
-            true => files::list(place).await?.files,
-            false => Vec::new(),
+            true => {
+                let stage = async |lines: Bytes| self.copy(&exported_lines(&lines)).await;
+                read_export_lines(place, stage).await?
+            }
+            false => 0,
         };
-        let count = i64::try_from(files.len()).unwrap_or(i64::MAX);
-        for file in files {
-            self.stage_identities(place, &SelectedFile::whole(file))
-                .await?;
-        }
+        let count = i64::try_from(files).unwrap_or(i64::MAX);
         let client = &mut self.database.client;
         let take_over = async {
             let transaction = client.transaction().await?;
@@ -85,35 +83,7 @@ impl Cursor {
         Ok(())
     }
 
-    /// Copies the identities of one file into the staging table.
-    async fn stage_identities(&self, place: &Location, file: &SelectedFile) -> Result<(), Error> {
-        let (sender, mut blocks) = bounded_channel(2);
-        let read = async {
-            // Moved into this future, so that the channel closes when reading ends.
-            let sender = sender;
-            files::read(place, file, &sender).await
-        };
-        let stage = async {
-            while let Some(InFlight {
-                block,
-                permit: _permit,
-            }) = blocks.recv().await
-            {
-                if let Block::Lines(files::LineBlock {
-                    content: Content::Lines(lines),
-                    ..
-                }) = block
-                {
-                    self.copy(&exported_lines(&lines)).await?;
-                }
-            }
-            Ok(())
-        };
-        let (read, staged) = tokio::join!(read, stage);
-        read?;
-        staged
-    }
-
+    /// Copies the identities of lines into the staging table.
     async fn copy(&self, found: &[ExportedLine]) -> Result<(), Error> {
         let copy = async {
             let sink = self.database.client.copy_in(COPY).await?;

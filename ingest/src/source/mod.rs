@@ -1,6 +1,7 @@
 //! Sources of messages: export files, Kafka and PostgreSQL.
 
 mod channel;
+mod export_lines;
 pub(crate) mod files;
 pub mod kafka;
 pub(crate) mod postgres;
@@ -8,6 +9,7 @@ mod records;
 pub(crate) mod watch;
 
 pub(crate) use self::channel::{Blocks, InFlight, Permit, bounded_channel};
+pub use self::export_lines::read_export_lines;
 pub(crate) use self::records::{Offsets, Positions, Record, Records, RecordsBuilder};
 
 /// Messages that are decoded together.
