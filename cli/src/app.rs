@@ -5,10 +5,10 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
 use config::{self, Config, Loaded, Log, LogFormat, Setting, Sources, SslMode};
+use connections::kafka::KafkaOptions;
+use connections::postgres::{PostgresOptions, Protection};
 use engine::runtime::{JOIN_PAIRS_MAX, Runtime, RuntimeOptions, SpillPath};
 use engine::session::Session;
-use ingest::postgres::{PostgresOptions, Protection};
-use ingest::source::kafka::KafkaOptions;
 use jobs::HbaseTarget;
 use jobs::Library;
 use lake::{Lake, Location, StoreOptions, Stores};

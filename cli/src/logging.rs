@@ -13,9 +13,10 @@ use crate::global::Verbosity;
 use crate::progress;
 
 /// The crates of this workspace. Other crates log from `warn` on.
-const OWN_CRATES: [&str; 10] = [
+const OWN_CRATES: [&str; 11] = [
     "allocations",
     "config",
+    "connections",
     "engine",
     "flight_server",
     "ingest",

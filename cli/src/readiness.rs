@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use ingest::postgres::{PostgresOptions, version};
-use ingest::source::kafka::{KafkaOptions, Probe};
+use connections::kafka::{KafkaOptions, Probe};
+use connections::postgres::{PostgresOptions, version};
 use service::error_chain;
 use service::readiness::Readiness;
 

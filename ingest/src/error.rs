@@ -11,16 +11,12 @@ use service::retry::Retryable;
 
 use crate::message::ShapeError;
 use crate::openweather;
-use crate::postgres_error;
-
-/// The text of librdkafka, without advice about its own settings, which users cannot set.
-#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct LibrdkafkaMessage(pub(crate) String);
 
 /// An attempt of ingest that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    #[error(transparent)]
+    Connections(#[from] connections::Error),
     #[error(transparent)]
     Engine(#[from] engine::Error),
     #[error(transparent)]
@@ -82,120 +78,6 @@ pub enum Error {
         #[source]
         source: Box<Error>,
     },
-    #[error(
-        "no Kafka broker answers at {servers}; check kafka.bootstrap_servers (BOOTSTRAP_SERVERS)"
-    )]
-    KafkaConnect {
-        servers: String,
-        #[source]
-        source: KafkaError,
-    },
-    #[error(
-        "Kafka at {broker} does not let user \"{user}\" in; check kafka.sasl_username and kafka.sasl_password (ISOBAR__KAFKA__SASL_PASSWORD), and whether the user has a password for kafka.sasl_mechanism = \"{mechanism}\""
-    )]
-    KafkaDenied {
-        broker: String,
-        user: String,
-        mechanism: &'static str,
-        #[source]
-        source: LibrdkafkaMessage,
-    },
-    #[error(
-        "Kafka at {broker} does not support kafka.sasl_mechanism = \"{mechanism}\" (ISOBAR__KAFKA__SASL_MECHANISM); set it to one that it supports"
-    )]
-    KafkaMechanism {
-        broker: String,
-        mechanism: &'static str,
-        #[source]
-        source: LibrdkafkaMessage,
-    },
-    #[error(
-        "could not verify the certificate of Kafka at {broker}; it must be signed by {roots} (kafka.root_certificate, ISOBAR__KAFKA__ROOT_CERTIFICATE), be for the host that it is reached by, and not have expired"
-    )]
-    KafkaCertificate {
-        broker: String,
-        /// The certificates that may have signed it.
-        roots: String,
-        #[source]
-        source: LibrdkafkaMessage,
-    },
-    #[error(
-        "Kafka at {broker} does not accept {own}; check kafka.client_certificate and kafka.client_key (ISOBAR__KAFKA__CLIENT_CERTIFICATE, ISOBAR__KAFKA__CLIENT_KEY), and whether the broker trusts who signed it"
-    )]
-    KafkaClientCertificate {
-        broker: String,
-        /// The certificate that the client presents, in words.
-        own: String,
-        #[source]
-        source: LibrdkafkaMessage,
-    },
-    #[error(
-        "Kafka at {broker} does not speak kafka.security_protocol = \"{protocol}\" (ISOBAR__KAFKA__SECURITY_PROTOCOL); check it, and the port in kafka.bootstrap_servers (BOOTSTRAP_SERVERS)"
-    )]
-    KafkaProtocol {
-        broker: String,
-        protocol: &'static str,
-        #[source]
-        source: LibrdkafkaMessage,
-    },
-    #[error(
-        "Kafka at {broker} closed the connection before it answered; unless it is starting or ending, it does not speak kafka.security_protocol = \"{protocol}\" (ISOBAR__KAFKA__SECURITY_PROTOCOL): check it, and the port in kafka.bootstrap_servers (BOOTSTRAP_SERVERS)"
-    )]
-    KafkaClosed {
-        broker: String,
-        protocol: &'static str,
-        #[source]
-        source: LibrdkafkaMessage,
-    },
-    #[error(
-        "could not use the certificates for Kafka; check kafka.root_certificate, kafka.client_certificate, kafka.client_key and kafka.client_key_password (ISOBAR__KAFKA__CLIENT_KEY_PASSWORD)"
-    )]
-    KafkaTlsFiles {
-        #[source]
-        source: KafkaError,
-    },
-    #[error("could not make a client of Kafka")]
-    KafkaClient {
-        #[source]
-        source: KafkaError,
-    },
-    #[error(
-        "there is no topic \"{topic}\" in Kafka at {servers}; check kafka.topic (TOPIC_NAME), or create it: kafka-topics.sh --bootstrap-server {servers} --create --topic {topic} --partitions 3"
-    )]
-    NoTopic { topic: String, servers: String },
-    #[error("could not {attempt} topic \"{topic}\"")]
-    Kafka {
-        attempt: &'static str,
-        topic: String,
-        #[source]
-        source: KafkaError,
-    },
-    #[error(
-        "topic \"{topic}\" was deleted and created again: its offsets now mean other messages, and messages are identified by topic, partition and offset. Nothing was read from it. Use the new topic under another name, or move the tables of the deleted one away"
-    )]
-    TopicRecreated { topic: String },
-    #[error(
-        "topic \"{topic}\", partition {partition}: the next message to read has offset {next}, but Kafka holds none before {low}: they were deleted, by retention or manually, before they were read. If export files have them, land those (`isobar land --from files`); then continue with `--accept-loss`, which skips the deleted messages"
-    )]
-    OffsetsLost {
-        topic: String,
-        partition: i32,
-        next: i64,
-        low: i64,
-    },
-    #[error(
-        "topic \"{topic}\", partition {partition}: the next message to read has offset {next}, but Kafka ends at {high}: it lost messages that were read already. Nothing was read from it"
-    )]
-    OffsetsBeyond {
-        topic: String,
-        partition: i32,
-        next: i64,
-        high: i64,
-    },
-    /// Kafka does not hold the next offset to read. `source::kafka::explain_out_of_range` turns it
-    /// into the error that names the reason.
-    #[error("offsets of topic \"{topic}\" are out of range")]
-    OffsetsOutOfRange { topic: String },
     #[error("could not read {path}")]
     ReadSource {
         path: String,
@@ -262,84 +144,6 @@ pub enum Error {
         source: KafkaError,
     },
     #[error(
-        "no PostgreSQL answers at {server}; check postgres.host (POSTGRES_HOST) and postgres.port (POSTGRES_PORT)"
-    )]
-    PostgresConnect {
-        server: String,
-        #[source]
-        source: tokio_postgres::Error,
-    },
-    #[error(
-        "PostgreSQL at {server} does not let user \"{user}\" into database \"{database}\"; check postgres.user (POSTGRES_USER), postgres.password (POSTGRES_PASSWORD) and postgres.database (POSTGRES_DB)"
-    )]
-    PostgresDenied {
-        server: String,
-        user: String,
-        database: String,
-        #[source]
-        source: tokio_postgres::Error,
-    },
-    #[error(
-        "could not agree on TLS with PostgreSQL at {server}; check postgres.sslmode, postgres.root_certificate and the server's certificate"
-    )]
-    PostgresTls {
-        server: String,
-        #[source]
-        source: tokio_postgres::Error,
-    },
-    #[error("no root certificate is known; check postgres.root_certificate")]
-    RootCertificates {
-        #[source]
-        source: postgres_error::RootCertificateError,
-    },
-    #[error("could not {attempt} in PostgreSQL at {server}")]
-    Postgres {
-        attempt: &'static str,
-        server: String,
-        #[source]
-        source: tokio_postgres::Error,
-    },
-    #[error("PostgreSQL at {server} did not {attempt} within {limit:?}")]
-    PostgresSlow {
-        attempt: &'static str,
-        server: String,
-        limit: Duration,
-    },
-    #[error(
-        "the tables in PostgreSQL at {server} are of version {found}, and this isobar knows versions up to {known}; use the isobar that brought them there, or a newer one"
-    )]
-    SchemaNewer {
-        server: String,
-        found: i32,
-        known: i32,
-    },
-    #[error(
-        "table \"weather\" in PostgreSQL at {server} is in schema \"{home}\", and search_path of user \"{user}\" finds {seen}; set it so that the right schema comes first: ALTER ROLE \"{user}\" SET search_path = …"
-    )]
-    Elsewhere {
-        server: String,
-        user: String,
-        home: String,
-        /// The table that `search_path` finds instead, in words.
-        seen: String,
-    },
-    #[error(
-        "table \"weather\" in schema \"{schema}\" of PostgreSQL at {server} is not the table of this pipeline: it lacks {missing}; set postgres.database (POSTGRES_DB) or search_path to where the pipeline's is, or give that table another name"
-    )]
-    OtherTable {
-        server: String,
-        schema: String,
-        missing: String,
-    },
-    #[error(
-        "another `isobar {service}` of topic \"{topic}\" works in PostgreSQL at {server}; run one at a time"
-    )]
-    Occupied {
-        service: &'static str,
-        topic: String,
-        server: String,
-    },
-    #[error(
         "table \"weather\" has another message under offset {offset} of topic \"{topic}\", partition {partition}: its rows belong to a deleted topic of that name. Nothing of this batch was written. Use the new topic under another name"
     )]
     OtherMessage {
@@ -360,32 +164,44 @@ impl Retryable for Error {
     /// first.
     fn is_transient(&self) -> bool {
         match self {
-            Self::KafkaConnect { .. }
-            | Self::KafkaClosed { .. }
-            | Self::OffsetsOutOfRange { .. }
-            | Self::Fenced { .. }
-            | Self::TooManyConflicts { .. }
-            | Self::PostgresConnect { .. }
-            | Self::PostgresSlow { .. }
-            | Self::Occupied { .. } => true,
-            Self::Postgres { source, .. } => postgres_error::is_transient(source),
-            _ => Failure::find(self).is_some_and(|failure| {
-                !matches!(failure, Failure::Denied { .. } | Failure::Gone { .. })
-            }),
+            Self::Connections(error) => error.is_transient(),
+            Self::Fenced { .. } | Self::TooManyConflicts { .. } => true,
+            // The storage may be the cause.
+            Self::Engine(_)
+            | Self::Lake(_)
+            | Self::Select { .. }
+            | Self::Rule { .. }
+            | Self::Rows { .. }
+            | Self::Topics { .. }
+            | Self::ReadSource { .. }
+            | Self::Encode { .. } => Failure::find(self).is_some_and(Failure::is_transient),
+            // Mistakes in the arguments, the table files or the configuration.
+            Self::MessageType { .. }
+            | Self::Declaration { .. }
+            | Self::NoTables { .. }
+            | Self::NoFiles { .. }
+            | Self::NothingThere { .. }
+            | Self::DeadLetterAddress { .. } => false,
+            // The services of the legacy pipeline decide about these themselves.
+            Self::OpenWeather(_)
+            | Self::Cities { .. }
+            | Self::Spool { .. }
+            | Self::SpoolTaken { .. }
+            | Self::CreateTopic { .. }
+            | Self::NotDelivered { .. }
+            | Self::Unwritten { .. }
+            | Self::Refused { .. }
+            | Self::Unanswered { .. }
+            | Self::Send { .. }
+            | Self::OtherMessage { .. }
+            | Self::ExportZone { .. } => false,
+            // A task panicked.
+            Self::Task(_) => false,
         }
     }
 
-    /// Whether brokers answer and refuse the login or the protocol. Before the first successful
-    /// login this means a wrong configuration; after it, the refusal may end, for example when a
-    /// certificate has been renewed.
+    /// Whether brokers answer and refuse the login or the protocol.
     fn is_refusal(&self) -> bool {
-        matches!(
-            self,
-            Self::KafkaDenied { .. }
-                | Self::KafkaMechanism { .. }
-                | Self::KafkaCertificate { .. }
-                | Self::KafkaClientCertificate { .. }
-                | Self::KafkaProtocol { .. }
-        )
+        matches!(self, Self::Connections(error) if error.is_refusal())
     }
 }

@@ -16,8 +16,6 @@ mod jitter;
 pub mod land;
 pub mod message;
 pub mod openweather;
-pub mod postgres;
-mod postgres_error;
 pub mod produce;
 mod select;
 pub mod source;

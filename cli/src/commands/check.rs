@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use config::{Origin, Setting};
-use ingest::postgres;
-use ingest::source::kafka::Probe;
+use connections::kafka::Probe;
+use connections::postgres;
 use jobs::HbaseTarget;
 use lake::Lake;
 use url::Url;

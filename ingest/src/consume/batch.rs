@@ -6,10 +6,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use chrono::{DateTime, NaiveDateTime, Utc};
 use chrono_tz::Europe::Paris;
+use connections::postgres;
+use connections::records::Positions;
 
 use super::validate::Validated;
-use crate::postgres;
-use crate::source::Positions;
 
 /// A message that becomes a row or a dead letter.
 #[derive(Clone, Debug)]

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use connections::records::Positions;
 use service::metrics::{ByLabel, ByName, Counter, Gauge, Metrics, Unit};
 
 use super::Consumed;
-use crate::source::Positions;
 
 /// Metrics of a consumption. Clones share them.
 #[derive(Clone, Debug, Default)]

@@ -15,6 +15,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use connections::kafka::{self, Connection, KafkaOptions, Reading, Watermarks};
+use connections::postgres::{Database, PostgresOptions, is_data_error};
+use connections::records::Positions;
 use service::readiness::ReadinessState;
 use service::retry::{AttemptState, retry_transient};
 use tokio::sync::mpsc;
@@ -26,10 +29,6 @@ pub use self::counters::ConsumeCounters;
 use self::store::Store;
 use self::validate::{RecordValidator, Validated};
 use crate::error::Error;
-use crate::postgres::{Database, PostgresOptions};
-use crate::postgres_error::is_data_error;
-use crate::source::Positions;
-use crate::source::kafka::{self, Connection, KafkaOptions, Reading, Watermarks};
 
 /// Validated blocks that wait for one writer, at most 32 MiB: as many as arrive during one
 /// transaction.
@@ -209,12 +208,14 @@ impl<'a> ConsumeAttempt<'a> {
                     sum += one;
                     sum
                 })),
-            Err(Error::OffsetsOutOfRange { .. }) => {
+            Err(connections::Error::OffsetsOutOfRange { .. }) => {
                 let (committed, accept_loss) =
                     (committed(&self.positions), self.consumption.accept_loss);
-                Err(kafka::explain_out_of_range(&self.connection, &committed, accept_loss).await)
+                let explained =
+                    kafka::explain_out_of_range(&self.connection, &committed, accept_loss);
+                Err(explained.await.into())
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -265,7 +266,7 @@ async fn publish_lag(
 ) -> Error {
     loop {
         if let Err(error) = connection.check_not_recreated().await {
-            return error;
+            return error.into();
         }
         // Only metrics depend on it, so a failure is only logged.
         match connection.watermarks().await {
@@ -327,7 +328,7 @@ impl BatchWriter<'_> {
         let mut parts = vec![batch];
         while let Some(part) = parts.pop() {
             let written = match self.store.write(&part).await {
-                Err(Error::Postgres { source, .. })
+                Err(Error::Connections(connections::Error::Postgres { source, .. }))
                     if is_data_error(&source) && part.count() > 0 =>
                 {
                     debug!(%source, rows = part.count(), "PostgreSQL refuses a message of these");

@@ -1,6 +1,8 @@
 //! The tables that `consume` writes: rows, dead letters and positions, in one transaction.
 
 use bytes::BytesMut;
+use connections::postgres::{Database, lock, migrate};
+use connections::records::Positions;
 use futures::pin_mut;
 use service::fail;
 use tokio_postgres::Transaction;
@@ -12,8 +14,6 @@ use uuid::Uuid;
 use super::Consumed;
 use super::batch::{Batch, Disposition, ValidatedMessage, paris_local_time};
 use crate::error::Error;
-use crate::postgres::{Database, lock, migrate};
-use crate::source::Positions;
 
 /// Temporary table for batches with messages that table `weather` may have already. Each commit
 /// empties it. Its values are read once, so compression would only cost time.
@@ -130,9 +130,10 @@ impl Store {
         let (known, rows) = Database::with_timeout(&options, "read the positions", read).await?;
         // Brokers without topic ids report nil: then the name must be enough.
         if known.is_some_and(|known| known != id && !known.is_nil() && !id.is_nil()) {
-            return Err(Error::TopicRecreated {
+            return Err(connections::Error::TopicRecreated {
                 topic: topic.to_owned(),
-            });
+            }
+            .into());
         }
         let positions = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         Ok((Self::open_another(database, topic).await?, positions))

@@ -6,12 +6,12 @@
 
 use bytes::Bytes;
 use chrono::{DateTime, Datelike as _, Utc};
+use connections::postgres::NUL_CHARACTER;
+use connections::records::{Positions, Record, Records};
 use memchr::memmem;
 
 use super::batch::{Disposition, ValidatedMessage};
 use crate::message::Validator;
-use crate::postgres::NUL_CHARACTER;
-use crate::source::{Positions, Record, Records};
 
 /// A block of records, each with its disposition.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ mod tests {
 
     use super::{RecordValidator, escaped_nul};
     use crate::consume::batch::Disposition;
-    use crate::source::Record;
+    use connections::records::Record;
 
     #[test]
     fn records_become_rows_or_dead_letters() {

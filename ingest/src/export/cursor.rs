@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use chrono_tz::Tz;
+use connections::postgres::{Database, PostgresOptions, lock, migrate};
 use futures::{TryStreamExt as _, pin_mut};
 use service::error_chain;
 use tokio_postgres::types::ToSql;
@@ -17,7 +18,6 @@ use tracing::warn;
 use super::ranges::Ranges;
 use super::{ExportLimits, line};
 use crate::error::Error;
-use crate::postgres::{Database, PostgresOptions, lock, migrate};
 
 /// Rows of one statement.
 const PAGE: i32 = 1000;
@@ -188,7 +188,7 @@ impl Cursor {
             }
             Ok(open)
         };
-        Database::with_timeout(self.database.options(), "count rows to export", count).await
+        Ok(Database::with_timeout(self.database.options(), "count rows to export", count).await?)
     }
 
     /// The export that is recorded and not finished.
@@ -233,7 +233,7 @@ impl Cursor {
             transaction.commit().await?;
             Ok(Some(PendingExport { file, zone }))
         };
-        Database::with_timeout(&options, "choose rows to export", begin).await
+        Ok(Database::with_timeout(&options, "choose rows to export", begin).await?)
     }
 
     /// The lines of the recorded export.
@@ -264,7 +264,7 @@ impl Cursor {
             }
             Ok(lines)
         };
-        Database::with_timeout(self.database.options(), "read rows to export", read).await
+        Ok(Database::with_timeout(self.database.options(), "read rows to export", read).await?)
     }
 
     /// Counts the recorded export as exported.
@@ -278,7 +278,7 @@ impl Cursor {
             update_ref_date(&mut transaction).await?;
             transaction.commit().await
         };
-        Database::with_timeout(&options, "record an export", finish).await
+        Ok(Database::with_timeout(&options, "record an export", finish).await?)
     }
 
     /// Drops the recorded export, of which nothing is written yet.

@@ -7,6 +7,7 @@ use arrow::array::{Array as _, AsArray as _};
 use arrow::datatypes::Int64Type;
 use bytes::Bytes;
 use chrono::NaiveDateTime;
+use connections::postgres::Database;
 use futures::pin_mut;
 use lake::Location;
 use memchr::memchr_iter;
@@ -17,7 +18,6 @@ use tracing::info;
 use super::cursor::Cursor;
 use crate::error::Error;
 use crate::message::{Decoder, envelope};
-use crate::postgres::Database;
 use crate::source::read_export_lines;
 
 const HAS_EXPORTS: &str = "SELECT FROM isobar.export_topics WHERE topic = $1";

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
+use connections::postgres::PostgresOptions;
 use lake::{Failure, Location};
 use service::error_chain;
 use service::fail;
@@ -26,7 +27,6 @@ use tracing::{debug, info, warn};
 pub use self::counters::ExportCounters;
 use self::cursor::{Cursor, ExportLines};
 use crate::error::Error;
-use crate::postgres::PostgresOptions;
 
 /// Limit of the time for which an export with `once` waits for an unavailable storage.
 const STORAGE_WAIT_MAX: Duration = Duration::from_secs(300);

@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use arrow::compute::filter_record_batch;
+use connections::records::Positions;
 use lake::TableName;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -36,7 +37,6 @@ use crate::land::source_progress::SourceProgress;
 use crate::land::sources::landing_source::LandingSource;
 use crate::land::workers::Processed;
 use crate::land::{CommitLimits, Destination, Progress};
-use crate::source::Positions;
 use crate::source::watch::SelectedFile;
 
 /// How often the coordinator checks that the topic was not deleted and created again.
@@ -339,7 +339,7 @@ fn lowest_known<'a>(tables: impl Iterator<Item = &'a BTreeMap<i32, i64>>) -> Pos
 #[cfg(test)]
 mod tests {
     use super::{lowest_known, lowest_of_all};
-    use crate::source::Positions;
+    use connections::records::Positions;
 
     #[test]
     fn lowest_of_all_is_the_minimum_where_every_table_has_a_position() {

@@ -20,6 +20,7 @@ use std::collections::{HashMap, HashSet};
 
 use arrow::array::{Array as _, AsArray as _, BooleanArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
+use connections::records::Positions;
 use engine::session::Session;
 use futures::TryStreamExt as _;
 use lake::TableName;
@@ -29,7 +30,6 @@ use crate::dead_letters::{self, NewDeadLetter};
 use crate::declaration::{IDENTITY, TopicDeclaration};
 use crate::error::Error;
 use crate::land::Destination;
-use crate::source::Positions;
 
 /// What the tables of a topic hold, and what this landing has added.
 pub(crate) struct DedupState {

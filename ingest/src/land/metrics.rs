@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use chrono::Utc;
+use connections::records::Positions;
 use lake::TableName;
 use service::metrics::{ByName, Counter, Gauge, Metrics, Unit};
 
 use crate::dead_letters::NewDeadLetter;
-use crate::source::Positions;
 
 /// The metrics of landings; clones share them. Those of `default` are not registered anywhere.
 #[derive(Clone, Debug, Default)]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::source::Positions;
+use connections::records::Positions;
 
 /// Positions of the topic partitions, and the newest event times before them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use connections::kafka::Context;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use rdkafka::ClientConfig;
@@ -18,7 +19,6 @@ use super::spool::{Outgoing, Spool, SpooledMessage};
 use super::status::Status;
 use super::topic::Topic;
 use crate::error::Error;
-use crate::source::kafka::Context;
 
 /// Messages of one batch.
 const BATCH_MAX: usize = 500;
@@ -205,11 +205,11 @@ impl<'a> ProducerConnection<'a> {
     }
 
     fn no_response_error(&self) -> Error {
-        let failure = self.context.failure();
-        let refused = failure.and_then(|failure| failure.refusal(&self.topic.kafka));
-        refused.unwrap_or(Error::Unanswered {
+        let unanswered = Error::Unanswered {
             limit: UNAVAILABLE_AFTER,
-        })
+        };
+        let refused = self.context.refusal(&self.topic.kafka);
+        refused.map_or(unanswered, Error::Connections)
     }
 
     fn failed(&self, source: KafkaError) -> Error {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use connections::kafka::{Context, KafkaOptions, REQUEST_TIMEOUT, metadata};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -9,7 +10,6 @@ use rdkafka::producer::{FutureProducer, Producer as _};
 use tracing::info;
 
 use crate::error::Error;
-use crate::source::kafka::{Context, KafkaOptions, REQUEST_TIMEOUT, metadata};
 
 /// The value that makes brokers use their own default.
 const BROKERS_DEFAULT: i32 = -1;
@@ -93,16 +93,17 @@ impl Topic {
                 servers: self.kafka.servers(),
                 source: KafkaError::AdminOp(code),
             }),
-            Some(Err((_, code))) => Err(Error::Kafka {
+            Some(Err((_, code))) => Err(connections::Error::Kafka {
                 attempt: "create",
                 topic: topic.to_owned(),
                 source: KafkaError::AdminOp(code),
-            }),
+            }
+            .into()),
         }
     }
 
     fn unreachable(&self, context: &Context, source: KafkaError) -> Error {
-        self.kafka.no_response_error(context.failure(), source)
+        self.kafka.no_response_error(context, source).into()
     }
 }
 

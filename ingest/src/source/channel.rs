@@ -89,8 +89,8 @@ impl Blocks {
 mod tests {
     use std::pin::pin;
 
-    use super::super::RecordsBuilder;
     use super::{Block, Closed, bounded_channel};
+    use connections::records::RecordsBuilder;
 
     fn block() -> Block {
         Block::Records(RecordsBuilder::new("test").seal())

@@ -1,16 +1,15 @@
-//! Sources of messages: export files, Kafka and PostgreSQL.
+//! Sources of messages: export files and PostgreSQL. `connections::kafka` reads Kafka.
 
 mod channel;
 mod export_lines;
 pub(crate) mod files;
-pub mod kafka;
 pub(crate) mod postgres;
-mod records;
 pub(crate) mod watch;
+
+use connections::records::Records;
 
 pub(crate) use self::channel::{Blocks, InFlight, Permit, bounded_channel};
 pub use self::export_lines::read_export_lines;
-pub(crate) use self::records::{Offsets, Positions, Record, Records, RecordsBuilder};
 
 /// Messages that are decoded together.
 #[derive(Debug)]

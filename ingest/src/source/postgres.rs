@@ -11,15 +11,16 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use connections::Error;
+use connections::postgres::{Database, POSTGRES_ONLY_REASONS, PostgresOptions, migrate};
+use connections::records::{Offsets, Positions, Records, RecordsBuilder};
 use futures::{TryStreamExt as _, pin_mut};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, RowStream, Statement};
 use tracing::info;
 use uuid::Uuid;
 
-use super::{Block, Blocks, Offsets, Positions, Records, RecordsBuilder};
-use crate::error::Error;
-use crate::postgres::{Database, POSTGRES_ONLY_REASONS, PostgresOptions, migrate};
+use super::{Block, Blocks};
 
 /// Name of the source in dead letters.
 const SOURCE: &str = "postgres";

@@ -8,6 +8,8 @@ use std::time::Duration;
 use arrow::record_batch::RecordBatch;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use chrono_tz::Europe::Paris;
+use connections::kafka::KafkaOptions;
+use connections::postgres::{PostgresOptions, Protection};
 use engine::runtime::{Runtime, RuntimeOptions};
 use engine::session::Session;
 use ingest::dead_letters::Filter;
@@ -16,8 +18,6 @@ use ingest::land::{
     CommitLimits, Destination, FileLanding, LandingCounters, MemoryBudget, Progress, Replay,
     ReplaySources, Replayed, from_files, replay,
 };
-use ingest::postgres::{PostgresOptions, Protection};
-use ingest::source::kafka::KafkaOptions;
 use jobs::{Library, PartitionSelection, Report, Runner};
 use lake::{Lake, StoreOptions, Stores};
 use settings::KafkaSecurity;

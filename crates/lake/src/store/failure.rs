@@ -107,6 +107,18 @@ impl Failure {
         None
     }
 
+    /// Whether the same call may succeed later: the storage is unavailable. A missing permission
+    /// or file stays missing.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::TimedOut { .. }
+            | Self::Unreachable { .. }
+            | Self::SafeMode { .. }
+            | Self::DataNode { .. } => true,
+            Self::Denied { .. } | Self::Gone { .. } => false,
+        }
+    }
+
     /// `error` and its causes on one line. A storage failure comes first, because it names the
     /// server and the remedy.
     pub fn chain(error: &(dyn StdError + 'static)) -> String {

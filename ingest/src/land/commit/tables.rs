@@ -135,8 +135,8 @@ impl Tables {
     /// recorded already: none for a table that holds nothing of the source.
     ///
     /// # Errors
-    /// [`Error::TopicRecreated`] when a table has messages of another Kafka topic with the same
-    /// name.
+    /// [`connections::Error::TopicRecreated`] when a table has messages of another Kafka topic with
+    /// the same name.
     pub(crate) async fn record(
         &mut self,
         recording: Recording,
@@ -151,9 +151,10 @@ impl Tables {
                 .zip(id)
                 .is_some_and(|(recorded, id)| recorded != id)
             {
-                return Err(Error::TopicRecreated {
+                return Err(connections::Error::TopicRecreated {
                     topic: self.topic.clone(),
-                });
+                }
+                .into());
             }
             let mut progress = SourceProgress::default();
             for partition in partitions {
@@ -458,7 +459,7 @@ mod tests {
             let found = open(&lake, "t").await.record(recording, &[0]).await;
             match (found, expected) {
                 (Ok(found), Some(expected)) => assert_eq!(found, [expected]),
-                (Err(Error::TopicRecreated { .. }), None) => {}
+                (Err(Error::Connections(connections::Error::TopicRecreated { .. })), None) => {}
                 (found, _) => panic!("{found:?}"),
             }
         };

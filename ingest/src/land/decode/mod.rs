@@ -17,11 +17,11 @@ use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::error::ArrowError;
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
+use connections::records::Positions;
 
 use crate::dead_letters::NewDeadLetter;
 use crate::declaration::{IDENTITY, TopicDeclaration};
 use crate::select::message_columns;
-use crate::source::Positions;
 
 /// Limit of clock skew: an event time further ahead of our clock is refused.
 const AHEAD_MAX: TimeDelta = TimeDelta::days(1);

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int32Array, Int64Array, StringBuilder, TimestampMicrosecondArray};
 use arrow::error::ArrowError;
 use chrono::{DateTime, Utc};
+use connections::records::{Record, Records};
 
 use super::{Checked, Columns, DeadLetterContext, Decoded, Origin, check_event_time, texts};
 use crate::declaration::TopicDeclaration;
 use crate::message::Decoder;
-use crate::source::{Record, Records};
 
 /// Decodes records that were read together.
 pub(crate) fn decode(

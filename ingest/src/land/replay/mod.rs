@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::compute::filter_record_batch;
+use connections::records::Positions;
 use lake::{DataFile, PartitionKey, Table, TableName};
 use roaring::RoaringTreemap;
 use tracing::{info, warn};
@@ -30,7 +31,6 @@ use super::dedup::{OffsetSet, dedup_mask};
 use crate::dead_letters::{self, Address, DeadLetter, Filter};
 use crate::declaration::TopicDeclaration;
 use crate::error::Error;
-use crate::source::Positions;
 
 /// Attempts at a replay while other processes commit to the same tables.
 const TRIES: usize = 10;

@@ -10,6 +10,9 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use bytes::{BufMut as _, BytesMut};
 use chrono::Utc;
+use connections::kafka::{self, Connection, KafkaOptions, Watermarks};
+use connections::postgres::PostgresOptions;
+use connections::records::{Offsets, Record, Records};
 use lake::Table;
 use tokio_util::sync::CancellationToken;
 
@@ -20,10 +23,8 @@ use crate::land::commit::tables::{halves, recorded_id};
 use crate::land::decode::{self, Decoded};
 use crate::land::transform::Transform;
 use crate::message::Decoder;
-use crate::postgres::PostgresOptions;
 use crate::source::files::{Content, LineBlock};
-use crate::source::kafka::{self, Connection, KafkaOptions, Watermarks};
-use crate::source::{Offsets, Record, Records, postgres};
+use crate::source::postgres;
 
 /// Reason of messages without a time in Kafka, of which `consume` makes no rows.
 const NO_TIME: &str = "unreadable_event_time";
@@ -296,13 +297,13 @@ impl DeadLetterValidator {
         }
         let table = self.postgres.as_ref();
         let table = table.expect("it was opened just now");
-        table.reread(offsets).await
+        Ok(table.reread(offsets).await?)
     }
 
     async fn connect(&self) -> Result<Kafka, Error> {
         let options = self.sources.kafka.clone();
         let connection = match Connection::open(options, "isobar-replay").await {
-            Err(Error::NoTopic { .. }) => {
+            Err(connections::Error::NoTopic { .. }) => {
                 return Ok(Kafka::Another("Kafka has no such topic any more"));
             }
             connection => connection?,

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use connections::kafka::{self, Connection, KafkaOptions, Reading, Watermarks};
 use service::fail;
 use service::readiness::ReadinessState;
 use service::retry::AttemptState;
@@ -21,7 +22,6 @@ use crate::land::sources::topics::{self, AggregateProgress};
 use crate::land::workers::{Decoders, join_all};
 use crate::land::{Destination, Progress};
 use crate::source::Block;
-use crate::source::kafka::{self, Connection, KafkaOptions, Reading, Watermarks};
 
 /// How often a landing asks the brokers for new partitions of the topic.
 const PARTITION_CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -166,11 +166,13 @@ async fn land(
     match reader.await.map_err(Error::Task)? {
         Ok(()) if partitions_added => Ok(AttemptOutcome::PartitionsAdded),
         Ok(()) => Ok(AttemptOutcome::Done(coordinator.progress())),
-        Err(Error::OffsetsOutOfRange { .. }) => {
+        Err(connections::Error::OffsetsOutOfRange { .. }) => {
             let min_started = coordinator.min_started();
-            Err(kafka::explain_out_of_range(&connection, &min_started, landing.accept_loss).await)
+            let explained =
+                kafka::explain_out_of_range(&connection, &min_started, landing.accept_loss);
+            Err(explained.await.into())
         }
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     }
 }
 

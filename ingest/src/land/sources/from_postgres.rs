@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use connections::postgres::PostgresOptions;
 use service::retry::AttemptState;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,6 @@ use crate::land::sources::landing_source::LandingSource;
 use crate::land::sources::run_until::{AttemptOutcome, StopCondition, run_until};
 use crate::land::workers::{Decoders, join_all};
 use crate::land::{Destination, Progress};
-use crate::postgres::PostgresOptions;
 use crate::source::postgres::{self, Table, TableReader};
 
 /// A landing from table `weather` in PostgreSQL.

@@ -14,11 +14,13 @@
 
 use std::collections::BTreeMap;
 
+use connections::kafka::{Connection, Watermarks};
+use connections::records::Positions;
+
 use crate::error::Error;
 use crate::land::commit::tables::Recording;
 use crate::land::metrics::LandingCounters;
-use crate::source::kafka::{Connection, Watermarks};
-use crate::source::{Positions, postgres};
+use crate::source::postgres;
 
 /// The source of a landing.
 pub(crate) enum LandingSource {
@@ -59,7 +61,7 @@ impl LandingSource {
         match self {
             // An open connection stays with the same database.
             Self::Files | Self::Postgres { .. } => Ok(()),
-            Self::Kafka { connection, .. } => connection.check_not_recreated().await,
+            Self::Kafka { connection, .. } => Ok(connection.check_not_recreated().await?),
         }
     }
 

@@ -98,12 +98,14 @@ async fn until_done(
 /// Topic partition and offset of the gap that `error` reports.
 fn gap_of(error: &Error) -> Option<(i32, i64)> {
     match error {
-        Error::OffsetsLost {
-            partition, next, ..
-        }
-        | Error::OffsetsBeyond {
-            partition, next, ..
-        } => Some((*partition, *next)),
+        Error::Connections(
+            connections::Error::OffsetsLost {
+                partition, next, ..
+            }
+            | connections::Error::OffsetsBeyond {
+                partition, next, ..
+            },
+        ) => Some((*partition, *next)),
         _ => None,
     }
 }
@@ -112,7 +114,7 @@ fn gap_of(error: &Error) -> Option<(i32, i64)> {
 mod tests {
     use std::cell::RefCell;
 
-    use super::{AttemptOutcome, GAPS_MAX, until_done};
+    use super::{AttemptOutcome, GAPS_MAX, gap_of, until_done};
     use crate::error::Error;
     use crate::land::Progress;
 
@@ -123,21 +125,23 @@ mod tests {
     }
 
     fn lost(next: i64) -> Ended {
-        Err(Error::OffsetsLost {
+        let lost = connections::Error::OffsetsLost {
             topic: "t".to_owned(),
             partition: 0,
             next,
             low: 100,
-        })
+        };
+        Err(lost.into())
     }
 
     fn beyond(next: i64) -> Ended {
-        Err(Error::OffsetsBeyond {
+        let beyond = connections::Error::OffsetsBeyond {
             topic: "t".to_owned(),
             partition: 0,
             next,
             high: 1,
-        })
+        };
+        Err(beyond.into())
     }
 
     /// The offset at which a landing fails that makes these attempts, all of them.
@@ -146,10 +150,8 @@ mod tests {
         let next = async || attempts.borrow_mut().next().expect("no more attempts");
         let ended = until_done(next).await;
         assert!(attempts.into_inner().next().is_none(), "one too few");
-        ended.err().map(|error| match error {
-            Error::OffsetsLost { next, .. } | Error::OffsetsBeyond { next, .. } => next,
-            _ => 0,
-        })
+        let failure = ended.err();
+        failure.map(|error| gap_of(&error).map_or(0, |(_, offset)| offset))
     }
 
     #[tokio::test]
@@ -160,10 +162,10 @@ mod tests {
         assert_eq!(fails_at(filled).await, None);
         assert_eq!(fails_at(vec![lost(5), lost(5)]).await, Some(5));
         assert_eq!(fails_at(vec![beyond(5), lost(7), lost(7)]).await, Some(7));
-        let other = Err(Error::OffsetsOutOfRange {
+        let other = connections::Error::OffsetsOutOfRange {
             topic: "t".to_owned(),
-        });
-        assert_eq!(fails_at(vec![other]).await, Some(0));
+        };
+        assert_eq!(fails_at(vec![Err(other.into())]).await, Some(0));
     }
 
     #[tokio::test]

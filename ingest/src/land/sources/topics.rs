@@ -103,9 +103,10 @@ mod tests {
     }
 
     fn recreated(topic: &str) -> Error {
-        Error::TopicRecreated {
+        connections::Error::TopicRecreated {
             topic: topic.to_owned(),
         }
+        .into()
     }
 
     #[tokio::test]
@@ -140,7 +141,12 @@ mod tests {
         let landings = [Err(recreated("a"))].into_iter().map(ready);
         let health = ReadinessState::default();
         let ended = land_all(&["a"], landings, &LandingCounters::default(), &health).await;
-        assert!(matches!(ended, Err(Error::TopicRecreated { .. })));
+        assert!(matches!(
+            ended,
+            Err(Error::Connections(
+                connections::Error::TopicRecreated { .. }
+            ))
+        ));
     }
 
     #[tokio::test]

@@ -1,5 +1,5 @@
-//! PostgreSQL: connections with time limits, and migrations of our tables. The statements of the
-//! services are in their own modules, and `crate::postgres_error` classifies errors.
+//! PostgreSQL: connections with time limits, and migrations of our tables. The statements are where
+//! the rows are read or written, and `crate::postgres_error` classifies errors.
 
 mod catalogue;
 mod lock;
@@ -14,18 +14,20 @@ use tokio_postgres::{Client, Config};
 use tracing::debug;
 
 use self::catalogue::CatalogueState;
-pub(crate) use self::lock::lock;
-pub(crate) use self::migrate::migrate;
+pub use self::lock::lock;
+pub use self::migrate::migrate;
 pub use self::tls::Protection;
 use crate::error::Error;
-pub use crate::postgres_error::RootCertificateError;
 use crate::postgres_error::is_transient;
+pub use crate::postgres_error::{RootCertificateError, is_data_error};
 
 /// Reasons of refusals by PostgreSQL only, which tables of the lake accept: an escaped NUL, and
 /// everything else that JSONB cannot hold.
-pub(crate) const POSTGRES_ONLY_REASONS: [&str; 2] = [NUL_CHARACTER, REFUSED];
-pub(crate) const NUL_CHARACTER: &str = "nul_character";
-pub(crate) const REFUSED: &str = "refused_by_postgresql";
+pub const POSTGRES_ONLY_REASONS: [&str; 2] = [NUL_CHARACTER, REFUSED];
+/// The reason of a message with an escaped NUL.
+pub const NUL_CHARACTER: &str = "nul_character";
+/// The reason of a message that the server refuses.
+pub const REFUSED: &str = "refused_by_postgresql";
 
 /// Time limit of connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -80,9 +82,9 @@ impl PostgresOptions {
 
 /// A connection to a database. Dropping it closes it, and rolls back an open transaction.
 #[derive(Debug)]
-pub(crate) struct Database {
+pub struct Database {
     /// Client for statements.
-    pub(crate) client: Client,
+    pub client: Client,
     options: PostgresOptions,
     /// The task that moves bytes between client and server.
     traffic: JoinHandle<()>,
@@ -99,10 +101,7 @@ impl Database {
     ///
     /// # Errors
     /// When no server answers, or it refuses the login.
-    pub(crate) async fn connect(
-        options: &PostgresOptions,
-        application: &str,
-    ) -> Result<Self, Error> {
+    pub async fn connect(options: &PostgresOptions, application: &str) -> Result<Self, Error> {
         let config = options.config(application);
         let connector = options.protection.connector();
         let connector = connector.map_err(|source| Error::RootCertificates { source })?;
@@ -127,7 +126,10 @@ impl Database {
     }
 
     /// Awaits `work` within the time limit of a transaction. `attempt` names it in errors.
-    pub(crate) async fn with_timeout<T>(
+    ///
+    /// # Errors
+    /// When the server refuses, or does not answer within the limit.
+    pub async fn with_timeout<T>(
         options: &PostgresOptions,
         attempt: &'static str,
         work: impl Future<Output = Result<T, tokio_postgres::Error>>,
@@ -147,7 +149,8 @@ impl Database {
         }
     }
 
-    pub(crate) fn options(&self) -> &PostgresOptions {
+    /// Server, database and login.
+    pub fn options(&self) -> &PostgresOptions {
         &self.options
     }
 }

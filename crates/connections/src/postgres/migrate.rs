@@ -86,7 +86,7 @@ const HAS_ROWS: &str = "SELECT EXISTS (SELECT FROM weather)";
 /// # Errors
 /// When the tables are newer than this program, table `weather` is another one, or the server
 /// refuses.
-pub(crate) async fn migrate(database: &mut Database, topic: &str) -> Result<(), Error> {
+pub async fn migrate(database: &mut Database, topic: &str) -> Result<(), Error> {
     let server = database.options().server();
     let migrated = tokio::time::timeout(LIMIT, migrate_to_newest(database, topic)).await;
     migrated.unwrap_or_else(|_elapsed| {

@@ -17,11 +17,7 @@ const RESET: &str = "RESET lock_timeout";
 ///
 /// # Errors
 /// [`Error::Occupied`] when another process holds it.
-pub(crate) async fn lock(
-    database: &Database,
-    service: &'static str,
-    topic: &str,
-) -> Result<(), Error> {
+pub async fn lock(database: &Database, service: &'static str, topic: &str) -> Result<(), Error> {
     let key = format!("isobar {service} {topic}");
     let take = async {
         let client = &database.client;

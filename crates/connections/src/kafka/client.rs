@@ -10,11 +10,11 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::metadata::Metadata;
 use settings::{KafkaSecurity, KafkaTls, KafkaUser};
 
-use super::connection_failure::ConnectionFailure;
+use super::context::Context;
 use crate::error::Error;
 
 /// Time limit of one request to the brokers.
-pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time limit for the other brokers once one has refused the connection.
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(3);
 /// Value with which librdkafka searches the certificates of the system, since OpenSSL is linked
@@ -36,12 +36,12 @@ pub struct KafkaOptions {
 
 impl KafkaOptions {
     /// The bootstrap servers, comma-separated.
-    pub(crate) fn servers(&self) -> String {
+    pub fn servers(&self) -> String {
         self.bootstrap_servers.join(",")
     }
 
     /// Settings of every client.
-    pub(crate) fn client(&self, client_id: &str) -> ClientConfig {
+    pub fn client(&self, client_id: &str) -> ClientConfig {
         let mut client = ClientConfig::new();
         client
             // The level at which librdkafka logs connections that brokers close.
@@ -59,21 +59,19 @@ impl KafkaOptions {
         client
     }
 
-    /// The error for a request without response: the refusal, if a broker has refused.
-    pub(crate) fn no_response_error(
-        &self,
-        failure: Option<ConnectionFailure>,
-        source: KafkaError,
-    ) -> Error {
-        let refused = failure.and_then(|failure| failure.refusal(self));
-        refused.unwrap_or_else(|| Error::KafkaConnect {
-            servers: self.servers(),
-            source,
-        })
+    /// The error for a request without response of a client that was made with `context`: the
+    /// refusal, if a broker has refused.
+    pub fn no_response_error(&self, context: &Context, source: KafkaError) -> Error {
+        context
+            .refusal(self)
+            .unwrap_or_else(|| Error::KafkaConnect {
+                servers: self.servers(),
+                source,
+            })
     }
 
     /// The error when librdkafka cannot make a client, for which it reads the files of TLS.
-    pub(crate) fn client_error(&self, source: KafkaError) -> Error {
+    pub fn client_error(&self, source: KafkaError) -> Error {
         match &self.security.tls {
             Some(_) => Error::KafkaTlsFiles { source },
             None => Error::KafkaClient { source },
@@ -111,7 +109,7 @@ fn configure_sasl(client: &mut ClientConfig, user: &KafkaUser) {
 
 /// Requests the metadata of a topic, or of all. It blocks, for a shorter time if `refused` returns
 /// that a broker has refused the connection.
-pub(crate) fn metadata<C: ClientContext>(
+pub fn metadata<C: ClientContext>(
     client: &Client<C>,
     topic: Option<&str>,
     refused: impl FnOnce() -> bool,

@@ -14,7 +14,7 @@ const SOON_MS: u64 = 2_000;
 
 /// The latest failure of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ConnectionFailure {
+pub(super) struct ConnectionFailure {
     /// `host:port`, if the text names it.
     broker: Option<String>,
     /// Set if a broker refuses the connection.
@@ -51,7 +51,7 @@ impl ConnectionFailure {
         }
     }
 
-    pub(crate) fn is_refusal(&self) -> bool {
+    pub(super) fn is_refusal(&self) -> bool {
         self.kind.is_some()
     }
 
@@ -60,7 +60,7 @@ impl ConnectionFailure {
     }
 
     /// The error that names the refusal, if the failure is one.
-    pub(crate) fn refusal(self, options: &KafkaOptions) -> Option<Error> {
+    pub(super) fn refusal(self, options: &KafkaOptions) -> Option<Error> {
         let broker = self.broker.unwrap_or_else(|| options.servers());
         let (source, security) = (self.message, &options.security);
         let protocol = security.protocol();

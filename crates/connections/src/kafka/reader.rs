@@ -14,7 +14,7 @@ use tracing::warn;
 
 use super::Connection;
 use crate::error::Error;
-use crate::source::{Positions, Records, RecordsBuilder};
+use crate::records::{Positions, Records, RecordsBuilder};
 
 /// How long a record waits for others of the same block.
 const LINGER: Duration = Duration::from_millis(100);
@@ -23,11 +23,11 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 
 /// The offsets to read.
 #[derive(Clone, Debug)]
-pub(crate) struct Reading {
+pub struct Reading {
     /// The first record to read of each topic partition.
-    pub(crate) from: Positions,
+    pub from: Positions,
     /// Reading ends before these offsets; none reads until `stop`.
-    pub(crate) until: Option<Positions>,
+    pub until: Option<Positions>,
 }
 
 /// Reads until `reading` is complete, `stop` is cancelled, or `send` returns that the channel is
@@ -35,7 +35,7 @@ pub(crate) struct Reading {
 ///
 /// # Errors
 /// When Kafka no longer holds a record to read, or returns an error that is not transient.
-pub(crate) fn read(
+pub fn read(
     connection: &Connection,
     reading: &Reading,
     mut send: impl FnMut(Records) -> bool,

@@ -22,7 +22,7 @@ fn is_io(error: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 /// Whether the server refused a value and not the statement, so that other rows may succeed.
-pub(crate) fn is_data_error(error: &tokio_postgres::Error) -> bool {
+pub fn is_data_error(error: &tokio_postgres::Error) -> bool {
     let class = error.code().and_then(|code| code.code().get(..2));
     // Data exception, program limit exceeded (nesting, size of a field).
     matches!(class, Some("22" | "54"))

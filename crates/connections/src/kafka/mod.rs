@@ -14,6 +14,7 @@ mod topic_id;
 mod watermark;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,18 +27,17 @@ use service::fail;
 use tracing::debug;
 use uuid::Uuid;
 
-pub use self::client::KafkaOptions;
-pub(crate) use self::client::{REQUEST_TIMEOUT, metadata};
+pub use self::client::{KafkaOptions, REQUEST_TIMEOUT, metadata};
 use self::context::Consumer;
-pub(crate) use self::context::Context;
+pub use self::context::Context;
 pub use self::probe::Probe;
-pub(crate) use self::reader::{Reading, read};
-pub(crate) use self::reread::reread;
-pub(crate) use self::start_offsets::{
+pub use self::reader::{Reading, read};
+pub use self::reread::reread;
+pub use self::start_offsets::{
     explain_out_of_range, pending, start_offsets, start_offsets_of_tables,
 };
-use super::Positions;
 use crate::error::Error;
+use crate::records::Positions;
 
 /// Length of a poll that drains events of librdkafka. A poll without a wait returns after the first
 /// log line.
@@ -45,16 +45,16 @@ const DRAIN_POLL: Duration = Duration::from_millis(20);
 
 /// The offsets that a topic partition holds: `low` and above, below `high`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Watermarks {
+pub struct Watermarks {
     /// The first offset that exists.
-    pub(crate) low: i64,
+    pub low: i64,
     /// The offset after the last one.
-    pub(crate) high: i64,
+    pub high: i64,
 }
 
 /// A connection to one topic. Clones share it.
 #[derive(Clone)]
-pub(crate) struct Connection {
+pub struct Connection {
     options: Arc<KafkaOptions>,
     consumer: Arc<Consumer>,
     /// Id of the topic when the connection was opened; nil if the brokers do not support ids.
@@ -66,7 +66,7 @@ impl Connection {
     ///
     /// # Errors
     /// When no broker answers, the brokers refuse the login, or the topic does not exist.
-    pub(crate) async fn open(options: KafkaOptions, client_id: &str) -> Result<Self, Error> {
+    pub async fn open(options: KafkaOptions, client_id: &str) -> Result<Self, Error> {
         let mut connection = Self::new(options, client_id)?;
         connection.partitions_polling().await?;
         connection.id = connection.current_id().await?;
@@ -98,16 +98,21 @@ impl Connection {
         }
     }
 
-    pub(crate) fn topic(&self) -> &str {
+    /// Name of the topic.
+    pub fn topic(&self) -> &str {
         &self.options.topic
     }
 
-    pub(crate) fn id(&self) -> Uuid {
+    /// Id of the topic when the connection was opened; nil if the brokers do not support ids.
+    pub fn id(&self) -> Uuid {
         self.id
     }
 
     /// Numbers of the topic's partitions.
-    pub(crate) async fn partitions(&self) -> Result<Vec<i32>, Error> {
+    ///
+    /// # Errors
+    /// When no broker answers, or the topic does not exist.
+    pub async fn partitions(&self) -> Result<Vec<i32>, Error> {
         self.request("list the partitions of", |consumer, topic| {
             partitions_of(
                 topic,
@@ -134,7 +139,10 @@ impl Connection {
     }
 
     /// The watermarks of every partition.
-    pub(crate) async fn watermarks(&self) -> Result<BTreeMap<i32, Watermarks>, Error> {
+    ///
+    /// # Errors
+    /// When no broker answers, or the topic does not exist.
+    pub async fn watermarks(&self) -> Result<BTreeMap<i32, Watermarks>, Error> {
         let partitions = self.partitions().await?;
         self.request("read the offsets of", move |consumer, topic| {
             let watermarks_of = |partition| {
@@ -147,7 +155,7 @@ impl Connection {
     }
 
     /// End of a partition when a record of it was last read. Sends no request.
-    pub(crate) fn known_end(&self, partition: i32) -> Option<i64> {
+    pub fn known_end(&self, partition: i32) -> Option<i64> {
         watermark::known_end(&self.consumer, self.topic(), partition)
     }
 
@@ -164,7 +172,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`Error::TopicRecreated`], [`Error::NoTopic`].
-    pub(crate) async fn check_not_recreated(&self) -> Result<(), Error> {
+    pub async fn check_not_recreated(&self) -> Result<(), Error> {
         match self.current_id().await {
             Ok(id) if id == self.id => Ok(()),
             Ok(_) => Err(Error::TopicRecreated {
@@ -180,7 +188,7 @@ impl Connection {
 
     /// Commits the landed positions under the consumer group, for monitoring. Nothing depends on
     /// it, so a failure is only logged.
-    pub(crate) fn commit_group_offsets(&self, positions: &Positions) {
+    pub fn commit_group_offsets(&self, positions: &Positions) {
         fail::point("group.begun");
         let mut list = TopicPartitionList::new();
         for (partition, offset) in positions {
@@ -229,8 +237,8 @@ impl Connection {
                 | RDKafkaErrorCode::LeaderNotAvailable
                 | RDKafkaErrorCode::NotLeaderForPartition,
             ) => {
-                let failure = self.consumer.context().failure();
-                self.options.no_response_error(failure, source)
+                let context = self.consumer.context();
+                self.options.no_response_error(context, source)
             }
             _ => Error::Kafka {
                 attempt,
@@ -238,6 +246,12 @@ impl Connection {
                 source,
             },
         }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Connection").field(&self.options).finish()
     }
 }
 

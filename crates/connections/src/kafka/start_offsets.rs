@@ -6,13 +6,13 @@ use tracing::warn;
 
 use super::{Connection, Watermarks};
 use crate::error::Error;
-use crate::source::Positions;
+use crate::records::Positions;
 
 /// The offset that reading starts from, for each topic partition.
 ///
 /// # Errors
 /// When the next message to read no longer exists.
-pub(crate) fn start_offsets(
+pub fn start_offsets(
     topic: &str,
     resume: &Positions,
     watermarks: &BTreeMap<i32, Watermarks>,
@@ -63,7 +63,7 @@ pub(crate) fn start_offsets(
 ///
 /// # Errors
 /// When a message from `min_started` on no longer exists.
-pub(crate) fn start_offsets_of_tables(
+pub fn start_offsets_of_tables(
     topic: &str,
     resume_from: &Positions,
     min_started: &Positions,
@@ -80,7 +80,7 @@ pub(crate) fn start_offsets_of_tables(
 }
 
 /// Number of offsets between the start of reading and the present end of the topic.
-pub(crate) fn pending(from: &Positions, watermarks: &BTreeMap<i32, Watermarks>) -> u64 {
+pub fn pending(from: &Positions, watermarks: &BTreeMap<i32, Watermarks>) -> u64 {
     let pending = watermarks.iter().map(|(partition, held)| {
         let from = from.get(partition).copied().unwrap_or(held.low);
         u64::try_from(held.high - from).unwrap_or_default()
@@ -89,7 +89,7 @@ pub(crate) fn pending(from: &Positions, watermarks: &BTreeMap<i32, Watermarks>) 
 }
 
 /// The error for a next message that no longer exists.
-pub(crate) async fn explain_out_of_range(
+pub async fn explain_out_of_range(
     connection: &Connection,
     committed: &Positions,
     accept_loss: bool,
@@ -113,7 +113,7 @@ mod tests {
     use super::super::Watermarks;
     use super::{pending, start_offsets, start_offsets_of_tables};
     use crate::error::Error;
-    use crate::source::Positions;
+    use crate::records::Positions;
 
     fn outcome(found: Result<Positions, Error>) -> Result<i64, &'static str> {
         found.map(|from| from[&0]).map_err(|error| match error {

@@ -18,6 +18,7 @@ pub struct Probe {
 }
 
 impl Probe {
+    /// A probe for the topic of `options`. Sends no request.
     pub fn new(options: KafkaOptions) -> Self {
         Self {
             topics: vec![options.topic.clone()],

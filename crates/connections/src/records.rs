@@ -11,63 +11,63 @@ const BLOCK_BYTES: usize = 2 << 20;
 const LAST_BYTES: usize = 64 << 10;
 
 /// By topic partition, the offset of the next message to read.
-pub(crate) type Positions = BTreeMap<i32, i64>;
+pub type Positions = BTreeMap<i32, i64>;
 
 /// By topic partition, the offsets of single messages.
-pub(crate) type Offsets = BTreeMap<i32, BTreeSet<i64>>;
+pub type Offsets = BTreeMap<i32, BTreeSet<i64>>;
 
 /// A message.
 #[derive(Clone, Debug)]
-pub(crate) struct Record {
+pub struct Record {
     /// Topic partition.
-    pub(crate) partition: i32,
+    pub partition: i32,
     /// Offset in the topic partition.
-    pub(crate) offset: i64,
+    pub offset: i64,
     /// Event time, UTC milliseconds.
-    pub(crate) timestamp_ms: Option<i64>,
+    pub timestamp_ms: Option<i64>,
     /// Range in [`Records::keys`].
-    pub(crate) key: Option<Range<usize>>,
+    pub key: Option<Range<usize>>,
     /// Range in [`Records::bytes`].
-    pub(crate) value: Option<Range<usize>>,
+    pub value: Option<Range<usize>>,
 }
 
 /// A message that `consume` has refused.
 #[derive(Clone, Debug)]
-pub(crate) struct Refused {
+pub struct Refused {
     /// Topic partition.
-    pub(crate) partition: i32,
+    pub partition: i32,
     /// Offset in the topic partition.
-    pub(crate) offset: i64,
+    pub offset: i64,
     /// Why it was refused: a word in snake case.
-    pub(crate) reason: String,
+    pub reason: String,
     /// The same for people.
-    pub(crate) detail: String,
+    pub detail: String,
     /// Range in [`Records::bytes`].
-    pub(crate) value: Range<usize>,
+    pub value: Range<usize>,
 }
 
 /// A block of messages.
 #[derive(Debug)]
-pub(crate) struct Records {
+pub struct Records {
     /// Name of the source in dead letters.
-    pub(crate) source: &'static str,
+    pub source: &'static str,
     /// Number of the block among those that the reader sends, from 0.
-    pub(crate) sequence: u64,
+    pub sequence: u64,
     /// The values, concatenated: a string column can use them without a copy.
-    pub(crate) bytes: Bytes,
+    pub bytes: Bytes,
     /// The keys, concatenated.
-    pub(crate) keys: Bytes,
+    pub keys: Bytes,
     /// The messages, in the order of reading.
-    pub(crate) list: Vec<Record>,
+    pub list: Vec<Record>,
     /// Messages that `consume` refused, in the order of reading.
-    pub(crate) refused: Vec<Refused>,
+    pub refused: Vec<Refused>,
     /// Positions after this block and all before it.
-    pub(crate) positions: Positions,
+    pub positions: Positions,
 }
 
 /// Builds a block of messages.
 #[derive(Debug)]
-pub(crate) struct RecordsBuilder {
+pub struct RecordsBuilder {
     source: &'static str,
     sequence: u64,
     bytes: Vec<u8>,
@@ -78,7 +78,8 @@ pub(crate) struct RecordsBuilder {
 }
 
 impl RecordsBuilder {
-    pub(crate) fn new(source: &'static str) -> Self {
+    /// An empty builder. `source` is the name of the source in dead letters.
+    pub fn new(source: &'static str) -> Self {
         Self {
             source,
             sequence: 0,
@@ -90,7 +91,8 @@ impl RecordsBuilder {
         }
     }
 
-    pub(crate) fn push(
+    /// Appends a message, whose identity is its topic partition and its offset.
+    pub fn push(
         &mut self,
         (partition, offset): (i32, i64),
         timestamp_ms: Option<i64>,
@@ -108,7 +110,8 @@ impl RecordsBuilder {
         });
     }
 
-    pub(crate) fn push_refused(
+    /// Appends a message that `consume` has refused.
+    pub fn push_refused(
         &mut self,
         (partition, offset): (i32, i64),
         reason: String,
@@ -126,7 +129,7 @@ impl RecordsBuilder {
     }
 
     /// Sets the position after the pushed messages.
-    pub(crate) fn set_position(&mut self, partition: i32, next: i64) {
+    pub fn set_position(&mut self, partition: i32, next: i64) {
         self.positions.insert(partition, next);
     }
 
@@ -143,12 +146,13 @@ impl RecordsBuilder {
         copy(value, &mut self.bytes)
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
+    /// Whether the block has neither messages nor positions.
+    pub fn is_empty(&self) -> bool {
         self.list.is_empty() && self.refused.is_empty() && self.positions.is_empty()
     }
 
     /// Whether the block has its size.
-    pub(crate) fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
         self.bytes.len() >= BLOCK_BYTES || self.bytes_beside() >= BLOCK_BYTES
     }
 
@@ -158,7 +162,7 @@ impl RecordsBuilder {
     }
 
     /// Takes the block, and starts the next one.
-    pub(crate) fn seal(&mut self) -> Records {
+    pub fn seal(&mut self) -> Records {
         let next = Self {
             sequence: self.sequence + 1,
             ..Self::new(self.source)

@@ -9,7 +9,9 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tracing::debug;
 
+use super::client::KafkaOptions;
 use super::connection_failure::ConnectionFailure;
+use crate::error::Error;
 
 /// The consumer of the client library, with our callbacks.
 pub(super) type Consumer = BaseConsumer<Context>;
@@ -20,23 +22,30 @@ const FAILED: &str = "FAIL";
 /// Callbacks of the clients that are made with it and its clones. They log texts of librdkafka at
 /// level debug, since the errors of this crate say the same in terms of our settings.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Context(Arc<Mutex<Option<ConnectionFailure>>>);
+pub struct Context(Arc<Mutex<Option<ConnectionFailure>>>);
 
 impl Context {
     /// The last failure since brokers answered.
-    pub(crate) fn failure(&self) -> Option<ConnectionFailure> {
+    pub(super) fn failure(&self) -> Option<ConnectionFailure> {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    pub(crate) fn is_refused(&self) -> bool {
+    /// Whether a broker has refused the connection since brokers answered.
+    pub fn is_refused(&self) -> bool {
         self.failure().is_some_and(|failure| failure.is_refusal())
     }
 
+    /// The error that names the refusal, if a broker has refused the connection since brokers
+    /// answered.
+    pub fn refusal(&self, options: &KafkaOptions) -> Option<Error> {
+        self.failure()?.refusal(options)
+    }
+
     /// Forgets the failure, because brokers answer.
-    pub(crate) fn clear_failure(&self) {
+    pub fn clear_failure(&self) {
         self.set(None);
     }
 

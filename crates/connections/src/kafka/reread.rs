@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Connection, Reading, Watermarks, read};
 use crate::error::Error;
-use crate::source::{Offsets, Positions, Record, Records, RecordsBuilder};
+use crate::records::{Offsets, Positions, Record, Records, RecordsBuilder};
 
 /// Offsets of one topic partition that are at most this far apart are read in one round: to read
 /// and drop the records between them is quicker than another seek.
@@ -14,7 +14,10 @@ const GAP_MAX: i64 = 500;
 
 /// Reads the records at `offsets` that still exist. It blocks until it is done, or `stop` is
 /// cancelled.
-pub(crate) fn reread(
+///
+/// # Errors
+/// When Kafka returns an error that is not transient.
+pub fn reread(
     connection: &Connection,
     offsets: &Offsets,
     watermarks: &BTreeMap<i32, Watermarks>,
@@ -96,7 +99,7 @@ fn copy_wanted(records: &Records, offsets: &Offsets, into: &mut RecordsBuilder) 
 mod tests {
     use super::super::Watermarks;
     use super::{Round, rounds};
-    use crate::source::Offsets;
+    use crate::records::Offsets;
 
     #[test]
     fn rounds_join_near_offsets_and_skip_deleted_ones() {
