@@ -13,7 +13,7 @@ use crate::global::Verbosity;
 use crate::progress;
 
 /// The crates of this workspace. Other crates log from `warn` on.
-const OWN_CRATES: [&str; 11] = [
+const OWN_CRATES: [&str; 12] = [
     "allocations",
     "config",
     "connections",
@@ -23,6 +23,7 @@ const OWN_CRATES: [&str; 11] = [
     "isobar",
     "jobs",
     "lake",
+    "pipeline",
     "service",
     "settings",
 ];

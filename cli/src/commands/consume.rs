@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ingest::consume::{BatchLimits, ConsumeCounters, Consumed, Consumption, consume};
+use pipeline::consume::{BatchLimits, ConsumeCounters, Consumed, Consumption, consume};
 use service::Service;
 use service::readiness::{ReadinessState, both};
 use service::signals::Signals;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use ingest::export::{Export as Exporting, ExportCounters, ExportLimits, export};
+use pipeline::export::{Export as Exporting, ExportCounters, ExportLimits, export};
 use service::Service;
 use service::readiness::{ReadinessState, both};
 use service::signals::Signals;

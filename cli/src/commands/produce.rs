@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use futures::StreamExt as _;
-use ingest::openweather::{self, ApiKey, City, Client};
-use ingest::produce::{Options, Produced, Producer, Topic};
+use pipeline::openweather::{self, ApiKey, City, Client};
+use pipeline::produce::{Options, Produced, Producer, Topic};
 use service::Service;
 use service::readiness::Readiness;
 use service::signals::Signals;

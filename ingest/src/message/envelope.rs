@@ -19,7 +19,7 @@ pub fn shape(message: &Shape) -> Shape {
 }
 
 /// The shape of a line of which only identity and event time are read. The value may be anything.
-pub(crate) fn identity() -> Shape {
+pub fn identity() -> Shape {
     Shape::of([
         (KAFKA_PARTITION, Kind::Bigint),
         (KAFKA_OFFSET, Kind::Bigint),

@@ -8,10 +8,10 @@ use bytes::Bytes;
 use chrono::{DateTime, Datelike as _, Utc};
 use connections::postgres::NUL_CHARACTER;
 use connections::records::{Positions, Record, Records};
+use ingest::message::Validator;
 use memchr::memmem;
 
 use super::batch::{Disposition, ValidatedMessage};
-use crate::message::Validator;
 
 /// A block of records, each with its disposition.
 #[derive(Debug)]

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use chrono::NaiveDateTime;
 use connections::postgres::Database;
 use futures::pin_mut;
+use ingest::message::{Decoder, envelope};
+use ingest::source::read_export_lines;
 use lake::Location;
 use memchr::memchr_iter;
 use tokio_postgres::binary_copy::BinaryCopyInWriter;
@@ -17,8 +19,6 @@ use tracing::info;
 
 use super::cursor::Cursor;
 use crate::error::Error;
-use crate::message::{Decoder, envelope};
-use crate::source::read_export_lines;
 
 const HAS_EXPORTS: &str = "SELECT FROM isobar.export_topics WHERE topic = $1";
 

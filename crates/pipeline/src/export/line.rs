@@ -4,8 +4,7 @@
 use std::fmt::Write as _;
 
 use chrono::NaiveDateTime;
-
-use crate::message::envelope::{EVENT_TIME, KAFKA_OFFSET, KAFKA_PARTITION, VALUE};
+use ingest::message::envelope::{EVENT_TIME, KAFKA_OFFSET, KAFKA_PARTITION, VALUE};
 
 /// Appends the line of a message. `value` is the text of a JSONB.
 pub(crate) fn push(
