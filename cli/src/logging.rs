@@ -13,7 +13,7 @@ use crate::global::Verbosity;
 use crate::progress;
 
 /// The crates of this workspace. Other crates log from `warn` on.
-const OWN_CRATES: [&str; 12] = [
+const OWN_CRATES: [&str; 13] = [
     "allocations",
     "config",
     "connections",
@@ -24,6 +24,7 @@ const OWN_CRATES: [&str; 12] = [
     "jobs",
     "lake",
     "pipeline",
+    "query_service",
     "service",
     "settings",
 ];

@@ -15,7 +15,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::transport::server::Connected;
 use tonic::{Request, Status};
 
-use crate::metrics::Counters;
+use crate::metrics::ConnectionCounters;
 
 /// Connections without a permit that stay open, so that their requests are answered with the
 /// reason. Any further one is closed at once.
@@ -27,7 +27,7 @@ pub(crate) struct Connections {
     permits: Arc<Semaphore>,
     open: Arc<Semaphore>,
     connections_max: usize,
-    counters: Counters,
+    counters: ConnectionCounters,
 }
 
 /// The permit of one connection; empty until a request has acquired it.
@@ -39,12 +39,12 @@ pub(crate) struct ConnectionPermit(Arc<OnceLock<OwnedSemaphorePermit>>);
 pub(crate) struct Connection {
     stream: TcpStream,
     permit: ConnectionPermit,
-    counters: Counters,
+    counters: ConnectionCounters,
     _open: OwnedSemaphorePermit,
 }
 
 impl Connections {
-    pub(crate) fn new(connections_max: usize, counters: Counters) -> Self {
+    pub(crate) fn new(connections_max: usize, counters: ConnectionCounters) -> Self {
         let connections_max = connections_max.min(Semaphore::MAX_PERMITS - REFUSED_OPEN_MAX);
         Self {
             permits: Arc::new(Semaphore::new(connections_max)),
@@ -57,10 +57,10 @@ impl Connections {
     /// Wraps an accepted connection. `None` means too many are open: the connection is closed.
     pub(crate) fn open(&self, stream: TcpStream) -> Option<Connection> {
         let Ok(open) = Arc::clone(&self.open).try_acquire_owned() else {
-            self.counters.connections_refused.inc();
+            self.counters.refused.inc();
             return None;
         };
-        self.counters.connections.inc();
+        self.counters.open.inc();
         Some(Connection {
             stream,
             permit: ConnectionPermit::default(),
@@ -76,7 +76,7 @@ impl Connections {
             return Ok(request);
         }
         let Ok(acquired) = Arc::clone(&self.permits).try_acquire_owned() else {
-            self.counters.connections_refused.inc();
+            self.counters.refused.inc();
             return Err(Status::resource_exhausted(format!(
                 "{} connections are open already (serve.connections_max); try again when one is closed",
                 self.connections_max
@@ -99,7 +99,7 @@ impl Connected for Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.counters.connections.dec();
+        self.counters.open.dec();
     }
 }
 

@@ -5,10 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
-use engine::runtime::QueryHandles;
-use engine::session::Session;
 use futures::StreamExt as _;
 use lake::Lake;
+use query_service::QueryService;
 use service::http;
 use service::metrics::Metrics;
 use service::readiness::unless_stopping;
@@ -20,13 +19,10 @@ use tracing::{info, warn};
 
 use crate::connections::Connections;
 use crate::error::Error;
-use crate::execution::admission::RunningStatements;
 use crate::metadata::MetadataService;
 use crate::metadata::sql_info::ServerInfo;
-use crate::metrics::Counters;
-use crate::probe::Probe;
+use crate::metrics::ConnectionCounters;
 use crate::requests::service::Service;
-use crate::statements::prepared::PreparedStatements;
 
 /// Limit of a message from a client in bytes: a statement, or values of its parameters.
 const REQUEST_BYTES_MAX: usize = 2 << 20;
@@ -44,32 +40,22 @@ const CANCEL_GRACE: Duration = Duration::from_secs(2);
 /// A server of Flight SQL.
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Plans every statement.
-    pub session: Session,
+    /// Executes every statement.
+    pub queries: QueryService,
     /// The lake whose tables the server lists, and whose storage decides its readiness.
     pub lake: Arc<Lake>,
     pub limits: Limits,
     /// The registry that `/metrics` publishes, to which the server adds its counters.
     pub metrics: Arc<Metrics>,
-    /// The runtimes that statements run on. They differ from the one that [`run`] is called on,
-    /// whose timers and connections must not wait for an operator that computes.
-    pub queries: QueryHandles,
     /// Version of the binary, for `CommandGetSqlInfo`.
     pub version: &'static str,
 }
 
-/// The limits of one server.
+/// The limits of one server. Those of statements are the query service's.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Time limit of one statement, over all its requests, from planning to the last row. The wait
-    /// for memory, two seconds at most, does not count.
-    pub query_timeout: Duration,
     /// Connections that are served at a time.
     pub connections_max: usize,
-    /// Statements that run at a time, and as many that are planned.
-    pub queries_max: usize,
-    /// Prepared statements that the server keeps.
-    pub prepared_max: usize,
     /// Time from the signal until running statements are cancelled.
     pub shutdown_deadline: Duration,
 }
@@ -105,40 +91,27 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<(), Error> {
     let Limits {
-        query_timeout,
         connections_max,
-        queries_max,
-        prepared_max,
         shutdown_deadline,
     } = server.limits;
-    let counters = Counters::register(&server.metrics);
-    let connections = Connections::new(connections_max, counters.clone());
-    let running = RunningStatements::new(queries_max, counters);
+    let counters = ConnectionCounters::register(&server.metrics);
+    let connections = Connections::new(connections_max, counters);
+    let queries = server.queries;
     let server_info = ServerInfo {
         version: server.version,
-        query_timeout,
-        queries_max,
+        query_timeout: queries.limits().query_timeout,
+        queries_max: queries.limits().queries_max,
     };
+    let metadata = MetadataService::new(Arc::clone(&server.lake), queries.session(), server_info)?;
     let service = Service {
-        metadata: MetadataService::new(Arc::clone(&server.lake), &server.session, server_info)?,
-        session: server.session,
-        running: Arc::clone(&running),
-        prepared: PreparedStatements::new(prepared_max),
-        plans: Arc::default(),
-        query_timeout,
-        queries: server.queries.clone(),
+        metadata,
+        queries: queries.clone(),
     };
-    let probe = Probe::default();
-    let ready = probe.and(lake::storage_ready(server.lake.root()));
+    let ready = queries.readiness(lake::storage_ready(server.lake.root()));
     let ready = unless_stopping(shutdown.clone(), ready);
     let stopped = CancellationToken::new();
-    let probing = probe.run(
-        service.session.clone(),
-        server.queries.small,
-        stopped.clone(),
-    );
     let probing = async {
-        probing.await;
+        queries.run_probe(stopped.clone()).await;
         Ok(())
     };
     // HTTP is served until the last statement has ended.
@@ -149,7 +122,7 @@ pub async fn run(
             service,
             listeners.flight,
             connections,
-            &running,
+            &queries,
             shutdown,
             shutdown_deadline,
         );
@@ -164,7 +137,7 @@ async fn serve(
     service: Service,
     listener: TcpListener,
     connections: Connections,
-    running: &RunningStatements,
+    queries: &QueryService,
     shutdown: CancellationToken,
     deadline: Duration,
 ) -> Result<(), Error> {
@@ -188,19 +161,18 @@ async fn serve(
     let mut serving = Box::pin(serving);
     let deadline_passed = async {
         shutdown.cancelled().await;
-        info!(statements = running.tasks.len(), ?deadline, "stopping");
+        info!(statements = queries.running(), ?deadline, "stopping");
         tokio::time::sleep(deadline).await;
     };
     tokio::select! {
         served = &mut serving => served.map_err(Error::Flight)?,
         () = deadline_passed => {
-            let statements = running.cancel_all();
+            let statements = queries.cancel_all();
             warn!(statements, ?deadline, "cancelled statements that did not end in time");
             // Connections that are still open after this end with the process.
             let _ = tokio::time::timeout(CANCEL_GRACE, serving).await;
         }
     }
-    running.tasks.close();
-    let _ = tokio::time::timeout(CANCEL_GRACE, running.tasks.wait()).await;
+    queries.shutdown(CANCEL_GRACE).await;
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use flight_server::{Limits, Listeners, Server};
 use lake::Lake;
+use query_service::QueryService;
 use service::http;
 use service::metrics::Metrics;
 use service::signals::Signals;
@@ -61,22 +62,24 @@ pub(crate) async fn serve(
     let metrics = Metrics::new(VERSION);
     lake::register(&metrics, lake.stores());
     engine::metrics::register(&metrics, &app.runtime()?);
-    let queries = app.runtime()?.start_threads()?;
+    let threads = app.runtime()?.start_threads()?;
+    let limits = query_service::Limits {
+        query_timeout: config.query_timeout,
+        queries_max: config.queries_max,
+        prepared_max: config.prepared_max,
+    };
+    let session = app.session_for_statements(&lake)?;
     let server = Server {
-        session: app.session_for_statements(&lake)?,
+        queries: QueryService::new(session, limits, threads.handles(), &metrics),
         lake,
         limits: Limits {
-            query_timeout: config.query_timeout,
             connections_max: config.connections_max,
-            queries_max: config.queries_max,
-            prepared_max: config.prepared_max,
             shutdown_deadline: config.shutdown_deadline,
         },
         metrics,
-        queries: queries.handles(),
         version: VERSION,
     };
     let served = Box::pin(flight_server::run(server, listeners, shutdown)).await;
-    queries.shutdown_background();
+    threads.shutdown_background();
     Ok(served?)
 }

@@ -11,10 +11,10 @@ use arrow_flight::sql::{CommandGetDbSchemas, CommandGetTables};
 use engine::session::{CATALOG, SCHEMA};
 use engine::system::{self, SYSTEM};
 use lake::Lake;
+use query_service::ClientTypes;
 use tonic::Status;
 
 use crate::metadata::type_info;
-use crate::statements::client_types::ClientTypes;
 use crate::status;
 
 /// Table type of the tables in the lake.
@@ -48,10 +48,7 @@ pub(crate) fn tables_schema(request: &CommandGetTables) -> SchemaRef {
 
 /// The tables that match the patterns: those of the lake, and those of schema `system`.
 pub(crate) async fn tables(lake: &Lake, request: CommandGetTables) -> Result<RecordBatch, Status> {
-    let tables = lake
-        .readable()
-        .await
-        .map_err(|error| status::of(&error.into()))?;
+    let tables = lake.readable().await.map_err(status::of_lake)?;
     let rows = tables.iter().map(|table| {
         let name = table.name().as_str();
         let columns = if request.include_schema {

@@ -1,7 +1,5 @@
 //! Actions: prepared statements, cancellation, and the options of a session that does not exist.
 
-use std::time::Instant;
-
 use arrow::datatypes::Schema;
 use arrow::error::ArrowError;
 use arrow::ipc::writer::IpcWriteOptions;
@@ -16,14 +14,15 @@ use arrow_flight::{
 };
 use bytes::Bytes;
 use prost::Message;
+use query_service::{Statement, StatementId};
 use tonic::Status;
 
 use crate::requests::command::decode_command;
-use crate::requests::service::Service;
+use crate::requests::parameters::parameter_types;
+use crate::requests::service::{PROTOCOL, Service};
 use crate::requests::session_options;
 use crate::requests::ticket::StatementTicket;
-use crate::statements::prepared::PreparedStatement;
-use crate::status::internal;
+use crate::status::{self, internal};
 
 /// The actions that the server executes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +107,7 @@ pub(crate) async fn execute(service: &Service, action: Action) -> Result<Option<
         }
         ActionKind::ClosePreparedStatement => {
             let request: ActionClosePreparedStatementRequest = decode_any(body)?;
-            service.prepared.close(&request.prepared_statement_handle);
+            service.queries.close(&request.prepared_statement_handle);
             None
         }
         ActionKind::CancelQuery => {
@@ -135,14 +134,13 @@ async fn prepare(
     service: &Service,
     request: ActionCreatePreparedStatementRequest,
 ) -> Result<ActionCreatePreparedStatementResult, Status> {
-    let mut statement = PreparedStatement::new(&request.query);
-    let budget = service.budget(statement.spent);
-    let planned = service.plan(&statement, &budget).await?;
-    statement.spent = budget.spent();
+    let statement = Statement::new(PROTOCOL, &request.query);
+    let prepared = service.queries.prepare(statement).await;
+    let (handle, description) = prepared.map_err(status::of)?;
     Ok(ActionCreatePreparedStatementResult {
-        dataset_schema: ipc(planned.client_types.schema())?,
-        parameter_schema: ipc(&planned.parameters)?,
-        prepared_statement_handle: service.prepared.add(statement, Instant::now()),
+        dataset_schema: ipc(&description.columns)?,
+        parameter_schema: ipc(&parameter_types(&description.parameters))?,
+        prepared_statement_handle: handle,
     })
 }
 
@@ -162,7 +160,11 @@ fn cancel(service: &Service, info: &FlightInfo) -> CancelStatus {
             _ => None,
         }
     });
-    let cancelled = tickets.filter(|ticket| service.running.cancel(&ticket.id));
+    let cancelled = tickets.filter(|ticket| {
+        service
+            .queries
+            .cancel(&StatementId::from_bytes(ticket.id.clone()))
+    });
     match cancelled.count() {
         // The statement has ended, or has not started.
         0 => CancelStatus::NotCancellable,

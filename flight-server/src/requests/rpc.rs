@@ -3,8 +3,6 @@
 //! arrow-flight's `FlightSqlService` supports neither `GetSchema` nor `PollFlightInfo`, so this
 //! implements the trait below it. Both calls and `GetFlightInfo` then describe a command.
 
-use std::time::Instant;
-
 use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use arrow::ipc::writer::IpcWriteOptions;
@@ -18,15 +16,15 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use prost::Message as _;
+use query_service::Statement;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::execution::stream::{self as rows, Messages};
 use crate::requests::actions;
 use crate::requests::command::decode_command;
-use crate::requests::service::Service;
+use crate::requests::rows::{self, Messages};
+use crate::requests::service::{PROTOCOL, Service};
 use crate::requests::ticket::StatementTicket;
-use crate::statements::prepared::PreparedStatement;
-use crate::status::{internal, unsupported};
+use crate::status::{self, internal, unsupported};
 
 #[async_trait]
 impl FlightService for Service {
@@ -90,11 +88,12 @@ impl FlightService for Service {
     async fn do_get(&self, request: Request<Ticket>) -> Result<Response<Messages>, Status> {
         let command = decode_command(&request.get_ref().ticket)?;
         let messages = if let Command::TicketStatementQuery(query) = &command {
-            self.run(StatementTicket::from_flight(query)?).await?
+            let ticket = StatementTicket::from_flight(query)?;
+            self.run(ticket.into_statement().await?).await?
         } else if let Some(statement) = self.statement(&command)? {
             // Some clients skip `GetFlightInfo`, and fetch with the command as the ticket.
-            let (_, ticket) = self.describe_statement(statement).await?;
-            self.run(ticket).await?
+            let (_, statement) = self.describe_statement(statement).await?;
+            self.run(statement).await?
         } else {
             rows::from_batch(self.metadata.rows(command).await?)
         };
@@ -125,11 +124,11 @@ impl FlightService for Service {
                 Ok(Response::new(answer.boxed()))
             }
             Command::CommandStatementUpdate(update) => Err(self
-                .refuse_update(&PreparedStatement::new(&update.query))
+                .refuse_update(&Statement::new(PROTOCOL, &update.query))
                 .await),
             Command::CommandPreparedStatementUpdate(update) => {
                 let handle = &update.prepared_statement_handle;
-                let prepared = self.prepared.get(handle, Instant::now())?;
+                let prepared = self.queries.prepared(handle).map_err(status::of)?;
                 Err(self.refuse_update(&prepared).await)
             }
             Command::CommandStatementIngest(ingest) => Err(Status::invalid_argument(format!(

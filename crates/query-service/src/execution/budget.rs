@@ -1,12 +1,12 @@
 //! The time budget of a statement, over all requests of the client for it.
 //!
-//! Drivers send up to three requests for a statement (Prepare, GetFlightInfo, DoGet). With a limit
-//! on each request the client would wait three times as long, so the time spent is recorded in the
-//! prepared statement and in the ticket. Time between requests is not counted.
+//! Drivers send up to three requests for a statement: they prepare it, describe it and execute it.
+//! With a limit on each request the client would wait three times as long, so the time spent is
+//! recorded in the statement. Time between requests is not counted.
 
 use std::time::{Duration, Instant};
 
-use tonic::Status;
+use crate::error::Error;
 
 /// The rest of the time limit, for one request.
 #[derive(Clone, Copy, Debug)]
@@ -40,24 +40,22 @@ impl Budget {
     /// Waits for `work` until the deadline.
     pub(crate) async fn within<T>(
         &self,
-        work: impl Future<Output = Result<T, Status>>,
-    ) -> Result<T, Status> {
+        work: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Error> {
         let done = tokio::time::timeout_at(self.deadline(), work).await;
         done.unwrap_or_else(|_elapsed| Err(self.exhausted()))
     }
 
-    /// The status of a statement that exceeds the limit.
-    pub(crate) fn exhausted(&self) -> Status {
-        Status::deadline_exceeded(format!(
-            "the statement did not end within {:?} (serve.query_timeout), its planning included",
-            self.limit
-        ))
+    /// The error of a statement that exceeds the limit.
+    pub(crate) fn exhausted(&self) -> Error {
+        Error::TimedOut { limit: self.limit }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::code::ErrorCode;
 
     const LIMIT: Duration = Duration::from_secs(3_600);
 
@@ -77,13 +75,11 @@ mod tests {
     #[tokio::test]
     async fn request_without_time_left_fails_with_the_limit() {
         let spent = Budget::new(LIMIT, LIMIT);
-        let refused = spent.within(std::future::pending::<Result<(), Status>>());
+        let refused = spent.within(std::future::pending::<Result<(), Error>>());
         let refused = refused.await.expect_err("no time is left");
-        assert_eq!(refused.code(), tonic::Code::DeadlineExceeded);
-        assert!(
-            refused.message().contains("serve.query_timeout"),
-            "{refused}"
-        );
+        assert_eq!(refused.code(), ErrorCode::DeadlineExceeded);
+        let refused = refused.to_string();
+        assert!(refused.contains("serve.query_timeout"), "{refused}");
         let fresh = Budget::new(LIMIT, Duration::ZERO);
         assert_eq!(fresh.within(async { Ok(7) }).await.ok(), Some(7));
     }

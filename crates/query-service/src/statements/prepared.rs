@@ -1,45 +1,20 @@
-//! Prepared statements, which the server keeps between requests: bounded in number, bytes and age.
+//! Prepared statements, which the service keeps between requests: bounded in number, bytes and age.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use arrow::array::RecordBatch;
 use bytes::Bytes;
-use tonic::Status;
 use uuid::Uuid;
 
-use crate::statements::parameters;
+use crate::error::Error;
+use crate::statements::statement::{Statement, StatementId};
 
 /// Idle time after which a prepared statement is dropped.
 const AGE_MAX: Duration = Duration::from_secs(60 * 60);
 /// Limit of the bytes of all texts and values together.
 const BYTES_MAX: usize = 64 << 20;
-
-/// The text of a statement and the values bound to it.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct PreparedStatement {
-    /// The text, with numbered placeholders.
-    pub(crate) text: String,
-    /// The encoded values of its parameters; empty when none are bound.
-    pub(crate) parameters: Bytes,
-    /// Time that its preparation took, see [`crate::execution::budget`].
-    pub(crate) spent: Duration,
-}
-
-impl PreparedStatement {
-    /// The statement that a client sent, without values.
-    pub(crate) fn new(text: &str) -> Self {
-        Self {
-            text: parameters::number_placeholders(text),
-            parameters: Bytes::new(),
-            spent: Duration::ZERO,
-        }
-    }
-
-    fn bytes(&self) -> usize {
-        self.text.len() + self.parameters.len()
-    }
-}
 
 /// The prepared statements of all clients.
 #[derive(Debug)]
@@ -50,7 +25,9 @@ pub(crate) struct PreparedStatements {
 
 #[derive(Debug)]
 struct StoredStatement {
-    prepared: PreparedStatement,
+    statement: Statement,
+    /// [`Statement::bytes`], which evictions add up.
+    bytes: usize,
     used: Instant,
 }
 
@@ -69,13 +46,14 @@ impl PreparedStatements {
     }
 
     /// Stores a statement, and returns its handle.
-    pub(crate) fn add(&self, prepared: PreparedStatement, now: Instant) -> Bytes {
+    pub(crate) fn add(&self, statement: Statement, now: Instant) -> Bytes {
         let handle = Uuid::new_v4();
         let mut stored = self.lock();
         stored.insert(
             handle,
             StoredStatement {
-                prepared,
+                bytes: statement.bytes(),
+                statement,
                 used: now,
             },
         );
@@ -87,22 +65,28 @@ impl PreparedStatements {
     pub(crate) fn bind(
         &self,
         handle: &[u8],
-        parameters: Bytes,
+        values: Option<RecordBatch>,
         now: Instant,
-    ) -> Result<(), Status> {
+    ) -> Result<(), Error> {
         let mut stored = self.lock();
         let found = find(&mut stored, handle, now)?;
         found.used = now;
-        found.prepared.parameters = parameters;
+        found.statement.values = values;
+        found.bytes = found.statement.bytes();
         self.evict(&mut stored, now);
         Ok(())
     }
 
-    pub(crate) fn get(&self, handle: &[u8], now: Instant) -> Result<PreparedStatement, Status> {
+    /// A statement to describe or to execute, with an id of its own: each execution of a prepared
+    /// statement is cancelled alone.
+    pub(crate) fn get(&self, handle: &[u8], now: Instant) -> Result<Statement, Error> {
         let mut stored = self.lock();
         let found = find(&mut stored, handle, now)?;
         found.used = now;
-        Ok(found.prepared.clone())
+        Ok(Statement {
+            id: StatementId::random(),
+            ..found.statement.clone()
+        })
     }
 
     /// Removes a statement, if it is stored.
@@ -115,15 +99,13 @@ impl PreparedStatements {
     /// Removes expired statements, and then the least recently used ones until the limits hold.
     fn evict(&self, stored: &mut HashMap<Uuid, StoredStatement>, now: Instant) {
         stored.retain(|_, stored| !stored.is_expired(now));
-        let mut bytes: usize = stored.values().map(|stored| stored.prepared.bytes()).sum();
+        let mut bytes: usize = stored.values().map(|stored| stored.bytes).sum();
         while stored.len() > self.count_max || (bytes > BYTES_MAX && stored.len() > 1) {
             let oldest = stored.iter().min_by_key(|(_, stored)| stored.used);
             let Some(handle) = oldest.map(|(handle, _)| *handle) else {
                 return;
             };
-            bytes -= stored
-                .remove(&handle)
-                .map_or(0, |stored| stored.prepared.bytes());
+            bytes -= stored.remove(&handle).map_or(0, |stored| stored.bytes);
         }
     }
 
@@ -136,32 +118,37 @@ fn find<'a>(
     stored: &'a mut HashMap<Uuid, StoredStatement>,
     handle: &[u8],
     now: Instant,
-) -> Result<&'a mut StoredStatement, Status> {
+) -> Result<&'a mut StoredStatement, Error> {
     let handle = Uuid::from_slice(handle).ok();
     handle
         .and_then(|handle| stored.get_mut(&handle))
         .filter(|stored| !stored.is_expired(now))
-        .ok_or_else(|| {
-            Status::not_found("there is no such prepared statement (any more): prepare it again")
-        })
+        .ok_or(Error::NoSuchPreparedStatement)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, StringArray};
+
     use super::*;
+
+    fn statement(text: &str) -> Statement {
+        Statement::new("test", text)
+    }
 
     #[test]
     fn statement_is_stored_until_it_is_closed() {
         let (statements, now) = (PreparedStatements::new(10), Instant::now());
-        let handle = statements.add(PreparedStatement::new("SELECT $1"), now);
-        let values = Bytes::from_static(b"values");
-        statements
-            .bind(&handle, values.clone(), now)
-            .expect("known");
-        assert_eq!(
-            statements.get(&handle, now).expect("known").parameters,
-            values
-        );
+        let handle = statements.add(statement("SELECT $1"), now);
+        let column: ArrayRef = Arc::new(StringArray::from(vec!["x"]));
+        let values = RecordBatch::try_from_iter([("1", column)]).expect("a row");
+        let bound = statements.bind(&handle, Some(values.clone()), now);
+        bound.expect("known");
+        let [first, second] = [0, 1].map(|_| statements.get(&handle, now).expect("known"));
+        assert_eq!(first.values, Some(values));
+        assert_ne!(first.id, second.id);
         statements.close(&handle);
         assert!(statements.get(&handle, now).is_err());
         assert!(statements.get(b"no handle", now).is_err());
@@ -172,12 +159,12 @@ mod tests {
         let start = Instant::now();
         let at = |seconds| start + Duration::from_secs(seconds);
         let statements = PreparedStatements::new(2);
-        let first = statements.add(PreparedStatement::new("1"), at(0));
-        let second = statements.add(PreparedStatement::new("2"), at(1));
+        let first = statements.add(statement("1"), at(0));
+        let second = statements.add(statement("2"), at(1));
         statements
             .get(&first, at(2))
             .expect("used, so younger than the second");
-        let third = statements.add(PreparedStatement::new("3"), at(3));
+        let third = statements.add(statement("3"), at(3));
         assert!(statements.get(&second, at(4)).is_err());
         assert!(statements.get(&first, at(4)).is_ok());
 
@@ -186,11 +173,11 @@ mod tests {
             statements.get(&third, late).is_err(),
             "before anything is evicted"
         );
-        statements.add(PreparedStatement::new("4"), late);
+        statements.add(statement("4"), late);
         assert!(statements.get(&third, late).is_err());
 
         let large_store = PreparedStatements::new(1000);
-        let large = || PreparedStatement::new(&"x".repeat(BYTES_MAX / 2));
+        let large = || statement(&"x".repeat(BYTES_MAX / 2));
         let (a, _, c) = (
             large_store.add(large(), at(0)),
             large_store.add(large(), at(1)),

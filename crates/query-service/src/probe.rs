@@ -1,7 +1,7 @@
 //! Checks that statements are answered: runs `SELECT 1` at an interval on the threads of small
 //! statements.
 //!
-//! A server whose connections are open and whose storage answers may still compute nothing.
+//! A service whose connections are open and whose storage answers may still compute nothing.
 //! Readiness reports that to a load balancer. Liveness does not, since a restart would end running
 //! statements.
 
@@ -12,17 +12,16 @@ use std::time::Duration;
 use engine::session::Session;
 use engine::sql;
 use futures::FutureExt as _;
+use service::readiness::Readiness;
 use tokio::runtime::Handle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
-use service::readiness::Readiness;
-
 const INTERVAL: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// Failures in a row that make the server not ready: a single late answer only means load.
+/// Failures in a row that make the service not ready: a single late answer only means load.
 const FAILURES_MAX: u32 = 3;
 
 /// The outcome of the last checks, for [`Readiness`].

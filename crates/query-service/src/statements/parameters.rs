@@ -5,27 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, AsArray as _, RecordBatch};
-use arrow::buffer::Buffer;
-use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-use arrow::error::ArrowError;
-use arrow::ipc::reader::read_dictionary;
-use arrow::ipc::root_as_message;
-use arrow_flight::FlightData;
-use arrow_flight::utils::flight_data_to_arrow_batch;
-use bytes::Bytes;
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::tree_node::{TreeNode as _, TreeNodeRecursion};
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
-use prost::Message;
-use tonic::Status;
 
+use crate::error::Error;
 use crate::statements::client_types::{ClientTypes, to_client_array};
-
-/// Limit of the values of one statement in bytes.
-pub(crate) const BYTES_MAX: usize = 1 << 20;
 
 /// Replaces each `?`, the placeholder of JDBC and ODBC, by `$1`, `$2`, …, those of the planner.
 pub(crate) fn number_placeholders(text: &str) -> String {
@@ -84,23 +73,10 @@ pub(crate) fn schema(plan: &LogicalPlan) -> Result<Schema, DataFusionError> {
     let fields = ordered.into_iter().map(|((_, name), data_type)| {
         // A driver needs a type to convert its value to, and the planner casts text to any other.
         let data_type = data_type.clone().unwrap_or(DataType::Utf8);
-        Field::new(name, parameter_type(data_type), true)
+        Field::new(name, data_type, true)
     });
     let declared = Schema::new(fields.collect::<Vec<_>>());
     Ok(ClientTypes::of(&declared).schema().as_ref().clone())
-}
-
-/// The type that a parameter of `data_type` is described as.
-///
-/// The JDBC driver sends milliseconds whatever unit the server describes (apache/arrow-java#838),
-/// so that an instant of 2026 would arrive as one of 1970. Clients may still bind values of a finer
-/// unit.
-fn parameter_type(data_type: DataType) -> DataType {
-    match data_type {
-        DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone),
-        DataType::Time64(_) => DataType::Time32(TimeUnit::Millisecond),
-        other => other,
-    }
 }
 
 /// Takes the type of `$1` from `CAST($1 AS BIGINT)`, which the planner does not.
@@ -148,14 +124,13 @@ fn infer_types_from_limits(
 }
 
 /// The values of `row` for the parameters in `expected`.
-pub(crate) fn values(row: &RecordBatch, expected: &Schema) -> Result<ParamValues, Status> {
+pub(crate) fn values(row: &RecordBatch, expected: &Schema) -> Result<ParamValues, Error> {
     if row.num_rows() != 1 || row.num_columns() != expected.fields().len() {
-        return Err(Status::invalid_argument(format!(
-            "the statement has {} parameters and takes one row of them; {} rows of {} values were bound",
-            expected.fields().len(),
-            row.num_rows(),
-            row.num_columns(),
-        )));
+        return Err(Error::ValueCount {
+            expected: expected.fields().len(),
+            rows: row.num_rows(),
+            values: row.num_columns(),
+        });
     }
     let pairs = expected.fields().iter().zip(row.columns());
     let scalars = pairs.map(|(field, column)| value(field.name(), column));
@@ -173,9 +148,7 @@ pub(crate) fn values(row: &RecordBatch, expected: &Schema) -> Result<ParamValues
         .collect();
     let chosen = names.into_iter().map(|name| match named.remove(name) {
         Some(value) => Ok((name.clone(), value)),
-        None => Err(Status::invalid_argument(format!(
-            "no value was bound to parameter \"{name}\""
-        ))),
+        None => Err(Error::UnboundParameter { name: name.clone() }),
     });
     Ok(ParamValues::from(chosen.collect::<Result<Vec<_>, _>>()?))
 }
@@ -184,11 +157,10 @@ pub(crate) fn values(row: &RecordBatch, expected: &Schema) -> Result<ParamValues
 ///
 /// Some clients send every value as a member of a dense union, or as a dictionary. The planner
 /// would compare a union with a number as two texts, and so return wrong rows without an error.
-fn value(name: &str, column: &ArrayRef) -> Result<ScalarValue, Status> {
-    let refused = |error: String| {
-        Status::invalid_argument(format!(
-            "the value of parameter \"{name}\" cannot be read: {error}"
-        ))
+fn value(name: &str, column: &ArrayRef) -> Result<ScalarValue, Error> {
+    let refused = |reason: String| Error::UnreadableValue {
+        name: name.to_owned(),
+        reason,
     };
     let mut column = Arc::clone(column);
     while let DataType::Union(..) = column.data_type() {
@@ -199,81 +171,18 @@ fn value(name: &str, column: &ArrayRef) -> Result<ScalarValue, Status> {
     value.map_err(|error| refused(error.strip_backtrace()))
 }
 
-/// The values that a client bound: a message with the columns, then one with the row.
-#[derive(Clone, PartialEq, Message)]
-struct BoundValues {
-    #[prost(message, repeated, tag = "1")]
-    messages: Vec<FlightData>,
-}
-
-/// Encodes values for a prepared statement or a ticket.
-pub(crate) fn encode_values(messages: Vec<FlightData>) -> Bytes {
-    BoundValues { messages }.encode_to_vec().into()
-}
-
-/// The row that [`encode_values`] encoded; `None` when it has no columns, which some clients send
-/// to bind nothing.
-pub(crate) fn decode_values(encoded: &Bytes) -> Result<Option<RecordBatch>, Status> {
-    let refused =
-        |reason: &str| Status::invalid_argument(format!("the values cannot be read: {reason}"));
-    let values = BoundValues::decode(encoded.as_ref());
-    let values = values.map_err(|error| refused(&error.to_string()))?;
-    let Some(columns) = values.messages.first() else {
-        return Ok(None);
-    };
-    for message in &values.messages {
-        refuse_compressed(message)?;
+/// Fails when a parameter has no value; `unbound` has those that lack one.
+pub(crate) fn require_bound(unbound: &Schema) -> Result<(), Error> {
+    let names: Vec<_> = unbound
+        .fields()
+        .iter()
+        .map(|field| field.name().as_str())
+        .collect();
+    if names.is_empty() {
+        return Ok(());
     }
-    let columns = Schema::try_from(columns).map_err(|error| refused(&error.to_string()))?;
-    if columns.fields().is_empty() {
-        return Ok(None);
-    }
-    let batches = batches(&values.messages, columns);
-    let mut batches = batches.map_err(|error| refused(&error.to_string()))?;
-    match (batches.pop(), batches.len()) {
-        (Some(row), 0) if row.num_rows() == 1 => Ok(Some(row)),
-        _ => Err(Status::invalid_argument("bind one row of values at a time")),
-    }
-}
-
-/// The rows in `messages`, the first of which has `columns`. Dictionaries precede the rows that use
-/// them.
-fn batches(messages: &[FlightData], columns: Schema) -> Result<Vec<RecordBatch>, ArrowError> {
-    let columns = Arc::new(columns);
-    let (mut dictionaries, mut batches) = (HashMap::new(), Vec::new());
-    for message in messages.iter().skip(1) {
-        let header = root_as_message(&message.data_header);
-        let header = header.map_err(|error| ArrowError::ParseError(error.to_string()))?;
-        if let Some(dictionary) = header.header_as_dictionary_batch() {
-            let body = Buffer::from(message.data_body.as_ref());
-            let version = header.version();
-            read_dictionary(&body, dictionary, &columns, &mut dictionaries, &version)?;
-        } else {
-            let columns = Arc::clone(&columns);
-            batches.push(flight_data_to_arrow_batch(message, columns, &dictionaries)?);
-        }
-    }
-    Ok(batches)
-}
-
-/// Refuses compressed values: the IPC reader allocates the uncompressed size that the message
-/// claims.
-fn refuse_compressed(message: &FlightData) -> Result<(), Status> {
-    let header = root_as_message(&message.data_header);
-    let rows = header.map(|header| {
-        let dictionary = header.header_as_dictionary_batch();
-        let values = dictionary.and_then(|dictionary| dictionary.data());
-        values.or_else(|| header.header_as_record_batch())
-    });
-    match rows {
-        Ok(Some(rows)) if rows.compression().is_some() => Err(Status::invalid_argument(
-            "the values are compressed; bind them uncompressed",
-        )),
-        Ok(_) => Ok(()),
-        Err(error) => Err(Status::invalid_argument(format!(
-            "the values cannot be read: {error}"
-        ))),
-    }
+    let names = names.join(", ");
+    Err(Error::UnboundParameters { names })
 }
 
 #[cfg(test)]
@@ -281,11 +190,7 @@ mod tests {
     use arrow::array::{
         DictionaryArray, Int64Array, RunArray, StringArray, StringViewArray, UnionArray,
     };
-    use arrow::datatypes::{Int8Type, Int32Type};
-    use arrow::ipc::CompressionType;
-    use arrow::ipc::writer::{
-        DictionaryTracker, IpcDataGenerator, IpcWriteContext, IpcWriteOptions,
-    };
+    use arrow::datatypes::{Int8Type, Int32Type, TimeUnit};
 
     use super::*;
 
@@ -362,8 +267,8 @@ mod tests {
         check(
             text,
             &[
-                ("1", DataType::Timestamp(TimeUnit::Millisecond, None)),
-                ("2", DataType::Time32(TimeUnit::Millisecond)),
+                ("1", DataType::Timestamp(TimeUnit::Nanosecond, None)),
+                ("2", DataType::Time64(TimeUnit::Nanosecond)),
             ],
         )
         .await;
@@ -373,31 +278,10 @@ mod tests {
         check(text, &[("since", DataType::Date32)]).await;
     }
 
-    fn encoded_row(options: IpcWriteOptions, batch: &RecordBatch) -> Bytes {
-        let generator = IpcDataGenerator::default();
-        let mut tracker = DictionaryTracker::new(false);
-        // Assigns the ids of dictionaries.
-        let schema = generator.schema_to_bytes_with_dictionary_tracker(
-            batch.schema_ref(),
-            &mut tracker,
-            &options,
-        );
-        let mut context = IpcWriteContext::default();
-        let encoded = generator.encode(batch, &mut tracker, &options, &mut context);
-        let (dictionaries, rows) = encoded.expect("it can be encoded");
-        let mut messages = vec![FlightData::from(schema)];
-        messages.extend(dictionaries.into_iter().map(FlightData::from));
-        messages.push(rows.into());
-        encode_values(messages)
-    }
-
     #[test]
     fn unions_and_dictionaries_are_bound_as_their_values() {
         let check = |column: ArrayRef, expected: ScalarValue| {
             let row = RecordBatch::try_from_iter([("1", column)]).expect("a row");
-            let row = decode_values(&encoded_row(IpcWriteOptions::default(), &row))
-                .expect("read")
-                .expect("a row");
             let one = Schema::new(vec![Field::new("1", DataType::Utf8, true)]);
             let ParamValues::List(found) = values(&row, &one).expect("one value") else {
                 panic!("not a list");
@@ -433,26 +317,5 @@ mod tests {
         check(union(0, 1), ScalarValue::Int64(None));
         check(union(1, 0), text);
         check(union(1, 1), ScalarValue::Utf8(None));
-    }
-
-    #[test]
-    fn encoded_values_are_decoded_unchanged() {
-        let to_client_array = IpcWriteOptions::default;
-        assert_eq!(
-            decode_values(&encoded_row(to_client_array(), &row())).expect("read"),
-            Some(row())
-        );
-        assert_eq!(decode_values(&Bytes::new()).expect("nothing"), None);
-        assert!(decode_values(&Bytes::from_static(b"\xff")).is_err());
-        assert!(decode_values(&encoded_row(to_client_array(), &row().slice(0, 0))).is_err());
-    }
-
-    #[test]
-    fn compressed_values_are_refused() {
-        let compressed = IpcWriteOptions::default()
-            .try_with_compression(Some(CompressionType::LZ4_FRAME))
-            .expect("lz4 is known");
-        let refused = decode_values(&encoded_row(compressed, &row())).expect_err("compressed");
-        assert!(refused.message().contains("compressed"), "{refused}");
     }
 }

@@ -9,17 +9,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use bytes::Bytes;
 use engine::estimate::StatementSize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::Status;
 use tracing::debug;
 
+use crate::error::Error;
 use crate::metrics::{Counters, Outcome};
+use crate::statements::statement::StatementId;
 
-/// The running statements of the server.
+/// The running statements of all clients.
 #[derive(Debug)]
 pub(crate) struct RunningStatements {
     permits: Arc<Semaphore>,
@@ -32,15 +32,15 @@ pub(crate) struct RunningStatements {
     entries: Mutex<Vec<Entry>>,
     next: AtomicU64,
     pub(crate) counters: Counters,
-    /// The tasks that supervise statements and send their end.
+    /// The tasks that supervise statements and report their end.
     pub(crate) tasks: TaskTracker,
 }
 
 #[derive(Debug)]
 struct Entry {
     number: u64,
-    /// The id of the ticket. A client may use one ticket more than once.
-    id: Bytes,
+    /// A client may run a statement that was described once more than once.
+    id: StatementId,
     token: CancellationToken,
 }
 
@@ -81,11 +81,10 @@ impl RunningStatements {
         })
     }
 
-    /// Admits the statement of ticket `id`, if a permit is free.
-    pub(crate) fn begin(self: &Arc<Self>, id: Bytes) -> Result<RunningStatement, Status> {
-        let permit = self.acquire(&self.permits, || {
-            format!("{} statements run already", self.queries_max)
-        })?;
+    /// Admits statement `id`, if a permit is free.
+    pub(crate) fn begin(self: &Arc<Self>, id: StatementId) -> Result<RunningStatement, Error> {
+        let limit = self.queries_max;
+        let permit = self.acquire(&self.permits, Error::StatementsRunning { limit })?;
         let statement = RunningStatement {
             running: Arc::clone(self),
             number: self.next.fetch_add(1, Ordering::Relaxed),
@@ -107,32 +106,28 @@ impl RunningStatements {
     }
 
     /// Acquires a permit to plan a statement that is not run yet.
-    pub(crate) fn begin_planning(&self) -> Result<OwnedSemaphorePermit, Status> {
-        self.acquire(&self.planning, || {
-            format!("{} statements are being planned", self.queries_max)
-        })
+    pub(crate) fn begin_planning(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let limit = self.queries_max;
+        self.acquire(&self.planning, Error::StatementsPlanned { limit })
     }
 
     fn acquire(
         &self,
         semaphore: &Arc<Semaphore>,
-        reason: impl FnOnce() -> String,
-    ) -> Result<OwnedSemaphorePermit, Status> {
+        refusal: Error,
+    ) -> Result<OwnedSemaphorePermit, Error> {
         Arc::clone(semaphore)
             .try_acquire_owned()
             .map_err(|_no_permit| {
                 self.counters.overloaded.inc();
-                Status::resource_exhausted(format!(
-                    "{} (serve.queries_max); try again when one has ended",
-                    reason()
-                ))
+                refusal
             })
     }
 
-    /// Cancels the running statements of ticket `id`, and returns whether there were any.
-    pub(crate) fn cancel(&self, id: &[u8]) -> bool {
+    /// Cancels the running statements `id`, and returns whether there were any.
+    pub(crate) fn cancel(&self, id: &StatementId) -> bool {
         let entries = self.lock();
-        let found = entries.iter().filter(|entry| entry.id == id);
+        let found = entries.iter().filter(|entry| entry.id == *id);
         found.map(|entry| entry.token.cancel()).count() > 0
     }
 
@@ -158,15 +153,13 @@ impl RunningStatement {
     }
 
     /// Admits a planned statement: a large one needs a second permit.
-    pub(crate) fn admit(&mut self, size: StatementSize) -> Result<(), Status> {
+    pub(crate) fn admit(&mut self, size: StatementSize) -> Result<(), Error> {
         if size == StatementSize::Small {
             return Ok(());
         }
         let running = Arc::clone(&self.running);
-        let large = running.acquire(&running.large, || {
-            let large = large_max(running.queries_max);
-            format!("{large} statements that read or join many rows run already, and the rest of the limit is reserved for small ones")
-        })?;
+        let limit = large_max(running.queries_max);
+        let large = running.acquire(&running.large, Error::LargeStatementsRunning { limit })?;
         self.large = Some(large);
         Ok(())
     }
@@ -200,16 +193,17 @@ mod tests {
     use service::metrics::Metrics;
 
     use super::*;
+    use crate::code::ErrorCode;
 
     #[test]
     fn permit_is_free_when_its_statement_has_ended() {
         let metrics = Metrics::new("0");
         let running = RunningStatements::new(2, Counters::register(&metrics));
-        let id = Bytes::from_static(b"id");
+        let id = StatementId::random();
         let mut first = running.begin(id.clone()).expect("a free permit");
         let second = running.begin(id.clone()).expect("a free permit");
         let refused = running.begin(id.clone()).expect_err("no permit");
-        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
+        assert_eq!(refused.code(), ErrorCode::ResourceExhausted);
         assert!(running.cancel(&id) && first.token.is_cancelled());
         assert!(second.token.is_cancelled());
         first.outcome = Outcome::Ok;
@@ -230,7 +224,7 @@ mod tests {
     fn last_permits_are_reserved_for_small_statements() {
         let running = RunningStatements::new(9, Counters::register(&Metrics::new("0")));
         let mut statements: Vec<_> = (0..9)
-            .map(|_| running.begin(Bytes::new()).expect("a free permit"))
+            .map(|_| running.begin(StatementId::random()).expect("a free permit"))
             .collect();
         for statement in &mut statements[..8] {
             statement
@@ -240,11 +234,9 @@ mod tests {
         let refused = statements[8]
             .admit(StatementSize::Large)
             .expect_err("reserved for small ones");
-        assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
-        assert!(
-            refused.message().contains("reserved for small"),
-            "{refused}"
-        );
+        assert_eq!(refused.code(), ErrorCode::ResourceExhausted);
+        let refused = refused.to_string();
+        assert!(refused.contains("reserved for small"), "{refused}");
         statements[8]
             .admit(StatementSize::Small)
             .expect("a permit for a small one");
@@ -257,11 +249,11 @@ mod tests {
     #[test]
     fn permit_is_held_until_planning_ends() {
         let running = RunningStatements::new(1, Counters::register(&Metrics::new("0")));
-        let statement = running.begin(Bytes::new()).expect("a free permit");
+        let statement = running.begin(StatementId::random()).expect("a free permit");
         let permit = statement.permit();
         drop(statement);
-        assert!(running.begin(Bytes::new()).is_err());
+        assert!(running.begin(StatementId::random()).is_err());
         drop(permit);
-        assert!(running.begin(Bytes::new()).is_ok());
+        assert!(running.begin(StatementId::random()).is_ok());
     }
 }

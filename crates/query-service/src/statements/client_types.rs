@@ -1,5 +1,5 @@
-//! The column types that clients get: older drivers cannot read the newer types of Arrow, so the
-//! server sends none of those.
+//! The column types that clients get: older drivers cannot read the newer types of Arrow, so a
+//! result has none of those.
 //!
 //! Described and streamed columns both come from [`ClientTypes`], so that they are equal. Rows are
 //! cast to the described types only where no value changes: another encoding of the same values
@@ -19,19 +19,20 @@ use arrow::error::ArrowError;
 
 /// The columns of a result as clients get them.
 #[derive(Clone, Debug)]
-pub(crate) struct ClientTypes(SchemaRef);
+pub struct ClientTypes(SchemaRef);
 
 impl ClientTypes {
     /// The columns for rows that are planned as `schema`.
     ///
     /// Every column is nullable. The planner derives nullability from statistics and bound values,
     /// so that it would differ between two descriptions of one statement.
-    pub(crate) fn of(schema: &Schema) -> Self {
+    pub fn of(schema: &Schema) -> Self {
         let fields: Fields = schema.fields().iter().map(client_field).collect();
         Self(Arc::new(Schema::new(fields)))
     }
 
-    pub(crate) fn schema(&self) -> &SchemaRef {
+    /// The columns.
+    pub fn schema(&self) -> &SchemaRef {
         &self.0
     }
 
