@@ -28,6 +28,7 @@ use settings::ByteSize;
 use tikv_jemalloc_ctl::arenas::narenas;
 use tikv_jemalloc_ctl::thread::{self, ThreadLocal};
 use tikv_jemalloc_ctl::{Access as _, AsName as _};
+use tracing::{Instrument as _, Span};
 
 /// How long an arena keeps unused pages, in milliseconds. The number in it is that of the arena.
 const DECAY_MS: &[u8] = b"arena.0.dirty_decay_ms\0";
@@ -278,7 +279,8 @@ pub fn purge() {
     }
 }
 
-/// Lets the tasks that DataFusion starts inherit the account of the task that starts them.
+/// Lets the tasks that DataFusion starts inherit the account of the task that starts them, and the
+/// span of its log lines: a process can hook into these tasks once.
 pub fn follow_tasks() {
     // Another runtime of this process has set it already.
     let _ = set_join_set_tracer(&Inherited);
@@ -295,6 +297,10 @@ impl JoinSetTracer for Inherited {
         &self,
         future: BoxFuture<'static, Box<dyn Any + Send>>,
     ) -> BoxFuture<'static, Box<dyn Any + Send>> {
+        let future: BoxFuture<'static, _> = match Span::current() {
+            span if span.is_none() => future,
+            span => Box::pin(future.instrument(span)),
+        };
         match current_account() {
             Some(account) => Box::pin(Counted::new(account, future)),
             None => future,
@@ -305,9 +311,10 @@ impl JoinSetTracer for Inherited {
         &self,
         work: Box<dyn FnOnce() -> Box<dyn Any + Send> + Send>,
     ) -> Box<dyn FnOnce() -> Box<dyn Any + Send> + Send> {
+        let span = Span::current();
         match current_account() {
-            Some(account) => Box::new(move || account.during(work)),
-            None => work,
+            Some(account) => Box::new(move || span.in_scope(|| account.during(work))),
+            None => Box::new(move || span.in_scope(work)),
         }
     }
 }
@@ -369,6 +376,19 @@ mod tests {
         ended.end();
         assert!(ended.during(check).is_err());
         assert!(check().is_ok());
+    }
+
+    #[tokio::test]
+    async fn tasks_inherit_the_span_of_the_task_that_starts_them() {
+        use datafusion::common::runtime::SpawnedTask;
+
+        follow_tasks();
+        let _logs = tracing::subscriber::set_default(tracing_subscriber::registry());
+        let span = tracing::error_span!("statement");
+        let work = async { SpawnedTask::spawn(async { Span::current().id() }).await };
+        let found = work.instrument(span.clone()).await.unwrap();
+        assert!(found.is_some());
+        assert_eq!(found, span.id());
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use allocations::{Account, Counted};
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
+use tracing::{Span, warn};
 
 use super::machine;
 use crate::column_cache::ColumnCache;
@@ -50,6 +50,8 @@ struct Watched {
 struct WatchedEntry {
     number: u64,
     account: Account,
+    /// The span of the statement's log lines.
+    span: Span,
     exceeded: CancellationToken,
     /// When the watchdog ended it; its tasks may run a little longer.
     end_requested: Option<Instant>,
@@ -98,6 +100,7 @@ impl MemoryWatchdog {
         self.lock().statements.push(WatchedEntry {
             number: statement.number,
             account: statement.account.clone(),
+            span: Span::current(),
             exceeded: statement.exceeded.clone(),
             end_requested: None,
         });
@@ -149,7 +152,9 @@ impl MemoryWatchdog {
             .filter(|statement| statement.account.held() > self.limit / SMALL_SHARE);
         if let Some(largest) = candidates.max_by_key(|statement| statement.account.held()) {
             let (held, limit) = (largest.account.held(), self.limit);
-            warn!(held, resident, limit, "statement ended for its memory");
+            largest.span.in_scope(|| {
+                warn!(held, resident, limit, "statement ended for its memory");
+            });
             largest.end_requested = Some(Instant::now());
             largest.account.exceed();
             largest.exceeded.cancel();

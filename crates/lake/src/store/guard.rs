@@ -222,11 +222,11 @@ impl<S: ObjectStore> ObjectStore for Guard<S> {
     }
 }
 
-/// Runs `call` in its own task, which is aborted when the handle is dropped.
+/// Runs `call` in its own task, which is aborted when the handle is dropped. Its log lines are in
+/// the span of the caller.
 pub(crate) fn in_task<T: Send + 'static>(
     call: impl Future<Output = T> + Send + 'static,
 ) -> AbortOnDropHandle<T> {
-    // In the span of the caller: the call may warn.
     AbortOnDropHandle::new(tokio::spawn(call.in_current_span()))
 }
 
