@@ -29,7 +29,7 @@ use self::lists::list_field::ListField;
 use self::lists::{element, nameless_field};
 use self::mode::{Mode, Quantile};
 use self::numbers::rounding;
-use self::texts::{bounded, text_concat};
+use self::texts::{bounded, strpos, text_concat};
 
 /// Planners of ours, which must stand before DataFusion's own: the first that plans an expression
 /// decides.
@@ -75,6 +75,7 @@ pub(crate) fn register(context: &SessionContext, zone: Tz) -> Result<()> {
     let state = context.state_ref();
     let mut state = state.write();
     bounded::register(&mut *state)?;
+    strpos::register(&mut *state)?;
     rounding::register(&mut *state)?;
     state.register_function_rewrite(Arc::new(text_concat::TextConcatRewrite::new()))?;
     state.register_function_rewrite(Arc::new(element::ElementRewrite::new()))

@@ -238,8 +238,58 @@ fn change(call: &mut Function, name: &str) {
         "listagg" | "list_agg" | "group_concat" => joined_texts(call),
         "collect_list" => collected(call, None),
         "collect_set" => collected(call, Some(DuplicateTreatment::Distinct)),
+        "regexp_replace" => postgres_replacement(call),
         _ => {}
     }
+}
+
+/// Gives the replacement of `regexp_replace` PostgreSQL's meaning: `\1` is a group, `\&` the match,
+/// `\\` a backslash, and `$`, by which DataFusion names groups too, is a character. Of a
+/// replacement that is computed only `$` is made one.
+fn postgres_replacement(call: &mut Function) {
+    let FunctionArguments::List(list) = &mut call.args else {
+        return;
+    };
+    let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(replacement))) = list.args.get_mut(2)
+    else {
+        return;
+    };
+    if let Expr::Value(value) = replacement
+        && let Value::SingleQuotedString(text) = &mut value.value
+    {
+        *text = template_of(text);
+    } else if let Ok(mut escaped) = parsed("replace(NULL, '$', '$$')") {
+        if let Expr::Function(function) = &mut escaped
+            && let FunctionArguments::List(list) = &mut function.args
+            && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(text))) = list.args.first_mut()
+        {
+            std::mem::swap(text, replacement);
+        }
+        *replacement = escaped;
+    }
+}
+
+/// A replacement of PostgreSQL as DataFusion reads it.
+fn template_of(replacement: &str) -> String {
+    let mut template = String::with_capacity(replacement.len());
+    let mut rest = replacement.chars().peekable();
+    while let Some(character) = rest.next() {
+        match (character, rest.peek()) {
+            ('$', _) => template.push_str("$$"),
+            ('\\', Some('&')) => {
+                rest.next();
+                template.push_str("${0}");
+            }
+            ('\\', Some('\\')) => {
+                rest.next();
+                template.push('\\');
+                // A group that no pattern has, and so nothing: a digit behind it names no group.
+                template.push_str("${__none}");
+            }
+            _ => template.push(character),
+        }
+    }
+    template
 }
 
 /// Calls that become another expression.

@@ -1,7 +1,7 @@
 //! The outputs of a query: where the rows of a run go.
 //!
-//! A header declares [`Outputs`]. A run asks each [`Output`] the same questions, and every answer is
-//! a match over all kinds: a new kind is a variant, and the compiler then names what it has to
+//! A header declares [`Outputs`]. A run asks each [`Output`] the same questions, and every answer
+//! is a match over all kinds: a new kind is a variant, and the compiler then names what it has to
 //! answer.
 
 pub(crate) mod hbase;

@@ -49,8 +49,8 @@ struct Attempt<'a> {
 
 impl Runner {
     /// Runs `query` for the partitions of `selection` with the parameter values `arguments`, and
-    /// calls `progress` after each computed partition. Log lines of the run have the query and an id
-    /// in their span.
+    /// calls `progress` after each computed partition. Log lines of the run have the query and an
+    /// id in their span.
     ///
     /// Outputs of a partition whose input has not changed are not touched. All changed partitions
     /// of the output table become visible in one commit, after their files of JSON Lines. A killed

@@ -56,7 +56,7 @@ impl PartitionRows {
 }
 
 impl Runner {
-    /// Whether somebody deleted an output of the partition, which is then written again.
+    /// Whether an output of the partition was deleted by hand. It is then written again.
     pub(crate) async fn is_output_deleted(
         &self,
         query: &QueryFile,

@@ -96,8 +96,8 @@ impl Snapshot {
     /// An older version, or `None` when there is no table at `location`.
     ///
     /// # Errors
-    /// When the log does not have the version, or the table dates its commits in a way that instants
-    /// cannot be compared with.
+    /// When the log does not have the version, or the table dates its commits in a way that
+    /// instants cannot be compared with.
     pub(crate) async fn open_as_of(
         name: &TableName,
         location: &Location,

@@ -2,4 +2,5 @@
 
 pub(crate) mod bounded;
 pub(crate) mod output_size;
+pub(crate) mod strpos;
 pub(crate) mod text_concat;

@@ -12,6 +12,7 @@
 //! *domain*, see [`dependent`]), and joined to the rows by them, null meeting null.
 
 mod dependent;
+mod lateral;
 mod references;
 pub(in crate::rules) mod subquery_nulls;
 
@@ -94,6 +95,11 @@ fn unnest(plan: LogicalPlan, names: &mut AddedNames) -> Result<LogicalPlan> {
 }
 
 fn unnest_node(node: LogicalPlan, names: &mut AddedNames) -> Result<Transformed<LogicalPlan>> {
+    if let LogicalPlan::Join(join) = &node
+        && lateral::is_ours(join)?
+    {
+        return lateral::unnest_lateral(join.clone(), names);
+    }
     let mut found = false;
     node.apply_expressions(|expr| {
         found |= holds_subquery(expr)?;

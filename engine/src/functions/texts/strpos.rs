@@ -1,0 +1,106 @@
+//! `strpos(text, part)`: the place of the first `part` in a text, in characters from 1; 0 where
+//! there is none.
+//!
+//! DataFusion compares the part at every place of the text, so that one call with texts of a
+//! megabyte takes minutes, in which nothing can stop it. Here the time grows with the lengths.
+
+use std::sync::Arc;
+
+use arrow::array::{Array as _, ArrayRef, AsArray as _, Int64Array};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion::common::{Result, internal_err};
+use datafusion::execution::FunctionRegistry;
+use datafusion::logical_expr::{
+    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+};
+
+/// The function of DataFusion, computed anew.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Strpos {
+    inner: Arc<ScalarUDF>,
+}
+
+/// Puts the function in the place of DataFusion's.
+pub(in crate::functions) fn register(registry: &mut dyn FunctionRegistry) -> Result<()> {
+    let inner = registry.udf("strpos")?;
+    registry.register_udf(Arc::new(ScalarUDF::new_from_impl(Strpos { inner })))?;
+    Ok(())
+}
+
+impl ScalarUDFImpl for Strpos {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn aliases(&self) -> &[String] {
+        self.inner.aliases()
+    }
+
+    fn signature(&self) -> &Signature {
+        self.inner.signature()
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        self.inner.return_type(types)
+    }
+
+    fn return_field_from_args(&self, args: ReturnFieldArgs) -> Result<FieldRef> {
+        self.inner.return_field_from_args(args)
+    }
+
+    fn is_strict(&self) -> bool {
+        self.inner.inner().is_strict()
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let is_constant = args
+            .args
+            .iter()
+            .all(|arg| matches!(arg, ColumnarValue::Scalar(_)));
+        let texts = ColumnarValue::values_to_arrays(&args.args)?;
+        let [text, part] = texts.as_slice() else {
+            return internal_err!("strpos has two arguments");
+        };
+        let (text, part) = (as_views(text)?, as_views(part)?);
+        let pairs = text.as_string_view().iter().zip(part.as_string_view());
+        let places: Int64Array = pairs.map(|(text, part)| place(text?, part?)).collect();
+        let places: ArrayRef = cast(&places, args.return_field.data_type())?;
+        if is_constant && places.len() == 1 {
+            let value = datafusion::common::ScalarValue::try_from_array(&places, 0)?;
+            return Ok(ColumnarValue::Scalar(value));
+        }
+        Ok(ColumnarValue::Array(places))
+    }
+}
+
+fn as_views(texts: &ArrayRef) -> Result<ArrayRef> {
+    Ok(cast(texts, &DataType::Utf8View)?)
+}
+
+fn place(text: &str, part: &str) -> Option<i64> {
+    let place = match text.find(part) {
+        Some(start) => text[..start].chars().count() + 1,
+        None => 0,
+    };
+    i64::try_from(place).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::place;
+
+    #[test]
+    fn place_counts_characters_from_one() {
+        for (text, part, expected) in [
+            ("abc", "c", 3),
+            ("Zürich", "i", 4),
+            ("abc", "x", 0),
+            ("abc", "", 1),
+            ("", "", 1),
+            ("", "a", 0),
+        ] {
+            assert_eq!(place(text, part), Some(expected), "{part:?} in {text:?}");
+        }
+    }
+}
