@@ -21,14 +21,14 @@ COLUMNS: dict[str, Callable] = {
     "city_id": int,
     "city": str,
     "hot": float,
-    "price": str,
+    "price": float,
     "wet": lambda text: text == "true",
     "last": str,
     "nothing": str,
 }
 SELECT = """SELECT dt, city_id, 'Zürich "x"' AS city, max(temp) AS hot, CAST(count(*) AS DECIMAL(9, 2)) AS price,
        max(temp) > 0 AS wet, max(event_time) AS last, CAST(NULL AS TEXT) AS nothing
-FROM weather WHERE {condition} GROUP BY dt, city_id"""
+FROM weather WHERE {condition} GROUP BY dt, city_id ORDER BY dt, city_id"""
 TABLE = '--! [output.table]\n--! name = "daily"\n'
 JSONL = '--! [output.jsonl]\n--! file = "daily.jsonl"\n'
 HBASE = '--! [output.hbase]\n--! table = "@hbase.table"\n--! row_key = ["city_id", "dt"]\n'
