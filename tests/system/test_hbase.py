@@ -1,6 +1,7 @@
 """Aggregates in HBase, read by another client: the documented cells, unchanged by a second run, updated by a changed input,
 and completed by the next run after a failure of HBase."""
 
+import json
 import re
 import select
 import socket
@@ -146,6 +147,22 @@ def test_removed_rows_are_deleted_and_may_return(lake, hbase, table):
     lake.isobar.land(f"{lake.place.export_url}/again")
     lake.aggregate()
     assert gone in newest(hbase, table)
+    must_hold_the_table(lake, hbase, table)
+
+
+def test_day_with_the_same_rows_in_other_files_is_not_copied_again(lake, hbase, table):
+    """After a compaction of the input, beside a day that has changed."""
+    lake.put(build(DAYS, CITIES[:2], first_offset=1_000_000).files)
+    lake.land()
+    lake.aggregate()
+    files = delta.live_files(lake.place, "weather")
+    delta.table(lake.place, "weather").optimize.compact()
+    assert delta.live_files(lake.place, "weather") != files
+    lake.put(build(DAYS[1:2], CITIES[:2], first_offset=2_000_000).files)
+    lake.land()
+    for copied in ([1], []):
+        said = [json.loads(line) for line in lake.aggregate().stderr.splitlines()]
+        assert [line["partitions"] for line in said if line["message"] == "written to HBase"] == copied
     must_hold_the_table(lake, hbase, table)
 
 

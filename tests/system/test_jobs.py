@@ -1,5 +1,6 @@
 """Runs of the daily aggregation: selected days, unchanged input, late lines."""
 
+import json
 import re
 from datetime import datetime, timedelta
 
@@ -131,6 +132,14 @@ def test_run_after_compaction_publishes_nothing(lakes):
     lake.aggregate()
     assert published(lake) == after
     lake.must_hold(export)
+
+
+def test_log_line_of_a_run_names_query_and_run(lakes):
+    lake, _ = landed(lakes, "local")
+    said = [json.loads(line) for line in lake.aggregate().stderr.splitlines()]
+    [span] = [line["span"] for line in said if line["message"] == "published"]
+    assert (span["name"], span["query"]) == ("run", DAILY)
+    assert re.fullmatch(r"\d+-\d+", span["id"]), span
 
 
 def test_change_before_a_compaction_is_noticed(lakes):

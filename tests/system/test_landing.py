@@ -85,6 +85,15 @@ def test_files_with_unexpected_names_are_skipped_with_a_warning(lakes):
     lake.must_hold(export)
 
 
+def test_log_line_of_a_commit_names_its_topic(lakes):
+    """Lines about a table have no topic of their own: the span of the landing has it."""
+    lake = lakes.new("local")
+    lake.put(build([date(2026, 1, 15)], CITIES[:1]).files)
+    said = [json.loads(line) for line in lake.land().stderr.splitlines()]
+    spans = [line["span"] for line in said if line["message"] == "committed"]
+    assert spans and all(span == {"name": "landing", "topic": "weather-api"} for span in spans), said
+
+
 def test_watch_reports_a_skipped_file_once(lakes):
     lake = lakes.new("local")
     export = build([date(2026, 1, 15)], CITIES[:1], file_hours=6)
