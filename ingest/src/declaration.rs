@@ -51,6 +51,11 @@ pub struct Declaration {
     event_time_min: Option<DateTime<Utc>>,
 }
 
+/// The earliest plausible event time of a topic whose table files give none: 2000-01-01, seconds
+/// since the epoch. Timestamps that a producer writes in seconds, and that are read as
+/// milliseconds, are in January 1970.
+const EVENT_TIME_MIN_S: i64 = 946_684_800;
+
 /// A topic: the type of its messages, and its tables.
 #[derive(Clone, Debug)]
 pub(crate) struct TopicDeclaration {
@@ -143,6 +148,8 @@ impl Declarations {
             .map(|path| path.split('.').map(str::to_owned).collect());
         // A message is validated once for all tables, so the strictest of them decides.
         let event_time_min = tables.iter().filter_map(|table| table.event_time_min).max();
+        let event_time_min =
+            event_time_min.or_else(|| DateTime::from_timestamp(EVENT_TIME_MIN_S, 0));
         Ok(Some(TopicDeclaration {
             name: name.to_owned(),
             shape,
@@ -328,6 +335,10 @@ SELECT event_day(kafka_timestamp) AS dt, message['x'] AS x, kafka_topic, kafka_p
     }
 
     async fn load_written(files: &[(&str, String)]) -> Result<usize, String> {
+        Ok(declared(files).await?.tables().count())
+    }
+
+    async fn declared(files: &[(&str, String)]) -> Result<Declarations, String> {
         let directory = tempfile::tempdir().expect("a directory");
         let mut paths = Vec::new();
         for (file, text) in files {
@@ -338,7 +349,24 @@ SELECT event_day(kafka_timestamp) AS dt, message['x'] AS x, kafka_topic, kafka_p
         }
         let declared = Declarations::load(&paths, "weather-api", Paris).await;
         let declared = declared.map_err(|error| error.to_string())?;
-        Ok(declared.tables().count())
+        Ok(declared)
+    }
+
+    #[tokio::test]
+    async fn event_times_before_2000_are_implausible_unless_a_file_says_otherwise() {
+        for (line, expected) in [
+            ("", "2000-01-01T00:00:00+00:00"),
+            (
+                r#"--! event_time_min = "1950-01-01""#,
+                "1950-01-01T00:00:00+00:00",
+            ),
+        ] {
+            let text = FILE.replace("SELECT", &format!("{line}\nSELECT"));
+            let declared = declared(&[("a.sql", text)]).await.expect("declared");
+            let topic = declared.topic("numbers", Paris).expect("read");
+            let earliest = topic.expect("a topic").event_time_min.expect("a minimum");
+            assert_eq!(earliest.to_rfc3339(), expected, "{line:?}");
+        }
     }
 
     #[tokio::test]

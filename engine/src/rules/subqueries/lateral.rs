@@ -40,7 +40,7 @@ pub(super) fn unnest_lateral(
     let domain = Domain::new(&join.left, columns.collect())?;
     let Some((mut plan, mut keys)) = depend(inner, &domain, names)? else {
         return plan_err!(
-            "a LATERAL subquery refers to the row on its left ({}) below an operator that is not supported there, such as GROUPING SETS or EXCEPT; write it as a JOIN, or compute that operator outside",
+            "a LATERAL subquery refers to the row on its left ({}) below an operator that is not supported there, such as GROUPING SETS, DISTINCT ON or unnest; write it as a JOIN, or compute that operator outside",
             domain.names()
         );
     };
