@@ -348,8 +348,7 @@ SELECT event_day(kafka_timestamp) AS dt, message['x'] AS x, kafka_topic, kafka_p
             paths.push(path);
         }
         let declared = Declarations::load(&paths, "weather-api", Paris).await;
-        let declared = declared.map_err(|error| error.to_string())?;
-        Ok(declared)
+        declared.map_err(|error| error.to_string())
     }
 
     #[tokio::test]

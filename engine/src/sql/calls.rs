@@ -258,13 +258,7 @@ fn postgres_replacement(call: &mut Function) {
         && let Value::SingleQuotedString(text) = &mut value.value
     {
         *text = template_of(text);
-    } else if let Ok(mut escaped) = parsed("replace(NULL, '$', '$$')") {
-        if let Expr::Function(function) = &mut escaped
-            && let FunctionArguments::List(list) = &mut function.args
-            && let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(text))) = list.args.first_mut()
-        {
-            std::mem::swap(text, replacement);
-        }
+    } else if let Ok(escaped) = filled("replace($arg1, '$', '$$')", vec![replacement.clone()]) {
         *replacement = escaped;
     }
 }

@@ -21,7 +21,7 @@ use datafusion::logical_expr::{
     Limit, LogicalPlan, LogicalPlanBuilder, SkipType, SortExpr, Union, lit, when,
 };
 
-use super::references::is_correlated;
+use super::references::{free_references, is_correlated};
 use super::{AddedNames, left_join};
 
 /// The distinct values that a subquery takes from the rows outside.
@@ -31,7 +31,12 @@ pub(super) struct Domain {
 }
 
 impl Domain {
-    pub(super) fn new(rows: &LogicalPlan, outer: Vec<Column>) -> Result<Self> {
+    /// The values that `subquery` takes from `rows`.
+    pub(super) fn new(rows: &LogicalPlan, subquery: &LogicalPlan) -> Result<Self> {
+        let schema = rows.schema();
+        let references = free_references(subquery)?.into_iter();
+        let columns = references.map(|(_, column)| column);
+        let outer: Vec<_> = columns.filter(|column| schema.has_column(column)).collect();
         let rows = unlimited(rows)?;
         if !outer.is_empty() {
             verify_repeatable(&rows)?;

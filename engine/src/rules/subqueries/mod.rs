@@ -96,9 +96,9 @@ fn unnest(plan: LogicalPlan, names: &mut AddedNames) -> Result<LogicalPlan> {
 
 fn unnest_node(node: LogicalPlan, names: &mut AddedNames) -> Result<Transformed<LogicalPlan>> {
     if let LogicalPlan::Join(join) = &node
-        && lateral::is_ours(join)?
+        && let Some(rewritten) = lateral::unnest_lateral(join, names)?
     {
-        return lateral::unnest_lateral(join.clone(), names);
+        return Ok(Transformed::yes(rewritten));
     }
     let mut found = false;
     node.apply_expressions(|expr| {
@@ -318,11 +318,7 @@ impl SubqueryRewrite<'_> {
 
     /// The values that `inner` takes from the rows.
     fn domain(&self, inner: &LogicalPlan) -> Result<Domain> {
-        let schema = self.input.schema();
-        let references = free_references(inner)?.into_iter();
-        let columns = references.map(|(_, column)| column);
-        let columns: Vec<_> = columns.filter(|column| schema.has_column(column)).collect();
-        Domain::new(&self.input, columns)
+        Domain::new(&self.input, inner)
     }
 
     /// EXISTS: a mark on the values of the domain for which the subquery has a row.
